@@ -1,0 +1,32 @@
+#pragma once
+// The three products of a linear layer y = x W^T, each with its own entry so that each can have its own fast path:
+//   forward   y  (M,N) = x (M,K) W^T      W (N,K)      gemm_nt
+//   input     dx (M,K) = dy (M,N) W                    gemm_nn
+//   weight    dW (N,K) = dy^T x                        gemm_tn
+// All matrices are row-major with explicit row strides; C = beta C + product (beta 0 overwrites, whatever C held).
+// Inside a shard they are serial; outside, rows of C are cut into fixed blocks, so that bits never depend on threads.
+#include <cstdint>
+
+#include "core/real.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+
+struct Leaf;
+
+/// C (M,N) = beta C + A (M,K) B(N,K)^T + bias. `bias` (N) may be null. `weight`, if given, is the parameter that owns B, whose
+/// packed panels may be kept until the next commit().
+void gemm_nt(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta, real* C,
+             int64_t ldc, const real* bias = nullptr, Leaf* weight = nullptr);
+/// C (M,N) = beta C + A (M,K) B (K,N).
+void gemm_nn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta, real* C,
+             int64_t ldc, Leaf* weight = nullptr);
+/// C (M,N) = beta C + A(K,M)^T B (K,N).
+void gemm_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta, real* C,
+             int64_t ldc);
+
+/// Forgets the packed panels of a weight whose values change.
+void drop_packed(Leaf& weight);
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

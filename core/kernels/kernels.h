@@ -1,0 +1,32 @@
+#pragma once
+// The table of hot loops. Each kernel is written once under core/kernels and compiled per instruction set; at start the best
+// set this CPU has is chosen (TESSERA_ISA forces one). To add a kernel: one ROW in its family's list (core/kernels/list_*.h) and one
+// definition. Kernels are serial, know no tensors and never allocate. Names: x input, y output, d<name> a gradient, n a count.
+#include <string_view>
+
+#include "core/kernels/lists.h"
+#include "core/real.h"
+
+namespace tessera {
+
+enum class Isa { scalar, avx2, avx512 };  ///< scalar: the baseline of the architecture (SSE2, NEON)
+/// The instruction set in use, after TESSERA_ISA; throws Error if that one is unknown or missing on this CPU.
+Isa isa();
+std::string_view name(Isa isa);
+
+inline namespace TESSERA_NS {
+
+struct Kernels {
+#define ROW(NAME, ...) void (*NAME)(__VA_ARGS__);
+  TESSERA_KERNEL_LISTS(ROW)
+#undef ROW
+  int lanes;  ///< reals per register
+};
+
+/// The table of the chosen instruction set.
+const Kernels& kernels();
+/// A given set's table, for tests; null if this build or CPU lacks it.
+const Kernels* kernels(Isa isa);
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

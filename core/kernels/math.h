@@ -1,0 +1,139 @@
+#pragma once
+// exp, log, tanh, erf on vec. Single precision: polynomials in the manner of Cephes (Moshier), at most 2 ulp for exp and log and
+// 4 ulp for erf and tanh on the whole range (measured by the kernel tests). Double, the twin: libm, lane by lane; slow, exact.
+#include "core/kernels/simd.h"
+
+TESSERA_KERNELS_BEGIN
+
+enum : bool { single = sizeof(real) == 4 };
+
+#define TESSERA_LANEWISE(NAME, BUILTIN)                            \
+  static inline vec NAME##_exact(vec x) {                          \
+    for (int i = 0; i < lanes; ++i) x[i] = static_cast<real>(BUILTIN(static_cast<double>(x[i]))); \
+    return x;                                                      \
+  }
+TESSERA_LANEWISE(exp, __builtin_exp)
+TESSERA_LANEWISE(log, __builtin_log)
+TESSERA_LANEWISE(tanh, __builtin_tanh)
+TESSERA_LANEWISE(erf, __builtin_erf)
+#undef TESSERA_LANEWISE
+
+/// e^x; 0 below -87.3 (denormals flush), +inf above 88.7.
+static inline vec exp(vec x) {
+  if constexpr (!single) {
+    return exp_exact(x);
+  } else {
+    const vec clamped = min(max(x, splat(static_cast<real>(-87.33654))), splat(static_cast<real>(88.72283)));
+    // n = round(x / ln 2) by adding 1.5 * 2^23, r = x - n ln 2 in two parts
+    const vec magic = splat(static_cast<real>(12582912.0));
+    vec n = clamped * static_cast<real>(1.44269504088896341) + magic;
+    ivec bits;
+    __builtin_memcpy(&bits, &n, sizeof bits);
+    n -= magic;
+    const vec r = clamped - n * static_cast<real>(0.693359375) + n * static_cast<real>(2.12194440e-4);
+    vec p = splat(static_cast<real>(1.9875691500e-4));
+    p = p * r + static_cast<real>(1.3981999507e-3);
+    p = p * r + static_cast<real>(8.3334519073e-3);
+    p = p * r + static_cast<real>(4.1665795894e-2);
+    p = p * r + static_cast<real>(1.6666665459e-1);
+    p = p * r + static_cast<real>(5.0000001201e-1);
+    p = p * r * r + r + static_cast<real>(1);
+    // times 2^n: n lies in [-126, 128], so scale in two halves
+    const ivec whole = bits - 0x4b400000, half = whole >> 1, rest = whole - half;
+    const ivec a = (half + 127) << 23, b = (rest + 127) << 23;
+    vec fa, fb;
+    __builtin_memcpy(&fa, &a, sizeof fa);
+    __builtin_memcpy(&fb, &b, sizeof fb);
+    const vec y = p * fa * fb;
+    const vec low = select(x < static_cast<real>(-87.33654), splat(0), y);
+    return select(x != x, x, low);
+  }
+}
+
+/// ln x for x > 0.
+static inline vec log(vec x) {
+  if constexpr (!single) {
+    return log_exact(x);
+  } else {
+    ivec bits;
+    __builtin_memcpy(&bits, &x, sizeof bits);
+    // x = 2^e m with m in [sqrt(1/2), sqrt(2))
+    const ivec e0 = (bits - 0x3f3504f3) >> 23;
+    const ivec mantissa = bits - (e0 << 23);
+    vec m;
+    __builtin_memcpy(&m, &mantissa, sizeof m);
+    const vec e = __builtin_convertvector(e0, vec);
+    const vec f = m - static_cast<real>(1), z = f * f;
+    vec p = splat(static_cast<real>(7.0376836292e-2));
+    p = p * f + static_cast<real>(-1.1514610310e-1);
+    p = p * f + static_cast<real>(1.1676998740e-1);
+    p = p * f + static_cast<real>(-1.2420140846e-1);
+    p = p * f + static_cast<real>(1.4249322787e-1);
+    p = p * f + static_cast<real>(-1.6668057665e-1);
+    p = p * f + static_cast<real>(2.0000714765e-1);
+    p = p * f + static_cast<real>(-2.4999993993e-1);
+    p = p * f + static_cast<real>(3.3333331174e-1);
+    vec y = p * f * z + e * static_cast<real>(-2.12194440e-4) - z * static_cast<real>(0.5);
+    return f + y + e * static_cast<real>(0.693359375);
+  }
+}
+
+static inline vec abs(vec x) { return select(x < 0, -x, x); }
+
+static inline vec sigmoid(vec x) { return static_cast<real>(1) / (static_cast<real>(1) + exp(-x)); }
+
+static inline vec tanh(vec x) {
+  if constexpr (!single) {
+    return tanh_exact(x);
+  } else {
+    const vec a = abs(x), z = x * x;
+    // small: odd polynomial; large: 1 - 2 / (e^2a + 1)
+    vec p = splat(static_cast<real>(-5.70498872745e-3));
+    p = p * z + static_cast<real>(2.06390887954e-2);
+    p = p * z + static_cast<real>(-5.37397155531e-2);
+    p = p * z + static_cast<real>(1.33314422036e-1);
+    p = p * z + static_cast<real>(-3.33332819422e-1);
+    const vec small = p * z * x + x;
+    const vec t = static_cast<real>(1) - static_cast<real>(2) / (exp(a + a) + static_cast<real>(1));
+    return select(a < static_cast<real>(0.625), small, select(x < 0, -t, t));
+  }
+}
+
+/// erf. |x| < 1: odd polynomial in x; else 1 - e^{-x^2} P(t), t = 1 / (1 + 0.47047... |x|) would lose digits, so a polynomial of
+/// erfc(x) e^{x^2} in 1 / |x| is used instead (Cephes ndtrf).
+static inline vec erf(vec x) {
+  if constexpr (!single) {
+    return erf_exact(x);
+  } else {
+    const vec z = x * x;
+    vec p = splat(static_cast<real>(7.853861353153693e-5));
+    p = p * z + static_cast<real>(-8.010193625184903e-4);
+    p = p * z + static_cast<real>(5.188327685732524e-3);
+    p = p * z + static_cast<real>(-2.685381193529856e-2);
+    p = p * z + static_cast<real>(1.128358514861418e-1);
+    p = p * z + static_cast<real>(-3.761262582423300e-1);
+    p = p * z + static_cast<real>(1.128379165726710);
+    const vec small = p * x;
+    const vec a = abs(x), q = static_cast<real>(1) / max(a, splat(static_cast<real>(0.5))), w = q * q;
+    vec r = splat(static_cast<real>(2.326819970068386e-2)), s = splat(static_cast<real>(-1.047766399936249e1));
+    r = r * w + static_cast<real>(-1.387039388740657e-1);
+    r = r * w + static_cast<real>(3.687424674597105e-1);
+    r = r * w + static_cast<real>(-5.824733027278666e-1);
+    r = r * w + static_cast<real>(6.210004621745983e-1);
+    r = r * w + static_cast<real>(-4.944515323274145e-1);
+    r = r * w + static_cast<real>(3.404879937665872e-1);
+    r = r * w + static_cast<real>(-2.741127028184656e-1);
+    r = r * w + static_cast<real>(5.638259427386472e-1);
+    s = s * w + static_cast<real>(1.297719955372516e1);
+    s = s * w + static_cast<real>(-7.495518717768503e0);
+    s = s * w + static_cast<real>(2.921019019210786e0);
+    s = s * w + static_cast<real>(-1.015265279202700e0);
+    s = s * w + static_cast<real>(4.218463358204948e-1);
+    s = s * w + static_cast<real>(-2.820767439740514e-1);
+    s = s * w + static_cast<real>(5.641895067754075e-1);
+    const vec c = static_cast<real>(1) - exp(-min(z, splat(static_cast<real>(80)))) * q * select(a < static_cast<real>(2), r, s);
+    return select(a < static_cast<real>(1), small, select(x < 0, -c, c));
+  }
+}
+
+TESSERA_KERNELS_END

@@ -1,0 +1,83 @@
+#pragma once
+// For files under core/kernels only. The same source is compiled once per instruction set: TARGET names the namespace,
+// -march flags choose the width of `vec`. No standard headers with inline functions may be included here: the linker could
+// keep the AVX-512 copy of such a function for the whole program, and an older CPU would crash (a test looks for weak symbols).
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/real.h"
+
+#if !defined(TARGET)
+#error "core/kernels is compiled once per target; see CMakeLists.txt"
+#endif
+
+#define TESSERA_KERNELS_BEGIN  \
+  namespace tessera {          \
+  inline namespace TESSERA_NS { \
+  namespace TARGET {
+#define TESSERA_KERNELS_END \
+  }                         \
+  }                         \
+  }
+
+#if defined(__AVX512F__)
+#define TESSERA_VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define TESSERA_VECTOR_BYTES 32
+#else
+#define TESSERA_VECTOR_BYTES 16
+#endif
+
+TESSERA_KERNELS_BEGIN
+
+/// As many reals as the target's registers hold; arithmetic operators work lane by lane, a*b+c contracts to one FMA.
+typedef real vec __attribute__((vector_size(TESSERA_VECTOR_BYTES)));
+/// Integers of the same width as real: the type of comparisons, all ones for true.
+typedef decltype(vec{} < vec{}) ivec;
+enum : int { lanes = TESSERA_VECTOR_BYTES / sizeof(real) };
+
+static inline vec load(const real* p) {
+  vec v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+static inline void store(real* p, vec v) { __builtin_memcpy(p, &v, sizeof v); }
+static inline vec splat(real s) { return vec{} + s; }
+/// The first n < lanes elements; the others are 0.
+static inline vec load_part(const real* p, int64_t n) {
+  vec v = {};
+  for (int64_t i = 0; i < n; ++i) v[i] = p[i];
+  return v;
+}
+static inline void store_part(real* p, vec v, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) p[i] = v[i];
+}
+static inline vec select(ivec mask, vec yes, vec no) { return mask ? yes : no; }
+static inline vec max(vec a, vec b) { return select(a > b, a, b); }
+static inline vec min(vec a, vec b) { return select(a < b, a, b); }
+static inline real sum(vec v) {
+  for (int w = lanes / 2; w > 0; w /= 2)
+    for (int i = 0; i < w; ++i) v[i] += v[i + w];
+  return v[0];
+}
+static inline real max_of(vec v) {
+  real m = v[0];
+  for (int i = 1; i < lanes; ++i) m = v[i] > m ? v[i] : m;
+  return m;
+}
+
+/// y[i] = f(x[i]...) for i < n with whole vectors and one partial one at the end.
+template <class F>
+static inline void map(int64_t n, real* y, const real* a, F f) {
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) store(y + i, f(load(a + i)));
+  if (i < n) store_part(y + i, f(load_part(a + i, n - i)), n - i);
+}
+template <class F>
+static inline void map(int64_t n, real* y, const real* a, const real* b, F f) {
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) store(y + i, f(load(a + i), load(b + i)));
+  if (i < n) store_part(y + i, f(load_part(a + i, n - i), load_part(b + i, n - i)), n - i);
+}
+
+TESSERA_KERNELS_END

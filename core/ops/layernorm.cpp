@@ -1,0 +1,52 @@
+//   h  = (x - mean) rstd          y = h w + b
+//   dw = sum dy h     db = sum dy     dh = dy w     dx = rstd (dh - mean(dh) - h mean(dh h))        saved: x, mean, rstd
+#include "core/ops/layernorm.h"
+
+#include <algorithm>
+
+#include "core/kernels/kernels.h"
+#include "core/parallel.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+namespace {
+
+void forward(const Tensor& x, const Tensor& w, const Tensor& b, real eps, Tensor& y, Tensor& mean, Tensor& rstd) {
+  const int64_t C = x.dim(-1);
+  parallel::rows(mean.size(), 64, [&](int64_t i, int64_t e) {
+    kernels().layernorm(x.data() + i * C, w ? w.data() : nullptr, b ? b.data() : nullptr, eps, y.data() + i * C,
+                        mean.data() + i, rstd.data() + i, e - i, C);
+  });
+}
+
+void backward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& mean, const Tensor& rstd, const Tensor& dy,
+              Back& back) {
+  const int64_t C = x.dim(-1);
+  const auto summed = [&](const Tensor& p) -> real* {  // the kernel adds to dw and db
+    if (!p || !back.wants(p)) return nullptr;
+    const auto [to, beta] = back.into(p);
+    if (beta == 0) std::fill_n(to, C, real(0));
+    return to;
+  };
+  real *dw = summed(w), *db = summed(b);
+  const Sink dx = back.wants(x) ? back.into(x) : Sink{nullptr, 0};
+  kernels().layernorm_backward(x.data(), w ? w.data() : nullptr, mean.data(), rstd.data(), dy.data(), dx.to, dx.beta, dw, db,
+                               mean.size(), C);
+}
+
+}  // namespace
+
+Tensor layernorm(const Tensor& x, const Tensor& w, const Tensor& b, double eps) {
+  if (x.rank() < 1 || (w && w.size() != x.dim(-1)) || (b && b.size() != x.dim(-1))) {
+    fail(w && w.leaf() ? "layernorm " + w.leaf()->name : "layernorm", "input is {} but weight is {}", x.shape().str(),
+         w ? w.shape().str() : "none");
+  }
+  const int rows = x.dim(-1) ? static_cast<int>(x.size() / x.dim(-1)) : 0;
+  Tensor y(x.shape()), mean({rows}), rstd({rows});
+  forward(x, w, b, static_cast<real>(eps), y, mean, rstd);
+  return record("layernorm", y, {&x, &w, &b},
+                [=](const Tensor& dy, Back& back) { backward(x, w, b, mean, rstd, dy, back); });
+}
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

@@ -1,0 +1,53 @@
+#pragma once
+// The only door to oneTBB. Kernels are serial; parallelism is one fork-join over lanes per training step (shards()), and
+// row-parallel ops outside of shards (rows()). Inside a shard rows() is a plain loop: a stolen task would otherwise record on
+// another thread's tape.
+#include <cstdint>
+#include <functional>
+#include <type_traits>
+
+namespace tessera::parallel {
+
+/// Cores this process may use, respecting affinity and cgroup quotas.
+int available_cores();
+/// Worker count of shards() and rows(); default available_cores(), or TESSERA_THREADS. Results never depend on it.
+void set_threads(int n);
+int threads();
+
+/// Is this thread inside a shard?
+bool in_shard();
+/// Marks this thread as inside a shard while it lives.
+class Shard {
+ public:
+  Shard();
+  ~Shard();
+  Shard(const Shard&) = delete;
+  Shard& operator=(const Shard&) = delete;
+};
+
+/// A non-owning reference to a callable: no allocation.
+template <class Sig>
+class Ref;
+template <class R, class... A>
+class Ref<R(A...)> {
+ public:
+  template <class F>
+    requires(!std::is_same_v<std::remove_cvref_t<F>, Ref>)
+  Ref(F&& f)  // NOLINT: implicit by design
+      : object_(const_cast<void*>(static_cast<const void*>(&f))),
+        call_([](void* o, A... a) -> R { return (*static_cast<std::remove_reference_t<F>*>(o))(static_cast<A>(a)...); }) {}
+  R operator()(A... a) const { return call_(object_, static_cast<A>(a)...); }
+
+ private:
+  void* object_;
+  R (*call_)(void*, A...);
+};
+
+/// f(i) for i in [0, n) on the workers, each call inside its own shard. The first exception is rethrown after all ended.
+void shards(int n, Ref<void(int)> f);
+
+/// f(begin, end) over [0, n) in blocks of `grain` rows: parallel outside of shards, one call inside. The blocks depend on n and
+/// grain only, never on the thread count.
+void rows(int64_t n, int64_t grain, Ref<void(int64_t, int64_t)> f);
+
+}  // namespace tessera::parallel

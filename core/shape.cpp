@@ -1,0 +1,23 @@
+#include "core/shape.h"
+
+#include "core/error.h"
+
+namespace tessera {
+
+Shape::Shape(std::initializer_list<int> extents) : Shape(std::span<const int>(extents.begin(), extents.size())) {}
+
+Shape::Shape(std::span<const int> extents) {
+  if (extents.size() > max_rank) fail("shape", "{} extents, but a tensor has at most {}", extents.size(), max_rank);
+  for (int e : extents) {
+    if (e < 0) fail("shape", "extent {} is negative", e);
+    d[rank++] = e;
+  }
+}
+
+std::string Shape::str() const {
+  std::string s = "(";
+  for (int i = 0; i < rank; ++i) s += (i ? ", " : "") + std::to_string(d[i]);
+  return s + (rank == 1 ? ",)" : ")");
+}
+
+}  // namespace tessera

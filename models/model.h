@@ -1,0 +1,46 @@
+#pragma once
+// A model: one file under models/ and one row of models/registry.cpp.
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "nn/position.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+
+struct Input {
+  Input() = default;
+  Input(Tensor t) : x(std::move(t)) {}  // NOLINT: implicit by design
+  Tensor x;                         ///< images (B, H, W, C), channels last, or sequences (B, T, F)
+  std::span<const int32_t> lengths; ///< valid frames per sample, or empty
+  bool features = false;            ///< fill Output::stages
+};
+struct Output {
+  Tensor logits;               ///< (B, classes)
+  std::vector<Tensor> stages;  ///< each stage's map (B, h, w, C), when asked for
+  operator const Tensor&() const { return logits; }  // NOLINT: a model in an expression is its logits
+};
+
+struct Model {
+  virtual ~Model() = default;
+  virtual Output forward(const Run&, const Input&) const = 0;
+};
+
+/// A row of the registry: a family ("vit") or a named configuration of one ("vit_tiny_patch16_224").
+struct ModelRow {
+  std::string name, family, reference;
+  const char* position;  ///< the encoding a model of this row has unless told otherwise
+  Options defaults;      ///< every key of the configuration with its value for this row
+  /// Throws Error on a configuration that makes no sense.
+  std::function<Places(const Options&)> places;
+  std::function<std::unique_ptr<Model>(const Scope&, const Options&, const MakePosition&)> make;
+};
+
+const std::vector<ModelRow>& models();
+/// Throws Error with the nearest known name.
+const ModelRow& model(std::string_view name);
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

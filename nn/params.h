@@ -1,0 +1,82 @@
+#pragma once
+// Parameters are born named: scope.param("weight", {out, in}, normal(0.02)) creates, names, initialises and lists one. The order
+// of declaration is the order of checkpoints. Every parameter draws from (seed, its own name), so that adding one changes no other.
+#include <deque>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "core/run.h"
+#include "core/tensor.h"
+
+namespace tessera {
+
+/// How a parameter starts.
+struct Init {
+  enum Kind { constant, normal, uniform, truncated } kind = constant;
+  double a = 0;  ///< the constant; the standard deviation; the half width; the standard deviation (truncated at 2 of them)
+};
+inline Init constant(double v) { return {Init::constant, v}; }
+inline Init normal(double std) { return {Init::normal, std}; }
+inline Init uniform(double half_width) { return {Init::uniform, half_width}; }
+/// timm's trunc_normal_(std): truncated at the absolute values -2 and 2, in practice a plain normal.
+inline Init tn02() { return normal(0.02); }
+/// U(+-sqrt(6 / (fan_in + fan_out)))
+Init xavier_uniform(int fan_in, int fan_out);
+/// torch's default for Linear and Conv: U(+-1 / sqrt(fan_in)), weight and bias alike.
+Init torch_default(int fan_in);
+
+/// Does weight decay apply? Said at birth, because the sources differ (PVT decays pos_embed, timm does not).
+enum class Decay { yes, no };
+
+inline namespace TESSERA_NS {
+
+class Params {
+ public:
+  explicit Params(uint64_t seed = 0) : seed_(seed) {}
+  struct Entry {
+    std::string name;
+    Tensor value;
+    Decay decay = Decay::yes;
+    bool buffer = false;  ///< running statistics: saved, never trained
+  };
+  /// Throws Error if the name is taken.
+  Tensor make(const std::string& name, const Shape& shape, Init init, Decay decay, bool buffer);
+  const std::deque<Entry>& entries() const { return entries_; }
+  /// Null if there is none.
+  const Entry* find(std::string_view name) const;
+  /// Stops the gradients of all parameters whose name starts with `prefix`; returns how many.
+  int freeze(std::string_view prefix, bool frozen = true);
+  /// Parameters (without buffers) as timm counts them.
+  int64_t count() const;
+  /// To be called after writing weights: panels packed from the old values are dropped.
+  void commit();
+  uint64_t seed() const { return seed_; }
+
+ private:
+  std::deque<Entry> entries_;
+  std::map<std::string, size_t, std::less<>> by_name_;
+  uint64_t seed_;
+};
+
+/// A place in the tree of names, used while a model is built.
+class Scope {
+ public:
+  Scope(Params& params, std::string path = "") : params_(&params), path_(std::move(path)) {}  // NOLINT: implicit by design
+  /// The child scope "path.name".
+  Scope operator/(std::string_view name) const;
+  Scope operator/(int index) const { return *this / std::to_string(index); }
+  Tensor param(std::string_view name, const Shape& shape, Init init, Decay decay = Decay::yes) const;
+  Tensor buffer(std::string_view name, const Shape& shape, Init init) const;
+  const std::string& path() const { return path_; }
+  /// The key of the randomness of the layer built here.
+  Key key() const { return tessera::key(path_); }
+  Params& params() const { return *params_; }
+
+ private:
+  Params* params_;
+  std::string path_;
+};
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

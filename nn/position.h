@@ -1,0 +1,113 @@
+#pragma once
+// A position encoding is one file under nn/position and one row of nn/position/registry.cpp; no model knows any of them.
+// It may act at five places and overrides only those it needs. Geometry is said by four small structs, free of `real`.
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/memo.h"
+#include "core/ops/attention.h"
+#include "nn/options.h"
+#include "nn/params.h"
+
+namespace tessera {
+
+/// Where tokens sit: h x w in raster order behind `prefix` class tokens.
+struct Grid {
+  int h = 0, w = 0, prefix = 0;
+  int tokens() const { return prefix + h * w; }
+  auto operator<=>(const Grid&) const = default;
+};
+/// 0 x 0: global attention. Else windows of h x w cells, cyclically shifted.
+struct Window {
+  int h = 0, w = 0, shift_y = 0, shift_x = 0;
+  auto operator<=>(const Window&) const = default;
+};
+/// The geometry of ONE attention call. Keys of a reduced grid sit at floor(y / reduce). cross: keys of another sequence.
+struct Layout {
+  Grid q, k;
+  Window window;
+  int reduce = 1;
+  bool cross = false;
+  auto operator<=>(const Layout&) const = default;
+};
+/// One attention of a model. path + ".relative_position_bias_table" is the parameter's name in timm.
+struct Site {
+  int id = 0, stage = 0, block = 0, dim = 0, heads = 0, head_dim = 0;
+  double scale = 1;
+  Layout trained;    ///< the geometry the model is built for; a call's own Layout decides on a resize
+  std::string path;  ///< "blocks.3.attn"
+};
+/// A place outside of attention: behind a patch embedding, or between blocks. The model names it.
+struct Spot {
+  int id = 0, stage = 0, block = 0, dim = 0;
+  Grid trained;
+  std::string name;  ///< "pos_embed", "pos_block.0"
+};
+/// All places of a model, from its configuration alone: no weights are built.
+struct Places {
+  std::vector<Site> sites;
+  std::vector<Spot> tokens;   ///< one per patch embedding
+  std::vector<Spot> between;  ///< before each block and after the last of each stage; block counts 0..depth inside the stage
+};
+
+/// Coordinates of the query and key slots of one group in query cells; {-1, -1} = class token. Reduced keys: key cells.
+struct Coords {
+  struct Cell {
+    int y, x;
+    bool prefix() const { return y < 0; }
+  };
+  std::vector<Cell> q, k;
+};
+/// In a window: window-local. Over reduced keys the queries are divided by `reduce` (floor).
+Coords coords(const Layout& now);
+
+inline namespace TESSERA_NS {
+
+struct PositionEncoding {
+  virtual ~PositionEncoding() = default;
+  /// Behind EVERY patch embedding: x (B, tokens, dim) -> the same shape.
+  virtual Tensor tokens(const Spot&, const Grid& now, const Tensor& x, const Run&) const;
+  /// Before each block and after the last of each stage.
+  virtual Tensor between(const Spot&, const Grid& now, const Tensor& x, const Run&) const;
+  /// Rotation and relative terms of one attention.
+  virtual Terms terms(const Site&, const Layout& now, const Run&) const;
+  /// The attention itself; by default attention(..., terms(...)). GPSA mixes two of them.
+  virtual Tensor attend(const Site&, const Layout& now, const Heads& q, const Heads& k, const Heads& v, const Pattern& who,
+                        double scale, const Dropout&, std::span<const int32_t> lengths, const Run&) const;
+  /// A parameter made for geometry `from`, as it is for `to` (another window or size); used at the call and at load.
+  /// Differentiable; by default throws Error.
+  virtual Tensor resample(const Tensor& param, const Layout& from, const Layout& to) const;
+};
+
+/// Builds an encoding for a model's places; parameters are created in `net`, the model's root scope.
+using MakePosition = std::function<std::unique_ptr<PositionEncoding>(const Scope& net, const Places&)>;
+
+/// A row of the registry.
+struct PositionRow {
+  const char* name;        ///< "rope_axial"
+  const char* title;       ///< "Axial rotary embedding"
+  std::vector<std::string> hooks;  ///< of tokens, between, rotary, bias, query, key, value, gate, attend
+  bool trainable;
+  int year;
+  const char* reference;   ///< "Heo et al. 2024, arXiv 2403.13298"
+  const char* resolution;  ///< recompute, interpolate, clip or none
+  /// Options with their defaults (for --help, recipes and checks).
+  Options defaults;
+  /// Throws Error when the options make no sense.
+  std::function<MakePosition(const Options&)> make;
+  /// Why this encoding cannot run in a model with these places; "" if it can.
+  std::function<std::string(const Places&, const Options&)> refuses;
+};
+
+/// All rows, in the order of the spec. A program may add its own with add_position().
+const std::vector<PositionRow>& positions();
+void add_position(PositionRow row);
+/// "rope_axial", or a composition "learned+rope_axial" (token hooks in order, terms appended, at most one attend). Options are
+/// the encoding's own; for a composition "NAME.KEY". Unknown names throw Error with the nearest known one.
+MakePosition position(std::string_view name, const Options& options = {});
+
+}  // namespace TESSERA_NS
+}  // namespace tessera
