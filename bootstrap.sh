@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# From a fresh clone to a trained model or a tested build, in one command:
+#   ./bootstrap.sh train [OPTION...]   install what is missing, build, train the embedded default (tessera train --data where)
+#   ./bootstrap.sh test  [OPTION...]   install what is missing, build, run the whole test suite (options go to ctest)
+#   ./bootstrap.sh build               install what is missing and build
+# On Debian 12+, Ubuntu 24.04+ missing packages are installed with apt-get (with sudo unless root); elsewhere the list of what is
+# needed is printed. The build goes to build/release; TESSERA_PRESET chooses another preset of CMakePresets.json.
+set -euo pipefail
+cd "$(dirname "$0")"
+preset=${TESSERA_PRESET:-release}
+packages=(g++ cmake ninja-build pkg-config libopenblas-dev libtbb-dev libfmt-dev libpng-dev libjpeg-dev zlib1g-dev
+          libcurl4-openssl-dev ca-certificates libcli11-dev libtomlplusplus-dev doctest-dev)
+
+say() { printf '%s\n' "$*" >&2; }
+
+install_missing() {
+  if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+    say "This is no Debian or Ubuntu. Needed: a C++20 compiler (g++ >= 12 or clang >= 15), CMake >= 3.25, Ninja, pkg-config, and"
+    say "the development files of OpenBLAS (pthread build), oneTBB >= 2021, fmt >= 9, libpng, libjpeg, zlib, libcurl, CLI11 >= 2.1,"
+    say "toml++ >= 3.3, doctest >= 2.4. Going on with what is there."
+    return
+  fi
+  local missing=() p
+  for p in "${packages[@]}"; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing+=("$p")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  local root=()
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || { say "Missing packages: ${missing[*]}. Install them as root and run this again."; exit 1; }
+    root=(sudo)
+  fi
+  say "Installing: ${missing[*]}"
+  "${root[@]}" apt-get update -qq
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+}
+
+build() {
+  install_missing
+  cmake --preset "$preset" >&2
+  cmake --build --preset "$preset" >&2
+}
+
+case "${1:-}" in
+  build) build ;;
+  train) shift; build; exec "build/$preset/tessera" train --data where "$@" ;;
+  test) shift; build; exec ctest --preset "$preset" -j "$(nproc)" "$@" ;;
+  *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac

@@ -1,0 +1,17 @@
+# cmake -DOUTPUT=recipes.cpp -DFILES="a.toml;b.toml" -P embed.cmake: writes the files as string literals into one source.
+# Literals are cut into pieces: compilers promise only 65536 characters each.
+set(body "")
+foreach(file IN LISTS FILES)
+  get_filename_component(name "${file}" NAME_WE)
+  file(READ "${file}" text)
+  string(LENGTH "${text}" length)
+  set(pieces "")
+  set(at 0)
+  while(at LESS length)
+    string(SUBSTRING "${text}" ${at} 8000 piece)
+    string(APPEND pieces "R\"recipe(${piece})recipe\"\n")
+    math(EXPR at "${at} + 8000")
+  endwhile()
+  string(APPEND body "    {\"${name}\", ${pieces}},\n")
+endforeach()
+file(WRITE "${OUTPUT}" "// Written by cmake/embed.cmake.\n#include \"train/cli/recipes.h\"\n\nnamespace tessera::cli {\nconst std::vector<Recipe>& recipes() {\n  static const std::vector<Recipe> all = {\n${body}  };\n  return all;\n}\n}  // namespace tessera::cli\n")
