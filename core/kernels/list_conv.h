@@ -1,0 +1,19 @@
+#pragma once
+#include <stdint.h>
+
+namespace tessera {
+/// The geometry of one convolution: B images of H x W x C, kernel kh x kw, output Ho x Wo.
+struct ConvShape {
+  int64_t B, H, W, C, Ho, Wo, kh, kw, stride_y, stride_x, pad_y, pad_x, dilation_y, dilation_x;
+};
+}  // namespace tessera
+
+// clang-format off
+#define TESSERA_CONV_KERNELS(ROW)                                                                                     \
+  /* depthwise: y[b,oy,ox,c] = bias[c] + sum_t x[b, oy s - p + ky d, ..., c] w[t, c]; w is (kh kw, C); bias may be null */ \
+  ROW(depthwise, const ConvShape& s, const real* x, const real* w, const real* bias, real* y)                         \
+  /* dx = beta dx + ... */                                                                                           \
+  ROW(depthwise_dx, const ConvShape& s, const real* dy, const real* w, real* dx, real beta)                           \
+  /* dw (kh kw, C), overwritten */                                                                                   \
+  ROW(depthwise_dw, const ConvShape& s, const real* x, const real* dy, real* dw)
+// clang-format on

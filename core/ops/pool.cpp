@@ -1,0 +1,131 @@
+//   average:  y = sum of the window's cells / count        dx[cell] += dy / count
+//   maximum:  y = x[best]                                   dx[best] += dy          saved: best, one index per output
+// All three are loops over windows [y0, y1) x [x0, x1) of a channels-last map; only where a window lies differs.
+#include "core/ops/pool.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+namespace tessera {
+inline namespace TESSERA_NS {
+namespace {
+
+struct Span {
+  int a, b;   // cells inside the map
+  int count;  // what the average divides by, along this axis
+};
+
+// windows along one axis
+struct Axis {
+  int in, out;
+  PoolOptions o;
+  bool adaptive;
+  Span at(int i) const {
+    if (adaptive) {
+      const int a = static_cast<int>(static_cast<int64_t>(i) * in / out);
+      const int b = static_cast<int>((static_cast<int64_t>(i + 1) * in + out - 1) / out);
+      return {a, b, b - a};
+    }
+    const int start = i * o.stride - o.padding, end = std::min(start + o.kernel, in + o.padding);
+    const int a = std::max(start, 0), b = std::min(end, in);
+    return {a, b, o.count_include_pad ? end - start : b - a};
+  }
+};
+
+Axis axis(const char* op, int in, const PoolOptions& o) {
+  if (o.kernel < 1 || o.stride < 1 || o.padding < 0 || 2 * o.padding > o.kernel)
+    fail(op, "kernel {}, stride {}, padding {}: padding may be at most half of the kernel", o.kernel, o.stride, o.padding);
+  const int room = in + 2 * o.padding - o.kernel;
+  if (room < 0) fail(op, "a window of {} is larger than the padded extent {}", o.kernel, in + 2 * o.padding);
+  int out = (room + (o.ceil_mode ? o.stride - 1 : 0)) / o.stride + 1;
+  if (o.ceil_mode && (out - 1) * o.stride >= in + o.padding) --out;
+  return {in, out, o, false};
+}
+
+// f(output cell, first cell of x's row, rows, columns, divisor) with cells counted in pixels
+template <class F>
+void each_window(int B, const Axis& ay, const Axis& ax, F f) {
+  for (int b = 0, out = 0; b < B; ++b)
+    for (int i = 0; i < ay.out; ++i)
+      for (int j = 0; j < ax.out; ++j, ++out) f(out, b, ay.at(i), ax.at(j));
+}
+
+Tensor average(const char* op, const Tensor& x, const Axis& ay, const Axis& ax) {
+  const auto [B, H, W, C] = x.dims<4>();
+  Tensor y({B, ay.out, ax.out, C});
+  each_window(B, ay, ax, [&, H_ = H, W_ = W, C_ = C](int out, int b, Span r, Span c) {
+    real* to = y.data() + static_cast<int64_t>(out) * C_;
+    std::fill_n(to, C_, real(0));
+    for (int i = r.a; i < r.b; ++i)
+      for (int j = c.a; j < c.b; ++j) {
+        const real* from = x.data() + ((static_cast<int64_t>(b) * H_ + i) * W_ + j) * C_;
+        for (int k = 0; k < C_; ++k) to[k] += from[k];
+      }
+    for (int k = 0; k < C_; ++k) to[k] /= static_cast<real>(r.count * c.count);
+  });
+  return record(op, y, {&x}, [=, B_ = B, H_ = H, W_ = W, C_ = C](const Tensor& dy, Back& back) {
+    if (!back.wants(x)) return;
+    const auto [dx, beta] = back.into(x);
+    if (beta == 0) std::fill_n(dx, x.size(), real(0));
+    each_window(B_, ay, ax, [&, to_all = dx](int out, int b, Span r, Span c) {
+      const real* from = dy.data() + static_cast<int64_t>(out) * C_;
+      const real share = real(1) / static_cast<real>(r.count * c.count);
+      for (int i = r.a; i < r.b; ++i)
+        for (int j = c.a; j < c.b; ++j) {
+          real* to = to_all + ((static_cast<int64_t>(b) * H_ + i) * W_ + j) * C_;
+          for (int k = 0; k < C_; ++k) to[k] += share * from[k];
+        }
+    });
+  });
+}
+
+void need_map(const char* op, const Tensor& x) {
+  if (x.rank() != 4) fail(op, "needs a map (B,H,W,C), got {}", x.shape().str());
+}
+
+}  // namespace
+
+Tensor avg_pool2d(const Tensor& x, const PoolOptions& o) {
+  need_map("avg_pool2d", x);
+  return average("avg_pool2d", x, axis("avg_pool2d", x.dim(1), o), axis("avg_pool2d", x.dim(2), o));
+}
+
+Tensor adaptive_avg_pool2d(const Tensor& x, int h, int w) {
+  need_map("adaptive_avg_pool2d", x);
+  if (h < 1 || w < 1) fail("adaptive_avg_pool2d", "{}x{} is no output size", h, w);
+  return average("adaptive_avg_pool2d", x, {x.dim(1), h, {}, true}, {x.dim(2), w, {}, true});
+}
+
+Tensor max_pool2d(const Tensor& x, const PoolOptions& o) {
+  need_map("max_pool2d", x);
+  const auto [B, H, W, C] = x.dims<4>();
+  const Axis ay = axis("max_pool2d", H, o), ax = axis("max_pool2d", W, o);
+  Tensor y({B, ay.out, ax.out, C});
+  Tensor best(y.shape());  // opaque: the index of the largest cell in its image, exact up to 2^24 cells of float
+  if (static_cast<int64_t>(H) * W > (1 << 24)) fail("max_pool2d", "a map of {}x{} cells is too large", H, W);
+  each_window(B, ay, ax, [&, H_ = H, W_ = W, C_ = C](int out, int b, Span r, Span c) {
+    for (int k = 0; k < C_; ++k) {
+      real top = -std::numeric_limits<real>::infinity();
+      int at = r.a * W_ + c.a;
+      for (int i = r.a; i < r.b; ++i)
+        for (int j = c.a; j < c.b; ++j) {
+          const real v = x[((static_cast<int64_t>(b) * H_ + i) * W_ + j) * C_ + k];
+          if (v > top) top = v, at = i * W_ + j;
+        }
+      y[static_cast<int64_t>(out) * C_ + k] = top;
+      best[static_cast<int64_t>(out) * C_ + k] = static_cast<real>(at);
+    }
+  });
+  return record("max_pool2d", y, {&x}, [=, H_ = H, W_ = W, C_ = C](const Tensor& dy, Back& back) {
+    if (!back.wants(x)) return;
+    const auto [dx, beta] = back.into(x);
+    if (beta == 0) std::fill_n(dx, x.size(), real(0));
+    const int64_t per_image = static_cast<int64_t>(ay.out) * ax.out * C_;
+    for (int64_t i = 0; i < dy.size(); ++i)
+      dx[(i / per_image * H_ * W_ + static_cast<int64_t>(best[i])) * C_ + i % C_] += dy[i];
+  });
+}
+
+}  // namespace TESSERA_NS
+}  // namespace tessera
