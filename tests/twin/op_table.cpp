@@ -1,0 +1,462 @@
+#include "tests/twin/op_table.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <numeric>
+#include <regex>
+#include <set>
+
+#include "core/pool.h"
+#include "core/rng.h"
+#include "nn/params.h"
+
+namespace tessera {
+
+/// What one twin computed for one row, in double, for the other twin to compare with.
+struct RowResult {
+  std::string row;
+  double c, K;
+  std::vector<std::vector<double>> values, gradients;
+};
+using EvaluateRows = std::vector<RowResult> (*)();
+/// Set by the float twin, read by the double one. One object for both, hence outside of the inline namespace.
+inline EvaluateRows& float_twin() {
+  static EvaluateRows e = nullptr;
+  return e;
+}
+
+namespace {
+
+double largest(const std::vector<double>& v) {
+  double m = 0;
+  for (double x : v) m = std::max(m, std::abs(x));
+  return m;
+}
+double norm(const std::vector<double>& v) { return std::sqrt(std::inner_product(v.begin(), v.end(), v.begin(), 0.0)); }
+
+/// The largest |a - b|; NaN anywhere, or another size, is infinitely far.
+double distance(const std::vector<double>& a, const std::vector<double>& b) {
+  if (a.size() != b.size()) return INFINITY;
+  double m = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double d = std::abs(a[i] - b[i]);
+    if (!(d <= INFINITY)) return INFINITY;
+    m = std::max(m, d);
+  }
+  return m;
+}
+
+}  // namespace
+
+inline namespace TESSERA_NS {
+
+std::vector<RowMaker>& row_makers() {
+  static std::vector<RowMaker> makers;
+  return makers;
+}
+
+namespace {
+
+struct Poisoned {
+  Poisoned() { Pool::poison(true); }
+  ~Poisoned() { Pool::poison(false); }
+};
+
+struct Table {
+  std::vector<Row> rows;
+  std::vector<ErrorRow> errors;
+};
+const Table& table() {
+  static const Table t = [] {
+    Table made;
+    for (RowMaker make : row_makers()) make(made.rows, made.errors);
+    // the order of static initialisation may differ between the twins
+    std::stable_sort(made.rows.begin(), made.rows.end(),
+                     [](const Row& a, const Row& b) { return std::tie(a.op, a.name) < std::tie(b.op, b.name); });
+    return made;
+  }();
+  return t;
+}
+
+std::string title(const Row& r) { return r.op + " (" + r.name + ")"; }
+
+/// The row's inputs, exactly representable in float so that both twins see the same.
+Arrays draw(const Row& row) {
+  Arrays all;
+  for (size_t k = 0; k < row.in.size(); ++k) {
+    const In& in = row.in[k];
+    const rng::Stream random(rng::hash(title(row)) + k);
+    Array a(in.shape);
+    const int64_t n = a.size();
+    std::vector<int64_t> order(static_cast<size_t>(n));
+    std::iota(order.begin(), order.end(), 0);
+    for (int64_t i = n - 1; i > 0; --i)
+      std::swap(order[static_cast<size_t>(i)],
+                order[random.below(static_cast<uint64_t>(i), static_cast<uint32_t>(i + 1))]);
+    for (int64_t i = 0; i < n; ++i) {
+      double u = in.distinct ? (static_cast<double>(order[static_cast<size_t>(i)]) + 0.5) / static_cast<double>(n)
+                             : random.uniform(static_cast<uint64_t>(i));
+      double v = in.lo + (in.hi - in.lo) * u;
+      for (double kink : in.kinks)
+        if (std::abs(v - kink) < 0.01) v = kink + 0.01 + std::abs(v - kink);
+      a[i] = static_cast<double>(static_cast<float>(v));
+    }
+    all.push_back(std::move(a));
+  }
+  return all;
+}
+
+Tensor to_tensor(const Array& a) { return tensor(a.shape, a.v); }
+std::vector<double> to_doubles(const Tensor& t) {
+  return t ? std::vector<double>(t.data(), t.data() + t.size()) : std::vector<double>();
+}
+Tensors to_tensors(const Arrays& a) {
+  Tensors t;
+  for (const Array& x : a) t.push_back(to_tensor(x));
+  return t;
+}
+
+/// Fixed random cotangents, one per output, in [0.5, 1.5] with random signs.
+Tensors cotangents(const Row& row, const Tensors& y) {
+  Tensors u;
+  for (size_t k = 0; k < y.size(); ++k) {
+    const rng::Stream random(rng::hash("cotangent " + title(row)) + k);
+    Tensor t(y[k].shape());
+    for (int64_t i = 0; i < t.size(); ++i) {
+      const double v = random.uniform(static_cast<uint64_t>(i)) - 0.5;
+      t[i] = static_cast<real>(static_cast<float>(v < 0 ? v - 0.5 : v + 0.5));
+    }
+    u.push_back(t);
+  }
+  return u;
+}
+
+double project(const Tensors& y, const Tensors& u) {
+  double s = 0;
+  for (size_t k = 0; k < y.size(); ++k)
+    for (int64_t i = 0; i < y[k].size(); ++i) s += static_cast<double>(y[k][i]) * static_cast<double>(u[k][i]);
+  return s;
+}
+
+/// L = sum of <u, y>, recorded: sends u to every output (an op of the tests only).
+Tensor projection(const Tensors& y, const Tensors& u) {
+  Tensor L({1});
+  L[0] = static_cast<real>(project(y, u));
+  std::vector<const Tensor*> in;
+  for (const Tensor& t : y) in.push_back(&t);
+  return record("projection", L, Inputs(in), [y, u](const Tensor&, Back& back) {
+    for (size_t k = 0; k < y.size(); ++k) back.add(y[k], u[k]);
+  });
+}
+
+struct Gradients {
+  std::vector<std::vector<double>> values, dx;  ///< dx[k] is empty if input k got none
+};
+
+/// How inputs enter: as parameters of a lane, or as activations of the tape.
+enum class As { leaf, activation };
+
+/// Runs the row `times` times on the same inputs on one tape and pulls cotangents back. Inputs whose bit of `wanted` is
+/// 0 are untracked.
+Gradients pull(const Row& row, const Arrays& x, As as, int times, unsigned wanted, const Tensors* given = nullptr) {
+  Params params(1);
+  Grads grads;
+  Tape tape;
+  Tensors in;
+  for (size_t k = 0; k < x.size(); ++k) {
+    const bool want = row.in[k].differentiable && (wanted >> k & 1);
+    if (as == As::leaf) {
+      Tensor t = params.make("x" + std::to_string(k), x[k].shape, constant(0), Decay::yes, !want);
+      std::copy(x[k].v.begin(), x[k].v.end(), t.data());
+      in.push_back(t);
+    } else {
+      in.push_back(want ? tape.watch(to_tensor(x[k])) : to_tensor(x[k]));
+    }
+  }
+  Gradients g;
+  Tensors all, u;
+  for (int t = 0; t < times; ++t) {
+    const Tensors y = row.run(in);
+    const Tensors uy = given ? *given : cotangents(row, y);
+    if (t == 0)
+      for (const Tensor& o : y) g.values.push_back(to_doubles(o));
+    all.insert(all.end(), y.begin(), y.end()), u.insert(u.end(), uy.begin(), uy.end());
+  }
+  std::vector<std::vector<double>> before;
+  for (const Tensor& t : u) before.push_back(to_doubles(t));
+  const Tensor L = projection(all, u);
+  if (tracked(L)) tape.backward(L, grads);
+  for (size_t k = 0; k < u.size(); ++k) CHECK_MESSAGE(to_doubles(u[k]) == before[k], "a pullback wrote into dy");
+  for (size_t k = 0; k < in.size(); ++k) {
+    CHECK_MESSAGE(to_doubles(in[k]) == x[k].v, "the op wrote into input " << k);
+    const bool want = row.in[k].differentiable && (wanted >> k & 1);
+    if (as == As::leaf) {
+      g.dx.push_back(grads.has(in[k]) ? to_doubles(grads.of(in[k])) : std::vector<double>());
+    } else {
+      g.dx.push_back(want ? to_doubles(tape.grad(in[k])) : std::vector<double>());
+    }
+  }
+  return g;
+}
+
+unsigned everything(const Row& row) {
+  unsigned bits = 0;
+  for (size_t k = 0; k < row.in.size(); ++k) bits |= row.in[k].differentiable ? 1u << k : 0;
+  return bits;
+}
+
+constexpr double step =
+    1e-5;  // of the differences: truncation about step^2 = 1e-10, rounding about 1e-16 / step = 1e-11
+
+/// dL/dx_k along random directions of +-1, against differences; relative to the expected size of such a projection,
+/// |dL/dx_k|.
+double projected_error(const Row& row, const Arrays& x, const Gradients& g) {
+  double worst = 0;
+  for (size_t k = 0; k < x.size(); ++k) {
+    if (!row.in[k].differentiable || x[k].size() == 0) continue;
+    for (uint64_t trial = 0; trial < 3; ++trial) {
+      const rng::Stream random(rng::hash("direction " + title(row)) + 3 * k + trial);
+      Arrays plus = x, minus = x;
+      double analytic = 0;
+      for (int64_t i = 0; i < x[k].size(); ++i) {
+        const double s = random.bits(static_cast<uint64_t>(i)) >> 63 ? step : -step;
+        plus[k][i] += s, minus[k][i] -= s;
+        analytic += (g.dx[k].empty() ? 0 : g.dx[k][static_cast<size_t>(i)]) * s / step;
+      }
+      const Tensors yp = row.run(to_tensors(plus)), ym = row.run(to_tensors(minus));
+      const Tensors u = cotangents(row, yp);
+      double numeric = 0;  // differences first: the projection of either side alone loses digits
+      for (size_t o = 0; o < yp.size(); ++o)
+        for (int64_t i = 0; i < yp[o].size(); ++i)
+          numeric += static_cast<double>(u[o][i]) * (static_cast<double>(yp[o][i]) - static_cast<double>(ym[o][i]));
+      numeric /= 2 * step;
+      const double size = std::max({norm(g.dx[k]), std::abs(numeric), 1e-30});
+      const double error = std::abs(numeric - analytic) / size;
+      worst = error <= worst ? worst : error;  // NaN is kept
+      if (std::isnan(error)) return INFINITY;
+    }
+  }
+  return worst;
+}
+
+/// Every dy_j/dx_i of a small op, by unit cotangents against differences; relative to the largest.
+double jacobian_error(const Row& row, const Arrays& x) {
+  const Tensors y = row.run(to_tensors(x));
+  int64_t outputs = 0, inputs = 0;
+  for (const Tensor& t : y) outputs += t.size();
+  for (const Array& a : x) inputs += a.size();
+  if (outputs * inputs > 2500) return 0;
+  double size = 1e-30, worst = 0;
+  std::vector<std::vector<double>> analytic;  // [output][input]
+  for (size_t o = 0; o < y.size(); ++o)
+    for (int64_t j = 0; j < y[o].size(); ++j) {
+      Tensors unit;
+      for (const Tensor& t : y) unit.push_back(zeros(t.shape()));
+      unit[o][j] = 1;
+      const Gradients g = pull(row, x, As::leaf, 1, everything(row), &unit);
+      std::vector<double> line;
+      for (size_t k = 0; k < x.size(); ++k) {
+        if (g.dx[k].empty()) {
+          line.resize(line.size() + static_cast<size_t>(x[k].size()));
+        } else {
+          line.insert(line.end(), g.dx[k].begin(), g.dx[k].end());
+        }
+      }
+      size = std::max(size, largest(line));
+      analytic.push_back(std::move(line));
+    }
+  size_t column = 0;
+  for (size_t k = 0; k < x.size(); ++k)
+    for (int64_t i = 0; i < x[k].size(); ++i, ++column) {
+      if (!row.in[k].differentiable) continue;
+      Arrays plus = x, minus = x;
+      plus[k][i] += step, minus[k][i] -= step;
+      const Tensors yp = row.run(to_tensors(plus)), ym = row.run(to_tensors(minus));
+      size_t j = 0;
+      for (size_t o = 0; o < yp.size(); ++o)
+        for (int64_t e = 0; e < yp[o].size(); ++e, ++j) {
+          const double numeric = (static_cast<double>(yp[o][e]) - static_cast<double>(ym[o][e])) / (2 * step);
+          const double error = std::abs(numeric - analytic[j][column]);
+          if (std::isnan(error)) return INFINITY;
+          worst = std::max(worst, error);
+        }
+    }
+  return worst / size;
+}
+
+std::vector<RowResult> evaluate() {
+  std::vector<RowResult> all;
+  for (const Row& row : table().rows) {
+    Gradients g = pull(row, draw(row), As::leaf, 1, everything(row));
+    all.push_back({title(row), row.c, row.K, std::move(g.values), std::move(g.dx)});
+  }
+  return all;
+}
+const bool registered = [] {
+  if constexpr (sizeof(real) == 4) float_twin() = &evaluate;
+  return true;
+}();
+
+constexpr double epsilon = sizeof(real) == 4 ? 0x1p-23 : 0x1p-52;
+
+}  // namespace
+
+double gradient_error(const Row& row) {
+  const Arrays x = draw(row);
+  return std::max(projected_error(row, x, pull(row, x, As::leaf, 1, everything(row))), jacobian_error(row, x));
+}
+
+TWIN_CASE("op table: values equal the plain reference") {
+  Poisoned poisoned;
+  REQUIRE(!table().rows.empty());
+  for (const Row& row : table().rows) {
+    INFO(title(row));
+    const Arrays x = draw(row), want = row.reference(x);
+    const Tensors y = row.run(to_tensors(x));
+    REQUIRE(y.size() == want.size());
+    for (size_t k = 0; k < y.size(); ++k) {
+      CHECK_MESSAGE(y[k].shape() == want[k].shape,
+                    "shape " << y[k].shape().str() << " instead of " << want[k].shape.str());
+      const double bound = sizeof(real) == 4 ? row.c * epsilon : row.tolerance;
+      CHECK(distance(to_doubles(y[k]), want[k].v) <= bound * row.K * std::max(largest(want[k].v), 1e-30));
+    }
+  }
+}
+
+TWIN_CASE("op table: gradients equal central differences") {
+  if constexpr (sizeof(real) == 8) {
+    Poisoned poisoned;
+    for (const Row& row : table().rows) {
+      INFO(title(row));
+      CHECK(gradient_error(row) <= 1e-6);
+    }
+  }
+}
+
+TWIN_CASE("op table: float agrees with its double twin, value and gradients") {
+  if constexpr (sizeof(real) == 8) {
+    Poisoned poisoned;
+    REQUIRE(static_cast<bool>(float_twin()));
+    const std::vector<RowResult> single = float_twin()(), twin = evaluate();
+    REQUIRE(single.size() == twin.size());
+    for (size_t r = 0; r < twin.size(); ++r) {
+      INFO(twin[r].row);
+      REQUIRE(single[r].row == twin[r].row);
+      const double bound = twin[r].c * twin[r].K * 0x1p-23;
+      for (size_t k = 0; k < twin[r].values.size(); ++k)
+        CHECK(distance(single[r].values[k], twin[r].values[k]) <= bound * std::max(largest(twin[r].values[k]), 1e-30));
+      for (size_t k = 0; k < twin[r].gradients.size(); ++k) {
+        INFO("gradient of input " << k);
+        CHECK(distance(single[r].gradients[k], twin[r].gradients[k]) <=
+              bound * std::max(largest(twin[r].gradients[k]), 1e-30));
+      }
+    }
+  }
+}
+
+TWIN_CASE("op table: an input used twice accumulates, as a leaf and as an activation") {
+  Poisoned poisoned;
+  for (const Row& row : table().rows) {
+    INFO(title(row));
+    const Arrays x = draw(row);
+    const Gradients once = pull(row, x, As::leaf, 1, everything(row));
+    for (As as : {As::leaf, As::activation}) {
+      const Gradients twice = pull(row, x, as, 2, everything(row));
+      for (size_t k = 0; k < x.size(); ++k) {
+        INFO("input " << k);
+        CHECK(once.dx[k].empty() != row.in[k].differentiable);
+        std::vector<double> doubled = once.dx[k];
+        for (double& v : doubled) v *= 2;
+        CHECK(distance(twice.dx[k], doubled) <= 4 * row.K * epsilon * std::max(largest(doubled), 1e-30));
+      }
+    }
+  }
+}
+
+TWIN_CASE("op table: gradients go to wanted inputs only, and are the same then") {
+  Poisoned poisoned;
+  for (const Row& row : table().rows) {
+    INFO(title(row));
+    const Arrays x = draw(row);
+    const Gradients all = pull(row, x, As::leaf, 1, everything(row));
+    for (size_t k = 0; k < x.size(); ++k) {
+      if (!row.in[k].differentiable) continue;
+      const Gradients one = pull(row, x, As::leaf, 1, 1u << k);
+      for (size_t other = 0; other < x.size(); ++other) {
+        INFO("wanted " << k << ", looking at " << other);
+        if (other != k) CHECK(one.dx[other].empty());
+      }
+      CHECK(distance(one.dx[k], all.dx[k]) <= 4 * row.K * epsilon * std::max(largest(all.dx[k]), 1e-30));
+    }
+    const Gradients none = pull(row, x, As::leaf, 1, 0);
+    CHECK(none.values == all.values);  // no tape work changes a value
+  }
+}
+
+TWIN_CASE("op table: bad calls give one clear line") {
+  for (const ErrorRow& bad : table().errors) {
+    INFO(bad.op << " (" << bad.name << ")");
+    std::string said;
+    try {
+      bad.run();
+    } catch (const Error& e) {
+      said = e.what();
+    }
+    CHECK_MESSAGE(said.starts_with("[" + bad.op), "it said: " << said);
+    CHECK_MESSAGE(said.find(bad.says) != std::string::npos, "it said: " << said);
+    CHECK(said.find('\n') == std::string::npos);
+  }
+}
+
+/// Ops under core/ops that need no row of this table, each with the reason.
+const std::set<std::string> without_rows = {
+    "heads",              // a view: no computation
+    "attention",          // compared with plain_attention over all kinds of terms in its own tests
+    "plain_attention",    // the same
+    "attention_weights",  // untracked
+};
+
+TWIN_CASE("op table: every op declared under core/ops has a row") {
+  // free functions that return tensors (or an Index), declared at the beginning of a line as all our headers do
+  const std::regex declaration(R"(^(?:Tensor|std::pair<Tensor, Tensor>|std::vector<Tensor>|Heads|Index) (\w+)\()");
+  std::set<std::string> declared, tested;
+  for (const auto& file :
+       std::filesystem::directory_iterator(std::filesystem::path(TESSERA_SOURCE_DIR) / "core" / "ops")) {
+    if (file.path().extension() != ".h") continue;
+    std::ifstream in(file.path());
+    std::smatch m;
+    for (std::string line; std::getline(in, line);)
+      if (std::regex_search(line, m, declaration)) declared.insert(m[1]);
+  }
+  for (const Row& r : table().rows) tested.insert(r.op);
+  CHECK(declared.size() >= 2);
+  for (const std::string& op : declared)
+    CHECK_MESSAGE((tested.contains(op) || without_rows.contains(op)),
+                  op << " has no row: add one to a file in tests/twin");
+  for (const std::string& op : tested) CHECK_MESSAGE(declared.contains(op), op << " has a row but is not declared");
+}
+
+TWIN_CASE("op table: a planted slope error of 0.1 % is caught") {
+  if constexpr (sizeof(real) == 8) {
+    const auto square_with = [](double slope) {
+      Row row{.op = "square", .name = "planted", .in = {{{31}}}, .run = {}, .reference = {}};
+      row.run = [slope](const Tensors& in) -> Tensors {
+        const Tensor x = in[0];
+        Tensor y(x.shape());
+        for (int64_t i = 0; i < x.size(); ++i) y[i] = x[i] * x[i];
+        return record("square", y, {&x}, [x, slope](const Tensor& dy, Back& back) {
+          Tensor dx(x.shape());
+          for (int64_t i = 0; i < x.size(); ++i) dx[i] = static_cast<real>(slope) * x[i] * dy[i];
+          back.add(x, dx);
+        });
+      };
+      return row;
+    };
+    CHECK(gradient_error(square_with(2.0)) <= 1e-8);    // the right slope: far below the bound
+    CHECK(gradient_error(square_with(2.002)) >= 1e-4);  // 0.1 % too steep: far above it
+  }
+}
+
+}  // namespace TESSERA_NS
+}  // namespace tessera
