@@ -1,0 +1,23 @@
+#pragma once
+// Pictures on disk: PNG and JPEG in, PNG out. Always 8-bit RGB in memory, whatever the file holds.
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace tessera::data {
+
+struct Image {
+  int h = 0, w = 0, channels = 3;
+  std::vector<uint8_t> pixels;  ///< h x w x channels
+};
+
+/// Reads a PNG or JPEG file (told apart by content): grey, palette, 16-bit and CMYK become RGB, alpha is dropped.
+/// Throws Error naming the file when it is neither, is damaged or truncated, or has more than 64 million pixels.
+Image read_image(const std::string& path);
+/// Resizes the shorter side to `size` (bilinear with antialiasing) and cuts the middle size x size square.
+Image fit(const Image& image, int size);
+/// A PNG file's bytes. pixels: h x w x channels (1 or 3).
+std::vector<uint8_t> encode_png(int h, int w, int channels, std::span<const uint8_t> pixels);
+
+}  // namespace tessera::data

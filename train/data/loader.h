@@ -1,0 +1,75 @@
+#pragma once
+// Batches in a background thread. The content of batch b of epoch e is a function of (seed, e, b) only, so a run
+// resumes at any batch and thread counts do not matter. Buffers are reused: a steady step neither allocates nor faults
+// a page.
+#include <iterator>
+#include <memory>
+
+#include "train/data/augment.h"
+#include "train/data/batch.h"
+#include "train/data/set.h"
+
+namespace tessera::data {
+
+struct LoaderOptions {
+  int batch_size = 128;
+  uint64_t seed = 0;
+  Augment augment;
+  bool shuffle = true;  ///< a new order every epoch; false: the order of the set
+  int workers = 1;      ///< background threads
+};
+
+class Loader;
+
+/// One pass over the set: `for (const Batch& batch : loader.epoch(e))`. A batch is valid until the next one is asked
+/// for (copies of its tensors stay valid). Leaving the loop early is fine. One Epoch of a loader lives at a time.
+class Epoch {
+ public:
+  class Iterator {
+   public:
+    using difference_type = std::ptrdiff_t;
+    using value_type = Batch;
+    const Batch& operator*() const { return *batch_; }
+    const Batch* operator->() const { return batch_; }
+    Iterator& operator++();
+    void operator++(int) { ++*this; }
+    bool operator==(std::default_sentinel_t) const { return batch_ == nullptr; }
+
+   private:
+    friend class Epoch;
+    explicit Iterator(Epoch* epoch);
+    Epoch* epoch_;
+    const Batch* batch_ = nullptr;
+  };
+  Iterator begin() { return Iterator(this); }
+  std::default_sentinel_t end() const { return {}; }
+  Epoch(Epoch&& o) noexcept : loader_(std::exchange(o.loader_, nullptr)) {}
+  Epoch& operator=(Epoch&&) = delete;
+  ~Epoch();
+
+ private:
+  friend class Loader;
+  explicit Epoch(Loader* loader) : loader_(loader) {}
+  Loader* loader_;
+};
+
+class Loader {
+ public:
+  /// Throws Error on an empty set, a batch size below 1, or an augmentation the set's labels do not survive.
+  Loader(Set set, LoaderOptions options);
+  Loader(Loader&&) = delete;
+  ~Loader();
+  /// ceil(size / batch_size): the last short batch is kept.
+  size_t batches() const;
+  /// Epoch e from batch `first_batch` on.
+  Epoch epoch(int e, size_t first_batch = 0);
+  const Set& set() const;
+  const LoaderOptions& options() const;
+
+ private:
+  friend class Epoch;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tessera::data

@@ -1,0 +1,80 @@
+#pragma once
+// Labelled images in memory, 8 bits a channel, channels last; subsets share the pixels.
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/shape.h"
+#include "core/tensor.h"
+
+namespace tessera::data {
+
+/// Ways to change an image that may or may not keep its label (train/data/augment.h).
+enum class Augmentation { crop, flip, randaug, erase, mixup, cutmix };
+std::string_view name(Augmentation a);
+
+/// Mean and standard deviation per channel of pixels scaled to [0, 1].
+struct Stats {
+  std::array<float, 4> mean{}, std{1, 1, 1, 1};
+};
+
+struct Set {
+  std::string name;  ///< "cifar10 train"
+  int h = 0, w = 0, channels = 0, classes = 0;
+  std::vector<std::string> class_names;
+  Stats stats;            ///< of the training set this set was opened with: what its images are normalised by
+  std::string digest;     ///< SHA-256 of the files' contents (or of the generated pixels), hexadecimal
+  bool official = false;  ///< the files are, by checksum, those of the publisher
+  std::string why_kept;   ///< for sets that refuse augmentations: the reason, as half a sentence
+
+  size_t size() const { return rows.size(); }
+  const uint8_t* image(size_t i) const { return pixels->data() + static_cast<size_t>(rows[i]) * bytes(); }
+  int label(size_t i) const { return (*labels)[static_cast<size_t>(rows[i])]; }
+  size_t bytes() const { return static_cast<size_t>(h) * static_cast<size_t>(w) * static_cast<size_t>(channels); }
+  bool keeps_label(Augmentation a) const { return (breaks >> static_cast<unsigned>(a) & 1u) == 0; }
+  /// Samples per class.
+  std::vector<int64_t> histogram() const;
+  /// Images `which` as a normalised (n, h, w, channels) tensor.
+  Tensor tensor(std::span<const size_t> which) const;
+
+  std::shared_ptr<const std::vector<uint8_t>> pixels;  ///< of the whole file; image i of this set is number rows[i]
+  std::shared_ptr<const Index> labels;
+  Index rows;
+  unsigned breaks = 0;  ///< bit per Augmentation that destroys labels
+};
+
+struct Named {
+  Set train, test;
+  int classes = 0;
+  std::string note;  ///< a sentence worth printing ("no train/ folder: ..."), or empty
+};
+
+struct OpenOptions {
+  uint64_t seed = 0;  ///< of `where`, and of the split of a one-level imagefolder
+  int img_size = 0;   ///< imagefolder: resize the shorter side and cut the middle; 0: all images must have one size
+  size_t train_size = 4000;  ///< of `where`
+  size_t test_size = 1000;   ///< of `where`
+};
+
+/// Opens cifar10, cifar100, mnist, fashion-mnist, imagefolder:DIR or where[:quadrant|relation|distance|border].
+/// A named set is looked for in `dir` (the files themselves or their folder), then $TESSERA_DATA, then ./data. Throws
+/// Error: an unknown name with the nearest known one, a missing set with the places searched, and whatever is wrong
+/// with the files.
+Named open(std::string_view spec, const std::string& dir = "", const OpenOptions& options = {});
+/// Would open() find the files? (true for `where`)
+bool available(std::string_view spec, const std::string& dir = "");
+
+/// Two disjoint random subsets of the given sizes.
+std::pair<Set, Set> split(const Set& set, size_t first, size_t second, uint64_t seed);
+/// A random subset with `share` (0, 1] of every class, at least one sample of each.
+Set fraction(const Set& set, double share, uint64_t seed);
+
+/// Writes DIR/train/CLASS/N.png and DIR/test/CLASS/N.png, which imagefolder:DIR reads. Throws Error if DIR exists and
+/// is not empty.
+void write_folder(const Named& data, const std::string& dir);
+
+}  // namespace tessera::data
