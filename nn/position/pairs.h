@@ -1,0 +1,34 @@
+#pragma once
+// What encodings share: from the geometry of a call to the row of a table for every pair of tokens. Free of `real`.
+#include "nn/position.h"
+
+namespace tessera {
+
+/// rho of one call from a rule on cells: row(i, j) in [0, rows), or -1 where the pair adds nothing.
+template <class Rule>
+Pairs make_pairs(const Layout& now, int rows, Rule row) {
+  const Coords at = coords(now);
+  Pairs p{static_cast<int>(at.q.size()), static_cast<int>(at.k.size()), rows, {}, 1};
+  p.at.reserve(at.q.size() * at.k.size());
+  for (const auto& i : at.q)
+    for (const auto& j : at.k) p.at.push_back(row(i, j));
+  return p;
+}
+
+/// The extents that offsets of a call can span: the window, or the key grid of a global attention.
+struct Extent {
+  int h = 0, w = 0;
+  int cells() const { return h * w; }
+  auto operator<=>(const Extent&) const = default;
+};
+Extent extent(const Layout& now);
+
+/// Raster index of a cell inside its window or grid.
+inline int raster(const Coords::Cell& c, const Extent& e) { return c.y * e.w + c.x; }
+
+inline int clip(int v, int most) { return v < -most ? -most : v > most ? most : v; }
+
+/// One index for all pairs (a term with a single row); pairs with a class token too unless `skip_prefix`.
+const Pairs& single_row(const Layout& now, bool skip_prefix = false);
+
+}  // namespace tessera
