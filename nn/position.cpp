@@ -1,0 +1,165 @@
+#include "nn/position.h"
+
+#include <algorithm>
+
+namespace tessera {
+inline namespace TESSERA_NS {
+
+// ---- what an encoding does unless it says otherwise ----------------------------------------------------------------
+
+Tensor PositionEncoding::tokens(const Spot&, const Grid&, const Tensor& x, const Run&) const { return x; }
+Tensor PositionEncoding::between(const Spot&, const Grid&, const Tensor& x, const Run&) const { return x; }
+Terms PositionEncoding::terms(const Site&, const Layout&, const Run&) const { return {}; }
+
+Tensor PositionEncoding::attend(const Site& site, const Layout& now, const Heads& q, const Heads& k, const Heads& v,
+                                const Pattern& who, double scale, const Dropout& dropout,
+                                std::span<const int32_t> lengths, const Run& run) const {
+  return attention(q, k, v, who, terms(site, now, run), scale, dropout, lengths, run);
+}
+
+Tensor PositionEncoding::resample(const Tensor& param, const Layout&, const Layout&) const {
+  fail("position", "{} has no rule for another resolution or window",
+       param.leaf() ? param.leaf()->name : param.shape().str());
+}
+
+// ---- compositions ----------------------------------------------------------------------------------------------------
+
+namespace {
+
+struct Part {
+  const PositionRow* row;
+  MakePosition make;
+  Options options;
+  bool has(std::string_view hook) const { return std::ranges::find(row->hooks, hook) != row->hooks.end(); }
+};
+
+std::unique_ptr<PositionEncoding> build(const Part& part, const Scope& net, const Places& at) {
+  if (const std::string why = part.row->refuses ? part.row->refuses(at, part.options) : ""; !why.empty()) {
+    fail("position " + std::string(part.row->name), "{}", why);
+  }
+  return part.make(net, at);
+}
+
+/// "a+b": token and between hooks in order, terms appended, and the attention of the one part that has its own.
+class Composed final : public PositionEncoding {
+ public:
+  Composed(const std::vector<Part>& parts, const Scope& net, const Places& at) {
+    for (const auto& p : parts) {
+      parts_.push_back(build(p, net, at));
+      if (p.has("attend")) attends_ = parts_.back().get();
+    }
+  }
+  Tensor tokens(const Spot& spot, const Grid& now, const Tensor& x, const Run& run) const override {
+    Tensor y = x;
+    for (const auto& p : parts_) y = p->tokens(spot, now, y, run);
+    return y;
+  }
+  Tensor between(const Spot& spot, const Grid& now, const Tensor& x, const Run& run) const override {
+    Tensor y = x;
+    for (const auto& p : parts_) y = p->between(spot, now, y, run);
+    return y;
+  }
+  Terms terms(const Site& site, const Layout& now, const Run& run) const override {
+    Terms all;
+    for (const auto& p : parts_) all.append(p->terms(site, now, run));
+    return all;
+  }
+  Tensor attend(const Site& site, const Layout& now, const Heads& q, const Heads& k, const Heads& v, const Pattern& who,
+                double scale, const Dropout& dropout, std::span<const int32_t> lengths, const Run& run) const override {
+    if (attends_) return attends_->attend(site, now, q, k, v, who, scale, dropout, lengths, run);
+    return PositionEncoding::attend(site, now, q, k, v, who, scale, dropout, lengths, run);
+  }
+
+ private:
+  std::vector<std::unique_ptr<PositionEncoding>> parts_;
+  const PositionEncoding* attends_ = nullptr;
+};
+
+const PositionRow& row_of(std::string_view name) {
+  std::vector<std::string> names;
+  for (const auto& r : positions()) {
+    if (name == r.name) return r;
+    names.emplace_back(r.name);
+  }
+  unknown("position", name, names);
+}
+
+std::vector<const PositionRow*> rows_of(std::string_view names) {
+  std::vector<const PositionRow*> rows;
+  for (size_t from = 0; from <= names.size();) {
+    const size_t plus = std::min(names.find('+', from), names.size());
+    rows.push_back(&row_of(names.substr(from, plus - from)));
+    from = plus + 1;
+  }
+  return rows;
+}
+
+void check_composition(const std::vector<Part>& parts) {
+  const Part *rotates = nullptr, *attends = nullptr;
+  for (const auto& p : parts) {
+    for (const auto& other : parts) {
+      if (&other != &p && other.row == p.row) fail("position", "{} is named twice", p.row->name);
+    }
+    if (p.has("rotary")) {
+      if (rotates) fail("position", "{} and {} both rotate queries and keys; one rotation is possible", rotates->row->name, p.row->name);
+      rotates = &p;
+    }
+    if (p.has("attend")) {
+      if (attends) fail("position", "{} and {} both replace the attention; one may", attends->row->name, p.row->name);
+      attends = &p;
+    }
+  }
+  if (!attends) return;
+  for (const auto& p : parts) {
+    const bool terms = std::ranges::any_of(p.row->hooks, [](const auto& h) { return h != "tokens" && h != "between" && h != "attend"; });
+    if (&p != attends && terms) {
+      fail("position", "{} computes the attention itself and would ignore the terms of {}", attends->row->name, p.row->name);
+    }
+  }
+}
+
+/// The row's defaults with the values given for it: "KEY" when it stands alone, "NAME.KEY" always.
+Options options_of(const PositionRow& row, bool alone, const Options& given) {
+  Options own = row.defaults;
+  const std::string prefix = std::string(row.name) + ".";
+  for (const auto& [key, value] : given) {
+    const bool named = key.starts_with(prefix);
+    if (!named && !alone) continue;
+    const std::string bare = named ? key.substr(prefix.size()) : key;
+    const auto it = own.find(bare);
+    if (it == own.end()) {
+      std::vector<std::string> names;
+      for (const auto& d : row.defaults) names.push_back(d.first);
+      unknown("position " + std::string(row.name), bare, names);
+    }
+    it->second = convert("position." + bare, value, it->second);
+  }
+  return own;
+}
+
+void check_prefixes(const std::vector<const PositionRow*>& rows, const Options& given) {
+  for (const auto& [key, value] : given) {
+    const bool owned = std::ranges::any_of(rows, [&k = key](const auto* r) { return k.starts_with(std::string(r->name) + "."); });
+    if (!owned) fail("position", "say whose option {} is: {}.{}", key, rows.front()->name, key);
+  }
+}
+
+}  // namespace
+
+MakePosition position(std::string_view name, const Options& options) {
+  const auto rows = rows_of(name);
+  const bool alone = rows.size() == 1;
+  if (!alone) check_prefixes(rows, options);
+  std::vector<Part> parts;
+  for (const auto* r : rows) {
+    Options own = options_of(*r, alone, options);
+    MakePosition make = r->make(own);
+    parts.push_back({r, std::move(make), std::move(own)});
+  }
+  check_composition(parts);
+  if (alone) return [part = parts[0]](const Scope& net, const Places& at) { return build(part, net, at); };
+  return [parts](const Scope& net, const Places& at) { return std::make_unique<Composed>(parts, net, at); };
+}
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

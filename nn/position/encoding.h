@@ -1,0 +1,53 @@
+#pragma once
+// What the files of this folder share. An encoding is a struct with
+//   struct Config { ... };                                  its options and their defaults
+//   static Fields<Config> fields();                         their names and help
+//   static void check(const Config&);                       throws Error when they make no sense        (optional)
+//   static std::string refuses(const Places&, const Config&);   why it cannot run in such a model, or ""   (optional)
+//   E(const Scope& net, const Places&, const Config&);      creates its parameters
+// and a function `Encoding e()` that registry.cpp names in its row.
+#include "nn/position.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+
+/// The part of a PositionRow that is code.
+struct Encoding {
+  Options defaults;
+  std::function<MakePosition(const Options&)> make;
+  std::function<std::string(const Places&, const Options&)> refuses;
+};
+
+template <class E>
+Encoding encoding(const typename E::Config& defaults = {}) {
+  using Config = typename E::Config;
+  const auto configured = [defaults](const Options& options) {
+    Config c = defaults;
+    assign(c, E::fields(), options, "position");
+    return c;
+  };
+  Encoding e;
+  e.defaults = read(defaults, E::fields());
+  e.make = [configured](const Options& options) -> MakePosition {
+    const Config c = configured(options);
+    if constexpr (requires { E::check(c); }) E::check(c);
+    return [c](const Scope& net, const Places& at) { return std::make_unique<E>(net, at, c); };
+  };
+  e.refuses = [configured](const Places& at, const Options& options) -> std::string {
+    if constexpr (requires(const Config& c) { E::refuses(at, c); }) return E::refuses(at, configured(options));
+    else return "";
+  };
+  return e;
+}
+
+/// Throws Error unless `value` is one of `choices`.
+void one_of(std::string_view key, const std::string& value, std::initializer_list<const char*> choices);
+
+Encoding none();
+Encoding learned();
+Encoding frozen_random();
+Encoding sinusoidal();
+Encoding sincos2d();
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

@@ -1,0 +1,100 @@
+// Sinusoids of the raster index.  Vaswani et al. 2017, "Attention is all you need", section 3.5.
+//   PE[p, 2t] = sin(p / T^(2t/C)),  PE[p, 2t+1] = cos(p / T^(2t/C)),  t = 0 .. C/2-1,  T = 10000        x[b, p] += PE[p]
+// PE[p + k] is PE[p] with every pair turned by a fixed angle. On an image p = y W + x: rows are unrolled, which is the point of the
+// comparison with sincos2d. Two layouts and two denominators circulate under one name (tensor2tensor has the halves and C/2 - 1).
+//   hooks: tokens      parameters: 0      cost: one addition
+//   class tokens: zero, or counted as the first positions (class_position = count, CCT)
+//   another resolution: computed anew (the meaning of p then changes with the width), or interpolated as a map
+#include <cmath>
+#include <tuple>
+
+#include "core/interpolation.h"
+#include "core/ops/add_table.h"
+#include "nn/position/encoding.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+namespace {
+
+struct Sinusoidal final : PositionEncoding {
+  struct Config {
+    std::string layout = "interleaved", denom = "C", class_position = "zero", resolution = "recompute", resize = "bicubic_antialias";
+    double temperature = 10000;
+    bool scale = false;
+  };
+  static Fields<Config> fields() {
+    static const Field<Config> table[] = {
+        {"layout", &Config::layout, "interleaved (sin, cos, sin, ...; the paper) | halves (all sin, then all cos; tensor2tensor)"},
+        {"denom", &Config::denom, "exponents 2t/C (\"C\", the paper) or t/(C/2-1) (\"C/2-1\", tensor2tensor)"},
+        {"temperature", &Config::temperature, "the longest wavelength is 2 pi times this"},
+        {"class_position", &Config::class_position, "class tokens get zero | count as the first positions"},
+        {"scale", &Config::scale, "multiply the tokens by sqrt(C) first, as language models do"},
+        {"resolution", &Config::resolution, "on another grid: recompute | interpolate the table as a map"},
+        {"resize", &Config::resize, "the rule of interpolate: bicubic_antialias | bicubic | bilinear | corner_aligned"},
+    };
+    return table;
+  }
+  static void check(const Config& c) {
+    one_of("layout", c.layout, {"interleaved", "halves"});
+    one_of("denom", c.denom, {"C", "C/2-1"});
+    one_of("class_position", c.class_position, {"zero", "count"});
+    one_of("resolution", c.resolution, {"recompute", "interpolate"});
+    interpolation(c.resize);
+    if (!(c.temperature > 0)) fail("position.temperature", "{} must be positive", c.temperature);
+  }
+  static std::string refuses(const Places& at, const Config& c) {
+    for (const auto& s : at.tokens)
+      if (s.dim < (c.denom == "C" ? 2 : 4)) return fmt::format("a width of {} is too small for denom = {}", s.dim, c.denom);
+    return "";
+  }
+
+  Sinusoidal(const Scope&, const Places&, const Config& c) : config(c), rule(interpolation(c.resize)) {}
+
+  Tensor tokens(const Spot& spot, const Grid& now, const Tensor& x, const Run&) const override {
+    const bool count = config.class_position == "count";
+    return add_table(x, table(spot.trained, now, spot.dim), count ? 0 : now.prefix,
+                     config.scale ? std::sqrt(static_cast<double>(spot.dim)) : 1);
+  }
+
+ private:
+  /// Rows of positions first .. first + n - 1.
+  std::vector<double> rows(int first, int n, int C) const {
+    const int half = C / 2;  // an odd width keeps a last channel of zeros
+    const double steps = config.denom == "C" ? C / 2.0 : half - 1.0;
+    std::vector<double> pe(static_cast<size_t>(n) * static_cast<size_t>(C), 0.0);
+    for (int p = 0; p < n; ++p) {
+      double* row = pe.data() + static_cast<size_t>(p) * static_cast<size_t>(C);
+      for (int t = 0; t < half; ++t) {
+        const double angle = (first + p) * std::pow(config.temperature, -t / steps);
+        const bool halves = config.layout == "halves";
+        row[halves ? t : 2 * t] = std::sin(angle);
+        row[halves ? half + t : 2 * t + 1] = std::cos(angle);
+      }
+    }
+    return pe;
+  }
+
+  const Tensor& table(const Grid& trained, const Grid& now, int C) const {
+    const bool as_map = config.resolution == "interpolate" && (trained.h != now.h || trained.w != now.w);
+    const Grid from = as_map ? trained : now;
+    static Memo<std::tuple<Grid, Grid, int, std::string, std::string, std::string, std::string, double>, Tensor> memo;
+    return memo({from, now, C, config.layout, config.denom, config.class_position, config.resize, config.temperature}, [&] {
+      const int classes = config.class_position == "count" ? now.prefix : 0;
+      std::vector<double> grid = rows(classes, from.h * from.w, C);
+      if (as_map) grid = interpolate(grid, from.h, from.w, now.h, now.w, C, rule);
+      std::vector<double> all = rows(0, classes, C);
+      all.insert(all.end(), grid.begin(), grid.end());
+      return tensor({classes + now.h * now.w, C}, all);
+    });
+  }
+
+  Config config;
+  Interpolation rule;
+};
+
+}  // namespace
+
+Encoding sinusoidal() { return encoding<Sinusoidal>(); }
+
+}  // namespace TESSERA_NS
+}  // namespace tessera
