@@ -10,10 +10,11 @@
 namespace tessera {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Interpolation>, 4> names{{{"bilinear", Interpolation::bilinear},
-                                                                           {"bicubic", Interpolation::bicubic},
-                                                                           {"bicubic_antialias", Interpolation::bicubic_antialias},
-                                                                           {"corner_aligned", Interpolation::corner_aligned}}};
+constexpr std::array<std::pair<std::string_view, Interpolation>, 4> names{
+    {{"bilinear", Interpolation::bilinear},
+     {"bicubic", Interpolation::bicubic},
+     {"bicubic_antialias", Interpolation::bicubic_antialias},
+     {"corner_aligned", Interpolation::corner_aligned}}};
 
 /// Keys' cubic convolution kernel (1981); a is its slope at 1.
 double cubic(double x, double a) {
@@ -52,7 +53,8 @@ Interpolation interpolation(std::string_view word) {
   for (const auto& [n, rule] : names)
     if (n == word) return rule;
   if (word == "timm") return Interpolation::bicubic_antialias;
-  fail("interpolation", "unknown rule \"{}\"; known: bilinear, bicubic, bicubic_antialias (= timm), corner_aligned", word);
+  fail("interpolation", "unknown rule \"{}\"; known: bilinear, bicubic, bicubic_antialias (= timm), corner_aligned",
+       word);
 }
 
 std::string_view name(Interpolation rule) {
@@ -68,10 +70,18 @@ std::vector<double> interpolation_matrix(int in, int out, Interpolation rule) {
   for (int o = 0; o < out; ++o) {
     double* row = W.data() + static_cast<size_t>(o) * static_cast<size_t>(in);
     switch (rule) {
-      case Interpolation::bilinear: linear_row(row, in, (o + 0.5) * step - 0.5); break;
-      case Interpolation::bicubic: cubic_row(row, in, (o + 0.5) * step - 0.5); break;
-      case Interpolation::bicubic_antialias: antialias_row(row, in, (o + 0.5) * step, step); break;
-      case Interpolation::corner_aligned: linear_row(row, in, out > 1 ? o * (in - 1.0) / (out - 1.0) : 0); break;
+      case Interpolation::bilinear:
+        linear_row(row, in, (o + 0.5) * step - 0.5);
+        break;
+      case Interpolation::bicubic:
+        cubic_row(row, in, (o + 0.5) * step - 0.5);
+        break;
+      case Interpolation::bicubic_antialias:
+        antialias_row(row, in, (o + 0.5) * step, step);
+        break;
+      case Interpolation::corner_aligned:
+        linear_row(row, in, out > 1 ? o * (in - 1.0) / (out - 1.0) : 0);
+        break;
     }
   }
   return W;
@@ -79,7 +89,9 @@ std::vector<double> interpolation_matrix(int in, int out, Interpolation rule) {
 
 std::vector<double> interpolate(const std::vector<double>& x, int h0, int w0, int h, int w, int C, Interpolation rule) {
   const auto Wy = interpolation_matrix(h0, h, rule), Wx = interpolation_matrix(w0, w, rule);
-  const auto at = [](int row, int col, int width) { return static_cast<size_t>(row) * static_cast<size_t>(width) + static_cast<size_t>(col); };
+  const auto at = [](int row, int col, int width) {
+    return static_cast<size_t>(row) * static_cast<size_t>(width) + static_cast<size_t>(col);
+  };
   std::vector<double> y(static_cast<size_t>(h) * static_cast<size_t>(w) * static_cast<size_t>(C), 0.0);
   for (int i = 0; i < h; ++i)
     for (int j = 0; j < w; ++j)

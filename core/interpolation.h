@@ -1,6 +1,7 @@
 #pragma once
-// One-dimensional interpolation as a matrix: y = W x with W (out, in). A grid is resized by one matrix per axis, rows and columns.
-// The rules are those of PyTorch's and timm's resizes, which differ even when they share a name. Free of `real`.
+// One-dimensional interpolation as a matrix: y = W x with W (out, in). A grid is resized by one matrix per axis, rows
+// and columns. The rules are those of PyTorch's and timm's resizes, which differ even when they share a name. Free of
+// `real`.
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,7 +11,8 @@ namespace tessera {
 enum class Interpolation {
   bilinear,           ///< source (o + 0.5) in/out - 0.5, clamped at both ends (align_corners=False)
   bicubic,            ///< the same centres, four taps, border taps repeated, Keys' kernel with a = -0.75
-  bicubic_antialias,  ///< a = -0.5, support widened by the shrinking factor, outside taps dropped and weights renormalised (timm)
+  bicubic_antialias,  ///< a = -0.5, support widened by the shrinking factor, outside taps dropped and weights
+                      ///< renormalised (timm)
   corner_aligned      ///< linear with first and last samples fixed (align_corners=True, scipy zoom(order=1))
 };
 

@@ -78,10 +78,11 @@ size_t distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string text(const Value& v) {
-  return std::visit(Cases{[](bool b) { return std::string(b ? "true" : "false"); }, [](int i) { return std::to_string(i); },
-                          [](double d) { return fmt::format("{}", d); }, [](const std::string& s) { return s; },
-                          [](const std::vector<int>& l) { return fmt::format("[{}]", fmt::join(l, ", ")); }},
-                    v);
+  return std::visit(
+      Cases{[](bool b) { return std::string(b ? "true" : "false"); }, [](int i) { return std::to_string(i); },
+            [](double d) { return fmt::format("{}", d); }, [](const std::string& s) { return s; },
+            [](const std::vector<int>& l) { return fmt::format("[{}]", fmt::join(l, ", ")); }},
+      v);
 }
 
 Value parse(std::string_view key, std::string_view s, const Value& like) {

@@ -22,7 +22,8 @@ Tensor PositionEncoding::resample(const Tensor& param, const Layout&, const Layo
        param.leaf() ? param.leaf()->name : param.shape().str());
 }
 
-// ---- compositions ----------------------------------------------------------------------------------------------------
+// ---- compositions
+// ----------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -101,7 +102,9 @@ void check_composition(const std::vector<Part>& parts) {
       if (&other != &p && other.row == p.row) fail("position", "{} is named twice", p.row->name);
     }
     if (p.has("rotary")) {
-      if (rotates) fail("position", "{} and {} both rotate queries and keys; one rotation is possible", rotates->row->name, p.row->name);
+      if (rotates)
+        fail("position", "{} and {} both rotate queries and keys; one rotation is possible", rotates->row->name,
+             p.row->name);
       rotates = &p;
     }
     if (p.has("attend")) {
@@ -111,9 +114,11 @@ void check_composition(const std::vector<Part>& parts) {
   }
   if (!attends) return;
   for (const auto& p : parts) {
-    const bool terms = std::ranges::any_of(p.row->hooks, [](const auto& h) { return h != "tokens" && h != "between" && h != "attend"; });
+    const bool terms = std::ranges::any_of(
+        p.row->hooks, [](const auto& h) { return h != "tokens" && h != "between" && h != "attend"; });
     if (&p != attends && terms) {
-      fail("position", "{} computes the attention itself and would ignore the terms of {}", attends->row->name, p.row->name);
+      fail("position", "{} computes the attention itself and would ignore the terms of {}", attends->row->name,
+           p.row->name);
     }
   }
 }
@@ -139,7 +144,8 @@ Options options_of(const PositionRow& row, bool alone, const Options& given) {
 
 void check_prefixes(const std::vector<const PositionRow*>& rows, const Options& given) {
   for (const auto& [key, value] : given) {
-    const bool owned = std::ranges::any_of(rows, [&k = key](const auto* r) { return k.starts_with(std::string(r->name) + "."); });
+    const bool owned =
+        std::ranges::any_of(rows, [&k = key](const auto* r) { return k.starts_with(std::string(r->name) + "."); });
     if (!owned) fail("position", "say whose option {} is: {}.{}", key, rows.front()->name, key);
   }
 }

@@ -21,8 +21,10 @@ void forward(const Tensor& x, const Tensor& table, int64_t prefix, real s, Tenso
     for (; b < e; ++b) {
       const real* from = x.data() + b * sample;
       real* to = y.data() + b * sample;
-      if (s != 1) scaled(from, s, to, sample), from = to;
-      else std::copy_n(from, prefix, to);
+      if (s != 1)
+        scaled(from, s, to, sample), from = to;
+      else
+        std::copy_n(from, prefix, to);
       kernels().add(from + prefix, table.data(), to + prefix, sample - prefix);
     }
   });
@@ -48,7 +50,8 @@ Tensor add_table(const Tensor& x, const Tensor& table, int first, double scale) 
   const auto [B, N, C] = x.dims<3>();
   if (first < 0 || first > N || table.size() != static_cast<int64_t>(N - first) * C || table.dim(-1) != C) {
     fail(table.leaf() ? "add_table " + table.leaf()->name : "add_table",
-         "tokens are {} with {} class tokens in front, but the table is {}", x.shape().str(), first, table.shape().str());
+         "tokens are {} with {} class tokens in front, but the table is {}", x.shape().str(), first,
+         table.shape().str());
   }
   Tensor y(x.shape());
   const int64_t prefix = static_cast<int64_t>(first) * C;

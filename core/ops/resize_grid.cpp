@@ -1,5 +1,6 @@
-//   T  = Wy X            (h, w0 C)  <-  (h0, w0 C)                          y_i  = Wx T_i      (w, C)  <-  (w0, C), each row i
-//   dT_i = Wx^T dy_i                                                        dX   = Wy^T dT           saved: nothing
+//   T  = Wy X            (h, w0 C)  <-  (h0, w0 C)                          y_i  = Wx T_i      (w, C)  <-  (w0, C),
+//   each row i dT_i = Wx^T dy_i                                                        dX   = Wy^T dT           saved:
+//   nothing
 #include "core/ops/resize_grid.h"
 
 #include <algorithm>
@@ -38,8 +39,10 @@ void backward(const Sizes& s, const Tensor& Wy, const Tensor& Wx, const Tensor& 
   const int64_t C = s.C, line0 = s.w0 * C, line = s.w * C;
   const auto [dx, beta] = back.into(x);
   const auto kept = [&, to = dx, b = beta](int64_t from, int64_t into, int64_t rows) {  // dx = beta dx + dy
-    if (b == 0) std::copy_n(dy.data() + from * C, rows * C, to + into * C);
-    else kernels().accumulate(dy.data() + from * C, to + into * C, rows * C);
+    if (b == 0)
+      std::copy_n(dy.data() + from * C, rows * C, to + into * C);
+    else
+      kernels().accumulate(dy.data() + from * C, to + into * C, rows * C);
   };
   kept(0, 0, s.before);
   Tensor dT({s.h, s.w0, s.C});
@@ -55,14 +58,15 @@ Tensor resize_grid(const Tensor& x, int h0, int w0, int h, int w, Interpolation 
   if (x.rank() < 1) fail("resize_grid", "the table is empty");
   const Sizes s{h0, w0, h, w, x.dim(-1), before, after};
   if (x.size() != (before + s.cells0() + after) * s.C) {
-    fail("resize_grid", "a table of {} does not hold a grid of {} x {} cells and {} class rows", x.shape().str(), h0, w0,
-         before + after);
+    fail("resize_grid", "a table of {} does not hold a grid of {} x {} cells and {} class rows", x.shape().str(), h0,
+         w0, before + after);
   }
   const Tensor &Wy = matrix(h0, h, rule), &Wx = matrix(w0, w, rule);
   Tensor y({static_cast<int>(before + s.cells() + after), s.C});
   forward(s, Wy, Wx, x, y);
-  return record({"resize_grid", static_cast<double>(s.h) * s.w0 * s.C * s.h0 + static_cast<double>(s.h) * s.w * s.C * s.w0}, y,
-                {&x}, [=](const Tensor& dy, Back& back) { backward(s, Wy, Wx, x, dy, back); });
+  return record(
+      {"resize_grid", static_cast<double>(s.h) * s.w0 * s.C * s.h0 + static_cast<double>(s.h) * s.w * s.C * s.w0}, y,
+      {&x}, [=](const Tensor& dy, Back& back) { backward(s, Wy, Wx, x, dy, back); });
 }
 
 }  // namespace TESSERA_NS

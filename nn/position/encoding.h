@@ -34,8 +34,10 @@ Encoding encoding(const typename E::Config& defaults = {}) {
     return [c](const Scope& net, const Places& at) { return std::make_unique<E>(net, at, c); };
   };
   e.refuses = [configured](const Places& at, const Options& options) -> std::string {
-    if constexpr (requires(const Config& c) { E::refuses(at, c); }) return E::refuses(at, configured(options));
-    else return "";
+    if constexpr (requires(const Config& c) { E::refuses(at, c); })
+      return E::refuses(at, configured(options));
+    else
+      return "";
   };
   return e;
 }

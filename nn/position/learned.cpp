@@ -2,9 +2,9 @@
 //   x[b, t] += pos_embed[t]
 //   hooks: tokens, behind every patch embedding      parameters: tokens x width of each stage      cost: one addition
 //   class tokens: a row of their own, or none (class_position = false: DeiT III, big_vision)
-//   another resolution: the grid rows are interpolated from the TRAINED height and width to the present ones, by the rule `resize`;
-//   class rows are kept. (PVT's public code compares with the first stage's token count in every stage; here each stage has its own.)
-//   `frozen` makes the table a buffer: drawn once, saved, never trained.
+//   another resolution: the grid rows are interpolated from the TRAINED height and width to the present ones, by the
+//   rule `resize`; class rows are kept. (PVT's public code compares with the first stage's token count in every stage;
+//   here each stage has its own.) `frozen` makes the table a buffer: drawn once, saved, never trained.
 #include "core/ops/add_table.h"
 #include "core/ops/resize_grid.h"
 #include "nn/position/encoding.h"
@@ -21,9 +21,11 @@ struct Learned final : PositionEncoding {
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"std", &Config::std, "standard deviation of the initial table; 0: 1/sqrt(width), as big_vision (timm 0.02, CCT 0.2, lucidrains 1)"},
+        {"std", &Config::std,
+         "standard deviation of the initial table; 0: 1/sqrt(width), as big_vision (timm 0.02, CCT 0.2, lucidrains 1)"},
         {"init", &Config::init, "normal | truncated (at two standard deviations)"},
-        {"resize", &Config::resize, "bicubic_antialias (timm) | bicubic (DeiT) | bilinear (PVT) | corner_aligned (Google)"},
+        {"resize", &Config::resize,
+         "bicubic_antialias (timm) | bicubic (DeiT) | bilinear (PVT) | corner_aligned (Google)"},
         {"class_position", &Config::class_position, "class tokens have rows of their own"},
         {"decay", &Config::decay, "apply weight decay to the table (PVT does)"},
         {"frozen", &Config::frozen, "never train the table"},
@@ -41,7 +43,8 @@ struct Learned final : PositionEncoding {
       const Shape shape{1, rows(s.trained), s.dim};
       const double std = c.std > 0 ? c.std : 1 / std::sqrt(static_cast<double>(s.dim));
       const Init init{c.init == "normal" ? Init::normal : Init::truncated, std};
-      table.push_back(c.frozen ? net.buffer(s.name, shape, init) : net.param(s.name, shape, init, c.decay ? Decay::yes : Decay::no));
+      table.push_back(c.frozen ? net.buffer(s.name, shape, init)
+                               : net.param(s.name, shape, init, c.decay ? Decay::yes : Decay::no));
     }
   }
 

@@ -11,8 +11,16 @@ using Hooks = std::vector<std::string>;
 
 PositionRow row(const char* name, const char* title, Hooks hooks, bool trainable, int year, const char* reference,
                 const char* resolution, Encoding code) {
-  return {name,       title, std::move(hooks), trainable, year, reference, resolution, std::move(code.defaults),
-          std::move(code.make), std::move(code.refuses)};
+  return {name,
+          title,
+          std::move(hooks),
+          trainable,
+          year,
+          reference,
+          resolution,
+          std::move(code.defaults),
+          std::move(code.make),
+          std::move(code.refuses)};
 }
 
 // clang-format off
@@ -38,7 +46,8 @@ void add_position(PositionRow new_row) {
   if (name.empty() || name.find_first_of("+.") != std::string_view::npos) {
     fail("add_position", "\"{}\" cannot be a name: it must not be empty or contain '+' or '.'", name);
   }
-  if (std::ranges::any_of(table(), [&](const auto& r) { return name == r.name; })) fail("add_position", "{} exists", name);
+  if (std::ranges::any_of(table(), [&](const auto& r) { return name == r.name; }))
+    fail("add_position", "{} exists", name);
   table().push_back(std::move(new_row));
 }
 

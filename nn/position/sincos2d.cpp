@@ -1,8 +1,12 @@
-// Sinusoids of both coordinates.  Beyer, Zhai, Kolesnikov 2022, "Better plain ViT baselines for ImageNet-1k" (SimpleViT).
-//   K = C/4,  omega_t = T^(-t/(K-1)),  T = 10000        PE(y, x) = [sin(x omega) | cos(x omega) | sin(y omega) | cos(y omega)]
-// Its cousins differ in the exponent, the order of the blocks and the axes; they are variants here, faithful to their sources:
+// Sinusoids of both coordinates.  Beyer, Zhai, Kolesnikov 2022, "Better plain ViT baselines for ImageNet-1k"
+// (SimpleViT).
+//   K = C/4,  omega_t = T^(-t/(K-1)),  T = 10000        PE(y, x) = [sin(x omega) | cos(x omega) | sin(y omega) | cos(y
+//   omega)]
+// Its cousins differ in the exponent, the order of the blocks and the axes; they are variants here, faithful to their
+// sources:
 //   simplevit         t/(K-1)   sin x, cos x, sin y, cos y                      big_vision
-//   moco_v3           t/K       sin a, cos a, sin b, cos b; a = n / H and b = n % H of token n (the axes of a square grid are swapped,
+//   moco_v3           t/K       sin a, cos a, sin b, cos b; a = n / H and b = n % H of token n (the axes of a square
+//   grid are swapped,
 //                               and another grid is scrambled: so is the source)
 //   mae               t/K       sin x, cos x, sin y, cos y
 //   timm              t/K       sin y, sin x, cos y, cos x                      timm's build_sincos2d_pos_embed
@@ -11,7 +15,8 @@
 //   t2t               t/(K-1)   sin y, cos y, sin x, cos x, spare channels 0    tensor2tensor's add_timing_signal_nd
 //   hooks: tokens      parameters: 0      cost: one addition      class tokens: zero
 //   another resolution: computed anew, or with coordinates rescaled to the trained grid ("position interpolation")
-// On an 8 x 8 grid most channels are nearly constant at T = 10000: the temperature is a real hyper-parameter for small images.
+// On an 8 x 8 grid most channels are nearly constant at T = 10000: the temperature is a real hyper-parameter for small
+// images.
 #include <array>
 #include <cmath>
 #include <tuple>
@@ -73,7 +78,8 @@ struct SinCos2d final : PositionEncoding {
     const bool last = variant(c.variant).last;
     for (const auto& s : at.tokens) {
       if (s.dim % 4 && c.variant != "t2t") return fmt::format("the width {} is not a multiple of 4", s.dim);
-      if (s.dim / 4 < (last ? 2 : 1)) return fmt::format("the width {} is too small: variant {} divides by width/4 - 1", s.dim, c.variant);
+      if (s.dim / 4 < (last ? 2 : 1))
+        return fmt::format("the width {} is too small: variant {} divides by width/4 - 1", s.dim, c.variant);
     }
     return "";
   }
@@ -88,8 +94,9 @@ struct SinCos2d final : PositionEncoding {
   const Tensor& table(const Grid& trained, const Grid& now, int C) const {
     const Grid unit = config.resolution == "rescale" ? trained : now;
     static Memo<std::tuple<std::string, int, int, int, int, int, double>, Tensor> memo;
-    return memo({config.variant, unit.h, unit.w, now.h, now.w, C, config.temperature},
-                [&] { return tensor({now.h * now.w, C}, rows(unit, now, C)); });
+    return memo({config.variant, unit.h, unit.w, now.h, now.w, C, config.temperature}, [&] {
+      return tensor({now.h * now.w, C}, rows(unit, now, C));
+    });
   }
 
   std::vector<double> rows(const Grid& unit, const Grid& now, int C) const {

@@ -1,7 +1,9 @@
 // Sinusoids of the raster index.  Vaswani et al. 2017, "Attention is all you need", section 3.5.
-//   PE[p, 2t] = sin(p / T^(2t/C)),  PE[p, 2t+1] = cos(p / T^(2t/C)),  t = 0 .. C/2-1,  T = 10000        x[b, p] += PE[p]
-// PE[p + k] is PE[p] with every pair turned by a fixed angle. On an image p = y W + x: rows are unrolled, which is the point of the
-// comparison with sincos2d. Two layouts and two denominators circulate under one name (tensor2tensor has the halves and C/2 - 1).
+//   PE[p, 2t] = sin(p / T^(2t/C)),  PE[p, 2t+1] = cos(p / T^(2t/C)),  t = 0 .. C/2-1,  T = 10000        x[b, p] +=
+//   PE[p]
+// PE[p + k] is PE[p] with every pair turned by a fixed angle. On an image p = y W + x: rows are unrolled, which is the
+// point of the comparison with sincos2d. Two layouts and two denominators circulate under one name (tensor2tensor has
+// the halves and C/2 - 1).
 //   hooks: tokens      parameters: 0      cost: one addition
 //   class tokens: zero, or counted as the first positions (class_position = count, CCT)
 //   another resolution: computed anew (the meaning of p then changes with the width), or interpolated as a map
@@ -18,13 +20,15 @@ namespace {
 
 struct Sinusoidal final : PositionEncoding {
   struct Config {
-    std::string layout = "interleaved", denom = "C", class_position = "zero", resolution = "recompute", resize = "bicubic_antialias";
+    std::string layout = "interleaved", denom = "C", class_position = "zero", resolution = "recompute",
+                resize = "bicubic_antialias";
     double temperature = 10000;
     bool scale = false;
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"layout", &Config::layout, "interleaved (sin, cos, sin, ...; the paper) | halves (all sin, then all cos; tensor2tensor)"},
+        {"layout", &Config::layout,
+         "interleaved (sin, cos, sin, ...; the paper) | halves (all sin, then all cos; tensor2tensor)"},
         {"denom", &Config::denom, "exponents 2t/C (\"C\", the paper) or t/(C/2-1) (\"C/2-1\", tensor2tensor)"},
         {"temperature", &Config::temperature, "the longest wavelength is 2 pi times this"},
         {"class_position", &Config::class_position, "class tokens get zero | count as the first positions"},
@@ -44,7 +48,8 @@ struct Sinusoidal final : PositionEncoding {
   }
   static std::string refuses(const Places& at, const Config& c) {
     for (const auto& s : at.tokens)
-      if (s.dim < (c.denom == "C" ? 2 : 4)) return fmt::format("a width of {} is too small for denom = {}", s.dim, c.denom);
+      if (s.dim < (c.denom == "C" ? 2 : 4))
+        return fmt::format("a width of {} is too small for denom = {}", s.dim, c.denom);
     return "";
   }
 
@@ -78,14 +83,15 @@ struct Sinusoidal final : PositionEncoding {
     const bool as_map = config.resolution == "interpolate" && (trained.h != now.h || trained.w != now.w);
     const Grid from = as_map ? trained : now;
     static Memo<std::tuple<Grid, Grid, int, std::string, std::string, std::string, std::string, double>, Tensor> memo;
-    return memo({from, now, C, config.layout, config.denom, config.class_position, config.resize, config.temperature}, [&] {
-      const int classes = config.class_position == "count" ? now.prefix : 0;
-      std::vector<double> grid = rows(classes, from.h * from.w, C);
-      if (as_map) grid = interpolate(grid, from.h, from.w, now.h, now.w, C, rule);
-      std::vector<double> all = rows(0, classes, C);
-      all.insert(all.end(), grid.begin(), grid.end());
-      return tensor({classes + now.h * now.w, C}, all);
-    });
+    return memo({from, now, C, config.layout, config.denom, config.class_position, config.resize, config.temperature},
+                [&] {
+                  const int classes = config.class_position == "count" ? now.prefix : 0;
+                  std::vector<double> grid = rows(classes, from.h * from.w, C);
+                  if (as_map) grid = interpolate(grid, from.h, from.w, now.h, now.w, C, rule);
+                  std::vector<double> all = rows(0, classes, C);
+                  all.insert(all.end(), grid.begin(), grid.end());
+                  return tensor({classes + now.h * now.w, C}, all);
+                });
   }
 
   Config config;
