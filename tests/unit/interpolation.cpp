@@ -26,6 +26,11 @@ TEST_CASE("interpolation: three samples to five by hand") {
   check(Interpolation::bilinear, {0, 1, 4}, {0, 0.4, 1, 2.8, 4});
   check(Interpolation::bicubic, {0, 1, 4}, {-0.096, 0.172, 1, 2.908, 4.288});
   check(Interpolation::corner_aligned, {0, 1, 4}, {0, 0.5, 1, 2.5, 4});
+  // The kernel of a = -0.5 with repeated borders: the same three samples between two copies of their ends on either
+  // side.
+  const auto y = interpolate({0, 0, 0, 0, 1, 4, 4, 4, 4}, 1, 9, 1, 15, 1, Interpolation::bicubic_antialias);
+  const std::vector<double> inner(y.begin() + 5, y.begin() + 10), golden{-0.064, 0.232, 1, 2.92, 4.192};
+  for (size_t i = 0; i < 5; ++i) CHECK(inner[i] == doctest::Approx(golden[i]).epsilon(1e-9));
 }
 
 // Written by PyTorch 2.14: F.interpolate(x, mode="bicubic", antialias=True, align_corners=False) in float64.
