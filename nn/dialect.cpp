@@ -1,0 +1,55 @@
+// Other programs' names: see Rename in nn/weights.h.
+#include <algorithm>
+#include <array>
+
+#include "nn/weights.h"
+
+namespace tessera::io {
+namespace {
+
+using Wilds = std::vector<std::string_view>;
+
+bool match(std::string_view pattern, std::string_view name, Wilds& wilds) {
+  const size_t star = pattern.find('*');
+  if (star == std::string_view::npos) return pattern == name;
+  if (!name.starts_with(pattern.substr(0, star))) return false;
+  name.remove_prefix(star);
+  for (size_t n = 0; n <= name.size(); ++n) {
+    wilds.push_back(name.substr(0, n));
+    if (match(pattern.substr(star + 1), name.substr(n), wilds)) return true;
+    wilds.pop_back();
+  }
+  return false;
+}
+
+std::string fill(std::string_view pattern, const Wilds& wilds) {
+  std::string s;
+  size_t next = 0;
+  for (char c : pattern) {
+    if (c != '*') {
+      s += c;
+    } else if (next < wilds.size()) {
+      s += wilds[next++];
+    }
+  }
+  return s;
+}
+
+}  // namespace
+
+Rename renamed(const std::string& name, const std::vector<Rename>& rows) {
+  for (const Rename& row : rows) {
+    Wilds wilds;
+    if (match(row.from, name, wilds)) return {name, fill(row.to, wilds), row.part, row.parts};
+  }
+  return {name, name};
+}
+
+bool derived_buffer(std::string_view name) {
+  static constexpr std::array<std::string_view, 5> known = {"relative_position_index", "attn_mask",
+                                                            "num_batches_tracked", "relative_coords_table", "k_bias"};
+  const std::string_view last = name.substr(name.rfind('.') + 1);  // npos + 1 = 0: the whole name
+  return std::find(known.begin(), known.end(), last) != known.end();
+}
+
+}  // namespace tessera::io
