@@ -1,49 +1,194 @@
 #include "core/gemm.h"
 
+#include <mutex>
+#include <new>
+
 #include "core/blas.h"
+#include "core/kernels/kernels.h"
 #include "core/parallel.h"
+#include "core/pool.h"
 #include "core/tensor.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
-namespace {
-constexpr int64_t block = 256;  // rows of C per task outside of shards
 
-void each_block(int64_t M, parallel::Ref<void(int64_t, int64_t)> f) { parallel::rows(M, block, f); }
+// The panels of a weight, one entry for each way it has been read: as W^T (forward) or as W (backward), whole or in
+// part.
+struct PackedWeight {
+  bool transposed;
+  const real* b;
+  int64_t K, N, ldb;
+  real* panels;
+  std::atomic<bool> ready;
+  std::mutex packing;
+  PackedWeight* next;
+};
+
+namespace {
+
+constexpr int64_t block = 128;  // rows of C per task outside of shards
+
+int64_t panels_size(int64_t K, int64_t N) {
+  const int64_t width = 2 * int64_t{kernels().lanes};
+  return (N + width - 1) / width * width * K;
+}
+
+void pack(bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N, real* panels) {
+  (transposed ? kernels().gemm_pack_transposed : kernels().gemm_pack)(b, ldb, K, N, panels);
+}
+
+real* take(int64_t n) { return static_cast<real*>(Pool::mine().take(static_cast<size_t>(n) * sizeof(real))); }
+
+/// B in panels: those a weight keeps, or fresh ones that live as long as this object.
+class Panels {
+ public:
+  Panels(Leaf* weight, bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N) {
+    // The twin's tests move single weights without commit(), so there nothing is kept.
+    if (weight && sizeof(real) == sizeof(float)) {
+      data_ = kept(*weight, transposed, b, ldb, K, N);
+    } else {
+      own_ = take(panels_size(K, N));
+      pack(transposed, b, ldb, K, N, own_);
+      data_ = own_;
+    }
+  }
+  ~Panels() {
+    if (own_) Pool::give(own_);
+  }
+  Panels(const Panels&) = delete;
+  Panels& operator=(const Panels&) = delete;
+  const real* data() const { return data_; }
+
+ private:
+  static const real* kept(Leaf& weight, bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N) {
+    PackedWeight& p = entry(weight, transposed, b, ldb, K, N);
+    if (p.ready.load(std::memory_order_acquire)) return p.panels;
+    std::lock_guard guard(p.packing);  // several workers may ask at once: one packs, the others wait
+    if (!p.ready.load(std::memory_order_relaxed)) {
+      pack(transposed, b, ldb, K, N, p.panels);
+      p.ready.store(true, std::memory_order_release);
+    }
+    return p.panels;
+  }
+  static PackedWeight* find(PackedWeight* p, bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N) {
+    while (p && !(p->transposed == transposed && p->b == b && p->ldb == ldb && p->K == K && p->N == N)) p = p->next;
+    return p;
+  }
+  static PackedWeight& entry(Leaf& weight, bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N) {
+    if (auto* p = find(weight.packed.load(std::memory_order_acquire), transposed, b, ldb, K, N)) return *p;
+    static std::mutex adding;
+    std::lock_guard guard(adding);
+    PackedWeight* head = weight.packed.load(std::memory_order_relaxed);
+    if (auto* p = find(head, transposed, b, ldb, K, N)) return *p;
+    auto* p = new PackedWeight{transposed, b, K, N, ldb, take(panels_size(K, N)), false, {}, head};
+    weight.packed.store(p, std::memory_order_release);
+    return *p;
+  }
+
+  const real* data_;
+  real* own_ = nullptr;
+};
+
+GemmTask task(int64_t M, int64_t N, int64_t K, const real* a, int64_t a_row, int64_t a_col, const real* panels,
+              real beta, real* C, int64_t ldc) {
+  GemmTask t{};
+  t.M = M, t.N = N, t.K = K, t.a = a, t.a_row = a_row, t.a_col = a_col, t.panels = panels, t.beta = beta, t.c = C,
+  t.ldc = ldc;
+  return t;
+}
+
+/// Runs rows [i, e) of a task.
+void run(GemmTask t, int64_t i, int64_t e) {
+  t.M = e - i, t.a += i * t.a_row, t.c += i * t.ldc;
+  if (t.add) t.add += i * t.ld_add;
+  if (t.slope) t.slope += i * t.ld_slope;
+  kernels().gemm(&t);
+}
+
+void run(const GemmTask& t) {
+  parallel::rows(t.M, block, [&](int64_t i, int64_t e) { run(t, i, e); });
+}
+
 int narrow(int64_t v) { return static_cast<int>(v); }
+
+/// Where vectors hold 16 bytes, OpenBLAS, which chooses its kernels itself, is faster, except for small products.
+bool prefer_blas(int64_t M, int64_t N, int64_t K) {
+  static const bool narrow_vectors = kernels().lanes * sizeof(real) <= 16;
+  return narrow_vectors && M * N * K > 64 * 64 * 64;
+}
+
+void blas_rows(bool ta, bool tb, int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B,
+               int64_t ldb, real beta, real* C, int64_t ldc) {
+  parallel::rows(M, block, [&](int64_t a, int64_t b) {
+    blas::gemm(ta, tb, narrow(b - a), narrow(N), narrow(K), real(1), ta ? A + a : A + a * lda, narrow(lda), B,
+               narrow(ldb), beta, C + a * ldc, narrow(ldc));
+  });
+}
+
+/// The epilogue as passes of their own, behind OpenBLAS.
+void finish_rows(int64_t M, int64_t N, real* C, int64_t ldc, const Epilogue& end) {
+  if (!end.bias && !end.add && !end.gelu) return;
+  parallel::rows(M, block, [&](int64_t a, int64_t b) {
+    for (int64_t i = a; i < b; ++i) {
+      real* c = C + i * ldc;
+      if (end.bias) kernels().accumulate(end.bias, c, N);
+      if (end.add) kernels().accumulate(end.add + i * end.ld_add, c, N);
+      if (end.gelu && end.slope) kernels().gelu_and_slope(c, c, end.slope + i * end.ld_slope, N);
+      if (end.gelu && !end.slope) kernels().gelu(c, c, N);
+    }
+  });
+}
+
 }  // namespace
 
-void gemm_nt(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta, real* C,
-             int64_t ldc, const real* bias, Leaf*) {
-  each_block(M, [&](int64_t a, int64_t b) {
-    real b1 = beta;
-    if (bias) {
-      for (int64_t i = a; i < b; ++i)
-        for (int64_t j = 0; j < N; ++j) C[i * ldc + j] = beta == 0 ? bias[j] : beta * C[i * ldc + j] + bias[j];
-      b1 = 1;
-    }
-    blas::gemm(false, true, narrow(b - a), narrow(N), narrow(K), real(1), A + a * lda, narrow(lda), B, narrow(ldb), b1,
-               C + a * ldc, narrow(ldc));
-  });
+void gemm_nt(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
+             real* C, int64_t ldc, const Epilogue& end, Leaf* weight) {
+  if (M <= 0 || N <= 0) return;
+  if (prefer_blas(M, N, K)) {
+    blas_rows(false, true, M, N, K, A, lda, B, ldb, beta, C, ldc);
+    return finish_rows(M, N, C, ldc, end);
+  }
+  const Panels panels(weight, true, B, ldb, K, N);
+  GemmTask t = task(M, N, K, A, lda, 1, panels.data(), beta, C, ldc);
+  t.bias = end.bias, t.add = end.add, t.ld_add = end.ld_add, t.gelu = end.gelu, t.slope = end.slope,
+  t.ld_slope = end.ld_slope;
+  run(t);
 }
 
-void gemm_nn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta, real* C,
-             int64_t ldc, Leaf*) {
-  each_block(M, [&](int64_t a, int64_t b) {
-    blas::gemm(false, false, narrow(b - a), narrow(N), narrow(K), real(1), A + a * lda, narrow(lda), B, narrow(ldb), beta,
-               C + a * ldc, narrow(ldc));
-  });
+void gemm_nt(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
+             real* C, int64_t ldc, const real* bias, Leaf* weight) {
+  Epilogue end;
+  end.bias = bias;
+  gemm_nt(M, N, K, A, lda, B, ldb, beta, C, ldc, end, weight);
 }
 
-void gemm_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta, real* C,
-             int64_t ldc) {
-  each_block(M, [&](int64_t a, int64_t b) {
-    blas::gemm(true, false, narrow(b - a), narrow(N), narrow(K), real(1), A + a, narrow(lda), B, narrow(ldb), beta,
-               C + a * ldc, narrow(ldc));
-  });
+void gemm_nn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
+             real* C, int64_t ldc, Leaf* weight) {
+  if (M <= 0 || N <= 0) return;
+  if (prefer_blas(M, N, K)) return blas_rows(false, false, M, N, K, A, lda, B, ldb, beta, C, ldc);
+  const Panels panels(weight, false, B, ldb, K, N);
+  run(task(M, N, K, A, lda, 1, panels.data(), beta, C, ldc));
 }
 
-void drop_packed(Leaf&) {}
+void gemm_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
+             real* C, int64_t ldc) {
+  if (M <= 0 || N <= 0) return;
+  if (prefer_blas(M, N, K)) return blas_rows(true, false, M, N, K, A, lda, B, ldb, beta, C, ldc);
+  const Panels panels(nullptr, false, B, ldb, K, N);
+  run(task(M, N, K, A, 1, lda, panels.data(), beta, C, ldc));
+}
+
+void drop_packed(Leaf& weight) {
+  for (auto* p = weight.packed.load(std::memory_order_acquire); p; p = p->next)
+    p->ready.store(false, std::memory_order_relaxed);
+}
+
+void free_packed(Leaf& weight) {
+  for (auto* p = weight.packed.exchange(nullptr); p;) {
+    Pool::give(p->panels);
+    delete std::exchange(p, p->next);
+  }
+}
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

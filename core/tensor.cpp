@@ -9,7 +9,7 @@
 namespace tessera {
 inline namespace TESSERA_NS {
 
-Leaf::~Leaf() { drop_packed(*this); }
+Leaf::~Leaf() { free_packed(*this); }
 
 Storage::Storage(int64_t n) : data(static_cast<real*>(Pool::mine().take(static_cast<size_t>(n) * sizeof(real)))), size(n) {}
 Storage::~Storage() { Pool::give(data); }

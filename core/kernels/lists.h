@@ -2,9 +2,13 @@
 // All families of kernels. A ROW is (name, argument types...); every kernel returns void.
 #include "core/kernels/list_conv.h"
 #include "core/kernels/list_elementwise.h"
+#include "core/kernels/list_gelu.h"
+#include "core/kernels/list_gemm.h"
 #include "core/kernels/list_norm.h"
 
-#define TESSERA_KERNEL_LISTS(ROW) \
-  TESSERA_CONV_KERNELS(ROW) \
+#define TESSERA_KERNEL_LISTS(ROW)  \
+  TESSERA_CONV_KERNELS(ROW)        \
   TESSERA_ELEMENTWISE_KERNELS(ROW) \
+  TESSERA_GELU_KERNELS(ROW)        \
+  TESSERA_GEMM_KERNELS(ROW)        \
   TESSERA_NORM_KERNELS(ROW)

@@ -1,9 +1,14 @@
 #pragma once
 // For files under core/kernels only. The same source is compiled once per instruction set: TARGET names the namespace,
-// -march flags choose the width of `vec`. No standard headers with inline functions may be included here: the linker could
-// keep the AVX-512 copy of such a function for the whole program, and an older CPU would crash (a test looks for weak symbols).
+// -march flags choose the width of `vec`. No standard headers with inline functions may be included here: the linker
+// could keep the AVX-512 copy of such a function for the whole program, and an older CPU would crash (a test looks for
+// weak symbols).
 #include <stddef.h>
 #include <stdint.h>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>  // its functions are always inlined and leave no symbols
+#endif
 
 #include "core/real.h"
 
@@ -11,8 +16,8 @@
 #error "core/kernels is compiled once per target; see CMakeLists.txt"
 #endif
 
-#define TESSERA_KERNELS_BEGIN  \
-  namespace tessera {          \
+#define TESSERA_KERNELS_BEGIN   \
+  namespace tessera {           \
   inline namespace TESSERA_NS { \
   namespace TARGET {
 #define TESSERA_KERNELS_END \
@@ -42,8 +47,24 @@ static inline vec load(const real* p) {
   return v;
 }
 static inline void store(real* p, vec v) { __builtin_memcpy(p, &v, sizeof v); }
-static inline vec splat(real s) { return vec{} + s; }
-/// The first n < lanes elements; the others are 0.
+static inline vec splat(real s) { return s - vec{}; }  // s - 0 is s for every s, so this is one broadcast; s + 0 is not
+/// The first n < lanes elements; the others are 0. Memory behind them is not touched.
+#if defined(__AVX512F__)
+static inline vec load_part(const real* p, int64_t n) {
+  if constexpr (sizeof(real) == 4) {
+    return vec(_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p));
+  } else {
+    return vec(_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << n) - 1), p));
+  }
+}
+static inline void store_part(real* p, vec v, int64_t n) {
+  if constexpr (sizeof(real) == 4) {
+    _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), __m512(v));
+  } else {
+    _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << n) - 1), __m512d(v));
+  }
+}
+#else
 static inline vec load_part(const real* p, int64_t n) {
   vec v = {};
   for (int64_t i = 0; i < n; ++i) v[i] = p[i];
@@ -52,6 +73,7 @@ static inline vec load_part(const real* p, int64_t n) {
 static inline void store_part(real* p, vec v, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = v[i];
 }
+#endif
 static inline vec select(ivec mask, vec yes, vec no) { return mask ? yes : no; }
 static inline vec max(vec a, vec b) { return select(a > b, a, b); }
 static inline vec min(vec a, vec b) { return select(a < b, a, b); }

@@ -1,0 +1,26 @@
+#include "core/kernels/lists.h"
+#include "core/kernels/math.h"
+
+TESSERA_KERNELS_BEGIN
+
+void sum_rows(const real* x, real* y, real beta, int64_t rows, int64_t width);
+
+void gelu_and_slope(const real* x, real* y, real* slope, int64_t n) {
+  const auto one = [](vec v, vec& s) {
+    const vec cdf = static_cast<real>(0.5) + static_cast<real>(0.5) * erf(v * static_cast<real>(0.70710678118654752));
+    s = cdf + v * static_cast<real>(0.39894228040143268) * exp(v * v * static_cast<real>(-0.5));
+    return v * cdf;
+  };
+  int64_t i = 0;
+  vec s;
+  for (; i + lanes <= n; i += lanes) store(y + i, one(load(x + i), s)), store(slope + i, s);
+  if (const int64_t r = n - i) store_part(y + i, one(load_part(x + i, r), s), r), store_part(slope + i, s, r);
+}
+
+void scale_and_sum_rows(const real* slope, real* x, real* sums, real beta, int64_t rows, int64_t width) {
+  for (int64_t i = 0; i < rows; ++i)
+    map(width, x + i * width, x + i * width, slope + i * width, [](vec a, vec b) { return a * b; });
+  if (sums) sum_rows(x, sums, beta, rows, width);
+}
+
+TESSERA_KERNELS_END

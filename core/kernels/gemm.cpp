@@ -1,0 +1,256 @@
+// Matrix products. One micro-kernel computes a tile of C, R rows by two vectors, in registers: for each k it loads a
+// row of a panel of B as two vectors, broadcasts R elements of A from where they lie (no packing of A: both x and dy^T
+// are read in place) and does 2 R multiply-adds. A panel holds 2 * lanes columns of B for all k, contiguously.
+//
+// R is up to 14 with 32 registers (28 sums, 2 of B, 1 of A; AVX-512, NEON) and up to 6 with 16. M is cut into tiles of
+// nearly equal height, so that the last one is not a thin one (520 rows: 38 tiles of 13 or 14).
+// Loops: blocks of k and n so that the panels in use stay in L2; then tiles of rows, whose part of A (14 x 264 floats,
+// 15 KB) stays in L1; then panels, which stream from L2 at 9 bytes a cycle. The sum over k of an element of C has a
+// fixed order that depends on K alone, whatever M, N and the number of threads.
+#include "core/kernels/lists.h"
+#include "core/kernels/simd.h"
+
+TESSERA_KERNELS_BEGIN
+
+void gelu(const real* x, real* y, int64_t n);
+void gelu_and_slope(const real* x, real* y, real* slope, int64_t n);
+
+#define TESSERA_INLINE __attribute__((always_inline))
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+enum : int { tile_rows = 14 };
+#else
+enum : int { tile_rows = 6 };
+#endif
+enum : int {
+  panel = 2 * lanes,
+  most_k = 272,                                                       // of a block
+  most_n = (1 << 20) / (most_k * int{sizeof(real)}) / panel * panel,  // of a block: 1 MB of panels
+};
+
+// Indices 0..N-1 as a type: loops over registers must be unrolled when the source is read, or the sums end up in
+// memory.
+template <int... I>
+struct Indices {};
+template <int N, int... I>
+struct Count : Count<N - 1, N - 1, I...> {};
+template <int... I>
+struct Count<0, I...> {
+  using type = Indices<I...>;
+};
+template <int N>
+using upto = typename Count<N>::type;
+
+template <int R, int V>
+struct Sums {
+  vec at[R][V];
+};
+
+template <int V, int... I>
+static inline TESSERA_INLINE void clear(Indices<I...>, Sums<sizeof...(I), V>& s) {
+  const auto row = [](vec(&r)[V]) TESSERA_INLINE {
+    r[0] = vec{};
+    if constexpr (V == 2) r[1] = vec{};
+  };
+  (row(s.at[I]), ...);
+}
+
+/// s += a column of A times a row of the panel. a(i) reads A's element of row i.
+template <int V, int... I, class A>
+static inline TESSERA_INLINE void outer(Indices<I...>, Sums<sizeof...(I), V>& s, const real* b, A a) {
+  const vec b0 = load(b), b1 = V == 2 ? load(b + lanes) : vec{};
+  const auto row = [&](vec(&r)[V], real x) TESSERA_INLINE {
+    const vec v = splat(x);
+    r[0] += v * b0;
+    if constexpr (V == 2) r[1] += v * b1;
+  };
+  (row(s.at[I], a(I)), ...);
+}
+
+/// Rows of A are contiguous. Three rows share a base pointer, which are as many as the addressing modes reach with one
+/// register for the stride.
+template <int R, int V>
+static inline TESSERA_INLINE void sum_along_rows(Sums<R, V>& s, int64_t K, const real* a, int64_t stride,
+                                                 const real* b) {
+  constexpr int bases = (R + 2) / 3;
+  const real* p[bases];
+  [&]<int... G>(Indices<G...>) TESSERA_INLINE { ((p[G] = a + 3 * G * stride), ...); }
+  (upto<bases>());
+  const auto step = [&](int64_t k) TESSERA_INLINE {
+    outer(upto<R>(), s, b + k * panel, [&](int i) TESSERA_INLINE { return p[i / 3][(i % 3) * stride + k]; });
+  };
+  const auto each_base = [&]<int... G>(Indices<G...>, auto f) TESSERA_INLINE { (f(p[G]), ...); };
+  int64_t k = 0;
+  for (; k + 4 <= K; k += 4, b += 4 * panel) {
+    each_base(upto<bases>(), [](const real*& q) TESSERA_INLINE {
+      asm("" : "+r"(q));
+    });  // one pointer each, not one a row
+    step(0), step(1), step(2), step(3);
+    each_base(upto<bases>(), [](const real*& q) TESSERA_INLINE { q += 4; });
+  }
+  for (; k < K; ++k, b += panel) {
+    step(0);
+    each_base(upto<bases>(), [](const real*& q) TESSERA_INLINE { ++q; });
+  }
+}
+
+/// Columns of A are contiguous: A is the transpose of a row-major matrix.
+template <int R, int V>
+static inline TESSERA_INLINE void sum_along_columns(Sums<R, V>& s, int64_t K, const real* a, int64_t stride,
+                                                    const real* b) {
+  const auto step = [&] TESSERA_INLINE {
+    outer(upto<R>(), s, b, [&](int i) TESSERA_INLINE { return a[i]; });
+    a += stride, b += panel;
+  };
+  int64_t k = 0;
+  for (; k + 2 <= K; k += 2) step(), step();
+  if (k < K) step();
+}
+
+/// A tile's share of the task: pointers at its first element.
+struct Tile {
+  const real *a, *b, *bias, *add;
+  real* c;
+  real beta;
+  int64_t K, stride, ldc, ld_add;
+  int64_t columns;  // at most panel
+};
+
+template <int V, int... I>
+static inline TESSERA_INLINE void finish(Indices<I...>, Sums<sizeof...(I), V>& s, const Tile& t) {
+  const auto column = [&](auto which, auto get, auto put) TESSERA_INLINE {
+    constexpr int j = decltype(which)::value;
+    const vec bias = t.bias ? get(t.bias + j * lanes) : vec{};
+    const auto one = [&](vec sum, real* c, const real* add) TESSERA_INLINE {
+      sum += bias;
+      if (t.beta != 0) sum += t.beta * get(c);
+      if (add) sum += get(add);
+      put(c, sum);
+    };
+    (one(s.at[I][j], t.c + I * t.ldc + j * lanes, t.add ? t.add + I * t.ld_add + j * lanes : nullptr), ...);
+  };
+  struct First {
+    enum : int { value = 0 };
+  };
+  struct Last {
+    enum : int { value = V - 1 };
+  };
+  const int64_t rest = t.columns - (V - 1) * lanes;
+  if constexpr (V == 2)
+    column(
+        First(), [](const real* p) { return load(p); }, [](real* p, vec v) { store(p, v); });
+  if (rest == lanes) {
+    column(
+        Last(), [](const real* p) { return load(p); }, [](real* p, vec v) { store(p, v); });
+  } else {
+    column(
+        Last(), [=](const real* p) { return load_part(p, rest); }, [=](real* p, vec v) { store_part(p, v, rest); });
+  }
+}
+
+template <int R, int V, bool transposed>
+__attribute__((noinline)) static void tile(const Tile& t) {
+  Sums<R, V> s;
+  clear(upto<R>(), s);
+  if constexpr (transposed) {
+    sum_along_columns(s, t.K, t.a, t.stride, t.b);
+  } else {
+    sum_along_rows(s, t.K, t.a, t.stride, t.b);
+  }
+  finish(upto<R>(), s, t);
+}
+
+using TileKernel = void (*)(const Tile&);
+struct TileKernels {
+  TileKernel of[tile_rows][2][2];  // [rows - 1][vectors - 1][transposed]
+};
+template <int... I>
+static constexpr TileKernels all_tiles(Indices<I...>) {
+  return {{{{tile<I + 1, 1, false>, tile<I + 1, 1, true>}, {tile<I + 1, 2, false>, tile<I + 1, 2, true>}}...}};
+}
+static constexpr TileKernels tiles = all_tiles(upto<tile_rows>());
+
+/// One row tile and block of k against all panels of a block of n; the epilogue comes with the last block of k.
+static void row_tile(const GemmTask& g, int64_t i0, int64_t i1, int64_t k0, int64_t k1, int64_t n0, int64_t n1) {
+  const bool transposed = g.a_row == 1 && g.a_col != 1, last = k1 == g.K;
+  Tile t{};
+  t.a = g.a + i0 * g.a_row + k0 * g.a_col;
+  t.stride = transposed ? g.a_col : g.a_row;
+  t.K = k1 - k0, t.beta = k0 ? 1 : g.beta, t.ldc = g.ldc, t.ld_add = g.ld_add;
+  for (int64_t j = n0; j < n1; j += panel) {
+    t.b = g.panels + j * g.K + k0 * panel;
+    t.c = g.c + i0 * g.ldc + j;
+    t.bias = g.bias && last ? g.bias + j : nullptr;
+    t.add = g.add && last ? g.add + i0 * g.ld_add + j : nullptr;
+    t.columns = n1 - j < panel ? n1 - j : int64_t{panel};
+    tiles.of[i1 - i0 - 1][t.columns > lanes][transposed](t);
+  }
+  if (!g.gelu || !last) return;
+  for (int64_t i = i0; i < i1; ++i) {  // the tile's rows of C are still in L1
+    real* c = g.c + i * g.ldc + n0;
+    if (g.slope) {
+      gelu_and_slope(c, c, g.slope + i * g.ld_slope + n0, n1 - n0);
+    } else {
+      gelu(c, c, n1 - n0);
+    }
+  }
+}
+
+void gemm(const GemmTask* task) {
+  const GemmTask& g = *task;
+  if (g.M <= 0 || g.N <= 0) return;
+  const int64_t row_tiles = (g.M + tile_rows - 1) / tile_rows;
+  const int64_t k_blocks = g.K > most_k ? (g.K + most_k - 1) / most_k : 1;
+  for (int64_t n0 = 0; n0 < g.N; n0 += most_n) {
+    const int64_t n1 = g.N - n0 < most_n ? g.N : n0 + most_n;
+    for (int64_t q = 0; q < k_blocks; ++q)
+      for (int64_t t = 0; t < row_tiles; ++t)
+        row_tile(g, g.M * t / row_tiles, g.M * (t + 1) / row_tiles, g.K * q / k_blocks, g.K * (q + 1) / k_blocks, n0,
+                 n1);
+  }
+}
+
+void gemm_pack(const real* b, int64_t ldb, int64_t K, int64_t N, real* panels) {
+  for (int64_t j = 0; j < N; j += panel) {
+    const int64_t n = N - j;
+    for (int64_t k = 0; k < K; ++k, panels += panel) {
+      const real* row = b + k * ldb + j;
+      if (n >= panel) {
+        store(panels, load(row)), store(panels + lanes, load(row + lanes));
+      } else if (n >= lanes) {
+        store(panels, load(row)), store(panels + lanes, load_part(row + lanes, n - lanes));
+      } else {
+        store(panels, load_part(row, n)), store(panels + lanes, vec{});
+      }
+    }
+  }
+}
+
+void gemm_pack_transposed(const real* w, int64_t ldw, int64_t K, int64_t N, real* panels) {
+  for (int64_t j = 0; j < N; j += panel, panels += panel * K)
+    for (int64_t i = 0; i < panel; ++i) {
+      const real* row = w + (j + i) * ldw;
+      real* to = panels + i;
+      if (j + i < N) {
+        for (int64_t k = 0; k < K; ++k) to[k * panel] = row[k];
+      } else {
+        for (int64_t k = 0; k < K; ++k) to[k * panel] = 0;
+      }
+    }
+}
+
+void fma_burn(int64_t rounds, double* count, real* sink) {
+  // 12 independent chains hide the latency of two FMA units; each starts elsewhere, or the compiler would keep only one
+  const vec m = splat(static_cast<real>(0.999));
+  const auto start = [&](int i) TESSERA_INLINE { return m + static_cast<real>(i); };
+  vec a = start(0), b = start(1), c = start(2), d = start(3), e = start(4), f = start(5), g = start(6), h = start(7),
+      o = start(8), p = start(9), q = start(10), r = start(11);
+  for (int64_t i = 0; i < rounds; ++i) {
+    a = a * m + m, b = b * m + m, c = c * m + m, d = d * m + m, e = e * m + m, f = f * m + m;
+    g = g * m + m, h = h * m + m, o = o * m + m, p = p * m + m, q = q * m + m, r = r * m + m;
+  }
+  *sink = sum(((a + b) + (c + d)) + ((e + f) + (g + h)) + ((o + p) + (q + r)));
+  *count = static_cast<double>(rounds * (12 * 2 * int64_t{lanes}));
+}
+
+TESSERA_KERNELS_END

@@ -1,0 +1,48 @@
+#include "core/peak.h"
+
+#include <algorithm>
+#include <barrier>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "core/error.h"
+#include "core/kernels/kernels.h"
+
+namespace tessera {
+namespace {
+
+double best_of_runs(int runs) {
+  using Clock = std::chrono::steady_clock;
+  double best = 0;
+  for (int r = 0; r < runs; ++r) {
+    double count = 0;
+    real sink = 0;
+    const auto start = Clock::now();
+    kernels().fma_burn(40000, &count, &sink);
+    const std::chrono::duration<double> seconds = Clock::now() - start;
+    best = std::max(best, count / seconds.count() * 1e-9);
+  }
+  return best;
+}
+
+}  // namespace
+
+double fma_peak_gflops(int threads) {
+  if (threads < 1) fail("peak", "{} threads: at least one is needed", threads);
+  std::vector<double> each(static_cast<size_t>(threads));
+  std::barrier start(threads);
+  {
+    std::vector<std::jthread> workers;
+    for (double& mine : each)
+      workers.emplace_back([&] {
+        start.arrive_and_wait();
+        mine = best_of_runs(1000);
+      });
+  }
+  double sum = 0;
+  for (double one : each) sum += one;
+  return sum;
+}
+
+}  // namespace tessera

@@ -1,0 +1,108 @@
+// The three products of every linear layer of two vision transformers, ours beside OpenBLAS (one thread each) and the
+// FMA peak, interleaved in one run: GFLOP/s, best of many. One and two threads, each with shards of its own, as in
+// training.
+//   ninja -C build gemm_bench && build/tests/gemm_bench [rounds]
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <barrier>
+#include <chrono>
+#include <cstdlib>
+#include <thread>
+#include <vector>
+
+#include "core/blas.h"
+#include "core/gemm.h"
+#include "core/kernels/kernels.h"
+#include "core/parallel.h"
+#include "core/peak.h"
+#include "core/tensor.h"
+
+namespace {
+
+using namespace tessera;
+
+struct Layer {
+  const char* name;
+  int M, in, out;
+};
+
+constexpr Layer layers[] = {
+    {"0.8M patch", 512, 48, 128}, {"0.8M qkv", 520, 128, 384}, {"0.8M proj", 520, 128, 128},
+    {"0.8M fc1", 520, 128, 256},  {"0.8M fc2", 520, 256, 128}, {"0.8M head", 8, 128, 10},
+    {"Ti/4 patch", 512, 48, 192}, {"Ti/4 qkv", 520, 192, 576}, {"Ti/4 proj", 520, 192, 192},
+    {"Ti/4 fc1", 520, 192, 768},  {"Ti/4 fc2", 520, 768, 192}, {"S/4 fc1", 520, 384, 1536},
+    {"S/4 fc2", 520, 1536, 384},
+};
+
+double seconds(const auto& f) {
+  const auto start = std::chrono::steady_clock::now();
+  f();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+struct Best {
+  double ours[3] = {}, blas[3] = {};
+  void more(double& best, double flops, double s) { best = std::max(best, flops / s * 1e-9); }
+};
+
+Best measure(const Layer& l, int rounds, std::barrier<>& start) {
+  const parallel::Shard shard;
+  Tensor x = full({l.M, l.in}, 1), W = full({l.out, l.in}, 1), y = full({l.M, l.out}, 1), b = full({l.out}, 1);
+  W.storage()->leaf = std::make_unique<Leaf>();
+  Best best;
+  const double flops = 2.0 * l.M * l.in * l.out;
+  const int repeat = std::max(1, static_cast<int>(2e6 / flops));
+  start.arrive_and_wait();
+  for (int r = 0; r < rounds; ++r) {
+    const auto time = [&](double& to, const auto& f) {
+      best.more(to, flops, seconds([&] {
+                             for (int k = 0; k < repeat; ++k) f();
+                           }) / repeat);
+    };
+    time(best.blas[0],
+         [&] { blas::gemm(false, true, l.M, l.out, l.in, 1.F, x.data(), l.in, W.data(), l.in, 0.F, y.data(), l.out); });
+    time(best.ours[0],
+         [&] { gemm_nt(l.M, l.out, l.in, x.data(), l.in, W.data(), l.in, 0, y.data(), l.out, b.data(), W.leaf()); });
+    time(best.blas[1], [&] {
+      blas::gemm(false, false, l.M, l.in, l.out, 1.F, y.data(), l.out, W.data(), l.in, 0.F, x.data(), l.in);
+    });
+    time(best.ours[1],
+         [&] { gemm_nn(l.M, l.in, l.out, y.data(), l.out, W.data(), l.in, 0, x.data(), l.in, W.leaf()); });
+    time(best.blas[2],
+         [&] { blas::gemm(true, false, l.out, l.in, l.M, 1.F, y.data(), l.out, x.data(), l.in, 1.F, W.data(), l.in); });
+    time(best.ours[2], [&] { gemm_tn(l.out, l.in, l.M, y.data(), l.out, x.data(), l.in, 1, W.data(), l.in); });
+    std::fill_n(x.data(), x.size(), 1.F), std::fill_n(W.data(), W.size(), 1.F);
+  }
+  return best;
+}
+
+void table(int threads, int rounds) {
+  const double peak = fma_peak_gflops(threads) / threads;
+  fmt::print("\n{} thread(s), {}, FMA peak {:.0f} GFLOP/s each; per thread, ours / OpenBLAS (ours in % of the peak)\n",
+             threads, name(isa()), peak);
+  fmt::print("{:<12}{:>22}{:>22}{:>22}\n", "", "forward nt", "input nn", "weight tn");
+  for (const Layer& l : layers) {
+    std::vector<Best> each(static_cast<size_t>(threads));
+    std::barrier start(threads);
+    {
+      std::vector<std::jthread> workers;
+      for (Best& mine : each) workers.emplace_back([&] { mine = measure(l, rounds, start); });
+    }
+    fmt::print("{:<12}", l.name);
+    for (int p = 0; p < 3; ++p) {
+      double ours = 0, blas = 0;
+      for (const Best& b : each) ours += b.ours[p] / threads, blas += b.blas[p] / threads;
+      fmt::print("{:>9.0f} / {:>3.0f} ({:>2.0f} %)", ours, blas, 100 * ours / peak);
+    }
+    fmt::print("\n");
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 60;
+  fmt::print("{}\n", blas::description());
+  for (int threads : {1, 2}) table(threads, rounds);
+}
