@@ -8,5 +8,11 @@ inline namespace TESSERA_NS {
 /// A weight of more dimensions (a patch convolution) is read as (out, the rest). Throws Error on mismatching widths.
 Tensor linear(const Tensor& x, const Tensor& W, const Tensor& b = {});
 
+/// gelu(linear(x, W, b)) with the exact (erf) GELU, in one pass over y and with one saved tensor.
+Tensor linear_gelu(const Tensor& x, const Tensor& W, const Tensor& b = {});
+
+/// residual + linear(x, W, b), added as y is written. residual (..., out) has y's shape. Throws Error if it has not.
+Tensor linear_add(const Tensor& x, const Tensor& W, const Tensor& b, const Tensor& residual);
+
 }  // namespace TESSERA_NS
 }  // namespace tessera

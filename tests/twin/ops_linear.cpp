@@ -51,6 +51,49 @@ OP_ROWS(linear) {
   errors.push_back({"linear", "scalar", [] { linear(zeros({}), zeros({4, 5})); }, "input is ()"});
 }
 
+double plain_gelu(double z) { return 0.5 * z * std::erfc(-z / std::sqrt(2.0)); }
+
+OP_ROWS(linear_fused) {
+  for (const auto& [M, in, out] :
+       std::vector<std::array<int, 3>>{{1, 1, 1}, {7, 3, 2}, {31, 33, 32}, {2, 32, 31}, {33, 7, 67}}) {
+    const std::string size = fmt::format("{}x{}x{}", M, in, out);
+    const double K = std::max({M, in, out});
+    rows.push_back({.op = "linear_gelu",
+                    .name = size,
+                    .in = {{{M, in}}, {{out, in}}, {{out}}},
+                    .run = [](const Tensors& x) { return linear_gelu(x[0], x[1], x[2]); },
+                    .reference = [](const Arrays& x) { return map(plain_linear(x[0], x[1], &x[2]), plain_gelu); },
+                    .K = K});
+    rows.push_back({.op = "linear_gelu",
+                    .name = size + " without bias",
+                    .in = {{{M, in}}, {{out, in}}},
+                    .run = [](const Tensors& x) { return linear_gelu(x[0], x[1]); },
+                    .reference = [](const Arrays& x) { return map(plain_linear(x[0], x[1], nullptr), plain_gelu); },
+                    .K = K});
+    rows.push_back({.op = "linear_add",
+                    .name = size,
+                    .in = {{{1, M, in}}, {{out, in}}, {{out}}, {{1, M, out}}},
+                    .run = [](const Tensors& x) { return linear_add(x[0], x[1], x[2], x[3]); },
+                    .reference =
+                        [](const Arrays& x) {
+                          Array y = plain_linear(x[0], x[1], &x[2]);
+                          for (int64_t i = 0; i < y.size(); ++i) y[i] += x[3][i];
+                          return y;
+                        },
+                    .K = K});
+  }
+  errors.push_back({"linear_gelu", "width",
+                    [] {
+                      linear_gelu(zeros({2, 3}), zeros({4, 5}));
+                    },
+                    "(2, 3) but weight is (4, 5)"});
+  errors.push_back({"linear_add", "residual",
+                    [] {
+                      linear_add(zeros({2, 5}), zeros({4, 5}), {}, zeros({2, 5}));
+                    },
+                    "residual is (2, 5)"});
+}
+
 Array plain_layernorm(const Array& x, const Array* w, const Array* b, double eps) {
   const int C = x.dim(-1);
   Array y(x.shape);
