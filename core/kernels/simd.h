@@ -77,15 +77,30 @@ static inline void store_part(real* p, vec v, int64_t n) {
 static inline vec select(ivec mask, vec yes, vec no) { return mask ? yes : no; }
 static inline vec max(vec a, vec b) { return select(a > b, a, b); }
 static inline vec min(vec a, vec b) { return select(a < b, a, b); }
-static inline real sum(vec v) {
-  for (int w = lanes / 2; w > 0; w /= 2)
-    for (int i = 0; i < w; ++i) v[i] += v[i + w];
-  return v[0];
+/// v with lane i taken from lane i ^ W.
+template <int W>
+static inline vec crossed(vec v) {
+  ivec from;
+  for (int i = 0; i < lanes; ++i) from[i] = i ^ W;  // a constant: one shuffle
+  return __builtin_shuffle(v, from);
 }
+template <int W = lanes / 2>
+static inline real sum(vec v) {
+  v += crossed<W>(v);
+  if constexpr (W > 1) {
+    return sum<W / 2>(v);
+  } else {
+    return v[0];
+  }
+}
+template <int W = lanes / 2>
 static inline real max_of(vec v) {
-  real m = v[0];
-  for (int i = 1; i < lanes; ++i) m = v[i] > m ? v[i] : m;
-  return m;
+  v = max(v, crossed<W>(v));
+  if constexpr (W > 1) {
+    return max_of<W / 2>(v);
+  } else {
+    return v[0];
+  }
 }
 
 /// y[i] = f(x[i]...) for i < n with whole vectors and one partial one at the end.
