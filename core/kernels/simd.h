@@ -117,4 +117,19 @@ static inline void map(int64_t n, real* y, const real* a, const real* b, F f) {
   if (i < n) store_part(y + i, f(load_part(a + i, n - i), load_part(b + i, n - i)), n - i);
 }
 
+/// y[i] = beta y[i] + f(x[i]...): where gradients arrive. With beta 0, y is not read.
+template <class F>
+static inline void map_into(int64_t n, real* y, real beta, const real* a, F f) {
+  if (beta == 0) return map(n, y, a, f);
+  map(n, y, y, a, [&](vec old, vec v) { return beta * old + f(v); });
+}
+template <class F>
+static inline void map_into(int64_t n, real* y, real beta, const real* a, const real* b, F f) {
+  if (beta == 0) return map(n, y, a, b, f);
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) store(y + i, beta * load(y + i) + f(load(a + i), load(b + i)));
+  if (const int64_t r = n - i)
+    store_part(y + i, beta * load_part(y + i, r) + f(load_part(a + i, r), load_part(b + i, r)), r);
+}
+
 TESSERA_KERNELS_END
