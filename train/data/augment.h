@@ -2,6 +2,7 @@
 // Augmentation of one image (crop, flip, RandAugment, erasing) and of a batch (mixup, cutmix). Every random number is
 // drawn from a Stream keyed by (seed, epoch, sample) or, for the mixing of a batch, (seed, epoch, batch): independent
 // of threads and order.
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -29,5 +30,39 @@ struct Augment {
 
 /// Throws Error if a value makes no sense or if an augmentation destroys the labels of `set`.
 void check(const Augment& augment, const Set& set);
+
+/// From stored bytes to what a model sees. Holds scratch memory: one a thread.
+class Pipeline {
+ public:
+  /// `set` must outlive the pipeline.
+  Pipeline(const Augment& augment, const Set& set);
+  /// Augments image i of the set with the numbers of `stream` and normalises it into out (h, w, channels).
+  void apply(size_t i, rng::Stream stream, real* out);
+  /// Only normalises: out = (pixel / 255 - mean) / std.
+  void normalise(const uint8_t* pixels, real* out) const;
+
+ private:
+  Augment augment_;
+  const Set* set_;
+  std::array<std::array<real, 256>, 4> table_;
+  std::array<uint8_t, 4> mean_;  // what geometric operations fill with
+  std::vector<uint8_t> image_, scratch_;
+};
+
+/// RandAugment in place on one image: n operations out of the 15 of timm's "increasing" list (Wightman 2019), each with
+/// its probability, magnitude and random sign. `fill`: colour of what shearing, moving and turning bring in. Grey or
+/// RGB.
+void randaugment(const Augment& augment, int h, int w, int channels, uint8_t* pixels, std::span<const uint8_t> fill,
+                 rng::Stream stream, std::vector<uint8_t>& scratch);
+/// The names of those operations, and one of them alone with a given magnitude (0 to 10) and sign: for pictures and
+/// tests.
+std::span<const char* const> randaugment_operations();
+void randaugment_operation(size_t operation, double magnitude, bool negative, int h, int w, int channels,
+                           uint8_t* pixels, std::span<const uint8_t> fill, std::vector<uint8_t>& scratch);
+
+/// Mixup or CutMix of a whole batch x (B, h, w, c) in place, sample i with sample B - 1 - i, and targets (B, classes)
+/// to match. One draw decides for the batch (timm's batch mode); a batch that is not mixed gets one-hot targets.
+void mix(const Augment& augment, const Tensor& x, std::span<const int32_t> labels, const Tensor& targets,
+         rng::Stream stream);
 
 }  // namespace tessera::data

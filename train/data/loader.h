@@ -14,7 +14,7 @@ namespace tessera::data {
 struct LoaderOptions {
   int batch_size = 128;
   uint64_t seed = 0;
-  Augment augment;
+  Augment augment = {};
   bool shuffle = true;  ///< a new order every epoch; false: the order of the set
   int workers = 1;      ///< background threads
 };

@@ -26,10 +26,10 @@ struct Set {
   std::string name;  ///< "cifar10 train"
   int h = 0, w = 0, channels = 0, classes = 0;
   std::vector<std::string> class_names;
-  Stats stats;            ///< of the training set this set was opened with: what its images are normalised by
-  std::string digest;     ///< SHA-256 of the files' contents (or of the generated pixels), hexadecimal
-  bool official = false;  ///< the files are, by checksum, those of the publisher
-  std::string why_kept;   ///< for sets that refuse augmentations: the reason, as half a sentence
+  Stats stats;              ///< of the training set this set was opened with: what its images are normalised by
+  std::string digest;       ///< SHA-256 of the files' contents (or of the generated pixels), hexadecimal
+  bool official = false;    ///< the files are, by checksum, those of the publisher
+  std::string why_refused;  ///< why some augmentations are refused, as half a sentence, or empty
 
   size_t size() const { return rows.size(); }
   const uint8_t* image(size_t i) const { return pixels->data() + static_cast<size_t>(rows[i]) * bytes(); }

@@ -1,0 +1,224 @@
+// The loader: contents are a function of (seed, epoch, batch), whatever the threads, the buffers or where a run
+// resumes.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "core/error.h"
+#include "train/data/loader.h"
+#include "train/data/where.h"
+
+using namespace tessera;
+using namespace tessera::data;
+
+namespace {
+
+// n random pictures of `classes` classes, in which every augmentation is allowed.
+data::Set noise(size_t n, int h, int w, int channels, int classes) {
+  data::Set set;
+  set.name = "noise";
+  set.h = h, set.w = w, set.channels = channels, set.classes = classes;
+  std::vector<uint8_t> pixels(n * static_cast<size_t>(h * w * channels));
+  const rng::Stream stream(99);
+  for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(stream.bits(i));
+  Index labels(n);
+  for (size_t i = 0; i < n; ++i) {
+    labels[i] = static_cast<int>(i) % classes;
+    set.rows.push_back(static_cast<int>(i));
+    set.class_names.resize(static_cast<size_t>(classes));
+  }
+  set.pixels = std::make_shared<const std::vector<uint8_t>>(pixels);
+  set.labels = std::make_shared<const Index>(labels);
+  set.stats.mean = {0.5f, 0.4f, 0.3f, 0};
+  set.stats.std = {0.25f, 0.2f, 0.3f, 1};
+  return set;
+}
+
+struct Copy {
+  std::vector<float> x, targets;
+  std::vector<int> labels;
+  int of;
+  bool operator==(const Copy&) const = default;
+};
+Copy copy(const Batch& b) {
+  Copy c;
+  c.x.assign(b.x.values().begin(), b.x.values().end());
+  if (b.targets) c.targets.assign(b.targets.values().begin(), b.targets.values().end());
+  c.labels.assign(b.labels.begin(), b.labels.end());
+  c.of = b.of;
+  return c;
+}
+std::vector<Copy> epoch(Loader& loader, int e, size_t first = 0) {
+  std::vector<Copy> all;
+  for (const Batch& b : loader.epoch(e, first)) all.push_back(copy(b));
+  return all;
+}
+
+const Augment everything{.crop = 4, .flip = true, .randaug_n = 2, .erase = 0.5, .mixup = 0.8, .cutmix = 1.0};
+
+}  // namespace
+
+TEST_CASE("loader: every sample once an epoch, the last short batch kept") {
+  const data::Set set = noise(107, 8, 8, 3, 5);
+  Loader loader(set, {.batch_size = 25, .seed = 3});
+  CHECK(loader.batches() == 5);
+  std::vector<int> sizes;
+  std::multiset<int> labels;
+  double sum = 0;
+  for (const Batch& b : loader.epoch(0)) {
+    sizes.push_back(b.size());
+    CHECK(b.of == b.size());
+    CHECK(b.first == 0);
+    CHECK_FALSE(b.targets);
+    labels.insert(b.labels.begin(), b.labels.end());
+    for (float v : b.x.values()) sum += static_cast<double>(v);
+  }
+  CHECK(sizes == std::vector<int>{25, 25, 25, 25, 7});
+  const auto counts = set.histogram();
+  for (int k = 0; k < 5; ++k) CHECK(static_cast<int64_t>(labels.count(k)) == counts[static_cast<size_t>(k)]);
+  double direct = 0;
+  std::vector<size_t> which(set.size());
+  for (size_t i = 0; i < which.size(); ++i) which[i] = i;
+  for (float v : set.tensor(which).values()) direct += static_cast<double>(v);
+  CHECK(sum == doctest::Approx(direct).epsilon(1e-9));
+}
+
+TEST_CASE("loader: normalised values are (v / 255 - mean) / std, in the set's order without shuffling") {
+  const data::Set set = noise(10, 4, 5, 3, 2);
+  Loader loader(set, {.batch_size = 10, .shuffle = false});
+  for (const Batch& b : loader.epoch(0)) {
+    REQUIRE(b.x.shape() == Shape{10, 4, 5, 3});
+    for (int64_t i = 0; i < b.x.size(); ++i) {
+      const auto c = static_cast<size_t>(i % 3);
+      const double v = (*set.pixels)[static_cast<size_t>(i)] / 255.0;
+      const double expected = (v - static_cast<double>(set.stats.mean[c])) / static_cast<double>(set.stats.std[c]);
+      REQUIRE(std::abs(static_cast<double>(b.x[i]) - expected) < 1e-6);
+    }
+  }
+}
+
+TEST_CASE("loader: equal bits for any number of workers; seeds and epochs differ") {
+  const data::Set set = noise(203, 16, 16, 3, 4);
+  Loader one(set, {.batch_size = 32, .seed = 5, .augment = everything});
+  Loader three(set, {.batch_size = 32, .seed = 5, .augment = everything, .workers = 3});
+  Loader other(set, {.batch_size = 32, .seed = 6, .augment = everything});
+  const auto a = epoch(one, 0), b = epoch(one, 1);
+  CHECK(a == epoch(three, 0));
+  CHECK(b == epoch(three, 1));
+  CHECK(a == epoch(one, 0));
+  CHECK(a != b);
+  CHECK(a != epoch(other, 0));
+}
+
+TEST_CASE("loader: an epoch resumed at batch k equals the rest of the whole epoch") {
+  const data::Set set = noise(203, 8, 8, 3, 4);
+  Loader loader(set, {.batch_size = 32, .seed = 5, .augment = everything});
+  const auto whole = epoch(loader, 3);
+  REQUIRE(whole.size() == 7);
+  for (size_t k = 0; k <= 7; ++k) {
+    Loader fresh(set, {.batch_size = 32, .seed = 5, .augment = everything});
+    CHECK(epoch(fresh, 3, k) == std::vector<Copy>(whole.begin() + static_cast<std::ptrdiff_t>(k), whole.end()));
+  }
+  CHECK_THROWS_AS(loader.epoch(3, 8), Error);
+}
+
+TEST_CASE("loader: leaving an epoch early, dropping it unused, and one at a time") {
+  const data::Set set = noise(100, 8, 8, 3, 4);
+  Loader loader(set, {.batch_size = 10, .seed = 1});
+  const auto whole = epoch(loader, 0);
+  for (int attempt = 0; attempt < 20; ++attempt) {
+    int n = 0;
+    for (const Batch& b : loader.epoch(0)) {
+      CHECK(copy(b) == whole[static_cast<size_t>(n)]);
+      if (++n > attempt % 4) break;
+    }
+  }
+  { const Epoch unused = loader.epoch(0); }
+  CHECK(epoch(loader, 0) == whole);
+  const Epoch running = loader.epoch(0);
+  CHECK_THROWS_WITH_AS(loader.epoch(1), doctest::Contains("still running"), Error);
+}
+
+TEST_CASE("loader: a copy of a batch's tensor survives; buffers are reused otherwise") {
+  const data::Set set = noise(96, 8, 8, 3, 4);
+  Loader loader(set, {.batch_size = 8, .seed = 1});
+  const auto whole = epoch(loader, 0);
+  std::vector<Tensor> kept;
+  for (const Batch& b : loader.epoch(0)) kept.push_back(b.x);
+  for (size_t i = 0; i < kept.size(); ++i)
+    CHECK(std::equal(kept[i].values().begin(), kept[i].values().end(), whole[i].x.begin()));
+  kept.clear();
+  std::set<const float*> buffers;
+  for (int e = 0; e < 3; ++e)
+    for (const Batch& b : loader.epoch(e)) buffers.insert(b.x.data());
+  CHECK(buffers.size() <= 2);
+}
+
+TEST_CASE("loader: shards are views that know their place") {
+  const data::Set set = noise(20, 8, 8, 3, 4);
+  Loader loader(set, {.batch_size = 20, .seed = 1, .augment = {.mixup = 1}});
+  for (const Batch& b : loader.epoch(0)) {
+    const Batch shard = b.rows(8, 16);
+    CHECK(shard.size() == 8);
+    CHECK(shard.first == 8);
+    CHECK(shard.of == 20);
+    CHECK(shard.x.data() == b.x.data() + 8 * 8 * 8 * 3);
+    CHECK(shard.targets.data() == b.targets.data() + 8 * 4);
+    CHECK(shard.labels.data() == b.labels.data() + 8);
+    CHECK(shard.rows(2, 4).first == 10);
+  }
+}
+
+TEST_CASE("loader: mixing stops at its epoch") {
+  const data::Set set = noise(20, 8, 8, 3, 4);
+  Loader loader(set, {.batch_size = 20, .seed = 1, .augment = {.cutmix = 1, .mix_off_epoch = 2}});
+  for (int e = 0; e < 4; ++e)
+    for (const Batch& b : loader.epoch(e)) CHECK(static_cast<bool>(b.targets) == (e < 2));
+}
+
+TEST_CASE("loader: what makes no sense is refused") {
+  const data::Set set = noise(20, 8, 8, 3, 4);
+  data::Set empty = set;
+  empty.rows.clear();
+  CHECK_THROWS_AS(Loader(empty, {}), Error);
+  CHECK_THROWS_AS(Loader(set, {.batch_size = 0}), Error);
+  CHECK_THROWS_AS(Loader(set, {.workers = 0}), Error);
+  CHECK_THROWS_AS(Loader(set, {.augment = {.crop = -1}}), Error);
+  CHECK_THROWS_AS(Loader(set, {.augment = {.crop = 9}}), Error);
+  CHECK_THROWS_AS(Loader(set, {.augment = {.erase = 1.5}}), Error);
+  CHECK_THROWS_AS(Loader(set, {.augment = {.mixup = std::nan("")}}), Error);
+  const Named where = open("where:relation", "", {.train_size = 40, .test_size = 10});
+  CHECK_THROWS_WITH_AS(Loader(where.train, {.augment = {.flip = true}}),
+                       doctest::Contains("flip would destroy the labels"), Error);
+  CHECK_THROWS_AS(Loader(where.train, {.augment = {.crop = 2}}), Error);
+  CHECK_THROWS_AS(Loader(where.train, {.augment = {.cutmix = 1}}), Error);
+  CHECK_NOTHROW(Loader(where.train, {.augment = {.mixup = 1}}));
+}
+
+TEST_CASE("loader: a batch larger than the set is the whole set") {
+  const data::Set set = noise(20, 8, 8, 1, 4);
+  Loader loader(set, {.batch_size = 1 << 30});
+  CHECK(loader.batches() == 1);
+  for (const Batch& b : loader.epoch(0)) CHECK(b.size() == 20);
+}
+
+TEST_CASE("sets: split is disjoint, repeatable and complete; fraction is balanced") {
+  const data::Set set = noise(1000, 2, 2, 1, 10);
+  const auto [train, val] = split(set, 900, 100, 1);
+  const auto [again, rest] = split(set, 900, 100, 1);
+  std::set<int> all(train.rows.begin(), train.rows.end());
+  all.insert(val.rows.begin(), val.rows.end());
+  CHECK(all.size() == 1000);
+  CHECK(train.rows == again.rows);
+  CHECK(train.rows != split(set, 900, 100, 2).first.rows);
+  CHECK_THROWS_AS(split(set, 900, 101, 1), Error);
+  const data::Set tenth = fraction(set, 0.1, 1);
+  for (int64_t n : tenth.histogram()) CHECK(n == 10);
+  for (int64_t n : fraction(set, 1e-9, 1).histogram()) CHECK(n == 1);
+  CHECK(fraction(set, 1, 1).size() == 1000);
+  CHECK_THROWS_AS(fraction(set, 0, 1), Error);
+  CHECK_THROWS_AS(fraction(set, 1.01, 1), Error);
+  CHECK_THROWS_AS(fraction(set, std::nan(""), 1), Error);
+}

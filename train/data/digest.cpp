@@ -1,0 +1,59 @@
+#include "train/data/digest.h"
+
+#include <fmt/format.h>
+#include <openssl/evp.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+#include "core/error.h"
+
+namespace tessera::data {
+
+struct Digest::State {
+  EVP_MD_CTX* context = EVP_MD_CTX_new();
+  ~State() { EVP_MD_CTX_free(context); }
+};
+
+Digest::Digest(Kind kind) : state_(std::make_unique<State>()) {
+  const EVP_MD* method = kind == md5 ? EVP_md5() : EVP_sha256();
+  if (!state_->context || EVP_DigestInit_ex(state_->context, method, nullptr) != 1)
+    fail("digest", "OpenSSL offers no {} here", kind == md5 ? "MD5 (is it in FIPS mode?)" : "SHA-256");
+}
+Digest::~Digest() = default;
+Digest::Digest(Digest&&) noexcept = default;
+
+Digest& Digest::add(std::span<const uint8_t> bytes) {
+  EVP_DigestUpdate(state_->context, bytes.data(), bytes.size());
+  return *this;
+}
+
+Digest& Digest::add(std::string_view text) {
+  EVP_DigestUpdate(state_->context, text.data(), text.size());
+  return *this;
+}
+
+std::string Digest::hex() {
+  unsigned char out[EVP_MAX_MD_SIZE];
+  unsigned size = 0;
+  EVP_DigestFinal_ex(state_->context, out, &size);
+  std::string text;
+  for (unsigned i = 0; i < size; ++i) text += fmt::format("{:02x}", out[i]);
+  return text;
+}
+
+std::string hex_digest(Digest::Kind kind, std::span<const uint8_t> bytes) { return Digest(kind).add(bytes).hex(); }
+
+std::string file_digest(Digest::Kind kind, const std::string& path) {
+  std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+  if (!file) fail("data", "cannot open {}: {}", path, std::strerror(errno));
+  Digest digest(kind);
+  std::vector<uint8_t> block(1 << 18);
+  while (const size_t n = std::fread(block.data(), 1, block.size(), file.get())) digest.add({block.data(), n});
+  if (std::ferror(file.get())) fail("data", "cannot read {}: {}", path, std::strerror(errno));
+  return digest.hex();
+}
+
+}  // namespace tessera::data

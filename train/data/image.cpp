@@ -1,0 +1,206 @@
+#include "train/data/image.h"
+
+#include <cstdio>  // jpeglib.h wants it first
+
+// clang-format off
+#include <jpeglib.h>
+#include <jerror.h>
+// clang-format on
+#include <png.h>
+
+#include <algorithm>
+#include <cmath>
+#include <csetjmp>
+#include <cstring>
+
+#include "core/error.h"
+#include "train/data/readers.h"
+
+namespace tessera::data {
+namespace {
+
+constexpr int64_t most_pixels = 64'000'000;
+
+void check_extent(const std::string& path, int64_t w, int64_t h) {
+  if (w < 1 || h < 1 || w * h > most_pixels)
+    fail("data", "{} is a picture of {}x{} pixels; at least one and at most {} are read", path, w, h, most_pixels);
+}
+
+Image read_png(const std::string& path, const std::vector<uint8_t>& bytes) {
+  png_image png{};
+  png.version = PNG_IMAGE_VERSION;
+  struct Free {
+    png_image* png;
+    ~Free() { png_image_free(png); }
+  } guard{&png};
+  if (!png_image_begin_read_from_memory(&png, bytes.data(), bytes.size()))
+    fail("data", "{} is a damaged PNG file: {}", path, png.message);
+  check_extent(path, png.width, png.height);
+  png.format = PNG_FORMAT_RGBA;            // the alpha is thrown away, not blended with a background
+  png.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;  // 16-bit samples are meant like 8-bit ones
+  std::vector<uint8_t> rgba(PNG_IMAGE_SIZE(png));
+  if (!png_image_finish_read(&png, nullptr, rgba.data(), 0, nullptr) || PNG_IMAGE_FAILED(png))
+    fail("data", "{} is a damaged PNG file: {}", path, png.message);
+  Image image{static_cast<int>(png.height), static_cast<int>(png.width), 3, {}};
+  image.pixels.resize(rgba.size() / 4 * 3);
+  for (size_t i = 0; i < rgba.size() / 4; ++i) std::memcpy(&image.pixels[3 * i], &rgba[4 * i], 3);
+  return image;
+}
+
+// libjpeg reports errors through a callback that must not return; only trivial objects live between setjmp and longjmp.
+struct JpegErrors {
+  jpeg_error_mgr base;
+  jmp_buf back;
+  char message[JMSG_LENGTH_MAX];
+  bool cut_off;
+};
+
+void jpeg_stop(j_common_ptr info) {
+  auto* errors = reinterpret_cast<JpegErrors*>(info->err);
+  info->err->format_message(info, errors->message);
+  std::longjmp(errors->back, 1);
+}
+void jpeg_message(j_common_ptr info, int level) {
+  auto* errors = reinterpret_cast<JpegErrors*>(info->err);
+  if (level < 0 && (info->err->msg_code == JWRN_JPEG_EOF || info->err->msg_code == JWRN_HIT_MARKER)) {
+    errors->cut_off = true;  // a warning for libjpeg, which would fill the rest with grey
+    info->err->format_message(info, errors->message);
+  }
+}
+
+enum class Jpeg { good, damaged, extent };
+
+// Decodes into image (whose pixels are allocated by `allocate` once the size is known).
+Jpeg decode_jpeg(const std::vector<uint8_t>& bytes, jpeg_decompress_struct& jpeg, JpegErrors& errors, Image& image) {
+  jpeg.err = jpeg_std_error(&errors.base);
+  errors.base.error_exit = jpeg_stop;
+  errors.base.emit_message = jpeg_message;
+  errors.cut_off = false;
+  if (setjmp(errors.back)) return Jpeg::damaged;
+  jpeg_create_decompress(&jpeg);
+  jpeg_mem_src(&jpeg, bytes.data(), bytes.size());
+  jpeg_read_header(&jpeg, TRUE);
+  const bool cmyk = jpeg.jpeg_color_space == JCS_CMYK || jpeg.jpeg_color_space == JCS_YCCK;
+  jpeg.out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
+  jpeg.dct_method = JDCT_ISLOW;
+  image.h = static_cast<int>(jpeg.image_height), image.w = static_cast<int>(jpeg.image_width);
+  if (int64_t{image.h} * image.w > most_pixels || image.h < 1 || image.w < 1) return Jpeg::extent;
+  jpeg_start_decompress(&jpeg);
+  const size_t stride = static_cast<size_t>(image.w) * (cmyk ? 4 : 3);
+  image.pixels.resize(stride * static_cast<size_t>(image.h));
+  while (jpeg.output_scanline < jpeg.output_height) {
+    JSAMPROW row = image.pixels.data() + jpeg.output_scanline * stride;
+    jpeg_read_scanlines(&jpeg, &row, 1);
+  }
+  jpeg_finish_decompress(&jpeg);
+  if (cmyk) {  // Adobe writes CMYK inverted: 255 is no ink
+    const size_t n = image.pixels.size() / 4;
+    for (size_t i = 0; i < n; ++i) {
+      const int k = image.pixels[4 * i + 3];
+      for (size_t c = 0; c < 3; ++c) image.pixels[3 * i + c] = static_cast<uint8_t>(image.pixels[4 * i + c] * k / 255);
+    }
+    image.pixels.resize(3 * n);
+  }
+  return errors.cut_off ? Jpeg::damaged : Jpeg::good;
+}
+
+Image read_jpeg(const std::string& path, const std::vector<uint8_t>& bytes) {
+  jpeg_decompress_struct jpeg{};
+  JpegErrors errors{};
+  Image image;
+  const Jpeg result = decode_jpeg(bytes, jpeg, errors, image);
+  jpeg_destroy_decompress(&jpeg);
+  if (result == Jpeg::extent) check_extent(path, image.w, image.h);
+  if (result != Jpeg::good) fail("data", "{} is a damaged JPEG file: {}", path, errors.message);
+  return image;
+}
+
+// One axis of an antialiased bilinear resize: a triangle as wide as the reduction.
+struct Taps {
+  int first, count;
+  std::vector<float> weight;
+};
+std::vector<Taps> taps(int from, int to) {
+  const double scale = static_cast<double>(from) / to, reach = std::max(1.0, scale);
+  std::vector<Taps> all(static_cast<size_t>(to));
+  for (int i = 0; i < to; ++i) {
+    const double centre = (i + 0.5) * scale;
+    Taps& t = all[static_cast<size_t>(i)];
+    t.first = std::max(0, static_cast<int>(std::floor(centre - reach)));
+    const int last = std::min(from, static_cast<int>(std::ceil(centre + reach)));
+    double sum = 0;
+    for (int j = t.first; j < last; ++j) {
+      const double w = std::max(0.0, 1 - std::abs(j + 0.5 - centre) / reach);
+      t.weight.push_back(static_cast<float>(w));
+      sum += w;
+    }
+    t.count = static_cast<int>(t.weight.size());
+    for (float& w : t.weight) w = static_cast<float>(w / sum);
+  }
+  return all;
+}
+
+}  // namespace
+
+Image read_image(const std::string& path) {
+  const auto bytes = read_file(path);
+  constexpr uint8_t png_signature[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+  if (bytes.size() >= 8 && std::memcmp(bytes.data(), png_signature, 8) == 0) return read_png(path, bytes);
+  if (bytes.size() >= 3 && bytes[0] == 0xff && bytes[1] == 0xd8 && bytes[2] == 0xff) return read_jpeg(path, bytes);
+  fail("data", "{} is neither a PNG nor a JPEG file", path);
+}
+
+Image fit(const Image& in, int size) {
+  if (size < 1 || in.h < 1 || in.w < 1) fail("data", "cannot fit a {}x{} picture to size {}", in.w, in.h, size);
+  const int shorter = std::min(in.h, in.w);
+  auto scaled = [&](int extent) {
+    return std::max(size, static_cast<int>(std::lround(static_cast<double>(extent) * size / shorter)));
+  };
+  const int h = scaled(in.h), w = scaled(in.w), top = (h - size) / 2, left = (w - size) / 2, c = in.channels;
+  const auto across = taps(in.w, w), down = taps(in.h, h);
+  const auto pitch = static_cast<size_t>(size * c);
+  std::vector<float> rows(static_cast<size_t>(in.h) * pitch);  // resized across and cut, not yet down
+  for (int y = 0; y < in.h; ++y)
+    for (int x = 0; x < size; ++x) {
+      const Taps& t = across[static_cast<size_t>(x + left)];
+      for (int j = 0; j < c; ++j) {
+        float sum = 0;
+        const uint8_t* p = &in.pixels[static_cast<size_t>((y * in.w + t.first) * c + j)];
+        for (int k = 0; k < t.count; ++k) sum += t.weight[static_cast<size_t>(k)] * static_cast<float>(p[k * c]);
+        rows[static_cast<size_t>(y) * pitch + static_cast<size_t>(x * c + j)] = sum;
+      }
+    }
+  Image out{size, size, c, std::vector<uint8_t>(static_cast<size_t>(size) * pitch)};
+  for (int y = 0; y < size; ++y) {
+    const Taps& t = down[static_cast<size_t>(y + top)];
+    for (size_t x = 0; x < pitch; ++x) {
+      float sum = 0;
+      for (int k = 0; k < t.count; ++k)
+        sum += t.weight[static_cast<size_t>(k)] * rows[static_cast<size_t>(t.first + k) * pitch + x];
+      out.pixels[static_cast<size_t>(y) * pitch + x] = static_cast<uint8_t>(std::clamp(sum + 0.5f, 0.0f, 255.0f));
+    }
+  }
+  return out;
+}
+
+std::vector<uint8_t> encode_png(int h, int w, int channels, std::span<const uint8_t> pixels) {
+  if (h < 1 || w < 1 || (channels != 1 && channels != 3) ||
+      pixels.size() != static_cast<size_t>(h) * static_cast<size_t>(w) * static_cast<size_t>(channels))
+    fail("png", "{} bytes are no picture of {}x{}x{}", pixels.size(), h, w, channels);
+  png_image png{};
+  png.version = PNG_IMAGE_VERSION;
+  png.width = static_cast<uint32_t>(w), png.height = static_cast<uint32_t>(h);
+  png.format = channels == 1 ? PNG_FORMAT_GRAY : PNG_FORMAT_RGB;
+  png_alloc_size_t size = 0;
+  std::vector<uint8_t> out;
+  if (png_image_write_get_memory_size(png, size, 0, pixels.data(), 0, nullptr)) {
+    out.resize(size);
+    if (png_image_write_to_memory(&png, out.data(), &size, 0, pixels.data(), 0, nullptr)) {
+      out.resize(size);
+      return out;
+    }
+  }
+  fail("png", "cannot encode a {}x{} picture: {}", w, h, png.message);
+}
+
+}  // namespace tessera::data

@@ -1,0 +1,60 @@
+#pragma once
+// For the files of this folder: what the readers share. Each reader returns a complete Named or throws one clear Error.
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "train/data/set.h"
+
+namespace tessera::data {
+
+/// A readable regular file's bytes. Throws Error: missing, not a file, empty, unreadable.
+std::vector<uint8_t> read_file(const std::string& path);
+
+/// The files of one data set as they are read: collects their digest and asks whether they are the publisher's.
+class Folder {
+ public:
+  explicit Folder(std::string path);
+  const std::string& path() const { return path_; }
+  bool has(const std::string& file) const;
+  /// The bytes of a file; `size` >= 0: exactly that many, or an Error that says how many there are and should be.
+  std::vector<uint8_t> read(const std::string& file, int64_t size = -1);
+  /// SHA-256 over the SHA-256 of every file read so far.
+  std::string digest() const;
+  /// Has every file read so far a verified origin?
+  bool official() const { return official_ && !digests_.empty(); }
+  void note(const std::string& digest, bool official);
+
+  static constexpr const char* verified = "tessera-verified.txt";  ///< written by get(): SHA-256 and name of each file
+
+ private:
+  std::string path_, known_;
+  std::vector<std::string> digests_;
+  bool official_ = true;
+};
+
+/// What all samples of a file have in common, and the samples.
+struct Samples {
+  int h = 0, w = 0, channels = 0;
+  std::vector<uint8_t> pixels;
+  Index labels;
+};
+
+/// Makes the two sets: shared pixels, stats of the training images, digest.
+Named assemble(const std::string& name, Samples train, Samples test, std::vector<std::string> class_names,
+               const std::string& digest, bool official);
+/// Marks the augmentations that destroy labels, and why ("the label says where things are").
+void refuse(Named& data, std::initializer_list<Augmentation> which, const std::string& why);
+
+Named read_cifar10(const std::string& folder);
+Named read_cifar100(const std::string& folder);
+/// MNIST and its look-alikes: idx files, plain or .gz.
+Named read_mnist(const std::string& folder, const std::string& name, std::vector<std::string> class_names,
+                 std::span<const char* const> official_md5_of_gz);
+Named read_imagefolder(const std::string& dir, const OpenOptions& options);
+
+/// A random order of 0..n-1.
+Index permutation(size_t n, uint64_t seed);
+
+}  // namespace tessera::data

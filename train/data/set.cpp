@@ -1,0 +1,133 @@
+#include "train/data/set.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "core/error.h"
+#include "core/rng.h"
+#include "train/data/augment.h"
+#include "train/data/readers.h"
+
+namespace tessera::data {
+namespace {
+
+// Exact sums of integers: the same stats on every machine and for any order of samples.
+Stats stats_of(const Samples& s) {
+  Stats stats;
+  const auto c = static_cast<size_t>(s.channels);
+  std::vector<std::array<uint64_t, 256>> count(c);
+  for (auto& a : count) a.fill(0);
+  for (size_t i = 0; i < s.pixels.size(); i += c)
+    for (size_t j = 0; j < c; ++j) ++count[j][s.pixels[i + j]];
+  for (size_t j = 0; j < c; ++j) {
+    uint64_t n = 0, sum = 0, squares = 0;
+    for (uint64_t v = 0; v < 256; ++v) n += count[j][v], sum += v * count[j][v], squares += v * v * count[j][v];
+    const double mean = static_cast<double>(sum) / static_cast<double>(n);
+    const double variance = static_cast<double>(squares) / static_cast<double>(n) - mean * mean;
+    stats.mean[j] = static_cast<float>(mean / 255);
+    // a constant channel would divide by 0: leave it unscaled
+    stats.std[j] = variance > 1e-6 ? static_cast<float>(std::sqrt(variance) / 255) : 1.0f;
+  }
+  return stats;
+}
+
+Set make_set(const std::string& name, Samples s, const Named& common) {
+  Set set = common.train;
+  set.name = name;
+  set.h = s.h, set.w = s.w, set.channels = s.channels;
+  set.rows.resize(s.labels.size());
+  std::iota(set.rows.begin(), set.rows.end(), 0);
+  set.pixels = std::make_shared<const std::vector<uint8_t>>(std::move(s.pixels));
+  set.labels = std::make_shared<const Index>(std::move(s.labels));
+  return set;
+}
+
+}  // namespace
+
+std::string_view name(Augmentation a) {
+  constexpr std::string_view names[] = {"crop", "flip", "randaug", "erase", "mixup", "cutmix"};
+  return names[static_cast<size_t>(a)];
+}
+
+std::vector<int64_t> Set::histogram() const {
+  std::vector<int64_t> count(static_cast<size_t>(classes));
+  for (size_t i = 0; i < size(); ++i) ++count[static_cast<size_t>(label(i))];
+  return count;
+}
+
+Tensor Set::tensor(std::span<const size_t> which) const {
+  Tensor x({static_cast<int>(which.size()), h, w, channels});
+  const Pipeline pipeline({}, *this);
+  real* out = x.data();
+  for (size_t i : which) {
+    if (i >= size()) fail("data", "{} has {} images, number {} was asked for", name, size(), i);
+    pipeline.normalise(image(i), out);
+    out += bytes();
+  }
+  return x;
+}
+
+Named assemble(const std::string& name, Samples train, Samples test, std::vector<std::string> class_names,
+               const std::string& digest, bool official) {
+  if (train.labels.empty() || test.labels.empty())
+    fail("data", "{} has {} training and {} test images; both need at least one", name, train.labels.size(),
+         test.labels.size());
+  if (train.h != test.h || train.w != test.w || train.channels != test.channels)
+    fail("data", "{}: training images are {}x{}x{} but test images {}x{}x{} (height, width, channels)", name, train.h,
+         train.w, train.channels, test.h, test.w, test.channels);
+  Named data;
+  data.classes = data.train.classes = static_cast<int>(class_names.size());
+  data.train.class_names = std::move(class_names);
+  data.train.stats = stats_of(train);
+  data.train.digest = digest;
+  data.train.official = official;
+  data.test = make_set(name + " test", std::move(test), data);
+  data.train = make_set(name + " train", std::move(train), data);
+  return data;
+}
+
+void refuse(Named& data, std::initializer_list<Augmentation> which, const std::string& why) {
+  for (Set* set : {&data.train, &data.test}) {
+    for (Augmentation a : which) set->breaks |= 1u << static_cast<unsigned>(a);
+    set->why_refused = why;
+  }
+}
+
+Index permutation(size_t n, uint64_t seed) {
+  Index order(n);
+  std::iota(order.begin(), order.end(), 0);
+  const rng::Stream stream(rng::mix(seed));
+  for (size_t i = n; i > 1; --i) std::swap(order[i - 1], order[stream.below(i, static_cast<uint32_t>(i))]);
+  return order;
+}
+
+std::pair<Set, Set> split(const Set& set, size_t first, size_t second, uint64_t seed) {
+  if (first + second > set.size())
+    fail("data", "cannot split {} + {} images from {}, which has {}", first, second, set.name, set.size());
+  const Index order = permutation(set.size(), seed ^ rng::hash("split"));
+  auto part = [&](size_t begin, size_t count) {
+    Set s = set;
+    s.rows.assign(count, 0);
+    for (size_t i = 0; i < count; ++i) s.rows[i] = set.rows[static_cast<size_t>(order[begin + i])];
+    return s;
+  };
+  auto parts = std::make_pair(part(0, first), part(first, second));
+  parts.second.name += " (held out)";
+  return parts;
+}
+
+Set fraction(const Set& set, double share, uint64_t seed) {
+  if (!(share > 0 && share <= 1)) fail("data", "fraction {} of {}: it must be above 0 and at most 1", share, set.name);
+  std::vector<int64_t> left = set.histogram();
+  for (int64_t& n : left) n = n > 0 ? std::max<int64_t>(1, std::llround(share * static_cast<double>(n))) : 0;
+  Set s = set;
+  s.rows.clear();
+  for (int32_t i : permutation(set.size(), seed ^ rng::hash("fraction"))) {
+    int64_t& n = left[static_cast<size_t>(set.label(static_cast<size_t>(i)))];
+    if (n > 0) --n, s.rows.push_back(set.rows[static_cast<size_t>(i)]);
+  }
+  return s;
+}
+
+}  // namespace tessera::data

@@ -1,0 +1,61 @@
+#include "train/data/sources.h"
+
+#include "train/data/readers.h"
+
+namespace tessera::data {
+namespace {
+
+std::vector<std::string> digits() { return {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}; }
+std::vector<std::string> clothes() {
+  return {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"};
+}
+
+// The files in the order train images, train labels, test images, test labels.
+std::vector<Remote> idx(const char* const (&md5)[4]) {
+  return {{"train-images-idx3-ubyte.gz", md5[0]},
+          {"train-labels-idx1-ubyte.gz", md5[1]},
+          {"t10k-images-idx3-ubyte.gz", md5[2]},
+          {"t10k-labels-idx1-ubyte.gz", md5[3]}};
+}
+
+// Checksums of the idx files: as listed in torchvision's datasets/mnist.py. Those of the CIFAR archives: as on
+// www.cs.toronto.edu/~kriz/cifar.html.
+constexpr const char* mnist_md5[4] = {"f68b3c2dcbeaaa9fbdd348bbdeb94873", "d53e105ee54ea40749a09fcbcd1e9432",
+                                      "9fb629c4189551a2d022fa330f9573f3", "ec29112dd5afa0611ce80d1b7f02629c"};
+constexpr const char* fashion_md5[4] = {"8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe",
+                                        "bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310"};
+
+Named read_digits(const std::string& folder) {
+  Named data = read_mnist(folder, "mnist", digits(), mnist_md5);
+  refuse(data, {Augmentation::flip}, "a mirrored digit is another sign or none");
+  return data;
+}
+Named read_clothes(const std::string& folder) { return read_mnist(folder, "fashion-mnist", clothes(), fashion_md5); }
+
+}  // namespace
+
+const std::vector<Source>& sources() {
+  static const std::vector<Source> all = {
+      {"cifar10",
+       "cifar-10-batches-bin",
+       "data_batch_1.bin",
+       "https://www.cs.toronto.edu/~kriz/",
+       {{"cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"}},
+       true,
+       read_cifar10},
+      {"cifar100",
+       "cifar-100-binary",
+       "train.bin",
+       "https://www.cs.toronto.edu/~kriz/",
+       {{"cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"}},
+       true,
+       read_cifar100},
+      {"mnist", "mnist", "train-images-idx3-ubyte", "https://ossci-datasets.s3.amazonaws.com/mnist/", idx(mnist_md5),
+       false, read_digits},
+      {"fashion-mnist", "fashion-mnist", "train-images-idx3-ubyte",
+       "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/", idx(fashion_md5), false, read_clothes},
+  };
+  return all;
+}
+
+}  // namespace tessera::data

@@ -1,0 +1,29 @@
+#pragma once
+// The table of public data sets: where they come from, what they must hash to, where they lie, who reads them.
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "train/data/set.h"
+
+namespace tessera::data {
+
+/// A file as its publisher offers it.
+struct Remote {
+  std::string file;
+  std::string md5;  ///< of the file, in hexadecimal
+};
+
+struct Source {
+  std::string name;
+  std::string folder;    ///< below the data folder
+  std::string landmark;  ///< a file (or with .gz behind it) whose presence says that the set is there
+  std::string base_url;  ///< with a slash at the end
+  std::vector<Remote> remote;
+  bool archive = false;  ///< remote is one .tar.gz that holds `folder`; else the files themselves go into it
+  std::function<Named(const std::string&)> read;
+};
+
+const std::vector<Source>& sources();
+
+}  // namespace tessera::data

@@ -1,0 +1,38 @@
+#pragma once
+// Images made in memory whose label depends only on WHERE things are: the embedded default, and the probe for position
+// encodings. What a picture shows (background, colours, kinds and sizes of shapes) and the phases of its shapes on a
+// tile of `tile` pixels are drawn before and independently of the label; the label only chooses which tiles the shapes
+// go to, and no two shapes share a tile. So for every patch size that divides `tile`, the picture has the same multiset
+// of patches under every label: a model that ignores positions stays at chance, exactly.
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "train/data/set.h"
+
+namespace tessera::data::where {
+
+constexpr int side = 32;  ///< pictures are side x side x 3
+
+/// One task: what the classes are.
+struct Task {
+  const char* name;
+  std::vector<std::string> classes;
+  int tile;  ///< patches of this size, and of its divisors, do not tell the label
+  const char* question;
+};
+
+/// quadrant: which quarter holds the shape. relation: where the red shape is, seen from the blue one. distance: how far
+/// apart two shapes are. border: which of two shapes that differ in nothing but colour is nearer to a border.
+const std::vector<Task>& tasks();
+/// Throws Error with the nearest known name.
+const Task& task(std::string_view name);
+
+/// Draws picture `index` of the stream `seed` under `label` into pixels (side x side x 3).
+void draw(const Task& task, uint64_t seed, uint64_t index, int label, uint8_t* pixels);
+
+/// options.train_size and test_size pictures, classes balanced to within one.
+Named make(const Task& task, const OpenOptions& options);
+
+}  // namespace tessera::data::where
