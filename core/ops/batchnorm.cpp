@@ -47,8 +47,8 @@ void backward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& m
 
 }  // namespace
 
-Tensor batchnorm(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& running_mean, const Tensor& running_var,
-                 double eps, const Run& run) {
+Tensor batchnorm(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& running_mean,
+                 const Tensor& running_var, double eps, const Run& run) {
   const std::string where = w.leaf() ? "batchnorm " + w.leaf()->name : "batchnorm";
   if (x.rank() < 2) fail(where, "needs (..., C), got {}", x.shape().str());
   const int C = x.dim(-1);
@@ -60,7 +60,8 @@ Tensor batchnorm(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor
     if (n < 2) fail(where, "training needs at least 2 values a channel, got {}; use a larger batch or map", n);
     Tensor m2({C});
     moments(x, mean, m2);
-    for (int c = 0; c < C; ++c) rstd[c] = static_cast<real>(1 / std::sqrt(static_cast<double>(m2[c]) / static_cast<double>(n) + eps));
+    for (int c = 0; c < C; ++c)
+      rstd[c] = static_cast<real>(1 / std::sqrt(static_cast<double>(m2[c]) / static_cast<double>(n) + eps));
     if (auto* statistics = context().statistics) statistics->push_back({running_mean, running_var, n, mean, m2});
   } else {
     for (int c = 0; c < C; ++c) {

@@ -9,8 +9,8 @@ inline namespace TESSERA_NS {
 /// (C) buffers. Training normalises with this shard's own mean and biased variance, as data-parallel training does elsewhere, and
 /// hands (count, mean, M2) to context().statistics; whoever collects them updates the buffers once a step (update_running).
 /// Evaluation uses the buffers. Throws Error on mismatching widths, and when training with fewer than 2 values a channel.
-Tensor batchnorm(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& running_mean, const Tensor& running_var,
-                 double eps, const Run& run);
+Tensor batchnorm(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& running_mean,
+                 const Tensor& running_var, double eps, const Run& run);
 
 /// Merges the statistics of one step, in the order given (Chan, Golub, LeVeque 1979), and moves each buffer: running =
 /// (1 - momentum) running + momentum new, with the unbiased variance, as PyTorch does.

@@ -13,16 +13,12 @@
 
 namespace tessera {
 
-ConvOptions conv_options(int stride, int padding, int groups, int dilation) {
-  return {stride, stride, padding, padding, padding, padding, dilation, dilation, groups};
-}
-
 inline namespace TESSERA_NS {
 namespace {
 
 struct Plan {
-  ConvShape s;                    // of one image; C = all input channels
-  int64_t O, groups, I, Og, K;    // outputs, groups, channels in and out per group, patch width kh kw I
+  ConvShape s;                  // of one image; C = all input channels
+  int64_t O, groups, I, Og, K;  // outputs, groups, channels in and out per group, patch width kh kw I
   bool depthwise;
   int64_t in_image() const { return s.H * s.W * s.C; }
   int64_t out_image() const { return s.Ho * s.Wo * O; }
@@ -129,7 +125,8 @@ void backward(const Plan& p, const Tensor& x, const Tensor& w, const Tensor& b, 
       const real* dyg = dy.data() + n * p.out_image() + g * p.Og;
       if (wants_w) {
         gather_patches(p, x.data() + n * p.in_image() + g * p.I, patches.data());
-        gemm_tn(p.Og, p.K, p.pixels(), dyg, p.O, patches.data(), p.K, n ? real(1) : real(0), dw.data() + g * p.Og * p.K, p.K);
+        gemm_tn(p.Og, p.K, p.pixels(), dyg, p.O, patches.data(), p.K, n ? real(1) : real(0), dw.data() + g * p.Og * p.K,
+                p.K);
       }
       if (wants_x) {
         gemm_nn(p.pixels(), p.K, p.Og, dyg, p.O, wp.data() + g * p.Og * p.K, p.K, 0, patches.data(), p.K);
@@ -153,7 +150,8 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, const ConvOptio
   if (o.groups < 1 || C != I * o.groups || O % o.groups)
     fail(where, "input has {} channels but weight is {} with {} groups", C, w.shape().str(), o.groups);
   if (b && b.size() != O) fail(where, "bias is {} for {} outputs", b.shape().str(), O);
-  if (o.stride_y < 1 || o.stride_x < 1 || o.dilation_y < 1 || o.dilation_x < 1 || std::min({o.top, o.bottom, o.left, o.right}) < 0)
+  if (o.stride_y < 1 || o.stride_x < 1 || o.dilation_y < 1 || o.dilation_x < 1 ||
+      std::min({o.top, o.bottom, o.left, o.right}) < 0)
     fail(where, "stride and dilation must be at least 1, padding at least 0");
   const int Ho = (H + o.top + o.bottom - o.dilation_y * (kh - 1) - 1) / o.stride_y + 1;
   const int Wo = (W + o.left + o.right - o.dilation_x * (kw - 1) - 1) / o.stride_x + 1;
@@ -166,13 +164,15 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, const ConvOptio
                 [=](const Tensor& dy, Back& back) { backward(p, x, w, b, dy, back); });
 }
 
-Tensor conv1d(const Tensor& x, const Tensor& w, const Tensor& b, int stride, int left, int right, int groups, int dilation) {
+Tensor conv1d(const Tensor& x, const Tensor& w, const Tensor& b, int stride, int left, int right, int groups,
+              int dilation) {
   if (x.rank() != 3 || w.rank() != 3)
-    fail(w.leaf() ? "conv1d " + w.leaf()->name : "conv1d", "needs x (B,T,C) and weight (O,I,k), got {} and {}", x.shape().str(),
-         w.shape().str());
+    fail(w.leaf() ? "conv1d " + w.leaf()->name : "conv1d", "needs x (B,T,C) and weight (O,I,k), got {} and {}",
+         x.shape().str(), w.shape().str());
   const auto [B, T, C] = x.dims<3>();
   const auto [O, I, k] = w.dims<3>();
-  const Tensor y = conv2d(x.reshape({B, 1, T, C}), w.reshape({O, I, 1, k}), b, {1, stride, 0, 0, left, right, 1, dilation, groups});
+  const Tensor y =
+      conv2d(x.reshape({B, 1, T, C}), w.reshape({O, I, 1, k}), b, {1, stride, 0, 0, left, right, 1, dilation, groups});
   return y.reshape({B, y.dim(2), O});
 }
 

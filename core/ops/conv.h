@@ -11,7 +11,9 @@ struct ConvOptions {
   int groups = 1;
 };
 /// The same stride on both axes and the same padding on all sides.
-ConvOptions conv_options(int stride, int padding, int groups = 1, int dilation = 1);
+inline ConvOptions conv_options(int stride, int padding, int groups = 1, int dilation = 1) {
+  return {stride, stride, padding, padding, padding, padding, dilation, dilation, groups};
+}
 
 inline namespace TESSERA_NS {
 
@@ -22,8 +24,8 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, const ConvOptio
 
 /// 1-D convolution along time: x (B,T,I), w (O, I/groups, k), b (O) or empty -> (B, To, O). Asymmetric padding covers even kernels
 /// and causal ones (left = k - 1, right = 0).
-Tensor conv1d(const Tensor& x, const Tensor& w, const Tensor& b, int stride = 1, int left = 0, int right = 0, int groups = 1,
-              int dilation = 1);
+Tensor conv1d(const Tensor& x, const Tensor& w, const Tensor& b, int stride = 1, int left = 0, int right = 0,
+              int groups = 1, int dilation = 1);
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

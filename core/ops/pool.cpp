@@ -35,7 +35,8 @@ struct Axis {
 
 Axis axis(const char* op, int in, const PoolOptions& o) {
   if (o.kernel < 1 || o.stride < 1 || o.padding < 0 || 2 * o.padding > o.kernel)
-    fail(op, "kernel {}, stride {}, padding {}: padding may be at most half of the kernel", o.kernel, o.stride, o.padding);
+    fail(op, "kernel {}, stride {}, padding {}: padding may be at most half of the kernel", o.kernel, o.stride,
+         o.padding);
   const int room = in + 2 * o.padding - o.kernel;
   if (room < 0) fail(op, "a window of {} is larger than the padded extent {}", o.kernel, in + 2 * o.padding);
   int out = (room + (o.ceil_mode ? o.stride - 1 : 0)) / o.stride + 1;

@@ -415,12 +415,6 @@ const std::set<std::string> without_rows = {
     "attention",          // compared with plain_attention over all kinds of terms in its own tests
     "plain_attention",    // the same
     "attention_weights",  // untracked
-    "conv1d",
-    "conv2d",
-    "batchnorm",
-    "max_pool2d",
-    "avg_pool2d",
-    "adaptive_avg_pool2d",  // rows follow in ops_conv.cpp
 };
 
 TWIN_CASE("op table: every op declared under core/ops has a row") {
