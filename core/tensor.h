@@ -93,8 +93,18 @@ class Tensor {
     t.node = -1;
     return t;
   }
+  /// The same gradient slot and shape without the values: what a pullback captures of an input whose values it does not
+  /// need, so that their memory is free again before the backward pass. A leaf keeps its storage.
+  Tensor slot() const {
+    if (node < 0) return tracked_leaf() ? *this : Tensor();
+    Tensor t;
+    t.shape_ = shape_, t.node = node;
+    return t;
+  }
   /// A deep copy, untracked.
   Tensor copy() const;
+
+  bool tracked_leaf() const { return storage_ && storage_->leaf && storage_->leaf->trainable; }
 
   int node = -1;  ///< gradient slot on the current thread's tape, -1 if it has none
 
@@ -110,12 +120,7 @@ Tensor full(const Shape& shape, real value);
 Tensor tensor(const Shape& shape, std::span<const double> values);
 
 /// Does a gradient flow into x: the output of a recorded op, or a trainable parameter?
-inline bool tracked(const Tensor& x) {
-  if (!x) return false;
-  if (x.node >= 0) return true;
-  const Leaf* leaf = x.leaf();
-  return leaf && leaf->trainable;
-}
+inline bool tracked(const Tensor& x) { return x.node >= 0 || x.tracked_leaf(); }
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

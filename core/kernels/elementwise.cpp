@@ -11,20 +11,33 @@ void add(const real* a, const real* b, real* y, int64_t n) {
   map(n, y, a, b, [](vec p, vec q) { return p + q; });
 }
 
-static inline vec normal_cdf(vec x) { return static_cast<real>(0.5) + static_cast<real>(0.5) * erf(x * static_cast<real>(0.70710678118654752)); }
-static inline vec normal_pdf(vec x) { return static_cast<real>(0.39894228040143268) * exp(x * x * static_cast<real>(-0.5)); }
-
-void gelu(const real* x, real* y, int64_t n) {
-  map(n, y, x, [](vec v) { return v * normal_cdf(v); });
+void sub(const real* a, const real* b, real* y, int64_t n) {
+  map(n, y, a, b, [](vec p, vec q) { return p - q; });
+}
+void mul(const real* a, const real* b, real* y, int64_t n) {
+  map(n, y, a, b, [](vec p, vec q) { return p * q; });
+}
+void div(const real* a, const real* b, real* y, int64_t n) {
+  map(n, y, a, b, [](vec p, vec q) { return p / q; });
+}
+void div_by(const real* a, real b, real* y, int64_t n) {
+  map(n, y, a, [=](vec p) { return p / b; });
+}
+void div_of(real a, const real* b, real* y, int64_t n) {
+  map(n, y, b, [=](vec q) { return a / q; });
+}
+void add_product(const real* a, const real* b, real* y, real beta, int64_t n) {
+  map_into(n, y, beta, a, b, [](vec p, vec q) { return p * q; });
 }
 
-void gelu_backward(const real* x, const real* dy, real* dx, real beta, int64_t n) {
-  const auto slope = [](vec v) { return normal_cdf(v) + v * normal_pdf(v); };
-  if (beta == 0) return map(n, dx, x, dy, [&](vec v, vec d) { return d * slope(v); });
+void sum_all(const real* x, real* y, int64_t n) {
+  vec s[4] = {};
   int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) store(dx + i, beta * load(dx + i) + load(dy + i) * slope(load(x + i)));
-  if (const int64_t r = n - i)
-    store_part(dx + i, beta * load_part(dx + i, r) + load_part(dy + i, r) * slope(load_part(x + i, r)), r);
+  for (; i + 4 * lanes <= n; i += 4 * lanes)
+    for (int k = 0; k < 4; ++k) s[k] += load(x + i + k * lanes);
+  for (; i + lanes <= n; i += lanes) s[0] += load(x + i);
+  if (i < n) s[1] += load_part(x + i, n - i);
+  *y = sum((s[0] + s[1]) + (s[2] + s[3]));
 }
 
 void sum_rows(const real* x, real* y, real beta, int64_t rows, int64_t width) {

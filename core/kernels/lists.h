@@ -5,10 +5,12 @@
 #include "core/kernels/list_gelu.h"
 #include "core/kernels/list_gemm.h"
 #include "core/kernels/list_norm.h"
+#include "core/kernels/list_unary.h"
 
 #define TESSERA_KERNEL_LISTS(ROW)  \
   TESSERA_CONV_KERNELS(ROW)        \
   TESSERA_ELEMENTWISE_KERNELS(ROW) \
   TESSERA_GELU_KERNELS(ROW)        \
   TESSERA_GEMM_KERNELS(ROW)        \
-  TESSERA_NORM_KERNELS(ROW)
+  TESSERA_NORM_KERNELS(ROW)        \
+  TESSERA_UNARY_KERNELS(ROW)

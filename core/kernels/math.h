@@ -16,6 +16,8 @@ TESSERA_LANEWISE(exp, __builtin_exp)
 TESSERA_LANEWISE(log, __builtin_log)
 TESSERA_LANEWISE(tanh, __builtin_tanh)
 TESSERA_LANEWISE(erf, __builtin_erf)
+TESSERA_LANEWISE(sin, __builtin_sin)
+TESSERA_LANEWISE(cos, __builtin_cos)
 #undef TESSERA_LANEWISE
 
 /// e^x; 0 below -87.3 (denormals flush), +inf above 88.7.
@@ -23,7 +25,7 @@ static inline vec exp(vec x) {
   if constexpr (!single) {
     return exp_exact(x);
   } else {
-    const vec clamped = min(max(x, splat(static_cast<real>(-87.33654))), splat(static_cast<real>(88.72283)));
+    const vec clamped = min(max(x, splat(static_cast<real>(-87.33654))), splat(static_cast<real>(89)));  // above 88.72 the product below is inf
     // n = round(x / ln 2) by adding 1.5 * 2^23, r = x - n ln 2 in two parts
     const vec magic = splat(static_cast<real>(12582912.0));
     vec n = clamped * static_cast<real>(1.44269504088896341) + magic;
@@ -135,5 +137,37 @@ static inline vec erf(vec x) {
     return select(a < static_cast<real>(1), small, select(x < 0, -c, c));
   }
 }
+
+/// sin(x + quarter pi / 2) for |x| <= 8192: x = j pi/2 + r with pi/2 in three parts, then a polynomial for |r| <= pi/4. Beyond that
+/// range libm, lane by lane.
+static inline vec sine(vec x, int quarter) {
+  const vec magic = splat(static_cast<real>(12582912.0));
+  vec j = x * static_cast<real>(0.63661977236758134) + magic;
+  ivec turn;
+  __builtin_memcpy(&turn, &j, sizeof turn);
+  j -= magic;
+  vec r = x - j * static_cast<real>(1.5703125);
+  r -= j * static_cast<real>(4.837512969970703125e-4);
+  r -= j * static_cast<real>(7.54978995489188216e-8);
+  const vec z = r * r;
+  vec s = splat(static_cast<real>(-1.9515295891e-4));
+  s = s * z + static_cast<real>(8.3321608736e-3);
+  s = s * z + static_cast<real>(-1.6666654611e-1);
+  s = s * z * r + r;
+  vec c = splat(static_cast<real>(2.443315711809948e-5));
+  c = c * z + static_cast<real>(-1.388731625493765e-3);
+  c = c * z + static_cast<real>(4.166664568298827e-2);
+  c = c * z * z - z * static_cast<real>(0.5) + static_cast<real>(1);
+  turn += quarter;
+  const vec y = select((turn & 1) != 0, c, s);
+  return select((turn & 2) != 0, -y, y);
+}
+static inline bool beyond_sine(vec x) {
+  for (int i = 0; i < lanes; ++i)
+    if (!(x[i] <= static_cast<real>(8192) && x[i] >= static_cast<real>(-8192))) return true;
+  return false;
+}
+static inline vec sin(vec x) { return !single || beyond_sine(x) ? sin_exact(x) : sine(x, 0); }
+static inline vec cos(vec x) { return !single || beyond_sine(x) ? cos_exact(x) : sine(x, 1); }
 
 TESSERA_KERNELS_END

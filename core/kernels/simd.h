@@ -77,15 +77,30 @@ static inline void store_part(real* p, vec v, int64_t n) {
 static inline vec select(ivec mask, vec yes, vec no) { return mask ? yes : no; }
 static inline vec max(vec a, vec b) { return select(a > b, a, b); }
 static inline vec min(vec a, vec b) { return select(a < b, a, b); }
-static inline real sum(vec v) {
-  for (int w = lanes / 2; w > 0; w /= 2)
-    for (int i = 0; i < w; ++i) v[i] += v[i + w];
-  return v[0];
+/// v with lane i taken from lane i ^ W.
+template <int W>
+static inline vec crossed(vec v) {
+  ivec from;
+  for (int i = 0; i < lanes; ++i) from[i] = i ^ W;  // a constant: one shuffle
+  return __builtin_shuffle(v, from);
 }
+template <int W = lanes / 2>
+static inline real sum(vec v) {
+  v += crossed<W>(v);
+  if constexpr (W > 1) {
+    return sum<W / 2>(v);
+  } else {
+    return v[0];
+  }
+}
+template <int W = lanes / 2>
 static inline real max_of(vec v) {
-  real m = v[0];
-  for (int i = 1; i < lanes; ++i) m = v[i] > m ? v[i] : m;
-  return m;
+  v = max(v, crossed<W>(v));
+  if constexpr (W > 1) {
+    return max_of<W / 2>(v);
+  } else {
+    return v[0];
+  }
 }
 
 /// y[i] = f(x[i]...) for i < n with whole vectors and one partial one at the end.
@@ -100,6 +115,21 @@ static inline void map(int64_t n, real* y, const real* a, const real* b, F f) {
   int64_t i = 0;
   for (; i + lanes <= n; i += lanes) store(y + i, f(load(a + i), load(b + i)));
   if (i < n) store_part(y + i, f(load_part(a + i, n - i), load_part(b + i, n - i)), n - i);
+}
+
+/// y[i] = beta y[i] + f(x[i]...): where gradients arrive. With beta 0, y is not read.
+template <class F>
+static inline void map_into(int64_t n, real* y, real beta, const real* a, F f) {
+  if (beta == 0) return map(n, y, a, f);
+  map(n, y, y, a, [&](vec old, vec v) { return beta * old + f(v); });
+}
+template <class F>
+static inline void map_into(int64_t n, real* y, real beta, const real* a, const real* b, F f) {
+  if (beta == 0) return map(n, y, a, b, f);
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) store(y + i, beta * load(y + i) + f(load(a + i), load(b + i)));
+  if (const int64_t r = n - i)
+    store_part(y + i, beta * load_part(y + i, r) + f(load_part(a + i, r), load_part(b + i, r)), r);
 }
 
 TESSERA_KERNELS_END

@@ -365,7 +365,7 @@ TWIN_CASE("op table: an input used twice accumulates, as a leaf and as an activa
       const Gradients twice = pull(row, x, as, 2, everything(row));
       for (size_t k = 0; k < x.size(); ++k) {
         INFO("input " << k);
-        CHECK(once.dx[k].empty() != row.in[k].differentiable);
+        if (x[k].size() > 0) CHECK(once.dx[k].empty() != row.in[k].differentiable);
         std::vector<double> doubled = once.dx[k];
         for (double& v : doubled) v *= 2;
         CHECK(distance(twice.dx[k], doubled) <= 4 * row.K * epsilon * std::max(largest(doubled), 1e-30));

@@ -1,0 +1,71 @@
+// The elementwise functions: what the table in list_unary.h calls, and the loops over it.
+#include "core/kernels/lists.h"
+#include "core/kernels/math.h"
+
+TESSERA_KERNELS_BEGIN
+
+static consteval real operator""_r(long double v) { return static_cast<real>(v); }
+static consteval real operator""_r(unsigned long long v) { return static_cast<real>(v); }
+
+static const vec zero = {};
+static inline vec step(ivec mask) { return select(mask, splat(1), zero); }
+
+/// NaN stays NaN.
+static inline vec clip(vec x, real lo, real hi) { return select(x < lo, splat(lo), select(x > hi, splat(hi), x)); }
+
+static inline vec sqrt(vec x) {
+  for (int i = 0; i < lanes; ++i) x[i] = static_cast<real>(__builtin_sqrt(x[i]));
+  return x;
+}
+
+/// ln x on the whole line: -inf at 0, NaN below.
+static inline vec log_all(vec x) {
+  const vec none = splat(static_cast<real>(__builtin_nan(""))), bottom = splat(static_cast<real>(-__builtin_inf()));
+  const vec special = select(x == 0, bottom, select(x > 0, x, none));  // +inf, or NaN for x < 0 and NaN
+  return select(x > 0, select(x < static_cast<real>(__builtin_inf()), log(x), special), special);
+}
+
+/// ln(1 + e^x) for x <= 0 without losing digits: with u = 1 + e rounded, ln u e / (u - 1) corrects the rounding.
+static inline vec log1p_exp(vec x) {
+  const vec e = exp(x), u = 1_r + e, d = u - 1_r;
+  return select(d > 0, log(u) * (e / select(d > 0, d, splat(1))), e);
+}
+
+// the exact GELU x Phi(x) (Hendrycks, Gimpel 2016)
+static inline vec normal_cdf(vec x) { return 0.5_r + 0.5_r * erf(x * 0.70710678118654752_r); }
+static inline vec normal_pdf(vec x) { return 0.39894228040143268_r * exp(x * x * -0.5_r); }
+
+// its approximation by t = tanh(sqrt(2 / pi) (x + 0.044715 x^3))
+static inline vec gelu_t(vec x) { return tanh(0.79788456080286536_r * (x + 0.044715_r * x * x * x)); }
+static inline vec gelu_tanh_slope(vec x, vec t) {
+  const vec du = 0.79788456080286536_r * (1_r + 0.134145_r * x * x);
+  return 0.5_r * (1_r + t) + 0.5_r * x * (1_r - t * t) * du;
+}
+
+/// Slope of x s(b x) with the sigmoid s: s + b x s (1 - s).
+static inline vec swish_slope(vec x, vec s, real b) { return s + b * x * s * (1_r - s); }
+
+#define MAP(IGNORED, NAME, SAVED, VALUE, SLOPE)                                             \
+  static inline vec NAME##_value(vec x) { return VALUE; }                                   \
+  static inline vec NAME##_slope(vec SAVED) { return SLOPE; }                               \
+  void NAME(const real* x, real* y, int64_t n) {                                            \
+    map(n, y, x, [](vec v) { return NAME##_value(v); });                                    \
+  }                                                                                         \
+  void NAME##_backward(const real* saved, const real* dy, real* dx, real beta, int64_t n) { \
+    map_into(n, dx, beta, saved, dy, [](vec v, vec d) { return d * NAME##_slope(v); });     \
+  }
+TESSERA_UNARY_TABLE(MAP, )
+#undef MAP
+
+void clamp(const real* x, real* y, real lo, real hi, int64_t n) {
+  map(n, y, x, [=](vec v) { return clip(v, lo, hi); });
+}
+void clamp_backward(const real* x, const real* dy, real* dx, real beta, real lo, real hi, int64_t n) {
+  map_into(n, dx, beta, x, dy, [=](vec v, vec d) { return select(v < lo, zero, select(v > hi, zero, d)); });
+}
+
+void affine(const real* x, real* y, real beta, real a, real b, int64_t n) {
+  map_into(n, y, beta, x, [=](vec v) { return a * v + b; });
+}
+
+TESSERA_KERNELS_END
