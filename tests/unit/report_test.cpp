@@ -1,0 +1,268 @@
+// The report is parsed here: every element closed, every attribute quoted, nothing but known entities; and it asks for
+// nothing outside of itself.
+#include "train/report.h"
+
+#include <doctest/doctest.h>
+
+#include <cctype>
+#include <filesystem>
+
+#include "core/io/replace_file.h"
+#include "tests/unit/scratch.h"
+#include "train/report/chart.h"
+#include "train/report/html.h"
+#include "train/report/picture.h"
+#include "train/report_tables.h"
+
+namespace tessera::report {
+namespace {
+
+/// A small XML reader; returns what is wrong, or "".
+std::string malformed(std::string_view s) {
+  std::vector<std::string> open;
+  const auto skip_past = [&](std::string_view end) {
+    const size_t at = s.find(end);
+    s.remove_prefix(at == std::string_view::npos ? s.size() : at + end.size());
+    return at != std::string_view::npos;
+  };
+  if (s.starts_with("<!DOCTYPE html>")) skip_past(">");
+  while (!s.empty()) {
+    if (s[0] == '&') {
+      const std::string_view entity = s.substr(0, s.find(';') + 1);
+      if (entity != "&amp;" && entity != "&lt;" && entity != "&gt;" && entity != "&quot;" && entity != "&#39;")
+        return "a bare &";
+      s.remove_prefix(entity.size());
+    } else if (s[0] != '<') {
+      if (static_cast<unsigned char>(s[0]) < 0x20 && s[0] != '\n') return "a control character";
+      s.remove_prefix(1);
+    } else if (s.starts_with("</")) {
+      const std::string name(s.substr(2, s.find('>') - 2));
+      if (open.empty() || open.back() != name)
+        return "</" + name + "> closes " + (open.empty() ? "nothing" : open.back());
+      open.pop_back();
+      skip_past(">");
+    } else {
+      size_t n = 1;
+      while (n < s.size() && std::isalnum(static_cast<unsigned char>(s[n]))) ++n;
+      const std::string name(s.substr(1, n - 1));
+      if (name.empty()) return "a bare <";
+      s.remove_prefix(n);
+      while (!s.starts_with(">") && !s.starts_with("/>")) {  // attributes: name="value"
+        if (s.empty()) return "an open tag " + name;
+        if (s[0] == ' ' || s[0] == '\n') {
+          s.remove_prefix(1);
+          continue;
+        }
+        const size_t eq = s.find_first_of("= <>\"");
+        if (eq == std::string_view::npos || s.substr(eq, 2) != "=\"") return "an unquoted attribute in " + name;
+        s.remove_prefix(eq + 2);
+        const size_t end = s.find('"');
+        if (end == std::string_view::npos || s.substr(0, end).find('<') != std::string_view::npos)
+          return "an open attribute in " + name;
+        s.remove_prefix(end + 1);
+      }
+      if (s[0] == '>') open.push_back(name);
+      skip_past(">");
+    }
+  }
+  return open.empty() ? "" : "<" + open.back() + "> is not closed";
+}
+
+bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+
+Data example() {
+  Data d;
+  d.classes = {"cat", "<script>alert(1)</script>", "a&b\"'"};
+  d.confusion = {{81, 7, 12}, {3, 95, 2}, {0, 1, 99}};
+  d.samples = {{2, 2, 3, std::vector<uint8_t>(12, 200), 0, 0, 0.875}, {2, 1, 1, {0, 255}, 1, 2, 0.5}};
+  d.tables = {{"pos_embed", "embedding", 2, 3, 4, 1, std::vector<float>(28, 0.25F)},
+              {"bias<0>", "offsets", 3, 3, 2, 0, std::vector<float>(18, -0.5F)},
+              {"matrix", "matrix", 2, 5, 1, 0, std::vector<float>(10, 1)}};
+  return d;
+}
+
+/// A run directory of three epochs.
+void make_run(const std::string& dir, const std::string& position, double accuracy) {
+  std::filesystem::create_directories(dir);
+  io::replace_file(dir + "/config.toml", "[position]\nname = \"" + position + "\"\n[train]\nepochs = 3\nseed = 1\n");
+  std::string metrics;
+  for (int e = 1; e <= 3; ++e) {
+    metrics +=
+        fmt::format(
+            R"({{"epoch":{0},"step":{0}00,"split":"train","loss":{1},"acc1":0.5,"lr":0.001,"images_per_s":432.5,"seconds":{0}}})",
+            e, 2.0 / e) +
+        "\n";
+    metrics += fmt::format(R"({{"epoch":{},"split":"val","loss":1.8125,"acc1":0.25}})", e) + "\n";
+  }
+  io::replace_file(dir + "/metrics.jsonl", metrics + R"({"epoch":4,"step":40)");  // the process died here
+  io::replace_file(
+      dir + "/summary.json",
+      fmt::format(
+          R"({{"model":"vit_<b>","position":"{}","params":811338,"test_acc1":{},"seconds":3723,"images_per_s":455.5,"data":{{"name":"cifar10"}}}})",
+          position, accuracy));
+  save(example(), dir + "/report_data.json");
+}
+
+TEST_CASE("report: text is escaped, invalid UTF-8 and control characters are replaced") {
+  CHECK(escape("a<b> & \"c\" 'd'") == "a&lt;b&gt; &amp; &quot;c&quot; &#39;d&#39;");
+  CHECK(escape("zw\u00f6lf \u2713 \U0001f600") == "zw\u00f6lf \u2713 \U0001f600");
+  CHECK(escape("\x01\x7f\x1b") == "\ufffd\ufffd\ufffd");
+  CHECK(escape("a\xff\xc3(\xe2\x82") == "a\ufffd\ufffd(\ufffd\ufffd");
+  CHECK(escape("\xc0\xaf\xed\xa0\x80") == "\ufffd\ufffd\ufffd\ufffd\ufffd");  // an overlong slash, a surrogate
+}
+
+TEST_CASE("report: numbers as people write them") {
+  CHECK(si(950) == "950");
+  CHECK(si(811'338) == "811 k");
+  CHECK(si(5.72e6) == "5.72 M");
+  CHECK(si(999.7) == "1.00 k");
+  CHECK(duration(8.06) == "8.1 s");
+  CHECK(duration(750) == "12 min 30 s");
+  CHECK(duration(3723) == "1 h 2 min");
+  CHECK(number(0.0005) == "0.0005");
+  CHECK(ticks(0, 1, 5) == std::vector<double>{0, 0.2, 0.4, 0.6000000000000001, 0.8, 1});
+  CHECK(ticks(3, 3, 5).front() < 3);
+  CHECK(ticks(0, 0, 5).size() > 2);
+}
+
+TEST_CASE("report: the page of a run is well-formed, complete and asks for nothing") {
+  const Scratch dir;
+  make_run(dir / "a", "learned", 0.7654);
+  write({dir / "a"}, dir / "report.html");
+  const std::string html = io::read_file(dir / "report.html");
+  CHECK(malformed(html) == "");
+  for (const char* part : {"76.54 %", "811 k", "1 h 2 min", "learned", "1.8125", "epoch 3: 0.66667", "432.5", "25 %",
+                           "cat taken for &lt;script&gt;alert(1)&lt;/script&gt;: 7 of 100 (7.0 %)", "275 of 300 images",
+                           "91.67 %", "vit_&lt;b&gt;", "epochs = 3", "bias&lt;0&gt;", "88 %"}) {
+    CAPTURE(part);
+    CHECK(has(html, part));
+  }
+  for (const char* part : {"<script", "vit_<b>", "http://", "https://", "@import", "url("}) {
+    CAPTURE(part);
+    std::string rest = html;
+    const std::string xmlns = "xmlns=\"http://www.w3.org/1999/xhtml\"";
+    rest.erase(rest.find(xmlns), xmlns.size());  // a name, not an address that is asked
+    CHECK(!has(rest, part));
+  }
+}
+
+TEST_CASE("report: two runs on one page, with their differences") {
+  const Scratch dir;
+  make_run(dir / "a", "learned", 0.7654);
+  make_run(dir / "b", "none", 0.6);
+  write({dir / "a", dir / "b/"}, dir / "report.html");
+  const std::string html = io::read_file(dir / "report.html");
+  CHECK(malformed(html) == "");
+  CHECK(has(html, "-16.54"));
+  CHECK(has(html, "position.name"));
+  CHECK(has(html, "&quot;none&quot;"));
+  CHECK(!has(html, "<th class=\"key\">train.seed"));  // equal in both
+  CHECK(has(html, "b, epoch 3: 0.66667"));
+}
+
+TEST_CASE("report: a run under way has no summary and no pictures yet") {
+  const Scratch dir;
+  make_run(dir / "a", "learned", 0.7654);
+  std::filesystem::remove(dir / "a/summary.json");
+  std::filesystem::remove(dir / "a/report_data.json");
+  write({dir / "a"}, dir / "report.html");
+  const std::string html = io::read_file(dir / "report.html");
+  CHECK(malformed(html) == "");
+  CHECK(has(html, "validation accuracy so far"));
+  io::replace_file(dir / "a/metrics.jsonl", "");
+  write({dir / "a"}, dir / "report.html");
+  CHECK(malformed(io::read_file(dir / "report.html")) == "");
+}
+
+TEST_CASE("report: missing and malformed files are one clear error, and the old page stays") {
+  const Scratch dir;
+  const std::string out = dir / "report.html";
+  io::replace_file(out, "old");
+  CHECK_THROWS_WITH_AS(write({dir / "none"}, out), doctest::Contains("no such run directory"), Error);
+  make_run(dir / "a", "learned", 0.5);
+  const auto refused = [&](const std::string& file, const std::string& text, const std::string& part) {
+    make_run(dir / "a", "learned", 0.5);
+    io::replace_file(dir / ("a/" + file), text);
+    CHECK_THROWS_WITH_AS(write({dir / "a"}, out), doctest::Contains(part.c_str()), Error);
+  };
+  refused("metrics.jsonl", "{\"epoch\":1}\nrubbish\n{\"epoch\":2}\n", "metrics.jsonl:2: not a JSON object");
+  refused("summary.json", "[1]", "summary.json: not a JSON object");
+  refused("report_data.json", "{\"classes\": [", "report_data.json: malformed JSON");
+  refused("report_data.json", "{}", "'classes'");
+  refused("report_data.json", R"({"classes":["a"],"confusion":[[1,2]]})", "has 2 numbers for 1 classes");
+  refused("report_data.json", R"({"classes":["a"],"confusion":[[-1]]})", "is -1");
+  refused(
+      "report_data.json",
+      R"({"classes":["a"],"tables":[{"name":"t","kind":"matrix","h":1000000,"w":1000000,"channels":1,"prefix":0,"values":[]}]})",
+      "has 0 values");
+  refused(
+      "report_data.json",
+      R"({"classes":["a"],"samples":[{"height":1,"width":1,"channels":3,"pixels":"AAA=","true":0,"predicted":0,"probability":1}]})",
+      "2 bytes of pixels");
+  refused(
+      "report_data.json",
+      R"({"classes":["a"],"samples":[{"height":1,"width":1,"channels":1,"pixels":"AA==","true":0,"predicted":7,"probability":1}]})",
+      "beyond the 1");
+  std::filesystem::remove(dir / "a/metrics.jsonl");
+  CHECK_THROWS_WITH_AS(write({dir / "a"}, out), doctest::Contains("has no metrics.jsonl"), Error);
+  CHECK(io::read_file(out) == "old");
+}
+
+TEST_CASE("report: what the trainer leaves comes back") {
+  const Data a = example();
+  const Data b = from_json(to_json(a), "f");
+  CHECK(b.classes == a.classes);
+  CHECK(b.confusion == a.confusion);
+  CHECK(b.samples[1].pixels == a.samples[1].pixels);
+  CHECK(b.samples[0].probability == 0.875);
+  CHECK(b.tables[1].values == a.tables[1].values);
+  CHECK(b.tables[0].prefix == 1);
+  for (const char* text : {"", "f", "fo", "foo", "foob"}) {  // RFC 4648
+    const std::string expected = text == std::string("")      ? ""
+                                 : text == std::string("f")   ? "Zg=="
+                                 : text == std::string("fo")  ? "Zm8="
+                                 : text == std::string("foo") ? "Zm9v"
+                                                              : "Zm9vYg==";
+    CHECK(base64(text, std::string_view(text).size()) == expected);
+  }
+}
+
+TEST_CASE("report: colours run from pole to pole through the page's surface") {
+  for (const bool dark : {false, true}) {
+    const Rgb low = diverging(-1, dark), middle = diverging(0, dark), high = diverging(1, dark),
+              beyond = diverging(7, dark);
+    CHECK(low.b > low.r);
+    CHECK(high.r > high.b);
+    CHECK(std::abs(int(middle.r) - int(middle.b)) < 8);
+    CHECK(beyond.r == high.r);
+  }
+}
+
+TEST_CASE("report: position tables know their geometry") {
+  Params params(1);
+  const Scope s(params);
+  s.param("pos_embed", {1, 7, 8}, normal(1));
+  (s / "blocks" / 0 / "attn").param("relative_position_bias_table", {15, 2}, normal(1));
+  (s / "blocks" / 0 / "attn" / "position").param("key", {5, 4}, normal(1));
+  (s / "blocks" / 0 / "attn" / "qkv").param("weight", {24, 8}, normal(1));
+  Places places;
+  places.tokens = {{0, 0, 0, 8, {2, 3, 1}, "pos_embed"}};
+  Site site;
+  site.heads = 2, site.path = "blocks.0.attn", site.trained.q = site.trained.k = {2, 3, 1};
+  places.sites = {site};
+  const auto tables = position_tables(params, places);
+  REQUIRE(tables.size() == 3);
+  CHECK(tables[0].kind == "embedding");
+  CHECK(tables[0].prefix == 1);
+  CHECK(tables[0].w == 3);
+  CHECK(tables[1].kind == "offsets");
+  CHECK(tables[1].h == 3);
+  CHECK(tables[1].w == 5);
+  CHECK(tables[1].channels == 2);
+  CHECK(tables[2].kind == "matrix");
+  CHECK(tables[2].h == 5);
+  CHECK(position_tables(params, places, 2).size() == 2);
+}
+
+}  // namespace
+}  // namespace tessera::report

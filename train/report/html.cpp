@@ -1,0 +1,168 @@
+#include "train/report/html.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cmath>
+
+namespace tessera::report {
+namespace {
+
+constexpr std::string_view style = R"(
+:root { color-scheme: light dark;
+  --page: #f7f7f5; --card: #fdfdfc; --ink: #0b0b0b; --soft: #52514e; --faint: #7d7b75; --grid: #e6e5df; --axis: #c3c2b7; --heat: #2a78d6;
+  --s0: #2a78d6; --s1: #1baf7a; --s2: #eda100; --s3: #4a3aa7; --s4: #e34948; --s5: #008300; --s6: #e87ba4; --s7: #eb6834; --bad: #c8312f; }
+@media (prefers-color-scheme: dark) { :root {
+  --page: #0e0e0d; --card: #1a1a19; --ink: #ffffff; --soft: #c3c2b7; --faint: #8f8d86; --grid: #2c2c2a; --axis: #45443f; --heat: #5598e7;
+  --s0: #3987e5; --s1: #199e70; --s2: #c98500; --s3: #9085e9; --s4: #e66767; --s5: #2f9e2f; --s6: #d55181; --s7: #d95926; --bad: #ef7e7c; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
+main { max-width: 1180px; margin: 0 auto; padding: 36px 24px 64px; }
+header { margin-bottom: 22px; }
+h1 { font-size: 27px; line-height: 1.25; font-weight: 650; letter-spacing: -.01em; margin: 0 0 4px; overflow-wrap: anywhere; }
+h2 { font-size: 18px; font-weight: 620; margin: 38px 0 2px; }
+h3 { font-size: 14px; font-weight: 600; margin: 0 0 2px; overflow-wrap: anywhere; }
+p { margin: 0; } .note { color: var(--soft); margin: 0 0 14px; max-width: 76ch; } header .note { margin: 0; }
+code, pre { font: 12.5px/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, monospace; }
+.card { background: var(--card); border: 1px solid var(--grid); border-radius: 10px; padding: 16px 18px; min-width: 0; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; }
+.tile { background: var(--card); border: 1px solid var(--grid); border-radius: 10px; padding: 12px 16px; }
+.tile b { display: block; font-size: 25px; line-height: 1.3; font-weight: 620; letter-spacing: -.01em; }
+.tile span, .tile small { color: var(--soft); font-size: 13px; display: block; } .tile small { color: var(--faint); font-size: 12px; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(460px, 100%), 1fr)); gap: 14px; }
+.chart svg { display: block; width: 100%; height: auto; } .chart h3 { margin-bottom: 0; }
+.legend { display: flex; flex-wrap: wrap; gap: 0 16px; font-size: 12.5px; color: var(--soft); min-height: 19px; margin-bottom: 4px; }
+.legend svg { display: inline-block; width: 18px; height: 8px; margin-right: 5px; vertical-align: middle; }
+.legend b { color: var(--ink); font-weight: 600; font-variant-numeric: tabular-nums; margin-left: 4px; }
+svg text { font: 11px system-ui, -apple-system, "Segoe UI", sans-serif; fill: var(--faint); font-variant-numeric: tabular-nums; }
+.grid { stroke: var(--grid); stroke-width: 1; } .axis { stroke: var(--axis); stroke-width: 1; }
+.line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
+.end { stroke: var(--card); stroke-width: 2; } .hit { fill: transparent; } .hit:hover { fill: currentColor; fill-opacity: .45; }
+.confusion { display: grid; grid-template-columns: minmax(0, 5fr) minmax(250px, 3fr); gap: 14px; }
+@media (max-width: 860px) { .confusion { grid-template-columns: minmax(0, 1fr); } }
+.confusion svg { display: block; width: 100%; max-width: 700px; height: auto; margin: 0 auto; }
+.cell { fill: var(--heat); } .cell:hover { stroke: var(--ink); stroke-width: 1.5; }
+svg text.count { fill: var(--ink); font-size: 10.5px; text-anchor: middle; } svg text.over { fill: #ffffff; } svg text.name { fill: var(--soft); }
+@media (prefers-color-scheme: dark) { svg text.over { fill: #0b0b0b; } }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 13.5px; width: 100%; } td, th { text-align: left; padding: 5px 14px 5px 0; border-bottom: 1px solid var(--grid); vertical-align: top; }
+th { color: var(--soft); font-weight: 500; } tr:last-child td, tbody tr:last-child th { border-bottom: 0; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } td { overflow-wrap: anywhere; } td.key, th.key { white-space: nowrap; }
+.chip { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 7px; }
+.samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: 10px; }
+.sample { font-size: 12.5px; line-height: 1.35; } .sample p { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.sample img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; border-radius: 6px; margin-bottom: 4px; }
+.sample .was { color: var(--soft); } .wrong { color: var(--bad); font-weight: 600; }
+img { image-rendering: pixelated; }
+.bar { height: 4px; border-radius: 2px; background: var(--grid); margin: 3px 0 1px; } .bar i { display: block; height: 4px; border-radius: 2px; background: var(--heat); }
+.sample .bar i.no { background: var(--bad); } .tables { columns: 2 480px; column-gap: 14px; } .tables .card { break-inside: avoid; margin-bottom: 14px; }
+h2 + div, h2 + details { margin-top: 10px; } details + details { margin-top: 10px; }
+.heads { display: flex; flex-wrap: wrap; gap: 12px; } .heads figure { margin: 0; } .heads figcaption { font-size: 12px; color: var(--soft); }
+.mosaic img { display: block; max-width: 100%; } .scale { display: flex; align-items: center; gap: 8px; font-size: 12px; color: var(--soft); margin-top: 10px; }
+.scale img { width: 150px; height: 9px; border-radius: 2px; } pre { margin: 10px 0 0; overflow-x: auto; } summary { cursor: pointer; }
+footer { margin-top: 44px; color: var(--faint); font-size: 12.5px; } h2.sub { font-size: 14px; margin: 18px 0 8px; color: var(--soft); font-weight: 600; } .card > h2.sub:first-child { margin-top: 0; }
+)";
+
+/// The length of the valid UTF-8 sequence at s[0], or 0.
+size_t utf8(std::string_view s) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned>(static_cast<unsigned char>(s[i])); };
+  const unsigned first = byte(0);
+  const size_t n = first < 0x80                    ? 1
+                   : first >= 0xc2 && first < 0xe0 ? 2
+                   : first >= 0xe0 && first < 0xf0 ? 3
+                   : first >= 0xf0 && first < 0xf5 ? 4
+                                                   : 0;
+  if (n == 0 || n > s.size()) return 0;
+  unsigned code = n == 1 ? first : first & (0x7fU >> n);
+  for (size_t i = 1; i < n; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+    code = code << 6 | (byte(i) & 0x3f);
+  }
+  const bool overlong = (n == 3 && code < 0x800) || (n == 4 && code < 0x10000);
+  const bool forbidden = (code < 0x20 && code != '\n' && code != '\t') || code == 0x7f ||
+                         (code >= 0xd800 && code < 0xe000) || code > 0x10ffff || code == 0xfffe || code == 0xffff;
+  return overlong || forbidden ? 0 : n;
+}
+
+}  // namespace
+
+std::string escape(std::string_view text) {
+  std::string s;
+  s.reserve(text.size());
+  while (!text.empty()) {
+    const size_t n = utf8(text);
+    switch (text[0]) {
+      case '&':
+        s += "&amp;";
+        break;
+      case '<':
+        s += "&lt;";
+        break;
+      case '>':
+        s += "&gt;";
+        break;
+      case '"':
+        s += "&quot;";
+        break;
+      case '\'':
+        s += "&#39;";
+        break;
+      default:
+        s += n > 0 ? text.substr(0, n) : "\xef\xbf\xbd";
+    }
+    text.remove_prefix(n > 0 ? n : 1);
+  }
+  return s;
+}
+
+std::string number(double v, int digits) {
+  return std::isfinite(v) ? fmt::format("{:.{}g}", v == 0 ? 0.0 : v, digits) : std::string("\u2013");
+}
+
+std::string si(double v) {
+  if (!std::isfinite(v)) return "\u2013";
+  constexpr std::array<const char*, 5> units = {"", " k", " M", " G", " T"};
+  size_t u = 0;
+  for (; std::abs(v) >= 999.5 && u + 1 < units.size(); ++u) v /= 1000;
+  return fmt::format("{:.{}f}{}", v,
+                     u == 0 && v == std::floor(v) ? 0
+                     : std::abs(v) < 9.995        ? 2
+                     : std::abs(v) < 99.95        ? 1
+                                                  : 0,
+                     units[u]);
+}
+
+std::string duration(double s) {
+  if (!std::isfinite(s) || s < 0) return "\u2013";
+  if (s < 59.95) return fmt::format("{:.1f} s", s);
+  const auto whole = static_cast<long long>(std::llround(std::min(s, 1e12)));
+  if (whole < 3600) return fmt::format("{} min {} s", whole / 60, whole % 60);
+  return fmt::format("{} h {} min", whole / 3600, whole % 3600 / 60);
+}
+
+std::string page(std::string_view title, std::string_view body) {
+  return fmt::format(
+      R"(<!DOCTYPE html>
+<html lang="en" xmlns="http://www.w3.org/1999/xhtml">
+<head>
+<meta charset="utf-8"/>
+<meta name="viewport" content="width=device-width, initial-scale=1"/>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'"/>
+<title>{}</title>
+<style>{}</style>
+</head>
+<body>
+<main>
+{}</main>
+</body>
+</html>
+)",
+      escape(title), style, body);
+}
+
+std::string section(std::string_view heading, std::string_view note, std::string_view body) {
+  const std::string sentence = note.empty() ? "" : fmt::format("<p class=\"note\">{}</p>\n", escape(note));
+  return fmt::format("<section>\n<h2>{}</h2>\n{}{}</section>\n", escape(heading), sentence, body);
+}
+
+}  // namespace tessera::report

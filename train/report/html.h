@@ -1,0 +1,24 @@
+#pragma once
+// Text into HTML, and the frame of the page.
+#include <string>
+#include <string_view>
+
+namespace tessera::report {
+
+/// Text made safe inside elements and quoted attributes: markup characters become entities, control characters and
+/// invalid UTF-8 U+FFFD.
+std::string escape(std::string_view text);
+
+/// 12345678 -> "12.3 M", 950 -> "950".
+std::string si(double v);
+/// 1.5 h, 12 min 30 s, 8.1 s.
+std::string duration(double seconds);
+/// At most `digits` significant digits, without trailing zeros: 0.0005, 1.25, 3e-07.
+std::string number(double v, int digits = 4);
+
+/// The whole document: well-formed XML syntax too, no script; a content policy forbids every request.
+std::string page(std::string_view title, std::string_view body);
+/// <section> with a heading, and a sentence under it unless `note` is empty. `body` is HTML, the rest is text.
+std::string section(std::string_view heading, std::string_view note, std::string_view body);
+
+}  // namespace tessera::report

@@ -1,0 +1,39 @@
+#pragma once
+// A run directory as the report sees it.
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "train/report_data.h"
+
+namespace tessera::report {
+
+/// A line of metrics.jsonl; what a line does not say is NaN.
+struct Metric {
+  double epoch, step, loss, acc1, lr, images_per_s, seconds;  ///< acc1 in percent
+  std::string split;
+};
+
+struct RunFiles {
+  std::string dir, label;
+  std::string config_text;
+  std::map<std::string, std::string> config;  ///< "optim.lr" -> "0.001"
+  std::vector<Metric> metrics;
+  std::vector<std::pair<std::string, std::string>> summary;  ///< in the file's order, values as text
+  std::map<std::string, double> numbers;                     ///< summary's numbers
+  std::optional<Data> data;
+
+  /// A value of the summary, or `otherwise`.
+  std::string said(const std::string& key, const std::string& otherwise = "") const;
+  /// A number of the summary, or NaN.
+  double figure(const std::string& key) const;
+  /// The last value of a measure on a split, or NaN.
+  double last(const std::string& split, double Metric::*measure) const;
+};
+
+/// Throws Error as report::write.
+RunFiles read_run(const std::string& dir);
+
+}  // namespace tessera::report

@@ -1,0 +1,17 @@
+#pragma once
+// The position tables of a model, as pictures want them.
+#include <vector>
+
+#include "nn/position.h"
+#include "train/report_data.h"
+
+namespace tessera::report {
+inline namespace TESSERA_NS {
+
+/// The learned tables among `params`: parameters called pos_embed* or *relative_position_bias_table, and those whose
+/// path has a part "position". Their kind follows from their shape and the geometry in `places`. At most `limit`
+/// tables, evenly chosen over the depth, each of at most 2^18 numbers.
+std::vector<Table> position_tables(const Params& params, const Places& places, size_t limit = 12);
+
+}  // namespace TESSERA_NS
+}  // namespace tessera::report
