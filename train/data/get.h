@@ -22,4 +22,8 @@ std::vector<std::string> downloads();
 std::string get(std::string_view name, const std::string& dir = "", const Progress& progress = {},
                 const std::string& base_url = "");
 
+struct Source;
+/// The same for any row of the table in train/data/sources.h, or one made up.
+std::string get(const Source& source, const std::string& dir, const Progress& progress, const std::string& base_url);
+
 }  // namespace tessera::data
