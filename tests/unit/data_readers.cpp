@@ -1,0 +1,293 @@
+// Readers of CIFAR and idx files: what is right is read right, what is wrong is named.
+#include <doctest/doctest.h>
+#include <zlib.h>
+
+#include <cmath>
+#include <cstdlib>
+
+#include "core/error.h"
+#include "core/rng.h"
+#include "tests/unit/data_folder.h"
+#include "train/data/readers.h"
+#include "train/data/sources.h"
+
+using namespace tessera;
+using namespace tessera::data;
+using test::Temporary;
+
+namespace {
+
+// Sets or removes an environment variable until the end of the scope.
+class Environment {
+ public:
+  Environment(const char* name, const char* value) : name_(name) {
+    if (const char* old = std::getenv(name)) old_ = old, had_ = true;
+    value ? setenv(name, value, 1) : unsetenv(name);
+  }
+  ~Environment() { had_ ? setenv(name_, old_.c_str(), 1) : unsetenv(name_); }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+
+ private:
+  const char* name_;
+  std::string old_;
+  bool had_ = false;
+};
+
+void overwrite(const std::string& path, uint64_t at, const std::vector<uint8_t>& bytes) {
+  std::fstream f(path, std::ios::binary | std::ios::in | std::ios::out);
+  f.seekp(static_cast<std::streamoff>(at));
+  f.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+}
+
+// An empty CIFAR-10 of the right sizes: all labels 0, all pixels black.
+void black_cifar10(const Temporary& dir) {
+  for (int i = 1; i <= 5; ++i) dir.zeros("cifar-10-batches-bin/data_batch_" + std::to_string(i) + ".bin", 30'730'000);
+  dir.zeros("cifar-10-batches-bin/test_batch.bin", 30'730'000);
+}
+
+std::string idx(std::vector<uint32_t> extents, const std::string& payload, uint8_t type = 8) {
+  std::string s{'\0', '\0', static_cast<char>(type), static_cast<char>(extents.size())};
+  for (uint32_t e : extents)
+    for (int shift = 24; shift >= 0; shift -= 8) s += static_cast<char>(e >> shift);
+  return s + payload;
+}
+
+std::string gzip(const std::string& bytes) {
+  std::string out(compressBound(bytes.size()) + 100, '\0');
+  z_stream z{};
+  deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
+  z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
+  z.avail_in = static_cast<uInt>(bytes.size());
+  z.next_out = reinterpret_cast<Bytef*>(out.data());
+  z.avail_out = static_cast<uInt>(out.size());
+  deflate(&z, Z_FINISH);
+  out.resize(z.total_out);
+  deflateEnd(&z);
+  return out;
+}
+
+// Three training and two test pictures of 2 x 3.
+void small_mnist(const Temporary& dir, const std::string& suffix = "") {
+  auto put = [&](const std::string& name, const std::string& bytes) {
+    dir.write("mnist/" + name + suffix, suffix.empty() ? bytes : gzip(bytes));
+  };
+  std::string pixels(18, '\0');
+  for (size_t i = 0; i < 18; ++i) pixels[i] = static_cast<char>(10 * i);
+  put("train-images-idx3-ubyte", idx({3, 2, 3}, pixels));
+  put("train-labels-idx1-ubyte", idx({3}, {4, 9, 0}));
+  put("t10k-images-idx3-ubyte", idx({2, 2, 3}, pixels.substr(0, 12)));
+  put("t10k-labels-idx1-ubyte", idx({2}, {1, 2}));
+}
+
+}  // namespace
+
+TEST_CASE("cifar10: planar records become channels-last pixels, in file order") {
+  Temporary dir;
+  black_cifar10(dir);
+  // record 10,002 of the training set: label 7, red 1..., green 101..., blue 201...
+  std::vector<uint8_t> record(3073, 0);
+  record[0] = 7;
+  for (size_t i = 0; i < 50; ++i) {
+    record[1 + i] = static_cast<uint8_t>(1 + i);
+    record[1 + 1024 + i] = static_cast<uint8_t>(101 + i);
+    record[1 + 2048 + i] = static_cast<uint8_t>(201 + i);
+  }
+  overwrite(dir / "cifar-10-batches-bin/data_batch_2.bin", 2 * 3073, record);
+  const Named data = open("cifar10", dir.path());
+  CHECK(data.train.size() == 50'000);
+  CHECK(data.test.size() == 10'000);
+  CHECK(data.classes == 10);
+  CHECK(data.train.class_names[7] == "horse");
+  CHECK(data.train.label(10'002) == 7);
+  CHECK(data.train.label(10'001) == 0);
+  const uint8_t* p = data.train.image(10'002);
+  for (size_t i = 0; i < 50; ++i)
+    for (size_t c = 0; c < 3; ++c) REQUIRE(p[3 * i + c] == 1 + 100 * c + i);
+  CHECK(p[150] == 0);
+  CHECK_FALSE(data.train.official);
+  // statistics by definition: 50 red values 1..50 among 50,000 x 1024
+  const double n = 50'000.0 * 1024, sum = 50 * 51 / 2.0, squares = 50 * 51 * 101 / 6.0;
+  CHECK(static_cast<double>(data.train.stats.mean[0]) == doctest::Approx(sum / n / 255));
+  CHECK(static_cast<double>(data.test.stats.std[0]) ==
+        doctest::Approx(std::sqrt(squares / n - (sum / n) * (sum / n)) / 255));
+}
+
+TEST_CASE("cifar10: short, long, empty, missing, mislabelled files are named") {
+  Temporary dir;
+  black_cifar10(dir);
+  const std::string third = dir / "cifar-10-batches-bin/data_batch_3.bin";
+  SUBCASE("short") {
+    std::filesystem::resize_file(third, 30'729'999);
+    CHECK_THROWS_WITH_AS(open("cifar10", dir.path()),
+                         doctest::Contains("data_batch_3.bin has 30729999 bytes, 30730000"), Error);
+  }
+  SUBCASE("whole records missing") {
+    std::filesystem::resize_file(third, 30'730'000 - 3073);
+    CHECK_THROWS_WITH_AS(open("cifar10", dir.path()), doctest::Contains("data_batch_3.bin"), Error);
+  }
+  SUBCASE("long") {
+    std::filesystem::resize_file(third, 30'730'001);
+    CHECK_THROWS_AS(open("cifar10", dir.path()), Error);
+  }
+  SUBCASE("empty") {
+    std::filesystem::resize_file(third, 0);
+    CHECK_THROWS_WITH_AS(open("cifar10", dir.path()), doctest::Contains("is empty"), Error);
+  }
+  SUBCASE("missing") {
+    std::filesystem::remove(third);
+    CHECK_THROWS_WITH_AS(open("cifar10", dir.path()), doctest::Contains("data_batch_3.bin: No such file"), Error);
+  }
+  SUBCASE("a folder instead") {
+    std::filesystem::remove(third);
+    std::filesystem::create_directory(third);
+    CHECK_THROWS_WITH_AS(open("cifar10", dir.path()), doctest::Contains("not a regular file"), Error);
+  }
+  SUBCASE("label 10") {
+    overwrite(third, 4321 * 3073, {10});
+    CHECK_THROWS_WITH_AS(open("cifar10", dir.path()),
+                         doctest::Contains("data_batch_3.bin: record 4321 has label byte 10"), Error);
+  }
+}
+
+TEST_CASE("cifar100: the second byte is the label") {
+  Temporary dir;
+  dir.zeros("cifar-100-binary/train.bin", 50'000 * 3074);
+  dir.zeros("cifar-100-binary/test.bin", 10'000 * 3074);
+  overwrite(dir / "cifar-100-binary/train.bin", 17 * 3074, {19, 99, 5});
+  SUBCASE("read") {
+    std::string names;
+    for (int i = 0; i < 100; ++i) names += "class" + std::to_string(i) + "\r\n";
+    dir.write("cifar-100-binary/fine_label_names.txt", names);
+    const Named data = open("cifar100", dir / "cifar-100-binary");  // the folder itself is fine too
+    CHECK(data.classes == 100);
+    CHECK(data.train.size() == 50'000);
+    CHECK(data.train.label(17) == 99);
+    CHECK(data.train.image(17)[0] == 5);
+    CHECK(data.train.class_names[99] == "class99");
+  }
+  SUBCASE("fine label 100") {
+    overwrite(dir / "cifar-100-binary/test.bin", 3 * 3074, {0, 100});
+    CHECK_THROWS_WITH_AS(open("cifar100", dir.path()), doctest::Contains("record 3 has label byte 100"), Error);
+  }
+  SUBCASE("coarse label 20") {
+    overwrite(dir / "cifar-100-binary/test.bin", 3 * 3074, {20, 1});
+    CHECK_THROWS_WITH_AS(open("cifar100", dir.path()), doctest::Contains("coarse label byte 20"), Error);
+  }
+}
+
+TEST_CASE("mnist: idx files, plain and gzipped, give the same set") {
+  Temporary plain, packed;
+  small_mnist(plain);
+  small_mnist(packed, ".gz");
+  const Named a = open("mnist", plain.path()), b = open("mnist", packed.path());
+  CHECK(a.train.size() == 3);
+  CHECK(a.test.size() == 2);
+  CHECK(a.train.h == 2);
+  CHECK(a.train.w == 3);
+  CHECK(a.train.channels == 1);
+  CHECK(a.train.label(1) == 9);
+  CHECK(a.train.image(1)[0] == 60);
+  CHECK(*a.train.pixels == *b.train.pixels);
+  CHECK(a.train.digest == b.train.digest);
+  CHECK_FALSE(b.train.official);
+  CHECK_FALSE(a.train.keeps_label(Augmentation::flip));
+  CHECK(a.train.keeps_label(Augmentation::crop));
+}
+
+TEST_CASE("mnist: whatever is wrong with an idx file is said") {
+  Temporary dir;
+  small_mnist(dir);
+  const std::string images = "mnist/train-images-idx3-ubyte", labels = "mnist/train-labels-idx1-ubyte";
+  const std::string pixels(18, 'x');
+  const std::pair<std::string, const char*> bad[] = {
+      {idx({3, 2, 3}, pixels, 9), "starts with bytes 00 00 09 03"},
+      {idx({3, 6}, pixels), "starts with bytes 00 00 08 02"},
+      {idx({3, 2, 3}, pixels.substr(1)), "holds 17 bytes after its header, but the header says 18"},
+      {idx({3, 2, 3}, pixels + "x"), "holds 19 bytes"},
+      {idx({2, 3, 3}, pixels), "2 images but 3 labels"},
+      {idx({0, 2, 3}, ""), "holds nothing"},
+      {idx({0xffffffff, 0xffffffff, 0xffffffff}, pixels), "header is damaged"},
+      {idx({90'000'000, 90'000'000, 2}, pixels), "header is damaged"},
+      {std::string("\0\0\x08\x03", 4), "too few"},
+      {"", "is empty"},
+  };
+  for (const auto& [bytes, message] : bad) {
+    CAPTURE(std::string(message));
+    dir.write(images, bytes);
+    CHECK_THROWS_WITH_AS(open("mnist", dir.path()), doctest::Contains(message), Error);
+  }
+  small_mnist(dir);
+  dir.write(labels, idx({3}, {1, 10, 2}));
+  CHECK_THROWS_WITH_AS(open("mnist", dir.path()), doctest::Contains("label 1 is 10"), Error);
+  small_mnist(dir);
+  dir.write("mnist/t10k-images-idx3-ubyte", idx({2, 3, 2}, pixels.substr(0, 12)));
+  CHECK_THROWS_WITH_AS(open("mnist", dir.path()), doctest::Contains("2x3x1 but test images 3x2x1"), Error);
+}
+
+TEST_CASE("mnist: damaged gzip") {
+  Temporary dir;
+  small_mnist(dir, ".gz");
+  const std::string labels = "mnist/train-labels-idx1-ubyte.gz";
+  const std::string good = gzip(idx({3}, {1, 2, 3}));
+  dir.write(labels, good.substr(0, good.size() - 9));
+  CHECK_THROWS_WITH_AS(open("mnist", dir.path()), doctest::Contains("cut off"), Error);
+  dir.write(labels, good.substr(0, 5));
+  CHECK_THROWS_WITH_AS(open("mnist", dir.path()), doctest::Contains("cut off"), Error);
+  std::string changed = good;
+  changed[good.size() - 6] ^= 1;  // its checksum
+  dir.write(labels, changed);
+  CHECK_THROWS_WITH_AS(open("mnist", dir.path()), doctest::Contains("no valid gzip"), Error);
+  dir.write(labels, std::string("not gzip at all"));
+  CHECK_THROWS_WITH_AS(open("mnist", dir.path()), doctest::Contains("no valid gzip"), Error);
+  dir.write(labels, gzip(std::string(200 << 20, '\0')));
+  CHECK_THROWS_WITH_AS(open("mnist", dir.path()), doctest::Contains("unpacks to more than"), Error);
+}
+
+TEST_CASE("open: where sets are looked for, and what is said when they are nowhere") {
+  Temporary a, b;
+  small_mnist(b);
+  const Environment none("TESSERA_DATA", nullptr);
+  CHECK_THROWS_WITH_AS(open("mnist", a.path()), doctest::Contains((a / "mnist").c_str()), Error);
+  CHECK_THROWS_WITH_AS(open("mnist", a.path()),
+                       doctest::Contains("./data/mnist; fetch it with: tessera data get mnist"), Error);
+  CHECK_FALSE(available("mnist", a.path()));
+  const Environment set("TESSERA_DATA", b.path().c_str());
+  CHECK(available("mnist", a.path()));
+  CHECK(open("mnist", a.path()).train.size() == 3);
+  CHECK(open("mnist").train.size() == 3);
+  CHECK(available("where"));
+  CHECK_THROWS_WITH_AS(open("cifar"), doctest::Contains("cifar10"), Error);
+  CHECK_THROWS_WITH_AS(open(""), doctest::Contains("data set"), Error);
+  CHECK_THROWS_AS(open("mnist:3"), Error);
+}
+
+TEST_CASE("real CIFAR-10: counts and labels") {
+  if (!std::getenv("TESSERA_DATA") || !available("cifar10")) {
+    MESSAGE("skipped: no CIFAR-10 in $TESSERA_DATA");
+    return;
+  }
+  const Named data = open("cifar10");
+  for (int64_t n : data.train.histogram()) CHECK(n == 5000);
+  for (int64_t n : data.test.histogram()) CHECK(n == 1000);
+  CHECK(data.train.label(0) == 6);  // a frog comes first, a cat first of the test images
+  CHECK(data.test.label(0) == 3);
+  // the well-known statistics of the set; a lossy copy may differ by less than this
+  const double mean[3] = {0.4914, 0.4822, 0.4465}, std[3] = {0.2470, 0.2435, 0.2616};
+  for (size_t c = 0; c < 3; ++c) {
+    CHECK(std::abs(static_cast<double>(data.train.stats.mean[c]) - mean[c]) < 0.003);
+    CHECK(std::abs(static_cast<double>(data.train.stats.std[c]) - std[c]) < 0.006);
+  }
+}
+
+TEST_CASE("real Fashion-MNIST: counts, labels, statistics") {
+  if (!std::getenv("TESSERA_DATA") || !available("fashion-mnist")) {
+    MESSAGE("skipped: no Fashion-MNIST in $TESSERA_DATA");
+    return;
+  }
+  const Named data = open("fashion-mnist");
+  for (int64_t n : data.train.histogram()) CHECK(n == 6000);
+  for (int64_t n : data.test.histogram()) CHECK(n == 1000);
+  CHECK(std::abs(static_cast<double>(data.train.stats.mean[0]) - 0.2860) < 1e-4);
+  CHECK(std::abs(static_cast<double>(data.train.stats.std[0]) - 0.3530) < 1e-4);
+}
