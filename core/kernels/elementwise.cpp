@@ -30,6 +30,16 @@ void add_product(const real* a, const real* b, real* y, real beta, int64_t n) {
   map_into(n, y, beta, a, b, [](vec p, vec q) { return p * q; });
 }
 
+void transpose(const real* x, int64_t ld, real* y, int64_t rows, int64_t cols) {
+  enum : int64_t { tile = 16 };  // one cache line of float on each side
+  for (int64_t r = 0; r < rows; r += tile)
+    for (int64_t c = 0; c < cols; c += tile) {
+      const int64_t re = r + tile < rows ? r + tile : rows, ce = c + tile < cols ? c + tile : cols;
+      for (int64_t i = r; i < re; ++i)
+        for (int64_t j = c; j < ce; ++j) y[i * cols + j] = x[j * ld + i];
+    }
+}
+
 void sum_all(const real* x, real* y, int64_t n) {
   vec s[4] = {};
   int64_t i = 0;

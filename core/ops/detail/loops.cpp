@@ -58,10 +58,14 @@ int dimension(const char* op, const Tensor& x, int dim) {
   return dim < 0 ? dim + x.rank() : dim;
 }
 
+Tensor indices(int64_t n) {
+  const auto bytes = static_cast<size_t>(n) * sizeof(int32_t);
+  return Tensor({static_cast<int>((bytes + sizeof(real) - 1) / sizeof(real))});
+}
+
 Tensor save(std::span<const int32_t> values) {
-  const auto bytes = values.size_bytes();
-  Tensor t({static_cast<int>((bytes + sizeof(real) - 1) / sizeof(real))});
-  if (bytes) std::memcpy(t.data(), values.data(), bytes);
+  Tensor t = indices(static_cast<int64_t>(values.size()));
+  std::copy(values.begin(), values.end(), indices_of(t));
   return t;
 }
 

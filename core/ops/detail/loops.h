@@ -99,9 +99,11 @@ inline Around around(const Shape& s, int dim) {
   return a;
 }
 
-/// Index values saved by an op for its backward pass, in pooled memory.
+/// Room for n index values in pooled memory: what an op keeps of its indices for the backward pass.
+Tensor indices(int64_t n);
+inline int32_t* indices_of(const Tensor& t) { return static_cast<int32_t*>(static_cast<void*>(t.data())); }
+/// A copy of `values` there.
 Tensor save(std::span<const int32_t> values);
-inline const int32_t* saved(const Tensor& t) { return static_cast<const int32_t*>(static_cast<const void*>(t.data())); }
 
 }  // namespace detail
 }  // namespace TESSERA_NS
