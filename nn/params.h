@@ -1,6 +1,7 @@
 #pragma once
-// Parameters are born named: scope.param("weight", {out, in}, normal(0.02)) creates, names, initialises and lists one. The order
-// of declaration is the order of checkpoints. Every parameter draws from (seed, its own name), so that adding one changes no other.
+// Parameters are born named: scope.param("weight", {out, in}, normal(0.02)) creates, names, initialises and lists one.
+// The order of declaration is the order of checkpoints. Every parameter draws from (seed, its own name), so that adding
+// one changes no other.
 #include <deque>
 #include <map>
 #include <string>
@@ -14,7 +15,8 @@ namespace tessera {
 /// How a parameter starts.
 struct Init {
   enum Kind { constant, normal, uniform, truncated } kind = constant;
-  double a = 0;  ///< the constant; the standard deviation; the half width; the standard deviation (truncated at 2 of them)
+  double a =
+      0;  ///< the constant; the standard deviation; the half width; the standard deviation (truncated at 2 of them)
 };
 inline Init constant(double v) { return {Init::constant, v}; }
 inline Init normal(double std) { return {Init::normal, std}; }
@@ -23,6 +25,8 @@ inline Init uniform(double half_width) { return {Init::uniform, half_width}; }
 inline Init tn02() { return normal(0.02); }
 /// U(+-sqrt(6 / (fan_in + fan_out)))
 Init xavier_uniform(int fan_in, int fan_out);
+/// LeCun's normal as JAX draws it: variance 1 / fan_in after truncation at two standard deviations.
+Init lecun_normal(int fan_in);
 /// torch's default for Linear and Conv: U(+-1 / sqrt(fan_in)), weight and bias alike.
 Init torch_default(int fan_in);
 
@@ -62,7 +66,8 @@ class Params {
 /// A place in the tree of names, used while a model is built.
 class Scope {
  public:
-  Scope(Params& params, std::string path = "") : params_(&params), path_(std::move(path)) {}  // NOLINT: implicit by design
+  Scope(Params& params, std::string path = "")
+      : params_(&params), path_(std::move(path)) {}  // NOLINT: implicit by design
   /// The child scope "path.name".
   Scope operator/(std::string_view name) const;
   Scope operator/(int index) const { return *this / std::to_string(index); }

@@ -5,7 +5,7 @@
 namespace tessera {
 inline namespace TESSERA_NS {
 
-// ---- what an encoding does unless it says otherwise ----------------------------------------------------------------
+// ---- what an encoding does unless it says otherwise ---------------------------------------------------------------
 
 Tensor PositionEncoding::tokens(const Spot&, const Grid&, const Tensor& x, const Run&) const { return x; }
 Tensor PositionEncoding::between(const Spot&, const Grid&, const Tensor& x, const Run&) const { return x; }
@@ -22,8 +22,7 @@ Tensor PositionEncoding::resample(const Tensor& param, const Layout&, const Layo
        param.leaf() ? param.leaf()->name : param.shape().str());
 }
 
-// ---- compositions
-// ----------------------------------------------------------------------------------------------------
+// ---- compositions -------------------------------------------------------------------------------------------------
 
 namespace {
 
