@@ -1,0 +1,87 @@
+// Every model, one row each: a family with defaults for 32 x 32 images, and named configurations of it. To add one: a
+// file in this folder and its rows here.
+#include "models/model.h"
+#include "models/simple_vit.h"
+#include "models/vit.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+namespace {
+
+/// M is built from (Scope, Config, MakePosition); `defaults` are this row's configuration.
+template <class M, class Config>
+ModelRow row(std::string name, std::string family, std::string reference, const char* position, const Config& defaults,
+             Fields<Config> fields, Places (*places)(const Config&)) {
+  const auto configured = [=](const Options& options) {
+    Config c = defaults;
+    assign(c, fields, options, "model " + name);
+    return c;
+  };
+  return {name,
+          family,
+          reference,
+          position,
+          read(defaults, fields),
+          [=](const Options& o) { return places(configured(o)); },
+          [=](const Scope& s, const Options& o, const MakePosition& p) -> std::unique_ptr<Model> {
+            return std::make_unique<M>(s, configured(o), p);
+          }};
+}
+
+ModelRow vit_row(const char* name, const vit::Config& c) {
+  return row<vit::Vit>(name, "vit", "Dosovitskiy et al. 2021, arXiv 2010.11929", "learned", c, vit::fields(),
+                       vit::places);
+}
+ModelRow simple_vit_row(const char* name, const simple_vit::Config& c) {
+  return row<simple_vit::SimpleVit>(name, "simple_vit", "Beyer, Zhai, Kolesnikov 2022, arXiv 2205.01580", "sincos2d", c,
+                                    simple_vit::fields(), simple_vit::places);
+}
+
+/// A ViT of the paper's shape: 224 x 224 images, patches of 16, MLP four times as wide, 1000 classes.
+vit::Config imagenet(int embed_dim, int num_heads) {
+  return {.img_size = 224,
+          .patch_size = 16,
+          .num_classes = 1000,
+          .embed_dim = embed_dim,
+          .depth = 12,
+          .num_heads = num_heads,
+          .mlp_ratio = 4};
+}
+
+std::vector<ModelRow> table() {
+  return {
+      vit_row("vit", {}),
+      vit_row("vit_cifar_small", {.embed_dim = 128, .depth = 6, .num_heads = 4, .mlp_ratio = 2}),
+      vit_row("vit_tiny_patch4_32", {.embed_dim = 192, .depth = 12, .num_heads = 3, .mlp_ratio = 4}),
+      vit_row("vit_tiny_patch16_224", imagenet(192, 3)),
+      vit_row("vit_small_patch16_224", imagenet(384, 6)),
+      vit_row("vit_base_patch16_224", imagenet(768, 12)),
+      simple_vit_row("simple_vit", {}),
+      simple_vit_row("simple_vit_small_patch16_224", {.img_size = 224,
+                                                      .patch_size = 16,
+                                                      .num_classes = 1000,
+                                                      .embed_dim = 384,
+                                                      .depth = 12,
+                                                      .num_heads = 6,
+                                                      .mlp_ratio = 4}),
+  };
+}
+
+}  // namespace
+
+const std::vector<ModelRow>& models() {
+  static const std::vector<ModelRow> rows = table();
+  return rows;
+}
+
+const ModelRow& model(std::string_view name) {
+  std::vector<std::string> names;
+  for (const auto& r : models()) {
+    if (r.name == name) return r;
+    names.push_back(r.name);
+  }
+  unknown("model", name, names);
+}
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

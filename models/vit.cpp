@@ -1,0 +1,231 @@
+// The Vision Transformer.  Dosovitskiy et al. 2021, "An image is worth 16x16 words", arXiv 2010.11929; in the form and
+// under the names of timm's vision_transformer.py (pre-norm, qkv packed, fc_norm behind average pooling).
+//
+//   image (B, H, W, 3)
+//     -> patch_embed                 tokens (B, N, C), N = H/p W/p            a p x p convolution of stride p, as one
+//     GEMM
+//     -> cls_token in front          (B, 1 + N, C)                            unless class_token = false
+//     -> position.tokens, dropout
+//     -> depth x [ position.between,
+//                  x += drop_path(ls1(attn(norm1 x))),                        position.attend: rotation and relative
+//                  terms x += drop_path(ls2(mlp(norm2 x))) ]
+//     -> token: norm, row 0 | avg: mean of the patches, fc_norm | none: norm  (B, C) or (B, N, C)
+//     -> dropout, head               logits (B, K)
+#include "models/vit.h"
+
+#include <algorithm>
+
+#include "core/ops/concat.h"
+#include "core/ops/reduce.h"
+#include "core/ops/slice.h"
+
+namespace tessera::vit {
+inline namespace TESSERA_NS {
+
+// ---- configuration ------------------------------------------------------------------------------------------------
+
+Fields<Config> fields() {
+  static const Field<Config> table[] = {
+      {"img_size", &Config::img_size,
+       "height of the images the model is built for, and their width unless img_width is set"},
+      {"img_width", &Config::img_width, "width of the images, 0: img_size"},
+      {"patch_size", &Config::patch_size, "side of a patch"},
+      {"in_chans", &Config::in_chans, "channels of the image"},
+      {"num_classes", &Config::num_classes, "classes"},
+      {"global_pool", &Config::global_pool,
+       "token (class token) | avg (mean of the patches, then fc_norm) | none (logits per token)"},
+      {"embed_dim", &Config::embed_dim, "width"},
+      {"depth", &Config::depth, "blocks"},
+      {"num_heads", &Config::num_heads, "attention heads"},
+      {"head_dim", &Config::head_dim, "width of a head, 0: embed_dim / num_heads"},
+      {"mlp_ratio", &Config::mlp_ratio, "hidden width of the MLP over embed_dim"},
+      {"qkv_bias", &Config::qkv_bias, "biases in the query, key and value projection"},
+      {"qk_scale", &Config::qk_scale, "factor of the logits, 0: head_dim^-1/2"},
+      {"init_values", &Config::init_values, "initial LayerScale of both branches, 0: none"},
+      {"class_token", &Config::class_token, "a learned token in front"},
+      {"no_embed_class", &Config::no_embed_class, "add positions before the class token joins (DeiT III)"},
+      {"drop_rate", &Config::drop_rate, "dropout before the head"},
+      {"pos_drop_rate", &Config::pos_drop_rate, "dropout behind the positions"},
+      {"proj_drop_rate", &Config::proj_drop_rate, "dropout behind the attention's projection and in the MLP"},
+      {"attn_drop_rate", &Config::attn_drop_rate, "dropout of attention weights"},
+      {"drop_path_rate", &Config::drop_path_rate,
+       "stochastic depth of the last block; the first has 0, linear between"},
+      {"act_layer", &Config::act_layer, "gelu | gelu_tanh | quick_gelu | relu | silu | hardswish"},
+      {"norm_eps", &Config::norm_eps, "epsilon of the layer norms"},
+      {"weight_init", &Config::weight_init, "timm (N(0, 0.02)) | jax (Xavier, zero head)"},
+  };
+  return table;
+}
+
+namespace {
+
+void check(const Config& c) {
+  const auto positive = [](const char* key, double v) {
+    if (!(v > 0)) fail("vit", "{} is {}, expected a positive number", key, v);
+  };
+  const auto rate = [](const char* key, double v) {
+    if (!(v >= 0 && v < 1)) fail("vit", "{} is {}, expected at least 0 and less than 1", key, v);
+  };
+  positive("img_size", c.img_size), positive("patch_size", c.patch_size), positive("in_chans", c.in_chans);
+  positive("num_classes", c.num_classes), positive("embed_dim", c.embed_dim), positive("num_heads", c.num_heads);
+  positive("mlp_ratio", c.mlp_ratio), positive("norm_eps", c.norm_eps);
+  if (c.depth < 0) fail("vit", "depth is {}, expected at least 0", c.depth);
+  if (c.img_width < 0 || c.head_dim < 0) fail("vit", "img_width and head_dim must not be negative");
+  rate("drop_rate", c.drop_rate), rate("pos_drop_rate", c.pos_drop_rate), rate("proj_drop_rate", c.proj_drop_rate);
+  rate("attn_drop_rate", c.attn_drop_rate), rate("drop_path_rate", c.drop_path_rate);
+  if (c.img_size % c.patch_size || c.width() % c.patch_size) {
+    fail("vit", "an image of {} x {} is not made of patches of {} x {}; choose a patch_size that divides both",
+         c.img_size, c.width(), c.patch_size, c.patch_size);
+  }
+  const std::vector<std::string> pools{"token", "avg", "none"}, inits{"timm", "jax"};
+  if (std::ranges::find(pools, c.global_pool) == pools.end()) unknown("vit global_pool", c.global_pool, pools);
+  if (std::ranges::find(inits, c.weight_init) == inits.end()) unknown("vit weight_init", c.weight_init, inits);
+  if (c.global_pool == "token" && !c.class_token) {
+    fail("vit", "global_pool = token needs class_token = true; without one choose global_pool = avg");
+  }
+  activation(c.act_layer);
+}
+
+Attention::Config attention_of(const Config& c) {
+  Attention::Config a;
+  a.dim = c.embed_dim, a.num_heads = c.num_heads, a.head_dim = c.head_dim, a.qk_scale = c.qk_scale;
+  a.qkv_bias = c.qkv_bias, a.attn_drop = c.attn_drop_rate, a.proj_drop = c.proj_drop_rate;
+  if (c.weight_init == "jax") {
+    const int inner = c.num_heads * a.width_of_head();
+    a.qkv_init.weight = xavier_uniform(c.embed_dim, 3 * inner);
+    a.proj_init.weight = xavier_uniform(inner, c.embed_dim);
+  }
+  return a;
+}
+
+Mlp::Config mlp_of(const Config& c) {
+  Mlp::Config m;
+  m.dim = c.embed_dim, m.hidden = static_cast<int>(c.embed_dim * c.mlp_ratio);
+  m.act = activation(c.act_layer), m.drop = c.proj_drop_rate;
+  if (c.weight_init == "jax") m.init1 = m.init2 = {xavier_uniform(m.dim, m.hidden), normal(1e-6)};
+  return m;
+}
+
+PatchEmbed::Config patches_of(const Config& c) {
+  PatchEmbed::Config p{.patch_size = c.patch_size, .in_chans = c.in_chans, .dim = c.embed_dim};
+  if (c.weight_init == "jax") p.init = {lecun_normal(c.in_chans * c.patch_size * c.patch_size), constant(0)};
+  return p;
+}
+
+LinearInit head_init(const Config& c) {
+  return c.weight_init == "jax" ? LinearInit{constant(0), constant(0)} : LinearInit{};
+}
+
+std::string block_name(int i) { return "blocks." + std::to_string(i); }
+
+}  // namespace
+
+Places places(const Config& c) {
+  check(c);
+  const Attention::Config a = attention_of(c);
+  const Grid grid{c.img_size / c.patch_size, c.width() / c.patch_size, c.prefix()};
+  Grid embedded = grid;
+  if (c.no_embed_class) embedded.prefix = 0;
+  Places p;
+  p.tokens.push_back({0, 0, 0, c.embed_dim, embedded, "pos_embed"});
+  for (int i = 0; i <= c.depth; ++i)
+    p.between.push_back({i, 0, i, c.embed_dim, grid, "pos_block." + std::to_string(i)});
+  for (int i = 0; i < c.depth; ++i) {
+    p.sites.push_back({i,
+                       0,
+                       i,
+                       c.embed_dim,
+                       c.num_heads,
+                       a.width_of_head(),
+                       a.scale(),
+                       {grid, grid, {}, 1, false},
+                       block_name(i) + ".attn"});
+  }
+  return p;
+}
+
+// ---- block --------------------------------------------------------------------------------------------------------
+
+Block::Block(const Scope& s, const Config& c)
+    : norm1(s / "norm1", c.attn.dim, c.norm_eps),
+      attn(s / "attn", c.attn),
+      ls1(s / "ls1", c.attn.dim, c.init_values),
+      drop_path1(s / "drop_path1", c.drop_path),
+      norm2(s / "norm2", c.attn.dim, c.norm_eps),
+      mlp(s / "mlp", c.mlp),
+      ls2(s / "ls2", c.attn.dim, c.init_values),
+      drop_path2(s / "drop_path2", c.drop_path),
+      name(s.path()) {}
+
+Tensor Block::operator()(const Run& run, const Tensor& x, const PositionEncoding& position, const Site& site,
+                         const Layout& now) const {
+  const Crumb here(name);
+  const Pattern& all = everyone(now.q.tokens(), now.k.tokens());
+  const Tensor mixed = attn.mix(run, norm1(run, x), all, position, site, now);
+  const Tensor y = add_branch(run, x, mixed, attn.proj, attn.proj_drop, ls1, drop_path1);
+  return add_branch(run, y, mlp.hidden(run, norm2(run, y)), mlp.fc2, mlp.drop2, ls2, drop_path2);
+}
+
+namespace {
+
+std::deque<Block> blocks_of(const Scope& s, const Config& c) {
+  std::deque<Block> blocks;
+  for (int i = 0; i < c.depth; ++i) {
+    const double drop_path = c.drop_path_rate * i / std::max(1, c.depth - 1);
+    blocks.emplace_back(s / block_name(i),
+                        Block::Config{attention_of(c), mlp_of(c), c.norm_eps, c.init_values, drop_path});
+  }
+  return blocks;
+}
+
+}  // namespace
+
+// ---- model --------------------------------------------------------------------------------------------------------
+
+Vit::Vit(const Scope& s, const Config& c, const MakePosition& position)
+    : config_(c),
+      at_(places(c)),
+      cls_token_(c.class_token ? s.param("cls_token", {1, 1, c.embed_dim}, normal(1e-6), Decay::no) : Tensor()),
+      position_(position(s, at_)),
+      patch_embed_(s / "patch_embed", patches_of(c)),
+      pos_drop_(s / "pos_drop", c.pos_drop_rate),
+      blocks_(blocks_of(s, c)),
+      norm_(s / (c.global_pool == "avg" ? "fc_norm" : "norm"), c.embed_dim, c.norm_eps),
+      head_drop_(s / "head_drop", c.drop_rate),
+      head_(s / "head", c.embed_dim, c.num_classes, true, head_init(c)) {}
+
+Tensor Vit::embed(const Run& run, const Tensor& image, const Grid& grid) const {
+  Tensor x = patch_embed_(run, image);
+  const Spot& spot = at_.tokens[0];
+  if (config_.no_embed_class) x = position_->tokens(spot, {grid.h, grid.w, 0}, x, run);
+  if (cls_token_) x = prepend(cls_token_, x);
+  if (!config_.no_embed_class) x = position_->tokens(spot, grid, x, run);
+  return pos_drop_(run, x);
+}
+
+Tensor Vit::head_of(const Run& run, const Tensor& x) const {
+  // A norm acts on each token alone, so the class token's row is taken first: the same numbers, less work.
+  Tensor y = x;
+  if (config_.global_pool == "token") y = select_row(x, 1, 0);
+  if (config_.global_pool == "avg") y = mean(config_.prefix() ? slice(x, 1, config_.prefix(), x.dim(1)) : x, {1});
+  return head_(run, head_drop_(run, norm_(run, y)));
+}
+
+Output Vit::forward(const Run& run, const Input& input) const {
+  const auto [B, H, W, channels] = input.x.dims<4>();
+  const Grid grid = patch_embed_.grid(H, W, config_.prefix());  // of this call
+  const Layout now{grid, grid, {}, 1, false};
+  Tensor x = embed(run, input.x, grid);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    x = position_->between(at_.between[i], grid, x, run);
+    x = blocks_[i](run, x, *position_, at_.sites[i], now);
+  }
+  x = position_->between(at_.between[blocks_.size()], grid, x, run);
+  Output out;
+  if (input.features) out.stages.push_back(slice(x, 1, grid.prefix, grid.tokens()).reshape({B, grid.h, grid.w, -1}));
+  out.logits = head_of(run, x);
+  return out;
+}
+
+}  // namespace TESSERA_NS
+}  // namespace tessera::vit
