@@ -1,0 +1,73 @@
+#include "tests/twin/golden.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "nn/weights.h"
+#include "tests/twin/twin.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+
+double difference(const Tensor& a, const Tensor& b) {
+  if (a.size() != b.size()) return INFINITY;
+  double most = 0;
+  for (int64_t i = 0; i < a.size(); ++i) {
+    const double d = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+    if (!(d <= most)) most = d;  // NaN stays
+  }
+  return most;
+}
+
+namespace {
+
+double largest(const Tensor& a) {
+  double most = 0;
+  for (real v : a.values()) most = std::max(most, std::abs(static_cast<double>(v)));
+  return most;
+}
+
+}  // namespace
+
+std::string golden_file(const std::string& name, const char* kind) {
+  return std::string(TESSERA_SOURCE_DIR) + "/tests/golden/data/" + name + "." + kind + ".safetensors";
+}
+
+Tensor channels_last(const Tensor& x) {
+  const auto [B, C, H, W] = x.dims<4>();
+  Tensor y({B, H, W, C});
+  int64_t i = 0;
+  for (int64_t b = 0; b < B; ++b)
+    for (int64_t c = 0; c < C; ++c)
+      for (int64_t p = 0; p < int64_t{H} * W; ++p) y[(b * H * W + p) * C + c] = x[i++];
+  return y;
+}
+
+GoldenErrors check_golden(const std::string& name, const std::string& model_name, const Options& options) {
+  const io::TensorFile file(golden_file(name, "golden"));
+  const ModelRow& row = model(model_name);
+  Params params(1);
+  const auto net = row.make(Scope(params), options, position(row.position));
+  io::load(params, golden_file(name, "weights"));
+
+  Tape tape;
+  Grads grads;
+  const Tensor x = tape.watch(channels_last(file.read("input")));
+  const Tensor logits = net->forward(Run{}, x).logits;
+  GoldenErrors e;
+  e.logits = difference(logits, file.read("logits"));
+  tape.backward(logits, file.read("cotangent"), grads);
+
+  double scale = 0;
+  for (const auto& p : params.entries()) scale = std::max(scale, largest(file.read("grad." + p.name)));
+  const auto compare = [&](const std::string& what, const Tensor& got, const Tensor& want) {
+    const double error = difference(got, want) / std::max(largest(want), 1e-3 * scale);
+    if (!(error <= e.gradients)) e.gradients = error, e.worst = what;
+  };
+  compare("input", tape.grad(x), channels_last(file.read("grad.input")));
+  for (const auto& p : params.entries()) compare(p.name, grads.of(p.value), file.read("grad." + p.name));
+  return e;
+}
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

@@ -1,0 +1,32 @@
+#pragma once
+// Golden cases written by tests/golden/*.py: a model's logits, every gradient and ten steps of AdamW, in float64 by
+// PyTorch.
+#include <string>
+
+#include "core/io/tensor_file.h"
+#include "models/model.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+
+/// The largest difference of two tensors of one shape.
+double difference(const Tensor& a, const Tensor& b);
+
+struct GoldenErrors {
+  double logits = 0;  ///< largest difference
+  double gradients =
+      0;  ///< largest difference over max(the gradient's largest entry, 1e-3 of the largest of all gradients)
+  std::string worst;  ///< the parameter it was found at
+};
+
+/// The files of case `name` ("vit_token").
+std::string golden_file(const std::string& name, const char* kind);
+
+/// Builds `model` with `options` and its default position, loads the case's weights, runs it forwards and backwards.
+GoldenErrors check_golden(const std::string& name, const std::string& model, const Options& options);
+
+/// An image or map (B, C, H, W) of a file as our (B, H, W, C).
+Tensor channels_last(const Tensor& x);
+
+}  // namespace TESSERA_NS
+}  // namespace tessera
