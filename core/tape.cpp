@@ -16,10 +16,12 @@ Context& context() {
 
 // ---- Grads ---------------------------------------------------------------------------------------------------------
 
-Sink Grads::into(const Tensor& w) {
-  const auto i = static_cast<size_t>(w.leaf()->index);
+Sink Grads::into(const Tensor& w) { return into(w.leaf()->index, w.shape()); }
+
+Sink Grads::into(int leaf, const Shape& shape) {
+  const auto i = static_cast<size_t>(leaf);
   if (grads_.size() <= i) grads_.resize(i + 1), seen_.resize(i + 1);
-  if (!grads_[i]) grads_[i] = Tensor(w.shape());
+  if (!grads_[i]) grads_[i] = Tensor(shape);
   return {grads_[i].data(), static_cast<real>(std::exchange(seen_[i], char{1}))};
 }
 

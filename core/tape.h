@@ -26,6 +26,8 @@ struct Sink {
 class Grads {
  public:
   Sink into(const Tensor& w);
+  /// The same by Leaf::index, for whoever adds up the gradients of several lanes.
+  Sink into(int leaf, const Shape& shape);
   void add(const Tensor& w, const Tensor& dw);
   bool has(const Tensor& w) const;
   /// dL/dw in w's shape. Throws Error if nothing arrived.

@@ -5,6 +5,7 @@
 #include "core/kernels/list_gelu.h"
 #include "core/kernels/list_gemm.h"
 #include "core/kernels/list_norm.h"
+#include "core/kernels/list_optim.h"
 #include "core/kernels/list_unary.h"
 
 #define TESSERA_KERNEL_LISTS(ROW)  \
@@ -13,4 +14,5 @@
   TESSERA_GELU_KERNELS(ROW)        \
   TESSERA_GEMM_KERNELS(ROW)        \
   TESSERA_NORM_KERNELS(ROW)        \
+  TESSERA_OPTIM_KERNELS(ROW)       \
   TESSERA_UNARY_KERNELS(ROW)

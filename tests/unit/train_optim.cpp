@@ -1,0 +1,186 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "core/kernels/kernels.h"
+#include "core/parallel.h"
+#include "tests/unit/scratch.h"
+#include "train/optim.h"
+#include "train/schedule.h"
+
+using namespace tessera;
+
+namespace {
+
+/// A weight of 4 with decay and a bias of 2 without.
+struct Pair {
+  Params params;
+  Tensor w, b;
+  Pair() {
+    const Scope s(params);
+    w = s.param("w", {4}, constant(0), Decay::yes);
+    b = s.param("b", {2}, constant(0), Decay::no);
+    const float w0[] = {1, -2, 0.5, 3}, b0[] = {0.25, -0.75};
+    std::copy_n(w0, 4, w.data()), std::copy_n(b0, 2, b.data());
+  }
+  /// The gradients of step t of tests/golden/optim_torch.py.
+  Grads grads(int t) const {
+    Grads g;
+    const double slope[] = {0.1, -0.2, 0.3, 1.5}, push[] = {0.5, -0.05};
+    for (int i = 0; i < 4; ++i)
+      g.into(w).to[i] = static_cast<real>(slope[i] * (t + 1) + 0.1 * static_cast<double>(w[i]));
+    for (int i = 0; i < 2; ++i) g.into(b).to[i] = static_cast<real>(push[i] - 0.2 * static_cast<double>(b[i]) * t);
+    return g;
+  }
+};
+
+template <class O, class Options>
+void against_torch(const Options& options, const std::vector<double>& w, const std::vector<double>& b) {
+  Pair p;
+  O optimiser(p.params, options);
+  for (int t = 0; t < 3; ++t) optimiser.step(p.grads(t), 0.05);
+  // three steps of some ten roundings each, on numbers up to 3
+  for (int i = 0; i < 4; ++i) CHECK(std::abs(static_cast<double>(p.w[i]) - w[static_cast<size_t>(i)]) <= 1e-6);
+  for (int i = 0; i < 2; ++i) CHECK(std::abs(static_cast<double>(p.b[i]) - b[static_cast<size_t>(i)]) <= 1e-6);
+}
+
+}  // namespace
+
+TEST_CASE("AdamW takes PyTorch's steps") {
+  against_torch<AdamW>(AdamWOptions{.weight_decay = 0.1},
+                       {0.836775838622994, -1.8219152357715238, 0.3462680552927805, 2.8088862075055805},
+                       {0.10044508883802755, -0.7505687091214115});
+  against_torch<AdamW>(AdamWOptions{.beta1 = 0.8, .beta2 = 0.95, .eps = 1e-4, .weight_decay = 0.1, .clip_grad = 0.5},
+                       {0.8378138270368977, -1.8226317167141608, 0.34324463685402007, 2.805833105291958},
+                       {0.11091396151085614, -0.7364884732180573});
+}
+
+TEST_CASE("SGD takes PyTorch's steps") {
+  against_torch<Sgd>(SgdOptions{.momentum = 0.9, .weight_decay = 0.1}, {0.8971185, -1.794237, 0.330408, 2.1242295},
+                     {0.11761999999999999, -0.765182});
+  against_torch<Sgd>(SgdOptions{.momentum = 0.9, .nesterov = true, .weight_decay = 0.1, .clip_grad = 1.0},
+                     {0.9235614740608078, -1.8471229481216156, 0.40635169006158683, 2.504624996732101},
+                     {0.1801013381383069, -0.7542830777690099});
+  against_torch<Sgd>(SgdOptions{.momentum = 0, .weight_decay = 0.1},
+                     {0.9404984999999999, -1.8809969999999998, 0.395748, 2.4638895}, {0.181295, -0.7650245});
+}
+
+TEST_CASE("a step returns the norm before clipping and refuses one that is not finite") {
+  Pair p;
+  AdamW optimiser(p.params, {.clip_grad = 0.1});
+  CHECK(std::abs(optimiser.step(p.grads(0), 0.05) - 1.953202498462461) < 1e-6);
+  const Tensor before = p.w.copy();
+  Grads bad = p.grads(1);
+  bad.into(p.w).to[2] = std::numeric_limits<real>::quiet_NaN();
+  CHECK_THROWS_WITH_AS(optimiser.step(bad, 0.05), doctest::Contains("step 2 is not finite"), Error);
+  CHECK(std::memcmp(before.data(), p.w.data(), sizeof(real) * 4) == 0);
+  CHECK(optimiser.steps() == 1);
+}
+
+TEST_CASE("frozen parameters, and those without a gradient, stay as they are") {
+  Pair p;
+  AdamW optimiser(p.params, {.weight_decay = 0.1});
+  Grads g;
+  for (int i = 0; i < 2; ++i) g.into(p.b).to[i] = 1;
+  optimiser.step(g, 0.05);
+  CHECK(p.w[3] == 3);
+  CHECK(p.b[0] < real(0.25));
+}
+
+TEST_CASE("the average follows the weights, is swapped in and out, and averages buffers too") {
+  Pair p;
+  const Tensor running = Scope(p.params).buffer("running", {1}, constant(0));
+  AdamW optimiser(p.params, {.ema_decay = 0.75});
+  double average = static_cast<double>(p.w[0]);
+  for (int t = 0; t < 3; ++t) {
+    running[0] = 8;
+    optimiser.step(p.grads(t), 0.05);
+    average = 0.75 * average + 0.25 * static_cast<double>(p.w[0]);
+  }
+  const real live = p.w[0];
+  const Tensor handle = p.w;  // as a layer holds it
+  {
+    const Optimiser::Averaged averaged(optimiser);
+    CHECK(std::abs(static_cast<double>(handle[0]) - average) < 1e-6);
+    CHECK(std::abs(static_cast<double>(running[0]) - 8 * (1 - 0.75 * 0.75 * 0.75)) < 1e-6);
+  }
+  CHECK(handle[0] == live);
+  CHECK(running[0] == 8);
+}
+
+TEST_CASE("state and step count are all an optimiser needs to go on with equal bits") {
+  const Scratch scratch;
+  const AdamWOptions options{.weight_decay = 0.1, .clip_grad = 1, .ema_decay = 0.9};
+  Pair whole;
+  AdamW never_stopped(whole.params, options);
+  for (int t = 0; t < 2; ++t) never_stopped.step(whole.grads(t), 0.05);
+  io::write_tensors(scratch / "state", never_stopped.state());
+  Pair again;
+  std::memcpy(again.w.data(), whole.w.data(), sizeof(real) * 4),
+      std::memcpy(again.b.data(), whole.b.data(), sizeof(real) * 2);
+  AdamW resumed(again.params, options);
+  resumed.restore(io::TensorFile(scratch / "state"), never_stopped.steps());
+  for (int t = 2; t < 5; ++t) never_stopped.step(whole.grads(t), 0.05), resumed.step(again.grads(t), 0.05);
+  CHECK(std::memcmp(again.w.data(), whole.w.data(), sizeof(real) * 4) == 0);
+  CHECK(resumed.steps() == never_stopped.steps());
+  const auto a = never_stopped.state(), b = resumed.state();
+  REQUIRE(a.size() == b.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    const size_t bytes = sizeof(real) * a[i].second.values().size();
+    CHECK(std::memcmp(a[i].second.data(), b[i].second.data(), bytes) == 0);
+  }
+  Pair other;
+  AdamW without_average(other.params, {});
+  io::write_tensors(scratch / "other", without_average.state());
+  CHECK_THROWS_WITH_AS(resumed.restore(io::TensorFile(scratch / "other"), 1), doctest::Contains("ema.w"), Error);
+}
+
+TEST_CASE("the optimiser's kernels agree with the definition on every instruction set and odd lengths") {
+  for (const Isa which : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+    const Kernels* k = kernels(which);
+    if (!k) continue;
+    for (const int64_t n : {1, 7, 31, 1024, 1031}) {
+      const auto size = static_cast<size_t>(n);
+      std::vector<std::vector<real>> x(9, std::vector<real>(size));
+      for (size_t l = 0; l < 9; ++l)
+        for (size_t i = 0; i < size; ++i) x[l][i] = static_cast<real>(rng::Stream(l).normal(i));
+      const real* from[9];
+      for (size_t l = 0; l < 9; ++l) from[l] = x[l].data();
+      std::vector<real> y(size);
+      k->sum_lanes(from, 8, y.data(), n);
+      for (size_t i = 0; i < size; ++i) {
+        const auto at = [&](size_t l) { return x[l][i]; };
+        REQUIRE(y[i] == ((at(0) + at(1)) + (at(2) + at(3))) + ((at(4) + at(5)) + (at(6) + at(7))));
+      }
+      k->sum_lanes(from, 3, y.data(), n);
+      for (size_t i = 0; i < size; ++i) REQUIRE(y[i] == (x[0][i] + x[1][i]) + x[2][i]);
+      double square = 0, expected = 0;
+      k->square_sum(x[8].data(), &square, n);
+      for (const real v : x[8]) expected += static_cast<double>(v) * static_cast<double>(v);
+      CHECK(std::abs(square - expected) <= 1e-6 * expected);  // runs of 16 float additions a register lane
+    }
+  }
+}
+
+TEST_CASE("the learning rate warms up, follows its curve and ends where it should") {
+  const Cosine rate{.lr = 1e-3, .epochs = 30, .warmup = 3, .warmup_lr = 1e-5, .min_lr = 1e-6};
+  CHECK(rate(0) == doctest::Approx(1e-5));
+  CHECK(rate(1.5) == doctest::Approx((1e-3 + 1e-5) / 2));
+  CHECK(rate(3) == doctest::Approx(1e-3));
+  CHECK(rate(16.5) == doctest::Approx((1e-3 + 1e-6) / 2));
+  CHECK(rate(30) == doctest::Approx(1e-6));
+  CHECK(rate(31) == doctest::Approx(1e-6));
+  SchedConfig s;
+  s.warmup_epochs = 3, s.warmup_lr = 1e-5, s.min_lr = 1e-6;
+  for (const double e : {0.0, 2.0, 7.3, 29.9}) CHECK(learning_rate(s, 1e-3, 30, e) == rate(e));
+  s.cooldown_epochs = 5;
+  CHECK(learning_rate(s, 1e-3, 30, 25) == doctest::Approx(1e-6));
+  CHECK(learning_rate(s, 1e-3, 30, 14) == doctest::Approx((1e-3 + 1e-6) / 2));
+  s.sched = "constant";
+  CHECK(learning_rate(s, 1e-3, 30, 20) == 1e-3);
+  s.sched = "step", s.decay_epochs = 10, s.decay_rate = 0.1, s.min_lr = 0;
+  CHECK(learning_rate(s, 1e-3, 30, 9.99) == doctest::Approx(1e-3));
+  CHECK(learning_rate(s, 1e-3, 30, 20) == doctest::Approx(1e-5));
+}
