@@ -1,5 +1,6 @@
 #pragma once
 // All families of kernels. A ROW is (name, argument types...); every kernel returns void.
+#include "core/kernels/list_attention.h"
 #include "core/kernels/list_conv.h"
 #include "core/kernels/list_elementwise.h"
 #include "core/kernels/list_gelu.h"
@@ -9,6 +10,7 @@
 #include "core/kernels/list_unary.h"
 
 #define TESSERA_KERNEL_LISTS(ROW)  \
+  TESSERA_ATTENTION_KERNELS(ROW)   \
   TESSERA_CONV_KERNELS(ROW)        \
   TESSERA_ELEMENTWISE_KERNELS(ROW) \
   TESSERA_GELU_KERNELS(ROW)        \

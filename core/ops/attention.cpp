@@ -133,10 +133,5 @@ double Call::macs() const {
   return sum;
 }
 
-Tensor attention(const Heads& q, const Heads& k, const Heads& v, const Pattern& who, const Terms& where, double scale,
-                 const Dropout& dropout, std::span<const int32_t> lengths, const Run& run) {
-  return plain_attention(q, k, v, who, where, scale, dropout, lengths, run);
-}
-
 }  // namespace TESSERA_NS
 }  // namespace tessera

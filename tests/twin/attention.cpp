@@ -1,4 +1,8 @@
 // Fused against plain attention, in value and in every gradient, and both against differences.
+#include <algorithm>
+
+#include "core/parallel.h"
+#include "core/pool.h"
 #include "tests/twin/attention_cases.h"
 
 namespace tessera {
@@ -10,8 +14,10 @@ constexpr bool twin = sizeof(real) == 8;
 
 /// Options of a made-up call; everything may be combined.
 struct Make {
-  int B = 2, n = 7, H = 2, d = 8;
-  int m = 0, dv = 0;      ///< 0: as n, d
+  int B = 2, n = 7;
+  int m = 0;  ///< 0: as n
+  int H = 2, d = 8;
+  int dv = 0;             ///< 0: as d
   bool packed = true;     ///< q, k, v in one tensor
   bool per_head = false;  ///< tables and angles per head
   std::vector<Relative::Kind> kinds = {};
@@ -92,6 +98,365 @@ TWIN_CASE("attention: gradients of every kind of term against differences") {
                                  .lengths = {7, 4}}),
                            f) < 1e-6);
     }
+}
+
+/// Fused against plain with memory poisoned: every output and every gradient, inside and outside of a shard. In double
+/// only rounding may differ. In float both round: logits reach 50 (tables are N(0, 1)), so weights carry 50 eps = 6e-6,
+/// and sums over pairs several times that.
+void same(const Case& c, double tolerance = twin ? 1e-12 : 1e-4) {
+  const std::vector<Tensor> want = c.all(&plain_attention);
+  Pool::poison(true);
+  const std::vector<Tensor> got = c.all(&attention);
+  std::vector<Tensor> inside;
+  {
+    parallel::Shard here;
+    inside = c.all(&attention);
+  }
+  Pool::poison(false);
+  double size = 0;  // gradients that vanish in exact arithmetic are measured against the largest one
+  for (size_t i = 1; i < want.size(); ++i) size = std::max(size, largest(want[i]));
+  for (size_t i = 0; i < want.size(); ++i) {
+    INFO((i ? c.name[i - 1] : std::string("output")));
+    CHECK(distance(want[i], got[i], i ? 0.1 * size : 0) < tolerance);
+    CHECK(distance(want[i], inside[i], i ? 0.1 * size : 0) < tolerance);
+  }
+}
+
+using Kinds = std::vector<Relative::Kind>;
+constexpr auto bias = Relative::bias, query = Relative::query, key_ = Relative::key, value = Relative::value,
+               gate = Relative::gate;
+
+TWIN_CASE("attention: fused is plain at odd sizes") {
+  for (const int n : {1, 2, 7, 31, 32, 33, 65, 100})
+    for (const int d : {1, 8, 13, 32, 40, 128}) {
+      if (n > 65 && d > 40) continue;
+      CAPTURE(n);
+      CAPTURE(d);
+      same(make({.n = n, .d = d}));
+      if (d != 13 && d != 40) continue;
+      same(make({.n = n, .d = d, .packed = false}));
+      same(make({.n = n, .d = d, .dv = 24, .packed = false}));
+      same(make({.n = n, .m = n + 5, .d = d}));
+      same(make({.n = n + 5, .m = n, .d = d}));
+    }
+}
+
+TWIN_CASE("attention: fused is plain under every kind of term") {
+  for (const int n : {1, 7, 33, 65})
+    for (const bool per_head : {false, true})
+      for (const bool holes : {false, true})
+        for (const auto kind : {bias, query, key_, value, gate})
+          for (const int rows : {1, 5, 200}) {
+            CAPTURE(n);
+            CAPTURE(int(kind));
+            CAPTURE(rows);
+            same(make({.n = n, .d = 16, .per_head = per_head, .kinds = {kind}, .rows = rows, .holes = holes}));
+            if (kind == query || kind == key_ || kind == value)
+              same(make({.n = n,
+                         .m = n + 3,
+                         .d = 20,
+                         .per_head = per_head,
+                         .kinds = {kind, kind},
+                         .rows = rows,
+                         .first = 7,
+                         .holes = holes}));
+            if (kind == gate) {
+              same(make({.n = n, .d = 16, .per_head = per_head, .kinds = {gate, gate}, .rows = rows, .holes = holes}));
+              same(make({.n = n,
+                         .d = 20,
+                         .per_head = per_head,
+                         .kinds = {gate, gate},
+                         .rows = rows,
+                         .gate_width = 20,
+                         .holes = holes}));
+            }
+          }
+}
+
+TWIN_CASE("attention: fused is plain under rotations") {
+  for (const int n : {1, 7, 33})
+    for (const bool per_head : {false, true})
+      for (const bool halves : {false, true})
+        for (const int d : {2, 8, 12, 32, 40, 64}) {
+          same(make({.n = n, .d = d, .per_head = per_head, .rotary = true, .halves = halves}));
+          same(make({.n = n,
+                     .m = n + 2,
+                     .d = d,
+                     .per_head = per_head,
+                     .kinds = {key_, query, key_},
+                     .rotary = true,
+                     .halves = halves}));
+        }
+}
+
+TWIN_CASE("attention: fused is plain with everything at once") {
+  for (const int n : {7, 33, 66})
+    for (const bool per_head : {false, true})
+      for (const double p : {0.0, 0.25}) {
+        const Kinds most{query, bias, key_, value, gate, bias, query, key_, value, gate};
+        for (const bool rotary : {false, true}) {
+          const std::vector<int32_t> lengths{n, n / 2, 1};
+          same(make({.B = 3,
+                     .n = n,
+                     .H = 3,
+                     .d = 24,
+                     .per_head = per_head,
+                     .kinds = most,
+                     .rows = 11,
+                     .rotary = rotary,
+                     .drop = p,
+                     .lengths = lengths}));
+          same(make({.B = 3,
+                     .n = n,
+                     .H = 3,
+                     .d = 24,
+                     .dv = 10,
+                     .packed = false,
+                     .per_head = per_head,
+                     .kinds = most,
+                     .rows = 60,
+                     .gate_width = 24,
+                     .rotary = rotary,
+                     .drop = p,
+                     .lengths = lengths}));
+        }
+      }
+}
+
+TWIN_CASE("attention: one gate is zero and has its gradient") {
+  Case c = make({.n = 9, .d = 8, .kinds = {gate, gate}, .rows = 2});
+  c.leaf[1][0] = 0;
+  same(c);
+  Case wide = make({.n = 9, .d = 8, .kinds = {gate, gate}, .rows = 2, .gate_width = 8});
+  for (int i = 0; i < 8; ++i) wide.leaf[1][i] = 0;
+  same(wide);
+  if (twin) CHECK(gradient_error(wide, &attention) < 1e-6);
+}
+
+// ---- patterns
+// ----------------------------------------------------------------------------------------------------------
+
+/// An 8 x 8 map in shifted windows of 4 x 4 with region labels, as in Swin.
+Pattern windows(int shift, float mask_value) {
+  Pattern p;
+  p.groups = 4, p.n = p.m = 16, p.mask_value = mask_value;
+  const auto part = [&](int y) { return y < 4 ? 0 : y < 8 - shift ? 1 : 2; };
+  for (int w = 0; w < 4; ++w)
+    for (int i = 0; i < 16; ++i) {
+      const int y = w / 2 * 4 + i / 4, x = w % 2 * 4 + i % 4;
+      p.q.push_back((y + shift) % 8 * 8 + (x + shift) % 8);
+      if (shift) p.label_q.push_back(3 * part(y) + part(x));
+    }
+  p.k = p.q, p.label_k = p.label_q;
+  return p;
+}
+
+/// 3 x 3 neighbourhoods on a 5 x 4 map: one query a group, keys that overlap and are absent at borders.
+Pattern neighbourhoods(Pattern::Absent absent) {
+  Pattern p;
+  p.groups = 20, p.n = 1, p.m = 9, p.absent = absent;
+  for (int i = 0; i < 20; ++i) {
+    p.q.push_back(i);
+    for (int j = 0; j < 9; ++j) {
+      const int y = i / 4 + j / 3 - 1, x = i % 4 + j % 3 - 1;
+      p.k.push_back(y < 0 || y > 4 || x < 0 || x > 3 ? -1 : y * 4 + x);
+    }
+  }
+  return p;
+}
+
+TWIN_CASE("attention: fused is plain in windows, with labels, per-group indices, and padding") {
+  const Kinds most{bias, query, key_, value, gate, gate};
+  for (const int shift : {0, 2})
+    for (const float penalty : {0.0f, -100.0f, -2.0f})
+      for (const bool per_head : {false, true}) {
+        const Pattern p = windows(shift, penalty);
+        same(make({.n = 64, .d = 8, .per_head = per_head}, &p));
+        same(make({.n = 64, .d = 8, .per_head = per_head, .kinds = {bias, bias}, .rows = 49}, &p));
+        same(
+            make({.n = 64, .d = 12, .per_head = per_head, .kinds = most, .rows = 13, .rotary = true, .drop = 0.2}, &p));
+      }
+  Pattern padded = windows(2, 0);  // tokens 60.. do not exist, neither as queries nor as keys; token 5 is in no group
+  for (Index* at : {&padded.q, &padded.k})
+    for (int32_t& t : *at)
+      if (t >= 60 || t == 5) t = -1;
+  same(make({.n = 64, .d = 8, .kinds = most, .rotary = true, .drop = 0.2}, &padded));
+}
+
+TWIN_CASE("attention: fused is plain in neighbourhoods") {
+  for (const auto absent : {Pattern::Absent::masked, Pattern::Absent::zero_key})
+    for (const double drop : {0.0, 0.3}) {
+      const Pattern p = neighbourhoods(absent);
+      same(make({.n = 20, .d = 8, .drop = drop}, &p));
+      same(make({.n = 20,
+                 .d = 16,
+                 .kinds = {query, query, value, key_, bias, gate},
+                 .rows = 9,
+                 .drop = drop,
+                 .lengths = {20, 13}},
+                &p));
+    }
+}
+
+TWIN_CASE("attention: fused is plain under causal masks, memory, no-self and lengths") {
+  const Kinds most{bias, query, key_, value};
+  for (const int n : {1, 6, 35}) {
+    Pattern p = everyone(n, n);
+    p.causal = true;
+    same(make({.n = n, .kinds = most}, &p));
+    p.no_self = true;  // the first query sees nothing
+    same(make({.n = n, .kinds = most, .drop = 0.5}, &p));
+    p.mask_value = -3;
+    same(make({.n = n, .kinds = most, .lengths = {n, n / 2}}, &p));
+    Pattern memory = everyone(n, n + 20);
+    memory.causal = true, memory.offset = 20;
+    same(make({.n = n, .m = n + 20, .kinds = most}, &memory));
+    same(make({.n = n, .m = 3, .kinds = most, .lengths = {0, 2}}));
+  }
+}
+
+TWIN_CASE("attention: rows in blocks, when scores leave the cache") {
+  const int n = 300;
+  same(make({.B = 1, .n = n, .d = 16, .kinds = {query, value, key_, bias}, .rows = 2 * n}));
+  same(make({.B = 2, .n = n, .d = 16, .per_head = true, .kinds = {gate, bias, gate}, .rows = n, .rotary = true}));
+  Pattern p = everyone(n, n);
+  p.causal = true;
+  same(make({.B = 1, .n = n, .d = 16, .drop = 0.1, .lengths = {250}}, &p));
+}
+
+TWIN_CASE("attention: a query that may see nothing gives output 0 and gradient 0") {
+  const Case c = make({.n = 5, .kinds = {bias, query, key_, value}, .lengths = {0, 5}});
+  for (const Function f : {&attention, &plain_attention}) {
+    const std::vector<Tensor> all = c.all(f);
+    const int64_t half = all[0].size() / 2, qkv = all[1].size() / 2;
+    for (int64_t i = 0; i < half; ++i) CHECK(all[0][i] == 0);
+    for (int64_t i = 0; i < qkv; ++i) CHECK(all[1][i] == 0);
+  }
+}
+
+TWIN_CASE("attention: scale 0 leaves the biases alone") {
+  Case c = make({.n = 9, .kinds = {bias, query, key_, value, gate}});
+  c.scale = 0;
+  same(c);
+}
+
+/// Output bits are the same when everything a query may not see changes.
+void no_leak(const Case& c, const std::vector<int>& changed_tokens, const std::vector<int>& safe_tokens) {
+  const Tensor before = c.value(&attention);
+  Case moved = c;
+  const Tensor& x = c.leaf[static_cast<size_t>(c.k.leaf)];
+  moved.leaf[static_cast<size_t>(c.k.leaf)] = x.copy();
+  const int C = x.dim(2), from = c.k.parts == 3 ? C / 3 : 0;  // keys and values, not the queries beside them
+  for (int b = 0; b < x.dim(0); ++b)
+    for (const int t : changed_tokens)
+      for (int ch = from; ch < C; ++ch) moved.leaf[static_cast<size_t>(c.k.leaf)][(b * x.dim(1) + t) * C + ch] += 3;
+  const Tensor after = moved.value(&attention);
+  const int width = before.dim(2);
+  for (int b = 0; b < before.dim(0); ++b)
+    for (const int t : safe_tokens)
+      for (int ch = 0; ch < width; ++ch) {
+        const int64_t at = (int64_t{b} * before.dim(1) + t) * width + ch;
+        REQUIRE(before[at] == after[at]);
+      }
+}
+
+TWIN_CASE("attention: nothing leaks through masks, bit for bit") {
+  const Kinds most{bias, query, key_, value};
+  Pattern causal = everyone(33, 33);
+  causal.causal = true;
+  for (int t = 0; t < 33; ++t) {
+    std::vector<int> later, now;
+    for (int i = 0; i < 33; ++i) (i > t ? later : now).push_back(i);
+    no_leak(make({.n = 33, .kinds = most}, &causal), later, now);
+  }
+  no_leak(make({.n = 33, .kinds = most, .lengths = {20, 20}}), {20, 25, 32}, {0, 19, 20, 32});
+  const Pattern p = windows(2, 0);
+  for (int t = 0; t < 64; ++t) {
+    std::vector<int> unseen;  // tokens of another window or region
+    const auto place = [&](int token) { return std::find(p.q.begin(), p.q.end(), token) - p.q.begin(); };
+    for (int i = 0; i < 64; ++i)
+      if (place(i) / 16 != place(t) / 16 ||
+          p.label_q[static_cast<size_t>(place(i))] != p.label_q[static_cast<size_t>(place(t))])
+        unseen.push_back(i);
+    no_leak(make({.n = 64, .kinds = {bias}}, &p), unseen, {t});
+  }
+}
+
+TWIN_CASE("attention: weights are what the output was made of") {
+  const Case c = make({.n = 9, .H = 1, .d = 4, .kinds = {bias, query, key_, gate}});
+  const auto view = [&](const Case::View& w) {
+    return heads(c.leaf[static_cast<size_t>(w.leaf)], w.heads, w.part, w.parts);
+  };
+  Terms where;
+  for (const Case::Term& t : c.terms) where.add({t.kind, c.leaf[static_cast<size_t>(t.leaf)], t.first, &t.rho});
+  const Tensor w = attention_weights(view(c.q), view(c.k), c.who, where, c.scale, {}), o = c.value(&attention);
+  const Heads v = view(c.v);
+  for (int b = 0; b < 2; ++b)
+    for (int i = 0; i < 9; ++i)
+      for (int ch = 0; ch < 4; ++ch) {
+        double s = 0;
+        for (int j = 0; j < 9; ++j)
+          s += double(w[(b * 9 + i) * 9 + j]) * double(v.x[(b * 9 + j) * v.stride + v.offset + ch]);
+        CHECK(s == doctest::Approx(double(o[(b * 9 + i) * 4 + ch])).epsilon(1e-5));
+      }
+}
+
+TWIN_CASE("attention: dropout keeps 1 - p of the weights and follows (seed, step, sample, layer), not the batch") {
+  Case c = make({.B = 4, .n = 64, .H = 2, .d = 8, .drop = 0.25});
+  const Tensor once = c.value(&attention), again = c.value(&attention);
+  CHECK(distance(once, again) == 0);
+  // sample 2 alone, at its place in the batch, draws the same
+  Case alone = c;
+  alone.leaf[0] = Tensor({1, 64, c.leaf[0].dim(2)});
+  std::copy_n(c.leaf[0].data() + 2 * alone.leaf[0].size(), alone.leaf[0].size(), alone.leaf[0].data());
+  alone.run.first += 2;
+  const Tensor part = alone.value(&attention);
+  for (int64_t i = 0; i < part.size(); ++i) REQUIRE(part[i] == once[2 * part.size() + i]);
+  c.run.step += 1;
+  CHECK(distance(once, c.value(&attention)) > 0.1);
+  c.run.mode = Mode::eval;
+  c.dropout.p = 0.9;
+  CHECK(distance(c.value(&attention), make({.B = 4, .n = 64, .H = 2, .d = 8}).value(&attention)) == 0);
+  // the share that is kept: v = 1, q = 0 makes o = kept / (n (1 - p))
+  Case flat = make({.B = 8, .n = 100, .H = 2, .d = 8, .packed = false, .drop = 0.25});
+  flat.leaf[0] = zeros(flat.leaf[0].shape()), flat.leaf[2] = full(flat.leaf[2].shape(), 1);
+  const Tensor o = flat.value(&attention);
+  double mean = 0;
+  for (const real x : o.values()) mean += double(x) / double(o.size());
+  CHECK(std::abs(mean - 1) < 5 * std::sqrt(0.25 / 0.75 / (8.0 * 2 * 100 * 100)));  // five standard deviations
+}
+
+TWIN_CASE("attention: what makes no sense is refused in one line") {
+  const auto says = [](const Case& c, const char* text) {
+    try {
+      c.value(&attention);
+      FAIL_CHECK("accepted");
+    } catch (const Error& e) {
+      INFO(e.what());
+      CHECK(std::string(e.what()).find(text) != std::string::npos);
+    }
+  };
+  Case c = make({.kinds = {bias}});
+  c.terms[0].rho.at[3] = 9;
+  says(c, "holds row 9 of 5");
+  c = make({.kinds = {query}});
+  c.terms[0].first = 1;
+  says(c, "query term's table");
+  c = make({.lengths = {1, 2, 3}});
+  says(c, "3 lengths for 2 samples");
+  c = make({.drop = 1});
+  says(c, "dropout 1");
+  c = make({});
+  c.who.q[1] = 0;
+  says(c, "query token 0 twice");
+  c = make({});
+  c.who.k[1] = 7;
+  says(c, "token 7 but there are 7");
+  c = make({.d = 7, .rotary = true});
+  says(c, "rotation");
+  Terms many;
+  for (int i = 0; i < Terms::most; ++i) many.add({});
+  CHECK_THROWS_AS(many.add({}), Error);
 }
 
 }  // namespace
