@@ -35,11 +35,21 @@ Value convert(std::string_view key, const Value& v, const Value& like);
 std::string nearest(std::string_view word, std::span<const std::string> candidates);
 [[noreturn]] void unknown(std::string_view what, std::string_view word, std::span<const std::string> candidates);
 
+// Kept out of line: inlined, GCC 12 warns of members that the configuration does not have.
+template <class C, class T>
+[[gnu::noinline]] Value get_member(const C& config, T C::*member) {
+  return config.*member;
+}
+template <class C, class T>
+[[gnu::noinline]] void set_member(C& config, T C::*member, std::string_view key, const Value& v) {
+  config.*member = std::get<T>(convert(key, v, Value(config.*member)));
+}
+
 /// All fields of `config` with their values.
 template <class C>
 Options read(const C& config, Fields<C> fields) {
   Options o;
-  for (const auto& f : fields) o[f.name] = std::visit([&](auto m) { return Value(config.*m); }, f.member);
+  for (const auto& f : fields) o[f.name] = std::visit([&](auto m) { return get_member(config, m); }, f.member);
   return o;
 }
 /// Sets the fields named in `options`. Unknown names and wrong types throw Error; `what` says whose they are ("vit").
@@ -50,10 +60,7 @@ void assign(C& config, Fields<C> fields, const Options& options, std::string_vie
     for (const auto& f : fields) {
       if (key != f.name) continue;
       found = true;
-      std::visit([&, &v = value, &k = key](auto m) {
-        auto& target = config.*m;
-        target = std::get<std::remove_cvref_t<decltype(target)>>(convert(k, v, Value(target)));
-      }, f.member);
+      std::visit([&, &v = value, &k = key](auto m) { set_member(config, m, k, v); }, f.member);
     }
     if (found) continue;
     std::vector<std::string> names;

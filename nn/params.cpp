@@ -24,8 +24,10 @@ Tensor Params::make(const std::string& name, const Shape& shape, Init init, Deca
         v *= z;
       }
     }
+    v += init.mean;
     t[i] = static_cast<real>(static_cast<float>(v));  // rounded to float in both twins: they start from the same weights
   }
+  if (const auto start = presets_.find(name); start != presets_.end()) start->second(t);
   t.storage()->leaf = std::make_unique<Leaf>();
   t.leaf()->index = static_cast<int>(entries_.size());
   t.leaf()->trainable = !buffer;

@@ -3,6 +3,7 @@
 // The order of declaration is the order of checkpoints. Every parameter draws from (seed, its own name), so that adding
 // one changes no other.
 #include <deque>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -15,12 +16,14 @@ namespace tessera {
 /// How a parameter starts.
 struct Init {
   enum Kind { constant, normal, uniform, truncated } kind = constant;
-  double a =
-      0;  ///< the constant; the standard deviation; the half width; the standard deviation (truncated at 2 of them)
+  double a = 0;     ///< the constant; the standard deviation; the half width; the deviation (truncated at 2 of them)
+  double mean = 0;  ///< of the random kinds
 };
 inline Init constant(double v) { return {Init::constant, v}; }
 inline Init normal(double std) { return {Init::normal, std}; }
 inline Init uniform(double half_width) { return {Init::uniform, half_width}; }
+/// U(low, high)
+inline Init uniform_between(double low, double high) { return {Init::uniform, (high - low) / 2, (high + low) / 2}; }
 /// timm's trunc_normal_(std): truncated at the absolute values -2 and 2, in practice a plain normal.
 inline Init tn02() { return normal(0.02); }
 /// U(+-sqrt(6 / (fan_in + fan_out)))
@@ -53,6 +56,8 @@ class Params {
   int freeze(std::string_view prefix, bool frozen = true);
   /// Parameters (without buffers) as timm counts them.
   int64_t count() const;
+  /// Runs `start` on the parameter of that name right after its own initialisation, when it is declared (possibly later).
+  void preset(const std::string& name, std::function<void(Tensor&)> start) { presets_[name] = std::move(start); }
   /// To be called after writing weights: panels packed from the old values are dropped.
   void commit();
   uint64_t seed() const { return seed_; }
@@ -60,6 +65,7 @@ class Params {
  private:
   std::deque<Entry> entries_;
   std::map<std::string, size_t, std::less<>> by_name_;
+  std::map<std::string, std::function<void(Tensor&)>> presets_;
   uint64_t seed_;
 };
 

@@ -84,5 +84,11 @@ Encoding frozen_random() {
   return encoding<Learned>(c);
 }
 
+Encoding pvt() {
+  Learned::Config c;
+  c.resize = "bilinear", c.decay = true;
+  return encoding<Learned>(c);
+}
+
 }  // namespace TESSERA_NS
 }  // namespace tessera

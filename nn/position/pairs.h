@@ -31,4 +31,7 @@ inline int clip(int v, int most) { return v < -most ? -most : v > most ? most : 
 /// One index for all pairs (a term with a single row); pairs with a class token too unless `skip_prefix`.
 const Pairs& single_row(const Layout& now, bool skip_prefix = false);
 
+/// Row |raster_i - raster_j| if `on_raster`, else |dy| w + |dx|, of extent(now).cells() rows; class tokens add nothing.
+Pairs unsigned_pairs(const Layout& now, bool on_raster);
+
 }  // namespace tessera

@@ -1,0 +1,71 @@
+// Attention with linear biases.  Press, Smith, Lewis 2022; in two dimensions: Fuller et al. 2023 (CROMA).
+//   s_ij -= m_head distance(i, j)          distance: |i - j| on the raster (alibi), or of the cells' centres in the plane (alibi_2d)
+//   slopes m: 2^(-8 (h + 1) / n) for n a power of two heads; else those of the power below, then every second one of the doubled set
+//   hooks: bias      parameters: none      cost: one addition a pair      class tokens: no bias
+//   The symmetric form: the causal shortcut +m j of the authors' code would reward distance for j > i.
+//   another resolution: recomputed; `rescale` keeps the trained unit of length.
+#include <cmath>
+
+#include "nn/position/encoding.h"
+#include "nn/position/formulas.h"
+#include "nn/position/pairs.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+
+namespace {
+
+struct Alibi final : PositionEncoding {
+  struct Config {
+    std::string metric = "raster";
+    bool rescale = false;
+  };
+  static Fields<Config> fields() {
+    static const Field<Config> table[] = {
+        {"metric", &Config::metric,
+         "raster | euclidean | l1 | axes (the first half of the heads sees rows, the second columns)"},
+        {"rescale", &Config::rescale, "measure distances in cells of the trained grid"},
+    };
+    return table;
+  }
+  static void check(const Config& c) { one_of("metric", c.metric, {"raster", "euclidean", "l1", "axes"}); }
+  Alibi(const Scope&, const Places&, const Config& c) : config(c) {}
+
+  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+    const Extent is = extent(now), unit = config.rescale ? extent(s.trained) : is;
+    static Memo<std::tuple<Extent, Extent, int, std::string>, Tensor> memo;
+    const Tensor& t = memo({is, unit, s.heads, config.metric}, [&] { return table(is, unit, s.heads); });
+    return Terms{}.add({Relative::bias, t, 0, &index(now, config.metric == "raster")});
+  }
+
+ private:
+  Tensor table(const Extent& is, const Extent& unit, int heads) const {
+    const std::vector<double> slope = alibi_slopes(heads);
+    const double uy = static_cast<double>(unit.h) / is.h, ux = static_cast<double>(unit.w) / is.w;
+    std::vector<double> v;
+    for (int h = 0; h < heads; ++h)
+      for (int r = 0; r < is.cells(); ++r) {
+        const double dy = r / is.w * uy, dx = r % is.w * ux;
+        const double distance = config.metric == "raster"      ? r * static_cast<double>(unit.cells()) / is.cells()
+                                : config.metric == "euclidean" ? std::hypot(dy, dx)
+                                : config.metric == "l1"        ? dy + dx
+                                : 2 * h < heads                ? dy
+                                                               : dx;
+        v.push_back(-slope[static_cast<size_t>(h)] * distance);
+      }
+    return tensor({heads, is.cells(), 1}, v);
+  }
+  static const Pairs& index(const Layout& now, bool on_raster) {
+    static Memo<std::tuple<Layout, bool>, Pairs> memo;
+    return memo({now, on_raster}, [&] { return unsigned_pairs(now, on_raster); });
+  }
+  Config config;
+};
+
+}  // namespace
+
+Encoding alibi() { return encoding<Alibi>(); }
+Encoding alibi_2d() { return encoding<Alibi>({"euclidean", false}); }
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

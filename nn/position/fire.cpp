@@ -1,0 +1,89 @@
+// Functional interpolation for relative encodings.  Li et al. 2024 (FIRE), normalised by the grid instead of the query's position.
+//   s_ij += MLP(ln(1 + c distance) / ln(1 + c D))_head,   D = the largest distance of the grid,   MLP 1 - hidden - heads with ReLU
+//   hooks: bias      parameters: 1 + 2 hidden + hidden heads + heads per block      cost: the MLP once per distinct distance
+//   class tokens: no bias (ours: no source). The causal original divides by the query's position; a grid has no first token.
+//   another resolution: D grows with the grid, so inputs stay in [0, 1].
+#include <cmath>
+
+#include "core/ops/activation.h"
+#include "core/ops/arithmetic.h"
+#include "core/ops/linear.h"
+#include "core/ops/permute.h"
+#include "nn/position/encoding.h"
+#include "nn/position/pairs.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+namespace {
+
+struct Fire final : PositionEncoding {
+  struct Config {
+    int hidden = 32;
+    double init_c = 0.1;
+    std::string metric = "euclidean";
+  };
+  static Fields<Config> fields() {
+    static const Field<Config> table[] = {
+        {"hidden", &Config::hidden, "width of the MLP"},
+        {"init_c", &Config::init_c, "initial c"},
+        {"metric", &Config::metric, "distance: raster | euclidean"},
+    };
+    return table;
+  }
+  static void check(const Config& c) {
+    one_of("metric", c.metric, {"raster", "euclidean"});
+    if (c.hidden < 1 || c.init_c <= 0) fail("position fire", "hidden and init_c must be positive");
+  }
+
+  struct Own {
+    Tensor c, w0, b0, w2, b2;
+  };
+  std::vector<Own> own;  // by Site::id
+  Config config;
+
+  Fire(const Scope& net, const Places& at, const Config& o) : config(o) {
+    for (const Site& s : at.sites) {
+      const Scope p = net / s.path / "position";
+      own.push_back({p.param("c", {1, 1}, constant(o.init_c), Decay::no),
+                     (p / "mlp.0").param("weight", {o.hidden, 1}, torch_default(1), Decay::no),
+                     (p / "mlp.0").param("bias", {o.hidden}, torch_default(1), Decay::no),
+                     (p / "mlp.2").param("weight", {s.heads, o.hidden}, torch_default(o.hidden), Decay::no),
+                     (p / "mlp.2").param("bias", {s.heads}, torch_default(o.hidden), Decay::no)});
+    }
+  }
+
+  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+    const Own& o = own.at(static_cast<size_t>(s.id));
+    const Extent e = extent(now);
+    const Tensor& d = distances(e);  // (cells, 1)
+    const Tensor c = clamp(o.c, 1e-6, std::numeric_limits<double>::infinity());
+    const auto warp = [&](const Tensor& t) { return log(add_scalar(mul(c, t), 1)); };
+    const double most = std::max(static_cast<double>(d[d.size() - 1]), 1.0);
+    const Tensor u = div(warp(d), warp(full({1, 1}, static_cast<real>(most))));
+    const Tensor bias = linear(relu(linear(u, o.w0, o.b0)), o.w2, o.b2);  // (cells, heads)
+    return Terms{}.add({Relative::bias, permute(bias, {1, 0}).reshape({s.heads, e.cells(), 1}), 0, &index(now)});
+  }
+
+ private:
+  const Tensor& distances(const Extent& e) const {
+    static Memo<std::tuple<Extent, bool>, Tensor> memo;
+    const bool raster_metric = config.metric == "raster";
+    return memo({e, raster_metric}, [&] {
+      std::vector<double> v;
+      for (int r = 0; r < e.cells(); ++r) v.push_back(raster_metric ? r : std::hypot(r / e.w, r % e.w));
+      return tensor({e.cells(), 1}, v);
+    });
+  }
+  const Pairs& index(const Layout& now) const {
+    static Memo<std::tuple<Layout, bool>, Pairs> memo;
+    const bool raster_metric = config.metric == "raster";
+    return memo({now, raster_metric}, [&] { return unsigned_pairs(now, raster_metric); });
+  }
+};
+
+}  // namespace
+
+Encoding fire() { return encoding<Fire>(); }
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

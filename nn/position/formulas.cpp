@@ -1,0 +1,32 @@
+#include "nn/position/formulas.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+namespace tessera {
+
+std::vector<double> alibi_slopes(int heads) {
+  int below = 1;
+  while (2 * below <= heads) below *= 2;
+  const auto geometric = [](int n, int i) { return std::exp2(-8.0 * (i + 1) / n); };
+  std::vector<double> m;
+  for (int i = 0; i < below; ++i) m.push_back(geometric(below, i));
+  for (int i = 0; i < heads - below; ++i) m.push_back(geometric(2 * below, 2 * i));
+  return m;
+}
+
+int t5_bucket(int relative, int num_buckets, int max_distance) {
+  const int half = num_buckets / 2, exact = half / 2, n = std::abs(relative), side = relative > 0 ? half : 0;
+  if (n < exact) return side + n;
+  const double log = std::log(static_cast<double>(n) / exact) / std::log(static_cast<double>(max_distance) / exact);
+  return side + std::min(half - 1, exact + static_cast<int>(log * (half - exact)));
+}
+
+double cpb_coordinate(int d, int M) {
+  if (M <= 1) return 0;
+  const double t = 8.0 * d / (M - 1);
+  return std::copysign(std::log2(std::abs(t) + 1) / 3, t);
+}
+
+}  // namespace tessera

@@ -1,0 +1,123 @@
+// Gated positional self-attention.  d'Ascoli et al. 2021 (ConViT), arrangement of timm.          offsets are key minus query
+//   o = (1 - g) softmax(scale q.k) v + g softmax(w . (dx, dy, dx^2 + dy^2) + b) v,      g = sigmoid(gating_param), per head
+//   hooks: attend (two fused attentions, mixed)      parameters: 4 heads + heads per block      cost: a second attention without content
+//   class tokens: positional logit 0 (ours: timm joins its class token only behind the gated blocks)
+//   another resolution: offsets recomputed
+//   local_init starts head (h1, h2) at an offset of the k x k neighbourhood, k^2 = heads; local_values = true also sets the value
+//   projection to the identity, the one option that touches the backbone's own weights.
+#include <cmath>
+
+#include "core/ops/activation.h"
+#include "core/ops/arithmetic.h"
+#include "core/ops/linear.h"
+#include "core/ops/permute.h"
+#include "nn/position/encoding.h"
+#include "nn/position/pairs.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+namespace {
+
+struct Gpsa final : PositionEncoding {
+  struct Config {
+    int local_up_to_layer = 0;
+    double locality_strength = 1, gate = 1;
+    bool local_init = true, local_values = false;
+  };
+  static Fields<Config> fields() {
+    static const Field<Config> table[] = {
+        {"local_up_to_layer", &Config::local_up_to_layer, "gate only the first blocks of the model; 0: all"},
+        {"locality_strength", &Config::locality_strength, "sharpness of the initial neighbourhoods"},
+        {"gate", &Config::gate, "initial gating_param"},
+        {"local_init", &Config::local_init, "start heads at offsets of their neighbourhood; else N(0, 0.02)"},
+        {"local_values", &Config::local_values,
+         "also start the value projection at the identity (changes the backbone)"},
+    };
+    return table;
+  }
+
+  struct Own {
+    Tensor w, b, gate;
+  };
+
+  Gpsa(const Scope& net, const Places& at, const Config& c) : config(c) {
+    for (const Site& s : at.sites) {
+      own.emplace_back();
+      if (c.local_up_to_layer && s.id >= c.local_up_to_layer) continue;
+      const Scope p = net / s.path;
+      Own& o = own.back();
+      o.w = (p / "pos_proj").param("weight", {s.heads, 3}, tn02(), Decay::no);
+      o.b = (p / "pos_proj").param("bias", {s.heads}, constant(0), Decay::no);
+      o.gate = p.param("gating_param", {s.heads}, constant(c.gate), Decay::no);
+      if (c.local_init) local(o.w, s.heads);
+      if (c.local_values) net.params().preset((p / "qkv.weight").path(), identity_values);
+    }
+  }
+
+  Tensor attend(const Site& s, const Layout& now, const Heads& q, const Heads& k, const Heads& v, const Pattern& who,
+                double scale_, const Dropout& dropout, std::span<const int32_t> lengths,
+                const Run& run) const override {
+    const Own& o = own.at(static_cast<size_t>(s.id));
+    const Tensor content = attention(q, k, v, who, {}, scale_, dropout, lengths, run);
+    if (!o.w) return content;
+    const Extent e = extent(now);
+    const Tensor logits = linear(features(e), o.w, o.b);  // (offsets, heads)
+    const Terms where =
+        Terms{}.add({Relative::bias, permute(logits, {1, 0}).reshape({s.heads, logits.dim(0), 1}), 0, &index(now)});
+    Dropout other = dropout;
+    other.key.value = rng::mix(dropout.key.value);
+    const Tensor positional = attention(q, k, v, who, where, 0, other, lengths, run);
+    const Tensor g = sigmoid(o.gate).reshape({s.heads, 1});
+    const auto [B, N, C] = content.dims<3>();
+    const auto by_head = [&, B_ = B, N_ = N, C_ = C](const Tensor& t) {
+      return t.reshape({B_, N_, s.heads, C_ / s.heads});
+    };
+    const Tensor mixed = add(by_head(content), mul(sub(by_head(positional), by_head(content)), g));
+    return mixed.reshape({B, N, C});
+  }
+
+ private:
+  void local(const Tensor& w, int heads) const {
+    const int k = std::max(1, static_cast<int>(std::sqrt(static_cast<double>(heads))));
+    const double centre = k % 2 ? k / 2 : (k - 1) / 2.0, strength = config.locality_strength;
+    for (int h = 0; h < heads; ++h) {
+      const int h1 = h % k, h2 = (h / k) % k;  // position = h1 + k h2, as in timm
+      w[3 * h] = static_cast<real>(2 * (h2 - centre) * strength);
+      w[3 * h + 1] = static_cast<real>(2 * (h1 - centre) * strength);
+      w[3 * h + 2] = static_cast<real>(-strength);
+    }
+  }
+  static void identity_values(Tensor& qkv) {
+    const int C = qkv.dim(1);
+    for (int i = 0; i < C; ++i)
+      for (int j = 0; j < C; ++j) qkv[static_cast<int64_t>(2 * C + i) * C + j] = i == j;
+  }
+  /// (offsets, 3): dx, dy, dx^2 + dy^2 of every key-minus-query offset.
+  static const Tensor& features(const Extent& e) {
+    static Memo<Extent, Tensor> memo;
+    return memo(e, [&] {
+      std::vector<double> v;
+      for (int dy = 1 - e.h; dy < e.h; ++dy)
+        for (int dx = 1 - e.w; dx < e.w; ++dx) v.insert(v.end(), {1.0 * dx, 1.0 * dy, 1.0 * dx * dx + dy * dy});
+      return tensor({static_cast<int>(v.size() / 3), 3}, v);
+    });
+  }
+  static const Pairs& index(const Layout& now) {
+    static Memo<Layout, Pairs> memo;
+    return memo(now, [&] {
+      const Extent e = extent(now);
+      return make_pairs(now, (2 * e.h - 1) * (2 * e.w - 1), [&](const auto& i, const auto& j) {
+        return i.prefix() || j.prefix() ? -1 : (j.y - i.y + e.h - 1) * (2 * e.w - 1) + j.x - i.x + e.w - 1;
+      });
+    });
+  }
+  Config config;
+  std::vector<Own> own;  // by Site::id; empty where this block is not gated
+};
+
+}  // namespace
+
+Encoding gpsa() { return encoding<Gpsa>(); }
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

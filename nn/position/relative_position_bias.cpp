@@ -1,0 +1,90 @@
+// Relative position bias table.  Liu et al. 2021 (Swin); with class rows: Bao et al. 2022 (BEiT).
+//   s_ij += table[(y_i - y_j + h - 1)(2w - 1) + (x_i - x_j + w - 1), head]           offsets are query minus key
+//   hooks: bias      parameters: (2h - 1)(2w - 1) heads per block, h x w the window (or the grid)      cost: one addition a pair
+//   class tokens: three more rows: class to patch, patch to class, class to class
+//   another window: the table is resized by `resize`; another image with the same window needs nothing.
+#include "core/ops/permute.h"
+#include "core/ops/resize_grid.h"
+#include "nn/position/encoding.h"
+#include "nn/position/pairs.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+namespace {
+
+struct RelativePositionBias final : PositionEncoding {
+  struct Config {
+    double std = 0.02;
+    std::string resize = "bicubic";
+  };
+  static Fields<Config> fields() {
+    static const Field<Config> table[] = {
+        {"std", &Config::std, "standard deviation of the initial table"},
+        {"resize", &Config::resize,
+         "for another window: bicubic (official) | bilinear | bicubic_antialias | corner_aligned | crop (keep the "
+         "entries)"},
+    };
+    return table;
+  }
+  static void check(const Config& c) {
+    if (c.resize != "crop") interpolation(c.resize);
+  }
+
+  RelativePositionBias(const Scope& net, const Places& at, const Config& c) : config(c) {
+    for (const Site& s : at.sites)
+      table.push_back(
+          (net / s.path).param("relative_position_bias_table", {rows(s.trained), s.heads}, normal(c.std), Decay::no));
+  }
+
+  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+    const Tensor& own = table.at(static_cast<size_t>(s.id));
+    const Extent was = extent(s.trained), is = extent(now);
+    const bool crop = config.resize == "crop";
+    if (crop && (is.h > was.h || is.w > was.w))
+      fail("position relative_position_bias", "resize=crop cannot enlarge a {}x{} table to {}x{}", was.h, was.w, is.h,
+           is.w);
+    const Tensor t = is == was || crop ? own : resized(own, was, is, class_rows(s.trained));
+    const int R = t.dim(0);
+    return Terms{}.add({Relative::bias, permute(t, {1, 0}).reshape({s.heads, R, 1}), 0, &index(now, crop ? was : is)});
+  }
+
+  Tensor resample(const Tensor& param, const Layout& from, const Layout& to) const override {
+    return resized(param, extent(from), extent(to), class_rows(from));
+  }
+
+  static int class_rows(const Layout& l) { return l.q.prefix && !l.window.h ? 3 : 0; }
+  static int rows(const Layout& l) {
+    const Extent e = extent(l);
+    return (2 * e.h - 1) * (2 * e.w - 1) + class_rows(l);
+  }
+
+  /// rho of a call whose table spans `e`.
+  static const Pairs& index(const Layout& now, const Extent& e) {
+    static Memo<std::tuple<Layout, Extent>, Pairs> memo;
+    return memo({now, e}, [&] {
+      const int base = (2 * e.h - 1) * (2 * e.w - 1);
+      return make_pairs(now, base + class_rows(now), [&](const auto& i, const auto& j) {
+        if (i.prefix() && j.prefix()) return base + 2;
+        if (i.prefix()) return base;
+        if (j.prefix()) return base + 1;
+        return (i.y - j.y + e.h - 1) * (2 * e.w - 1) + i.x - j.x + e.w - 1;
+      });
+    });
+  }
+
+ private:
+  Tensor resized(const Tensor& t, const Extent& was, const Extent& is, int behind) const {
+    return resize_grid(t, 2 * was.h - 1, 2 * was.w - 1, 2 * is.h - 1, 2 * is.w - 1, interpolation(config.resize), 0,
+                       behind);
+  }
+
+  Config config;
+  std::vector<Tensor> table;  // by Site::id, (rows, heads) as in the files of Swin and timm
+};
+
+}  // namespace
+
+Encoding relative_position_bias() { return encoding<RelativePositionBias>(); }
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

@@ -1,0 +1,108 @@
+// Stand-alone self-attention.  Ramachandran et al. 2019: every token attends to the k x k cells around it.
+//   s_ij = q_i . k_j + q_i . (row[y_j - y_i] | col[x_j - x_i]),  halves of the head width;  no 1/sqrt(d) unless `scaled`
+//   hooks: attend (its own neighbourhoods), query      parameters: 2 k d/2 per block, shared by its heads      cost: N k^2 C
+//   borders: cells outside of the map are masked; zero_pad = true lets them take part as zero keys and values, as public code does
+//   another resolution: nothing to do          class tokens and windows: refused, a neighbourhood has no place for them
+#include "nn/position/encoding.h"
+#include "nn/position/pairs.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+namespace {
+
+struct Sasa final : PositionEncoding {
+  struct Config {
+    int kernel = 7;
+    bool scaled = false, zero_pad = false;
+    double std = 0.02;
+  };
+  static Fields<Config> fields() {
+    static const Field<Config> table[] = {
+        {"kernel", &Config::kernel, "cells per side of the neighbourhood, odd"},
+        {"scaled", &Config::scaled, "multiply scores by 1/sqrt(d), which the paper does not"},
+        {"zero_pad", &Config::zero_pad, "cells outside of the map take part as zeros"},
+        {"std", &Config::std, "standard deviation of the initial tables"},
+    };
+    return table;
+  }
+  static void check(const Config& c) {
+    if (c.kernel < 1 || c.kernel % 2 == 0) fail("position sasa", "kernel {} must be odd", c.kernel);
+  }
+  static std::string refuses(const Places& at, const Config&) {
+    for (const Site& s : at.sites) {
+      if (s.trained.q.prefix)
+        return "a neighbourhood has no place for class tokens; use model.class_token=false model.global_pool=avg";
+      if (s.trained.window.h)
+        return "it replaces global attention by neighbourhoods; this model's attention is already cut into windows";
+      if (s.trained.q != s.trained.k || s.trained.cross)
+        return "keys must be the query's own map; this model reduces or replaces them";
+      if (s.head_dim % 2) return fmt::format("head width {} cannot be halved between rows and columns", s.head_dim);
+    }
+    return "";
+  }
+
+  struct Own {
+    Tensor row, col;  // (k, d/2)
+  };
+
+  Sasa(const Scope& net, const Places& at, const Config& c) : config(c) {
+    for (const Site& s : at.sites) {
+      const Scope p = net / s.path / "position";
+      own.push_back({p.param("rel_h", {c.kernel, s.head_dim / 2}, normal(c.std), Decay::no),
+                     p.param("rel_w", {c.kernel, s.head_dim / 2}, normal(c.std), Decay::no)});
+    }
+  }
+
+  Tensor attend(const Site& s, const Layout& now, const Heads& q, const Heads& k, const Heads& v, const Pattern&,
+                double scale, const Dropout& dropout, std::span<const int32_t> lengths, const Run& run) const override {
+    return attention(q, k, v, neighbourhoods(now.q, config.kernel, config.zero_pad), terms(s, now, run),
+                     config.scaled ? scale : 1, dropout, lengths, run);
+  }
+
+  Terms terms(const Site& s, const Layout&, const Run&) const override {
+    const Own& o = own.at(static_cast<size_t>(s.id));
+    const int half = s.head_dim / 2;
+    Terms t;
+    t.add({Relative::query, o.row.reshape({1, config.kernel, half}), 0, &offsets(config.kernel, true)});
+    return t.add({Relative::query, o.col.reshape({1, config.kernel, half}), half, &offsets(config.kernel, false)});
+  }
+
+ private:
+  /// One group per token: itself as the query, the k x k cells around it as keys.
+  static const Pattern& neighbourhoods(const Grid& g, int kernel, bool zero_pad) {
+    static Memo<std::tuple<Grid, int, bool>, Pattern> memo;
+    return memo({g, kernel, zero_pad}, [&] {
+      Pattern p;
+      p.groups = g.h * g.w, p.n = 1, p.m = kernel * kernel;
+      p.absent = zero_pad ? Pattern::Absent::zero_key : Pattern::Absent::masked;
+      for (int y = 0; y < g.h; ++y)
+        for (int x = 0; x < g.w; ++x) {
+          p.q.push_back(y * g.w + x);
+          for (int a = 0; a < kernel; ++a)
+            for (int b = 0; b < kernel; ++b) {
+              const int i = y + a - kernel / 2, j = x + b - kernel / 2;
+              p.k.push_back(i < 0 || i >= g.h || j < 0 || j >= g.w ? -1 : i * g.w + j);
+            }
+        }
+      return p;
+    });
+  }
+  static const Pairs& offsets(int kernel, bool rows) {
+    static Memo<std::tuple<int, bool>, Pairs> memo;
+    return memo({kernel, rows}, [&] {
+      Pairs p{1, kernel * kernel, kernel, {}, 1};
+      for (int a = 0; a < kernel; ++a)
+        for (int b = 0; b < kernel; ++b) p.at.push_back(rows ? a : b);
+      return p;
+    });
+  }
+  Config config;
+  std::vector<Own> own;  // by Site::id
+};
+
+}  // namespace
+
+Encoding sasa() { return encoding<Sasa>(); }
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

@@ -1,0 +1,97 @@
+// Bucketed relative bias.  Raffel et al. 2020 (T5).
+//   s_ij += table[bucket(j - i), head]       t5: raster index;   t5_axial: table_y[bucket(y_j - y_i)] + table_x[bucket(x_j - x_i)]
+//   bucket (bidirectional, n buckets): n/2 if the key is behind, plus |rel| below n/4, else n/4 + floor(ln(|rel| / (n/4)) / ln(max_distance / (n/4)) n/4),
+//   at most n/2 - 1.      offsets are key minus query
+//   hooks: bias      parameters: num_buckets heads (twice for axial), shared by all blocks of a stage      cost: one addition a pair
+//   class tokens: no bias (ours: no source)      T5 itself has no 1/sqrt(d): model.qk_scale=1 gives that.
+//   another resolution: offsets recomputed; buckets clip.
+#include <algorithm>
+#include <cmath>
+
+#include "core/ops/permute.h"
+#include "nn/position/encoding.h"
+#include "nn/position/formulas.h"
+#include "nn/position/pairs.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+
+namespace {
+
+struct T5 final : PositionEncoding {
+  struct Config {
+    int num_buckets = 32, max_distance = 128;
+    bool axial = false;
+  };
+  static Fields<Config> fields() {
+    static const Field<Config> table[] = {
+        {"num_buckets", &Config::num_buckets, "buckets per table, both directions together"},
+        {"max_distance", &Config::max_distance, "distance from which all share the last bucket"},
+        {"axial", &Config::axial, "one table per axis instead of one over the raster"},
+    };
+    return table;
+  }
+  static void check(const Config& c) {
+    if (c.num_buckets < 4 || c.num_buckets % 4)
+      fail("position t5", "num_buckets {} must be a positive multiple of 4", c.num_buckets);
+    if (c.max_distance <= c.num_buckets / 4)
+      fail("position t5", "max_distance {} must exceed num_buckets/4", c.max_distance);
+  }
+
+  T5(const Scope& net, const Places& at, const Config& c) : config(c) {
+    for (const Site& s : at.sites) {
+      if (!table.empty() && stage == s.stage) {
+        table.push_back(table.back());
+        continue;
+      }
+      stage = s.stage;
+      const Scope shared = at.sites.back().stage ? net / "position" / "stages" / s.stage : net / "position";
+      const auto make = [&](const char* name) {
+        return (shared / name)
+            .param("weight", {c.num_buckets, s.heads}, normal(1 / std::sqrt(static_cast<double>(s.dim))), Decay::no);
+      };
+      if (c.axial) {
+        table.push_back({make("relative_attention_bias_y"), make("relative_attention_bias_x")});
+      } else {
+        table.push_back({make("relative_attention_bias"), {}});
+      }
+    }
+  }
+
+  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+    const auto& [first, second] = table.at(static_cast<size_t>(s.id));
+    const auto term = [&](const Tensor& t, int axis) {
+      return Relative{Relative::bias, permute(t, {1, 0}).reshape({s.heads, config.num_buckets, 1}), 0,
+                      &index(now, axis)};
+    };
+    Terms t;
+    t.add(term(first, config.axial ? 1 : 0));
+    if (second) t.add(term(second, 2));
+    return t;
+  }
+
+ private:
+  /// axis 0: raster, 1: rows, 2: columns
+  const Pairs& index(const Layout& now, int axis) const {
+    static Memo<std::tuple<Layout, int, int, int>, Pairs> memo;
+    return memo({now, axis, config.num_buckets, config.max_distance}, [&] {
+      const Extent e = extent(now);
+      return make_pairs(now, config.num_buckets, [&](const auto& i, const auto& j) {
+        if (i.prefix() || j.prefix()) return -1;
+        const int offset = axis == 0 ? raster(j, e) - raster(i, e) : axis == 1 ? j.y - i.y : j.x - i.x;
+        return t5_bucket(offset, config.num_buckets, config.max_distance);
+      });
+    });
+  }
+  Config config;
+  std::vector<std::pair<Tensor, Tensor>> table;  // by Site::id; (num_buckets, heads)
+  int stage = -1;
+};
+
+}  // namespace
+
+Encoding t5() { return encoding<T5>(); }
+Encoding t5_axial() { return encoding<T5>({32, 128, true}); }
+
+}  // namespace TESSERA_NS
+}  // namespace tessera
