@@ -1,5 +1,6 @@
 #include "train/report/run.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -85,8 +86,11 @@ void parse_summary(RunFiles& run, const std::string& file) {
   }
 }
 
-/// Accuracies may be written as fractions; the page shows per cent.
+/// Accuracies may be written as fractions; the page shows per cent. A negative one means that it was not measured.
 void to_percent(RunFiles& run) {
+  for (Metric& m : run.metrics)
+    if (m.acc1 < 0) m.acc1 = nan;
+  if (run.figure("test_acc1") < 0) run.numbers.erase("test_acc1");
   const bool fraction =
       std::all_of(run.metrics.begin(), run.metrics.end(), [](const Metric& m) { return !(m.acc1 > 1); });
   if (fraction)
