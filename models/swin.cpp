@@ -1,0 +1,195 @@
+// Swin Transformer.  Liu et al. 2021, arXiv 2103.14030; names of timm's swin_transformer.py.
+//
+//   image (B, H, W, 3)
+//     -> patch_embed, norm                tokens (B, h w, C), h = H/p
+//     -> position.tokens, dropout         (nothing by default: Swin has no absolute encoding)
+//     -> stage s, width C 2^s:
+//          s > 0: downsample              h, w halved, width doubled
+//          depths[s] x [ position.between,
+//                        x += drop_path(attn(norm1 x)),       windows of M x M, shifted by M/2 in every second block
+//                        x += drop_path(mlp(norm2 x)) ]
+//     -> norm, mean over tokens, head.fc  logits (B, K)
+//
+// Shifting, cutting and undoing both are one index list, the mask a label per token: nn/windows.h.
+#include "models/swin.h"
+
+#include <algorithm>
+
+#include "core/ops/layout.h"
+#include "core/ops/tokens.h"
+#include "nn/windows.h"
+
+namespace tessera::swin {
+inline namespace TESSERA_NS {
+
+// ---- configuration ---------------------------------------------------------------------------------------------------
+
+Fields<Config> fields() {
+  static const Field<Config> table[] = {
+      {"img_size", &Config::img_size, "height of the images the model is built for, and their width unless img_width is set"},
+      {"img_width", &Config::img_width, "width of the images, 0: img_size"},
+      {"patch_size", &Config::patch_size, "side of a patch"},
+      {"in_chans", &Config::in_chans, "channels of the image"},
+      {"num_classes", &Config::num_classes, "classes"},
+      {"embed_dim", &Config::embed_dim, "width of the first stage; it doubles in every further one"},
+      {"depths", &Config::depths, "blocks of each stage"},
+      {"num_heads", &Config::num_heads, "attention heads of each stage"},
+      {"window_size", &Config::window_size, "side of a window; a smaller map is one window"},
+      {"mlp_ratio", &Config::mlp_ratio, "hidden width of the MLP over the stage's width"},
+      {"qkv_bias", &Config::qkv_bias, "biases in the query, key and value projection"},
+      {"patch_norm", &Config::patch_norm, "layer norm behind the patch embedding"},
+      {"drop_rate", &Config::drop_rate, "dropout before the head"},
+      {"pos_drop_rate", &Config::pos_drop_rate, "dropout behind the patch embedding"},
+      {"proj_drop_rate", &Config::proj_drop_rate, "dropout behind the attention's projection and in the MLP"},
+      {"attn_drop_rate", &Config::attn_drop_rate, "dropout of attention weights"},
+      {"drop_path_rate", &Config::drop_path_rate, "stochastic depth of the last block; the first has 0, linear over all stages"},
+      {"mask_value", &Config::mask_value, "0: pairs of different regions are skipped | -100: added to their logits, as the official code"},
+  };
+  return table;
+}
+
+namespace {
+
+constexpr double norm_eps = 1e-5;
+
+void check(const Config& c) {
+  for (const auto& [key, v] : {std::pair("img_size", c.img_size), {"patch_size", c.patch_size}, {"in_chans", c.in_chans},
+                              {"num_classes", c.num_classes}, {"embed_dim", c.embed_dim}, {"window_size", c.window_size}}) {
+    if (v < 1) fail("swin", "{} is {}, expected at least 1", key, v);
+  }
+  for (const auto& [key, v] : {std::pair("drop_rate", c.drop_rate), {"pos_drop_rate", c.pos_drop_rate}, {"proj_drop_rate", c.proj_drop_rate},
+                              {"attn_drop_rate", c.attn_drop_rate}, {"drop_path_rate", c.drop_path_rate}}) {
+    if (!(v >= 0 && v < 1)) fail("swin", "{} is {}, expected at least 0 and less than 1", key, v);
+  }
+  if (!(c.mlp_ratio > 0) || c.mask_value > 0) fail("swin", "mlp_ratio must be positive and mask_value at most 0");
+  if (c.depths.empty() || c.depths.size() > 8 || c.depths.size() != c.num_heads.size())
+    fail("swin", "depths has {} stages and num_heads {}; both need one entry a stage, at most 8", c.depths.size(), c.num_heads.size());
+  for (int s = 0; s < c.stages(); ++s) {
+    const auto i = static_cast<size_t>(s);
+    if (c.depths[i] < 1 || c.num_heads[i] < 1 || c.dim(s) % c.num_heads[i])
+      fail("swin", "stage {}: {} blocks of width {} with {} heads; the heads must divide the width", s, c.depths[i], c.dim(s), c.num_heads[i]);
+  }
+  if (c.img_size % c.patch_size || c.width() % c.patch_size)
+    fail("swin", "an image of {} x {} is not made of patches of {} x {}", c.img_size, c.width(), c.patch_size, c.patch_size);
+}
+
+std::string block_name(int stage, int i) { return fmt::format("layers.{}.blocks.{}", stage, i); }
+Grid halved(const Grid& g) { return {(g.h + 1) / 2, (g.w + 1) / 2, g.prefix}; }
+Layout layout_of(const Grid& map, const Config& c, int block) { return {map, map, window_of(map, c.window_size, block % 2), 1, false}; }
+
+Attention::Config attention_of(const Config& c, int stage) {
+  Attention::Config a;
+  a.dim = c.dim(stage), a.num_heads = c.num_heads[static_cast<size_t>(stage)], a.qkv_bias = c.qkv_bias;
+  a.attn_drop = c.attn_drop_rate, a.proj_drop = c.proj_drop_rate;
+  return a;
+}
+
+Mlp::Config mlp_of(const Config& c, int stage) {
+  Mlp::Config m;
+  m.dim = c.dim(stage), m.hidden = static_cast<int>(c.dim(stage) * c.mlp_ratio), m.drop = c.proj_drop_rate;
+  return m;
+}
+
+}  // namespace
+
+Places places(const Config& c) {
+  check(c);
+  Places p;
+  Grid map{c.img_size / c.patch_size, c.width() / c.patch_size, 0};
+  p.tokens.push_back({0, 0, 0, c.embed_dim, map, "absolute_pos_embed"});
+  for (int s = 0; s < c.stages(); ++s) {
+    if (s) map = halved(map);
+    const Attention::Config a = attention_of(c, s);
+    for (int i = 0; i <= c.depths[static_cast<size_t>(s)]; ++i) {
+      p.between.push_back({static_cast<int>(p.between.size()), s, i, c.dim(s), map, fmt::format("pos_block.{}.{}", s, i)});
+      if (i == c.depths[static_cast<size_t>(s)]) continue;
+      p.sites.push_back({static_cast<int>(p.sites.size()), s, i, c.dim(s), a.num_heads, a.width_of_head(), a.scale(), layout_of(map, c, i),
+                         block_name(s, i) + ".attn"});
+    }
+  }
+  return p;
+}
+
+// ---- parts -------------------------------------------------------------------------------------------------------------
+
+Block::Block(const Scope& s, const Config& c, int stage, double drop_path)
+    : norm1(s / "norm1", c.dim(stage), norm_eps),
+      attn(s / "attn", attention_of(c, stage)),
+      drop_path1(s / "drop_path1", drop_path),
+      norm2(s / "norm2", c.dim(stage), norm_eps),
+      mlp(s / "mlp", mlp_of(c, stage)),
+      drop_path2(s / "drop_path2", drop_path),
+      name(s.path()) {}
+
+Tensor Block::operator()(const Run& run, const Tensor& x, const PositionEncoding& position, const Site& site, const Layout& now,
+                         float mask_value) const {
+  const Crumb here(name);
+  const Pattern& who = windows(now.q, now.window, mask_value);
+  const Tensor y = drop_path1(run, x, attn(run, norm1(run, x), who, position, site, now));
+  return drop_path2(run, y, mlp(run, norm2(run, y)));
+}
+
+PatchMerging::PatchMerging(const Scope& s, int dim)
+    : norm(s / "norm", 4 * dim, norm_eps), reduction(s / "reduction", 4 * dim, 2 * dim, false) {}
+
+Tensor PatchMerging::operator()(const Run& run, const Tensor& x, Grid& map) const {
+  const auto [B, N, C] = x.dims<3>();
+  Tensor y = x.reshape({B, map.h, map.w, C});
+  if (map.h % 2) y = pad(y, 1, 0, 1);
+  if (map.w % 2) y = pad(y, 2, 0, 1);
+  map = halved(map);
+  // (B, h, row, w, column, C) -> (B, h, w, column, row, C): the sub-position is 2 column + row
+  const Tensor four = permute(y.reshape({B, map.h, 2, map.w, 2, C}), {0, 1, 3, 4, 2, 5});
+  return reduction(run, norm(run, four.reshape({B, map.h * map.w, 4 * C})));
+}
+
+// ---- model -------------------------------------------------------------------------------------------------------------
+
+std::deque<Swin::Stage> Swin::build(const Scope& s, const Config& c) {
+  int blocks = 0, before = 0;
+  for (int d : c.depths) blocks += d;
+  std::deque<Stage> stages;
+  for (int stage = 0; stage < c.stages(); ++stage) {
+    Stage& now = stages.emplace_back();
+    if (stage) now.downsample.emplace(s / "layers" / stage / "downsample", c.dim(stage - 1));
+    for (int i = 0; i < c.depths[static_cast<size_t>(stage)]; ++i, ++before)
+      now.blocks.emplace_back(s / block_name(stage, i), c, stage, c.drop_path_rate * before / std::max(1, blocks - 1));
+  }
+  return stages;
+}
+
+Swin::Swin(const Scope& s, const Config& c, const MakePosition& position)
+    : config_(c),
+      at_(places(c)),
+      patch_embed_(s / "patch_embed", {.patch_size = c.patch_size, .in_chans = c.in_chans, .dim = c.embed_dim}),
+      patch_norm_(c.patch_norm ? std::optional<LayerNorm>(std::in_place, s / "patch_embed" / "norm", c.embed_dim, norm_eps) : std::nullopt),
+      position_(position(s, at_)),
+      pos_drop_(s / "pos_drop", c.pos_drop_rate),
+      layers_(build(s, c)),
+      norm_(s / "norm", c.dim(c.stages() - 1), norm_eps),
+      head_drop_(s / "head_drop", c.drop_rate),
+      head_(s / "head" / "fc", c.dim(c.stages() - 1), c.num_classes) {}
+
+Output Swin::forward(const Run& run, const Input& input) const {
+  const auto [B, H, W, channels] = input.x.dims<4>();
+  Grid map = patch_embed_.grid(H, W);
+  Output out;
+  Tensor x = patch_embed_(run, input.x);
+  if (patch_norm_) x = (*patch_norm_)(run, x);
+  x = pos_drop_(run, position_->tokens(at_.tokens[0], map, x, run));
+  size_t site = 0, gap = 0;
+  for (const Stage& stage : layers_) {
+    if (stage.downsample) x = (*stage.downsample)(run, x, map);
+    for (size_t i = 0; i < stage.blocks.size(); ++i, ++site) {
+      x = position_->between(at_.between[gap++], map, x, run);
+      x = stage.blocks[i](run, x, *position_, at_.sites[site], layout_of(map, config_, static_cast<int>(i)), static_cast<float>(config_.mask_value));
+    }
+    x = position_->between(at_.between[gap++], map, x, run);
+    if (input.features) out.stages.push_back(x.reshape({B, map.h, map.w, -1}));
+  }
+  out.logits = head_(run, head_drop_(run, mean_tokens(norm_(run, x))));
+  return out;
+}
+
+}  // namespace TESSERA_NS
+}  // namespace tessera::swin

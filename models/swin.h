@@ -1,0 +1,83 @@
+#pragma once
+// Swin Transformer v1's parts.
+#include <deque>
+#include <optional>
+
+#include "models/model.h"
+#include "nn/layers.h"
+
+namespace tessera::swin {
+inline namespace TESSERA_NS {
+
+/// timm's arguments under timm's names; the defaults are a small Swin for CIFAR-10: 16 x 16 and 8 x 8 maps, windows of 4.
+struct Config {
+  int img_size = 32, img_width = 0;  ///< height, and width (0: the same)
+  int patch_size = 2, in_chans = 3, num_classes = 10;
+  int embed_dim = 48;
+  std::vector<int> depths{2, 4}, num_heads{3, 6};
+  int window_size = 4;
+  double mlp_ratio = 2;
+  bool qkv_bias = true, patch_norm = true;
+  double drop_rate = 0, pos_drop_rate = 0, proj_drop_rate = 0, attn_drop_rate = 0, drop_path_rate = 0.1;
+  double mask_value = 0;  ///< 0: masked pairs are skipped; -100: added to their logits, as the official code does
+
+  int width() const { return img_width ? img_width : img_size; }
+  int stages() const { return static_cast<int>(depths.size()); }
+  int dim(int stage) const { return embed_dim << stage; }
+};
+Fields<Config> fields();
+/// Throws Error on a configuration that makes no sense.
+Places places(const Config& c);
+
+/// x += drop_path1(attn(norm1 x)) in windows, x += drop_path2(mlp(norm2 x)).
+struct Block {
+  LayerNorm norm1;
+  Attention attn;
+  DropPath drop_path1;
+  LayerNorm norm2;
+  Mlp mlp;
+  DropPath drop_path2;
+  std::string name;  ///< "layers.0.blocks.1", for error messages
+  Block(const Scope& s, const Config& c, int stage, double drop_path);
+  /// x (B, h w, dim) -> the same shape.
+  Tensor operator()(const Run& run, const Tensor& x, const PositionEncoding& position, const Site& site, const Layout& now,
+                    float mask_value) const;
+};
+
+/// Four neighbours become one token of twice the width: concatenated in the order (0,0), (1,0), (0,1), (1,1) of (row, column), then
+/// LayerNorm(4C) and Linear(4C -> 2C, no bias). An odd map is padded with zeros right and below.
+struct PatchMerging {
+  LayerNorm norm;
+  Linear reduction;
+  PatchMerging(const Scope& s, int dim);
+  /// x (B, h w, dim) on `map`, which is halved -> (B, h/2 w/2, 2 dim).
+  Tensor operator()(const Run& run, const Tensor& x, Grid& map) const;
+};
+
+class Swin final : public Model {
+ public:
+  Swin(const Scope& s, const Config& config, const MakePosition& position);
+  /// Images (B, H, W, in_chans) of whole patches -> logits (B, num_classes). stages: the map behind every stage.
+  Output forward(const Run& run, const Input& input) const override;
+
+ private:
+  struct Stage {
+    std::optional<PatchMerging> downsample;
+    std::deque<Block> blocks;
+  };
+  static std::deque<Stage> build(const Scope& s, const Config& c);
+
+  Config config_;
+  Places at_;
+  PatchEmbed patch_embed_;
+  std::optional<LayerNorm> patch_norm_;
+  std::unique_ptr<PositionEncoding> position_;
+  Drop pos_drop_;
+  std::deque<Stage> layers_;
+  LayerNorm norm_;
+  Drop head_drop_;
+  Linear head_;
+};
+
+}  // namespace TESSERA_NS
+}  // namespace tessera::swin
