@@ -2,6 +2,7 @@
 // file in this folder and its rows here.
 #include "models/model.h"
 #include "models/simple_vit.h"
+#include "models/swin.h"
 #include "models/vit.h"
 
 namespace tessera {
@@ -37,6 +38,11 @@ ModelRow simple_vit_row(const char* name, const simple_vit::Config& c) {
                                     simple_vit::fields(), simple_vit::places);
 }
 
+ModelRow swin_row(const char* name, const swin::Config& c) {
+  return row<swin::Swin>(name, "swin", "Liu et al. 2021, arXiv 2103.14030", "relative_position_bias", c, swin::fields(),
+                         swin::places);
+}
+
 /// A ViT of the paper's shape: 224 x 224 images, patches of 16, MLP four times as wide, 1000 classes.
 vit::Config imagenet(int embed_dim, int num_heads) {
   return {.img_size = 224,
@@ -64,6 +70,16 @@ std::vector<ModelRow> table() {
                                                       .depth = 12,
                                                       .num_heads = 6,
                                                       .mlp_ratio = 4}),
+      swin_row("swin", {}),
+      swin_row("swin_cifar_small", {.embed_dim = 48, .depths = {2, 4}, .num_heads = {3, 6}, .window_size = 4}),
+      swin_row("swin_tiny_patch4_window7_224", {.img_size = 224,
+                                                .patch_size = 4,
+                                                .num_classes = 1000,
+                                                .embed_dim = 96,
+                                                .depths = {2, 2, 6, 2},
+                                                .num_heads = {3, 6, 12, 24},
+                                                .window_size = 7,
+                                                .mlp_ratio = 4}),
   };
 }
 

@@ -15,8 +15,9 @@
 
 #include <algorithm>
 
-#include "core/ops/layout.h"
-#include "core/ops/tokens.h"
+#include "core/ops/pad.h"
+#include "core/ops/permute.h"
+#include "core/ops/reduce.h"
 #include "nn/windows.h"
 
 namespace tessera::swin {
@@ -26,7 +27,8 @@ inline namespace TESSERA_NS {
 
 Fields<Config> fields() {
   static const Field<Config> table[] = {
-      {"img_size", &Config::img_size, "height of the images the model is built for, and their width unless img_width is set"},
+      {"img_size", &Config::img_size,
+       "height of the images the model is built for, and their width unless img_width is set"},
       {"img_width", &Config::img_width, "width of the images, 0: img_size"},
       {"patch_size", &Config::patch_size, "side of a patch"},
       {"in_chans", &Config::in_chans, "channels of the image"},
@@ -42,8 +44,10 @@ Fields<Config> fields() {
       {"pos_drop_rate", &Config::pos_drop_rate, "dropout behind the patch embedding"},
       {"proj_drop_rate", &Config::proj_drop_rate, "dropout behind the attention's projection and in the MLP"},
       {"attn_drop_rate", &Config::attn_drop_rate, "dropout of attention weights"},
-      {"drop_path_rate", &Config::drop_path_rate, "stochastic depth of the last block; the first has 0, linear over all stages"},
-      {"mask_value", &Config::mask_value, "0: pairs of different regions are skipped | -100: added to their logits, as the official code"},
+      {"drop_path_rate", &Config::drop_path_rate,
+       "stochastic depth of the last block; the first has 0, linear over all stages"},
+      {"mask_value", &Config::mask_value,
+       "0: pairs of different regions are skipped | -100: added to their logits, as the official code"},
   };
   return table;
 }
@@ -53,29 +57,41 @@ namespace {
 constexpr double norm_eps = 1e-5;
 
 void check(const Config& c) {
-  for (const auto& [key, v] : {std::pair("img_size", c.img_size), {"patch_size", c.patch_size}, {"in_chans", c.in_chans},
-                              {"num_classes", c.num_classes}, {"embed_dim", c.embed_dim}, {"window_size", c.window_size}}) {
+  for (const auto& [key, v] : {std::pair("img_size", c.img_size),
+                               {"patch_size", c.patch_size},
+                               {"in_chans", c.in_chans},
+                               {"num_classes", c.num_classes},
+                               {"embed_dim", c.embed_dim},
+                               {"window_size", c.window_size}}) {
     if (v < 1) fail("swin", "{} is {}, expected at least 1", key, v);
   }
-  for (const auto& [key, v] : {std::pair("drop_rate", c.drop_rate), {"pos_drop_rate", c.pos_drop_rate}, {"proj_drop_rate", c.proj_drop_rate},
-                              {"attn_drop_rate", c.attn_drop_rate}, {"drop_path_rate", c.drop_path_rate}}) {
+  for (const auto& [key, v] : {std::pair("drop_rate", c.drop_rate),
+                               {"pos_drop_rate", c.pos_drop_rate},
+                               {"proj_drop_rate", c.proj_drop_rate},
+                               {"attn_drop_rate", c.attn_drop_rate},
+                               {"drop_path_rate", c.drop_path_rate}}) {
     if (!(v >= 0 && v < 1)) fail("swin", "{} is {}, expected at least 0 and less than 1", key, v);
   }
   if (!(c.mlp_ratio > 0) || c.mask_value > 0) fail("swin", "mlp_ratio must be positive and mask_value at most 0");
   if (c.depths.empty() || c.depths.size() > 8 || c.depths.size() != c.num_heads.size())
-    fail("swin", "depths has {} stages and num_heads {}; both need one entry a stage, at most 8", c.depths.size(), c.num_heads.size());
+    fail("swin", "depths has {} stages and num_heads {}; both need one entry a stage, at most 8", c.depths.size(),
+         c.num_heads.size());
   for (int s = 0; s < c.stages(); ++s) {
     const auto i = static_cast<size_t>(s);
     if (c.depths[i] < 1 || c.num_heads[i] < 1 || c.dim(s) % c.num_heads[i])
-      fail("swin", "stage {}: {} blocks of width {} with {} heads; the heads must divide the width", s, c.depths[i], c.dim(s), c.num_heads[i]);
+      fail("swin", "stage {}: {} blocks of width {} with {} heads; the heads must divide the width", s, c.depths[i],
+           c.dim(s), c.num_heads[i]);
   }
   if (c.img_size % c.patch_size || c.width() % c.patch_size)
-    fail("swin", "an image of {} x {} is not made of patches of {} x {}", c.img_size, c.width(), c.patch_size, c.patch_size);
+    fail("swin", "an image of {} x {} is not made of patches of {} x {}", c.img_size, c.width(), c.patch_size,
+         c.patch_size);
 }
 
 std::string block_name(int stage, int i) { return fmt::format("layers.{}.blocks.{}", stage, i); }
 Grid halved(const Grid& g) { return {(g.h + 1) / 2, (g.w + 1) / 2, g.prefix}; }
-Layout layout_of(const Grid& map, const Config& c, int block) { return {map, map, window_of(map, c.window_size, block % 2), 1, false}; }
+Layout layout_of(const Grid& map, const Config& c, int block) {
+  return {map, map, window_of(map, c.window_size, block % 2), 1, false};
+}
 
 Attention::Config attention_of(const Config& c, int stage) {
   Attention::Config a;
@@ -101,10 +117,11 @@ Places places(const Config& c) {
     if (s) map = halved(map);
     const Attention::Config a = attention_of(c, s);
     for (int i = 0; i <= c.depths[static_cast<size_t>(s)]; ++i) {
-      p.between.push_back({static_cast<int>(p.between.size()), s, i, c.dim(s), map, fmt::format("pos_block.{}.{}", s, i)});
+      p.between.push_back(
+          {static_cast<int>(p.between.size()), s, i, c.dim(s), map, fmt::format("pos_block.{}.{}", s, i)});
       if (i == c.depths[static_cast<size_t>(s)]) continue;
-      p.sites.push_back({static_cast<int>(p.sites.size()), s, i, c.dim(s), a.num_heads, a.width_of_head(), a.scale(), layout_of(map, c, i),
-                         block_name(s, i) + ".attn"});
+      p.sites.push_back({static_cast<int>(p.sites.size()), s, i, c.dim(s), a.num_heads, a.width_of_head(), a.scale(),
+                         layout_of(map, c, i), block_name(s, i) + ".attn"});
     }
   }
   return p;
@@ -121,12 +138,13 @@ Block::Block(const Scope& s, const Config& c, int stage, double drop_path)
       drop_path2(s / "drop_path2", drop_path),
       name(s.path()) {}
 
-Tensor Block::operator()(const Run& run, const Tensor& x, const PositionEncoding& position, const Site& site, const Layout& now,
-                         float mask_value) const {
+Tensor Block::operator()(const Run& run, const Tensor& x, const PositionEncoding& position, const Site& site,
+                         const Layout& now, float mask_value) const {
   const Crumb here(name);
   const Pattern& who = windows(now.q, now.window, mask_value);
-  const Tensor y = drop_path1(run, x, attn(run, norm1(run, x), who, position, site, now));
-  return drop_path2(run, y, mlp(run, norm2(run, y)));
+  const Tensor mixed = attn.mix(run, norm1(run, x), who, position, site, now);
+  const Tensor y = add_branch(run, x, mixed, attn.proj, attn.proj_drop, {}, drop_path1);
+  return add_branch(run, y, mlp.hidden(run, norm2(run, y)), mlp.fc2, mlp.drop2, {}, drop_path2);
 }
 
 PatchMerging::PatchMerging(const Scope& s, int dim)
@@ -162,7 +180,9 @@ Swin::Swin(const Scope& s, const Config& c, const MakePosition& position)
     : config_(c),
       at_(places(c)),
       patch_embed_(s / "patch_embed", {.patch_size = c.patch_size, .in_chans = c.in_chans, .dim = c.embed_dim}),
-      patch_norm_(c.patch_norm ? std::optional<LayerNorm>(std::in_place, s / "patch_embed" / "norm", c.embed_dim, norm_eps) : std::nullopt),
+      patch_norm_(c.patch_norm
+                      ? std::optional<LayerNorm>(std::in_place, s / "patch_embed" / "norm", c.embed_dim, norm_eps)
+                      : std::nullopt),
       position_(position(s, at_)),
       pos_drop_(s / "pos_drop", c.pos_drop_rate),
       layers_(build(s, c)),
@@ -182,12 +202,13 @@ Output Swin::forward(const Run& run, const Input& input) const {
     if (stage.downsample) x = (*stage.downsample)(run, x, map);
     for (size_t i = 0; i < stage.blocks.size(); ++i, ++site) {
       x = position_->between(at_.between[gap++], map, x, run);
-      x = stage.blocks[i](run, x, *position_, at_.sites[site], layout_of(map, config_, static_cast<int>(i)), static_cast<float>(config_.mask_value));
+      x = stage.blocks[i](run, x, *position_, at_.sites[site], layout_of(map, config_, static_cast<int>(i)),
+                          static_cast<float>(config_.mask_value));
     }
     x = position_->between(at_.between[gap++], map, x, run);
     if (input.features) out.stages.push_back(x.reshape({B, map.h, map.w, -1}));
   }
-  out.logits = head_(run, head_drop_(run, mean_tokens(norm_(run, x))));
+  out.logits = head_(run, head_drop_(run, mean(norm_(run, x), {1})));
   return out;
 }
 

@@ -40,8 +40,8 @@ struct Block {
   std::string name;  ///< "layers.0.blocks.1", for error messages
   Block(const Scope& s, const Config& c, int stage, double drop_path);
   /// x (B, h w, dim) -> the same shape.
-  Tensor operator()(const Run& run, const Tensor& x, const PositionEncoding& position, const Site& site, const Layout& now,
-                    float mask_value) const;
+  Tensor operator()(const Run& run, const Tensor& x, const PositionEncoding& position, const Site& site,
+                    const Layout& now, float mask_value) const;
 };
 
 /// Four neighbours become one token of twice the width: concatenated in the order (0,0), (1,0), (0,1), (1,1) of (row, column), then

@@ -59,6 +59,7 @@ struct DropPath {
 /// A learned factor per channel of a branch (CaiT, Touvron et al. 2021): y = x gamma. init 0: no layer, the identity.
 struct LayerScale {
   Tensor gamma;
+  LayerScale() = default;  ///< the identity
   LayerScale(const Scope& s, int dim, double init);
   Tensor operator()(const Run&, const Tensor& x) const;
 };
