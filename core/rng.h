@@ -28,6 +28,8 @@ class Stream {
   explicit constexpr Stream(uint64_t seed) : seed_(seed) {}
   /// 64 random bits number `counter`.
   constexpr uint64_t bits(uint64_t counter) const { return mix(seed_ + 0x9e3779b97f4a7c15ULL * counter); }
+  /// 32 random bits number `i`, two of one draw: what masks are made of (kernels().dropout computes the same).
+  constexpr uint32_t bits32(uint64_t i) const { return static_cast<uint32_t>(i % 2 ? bits(i / 2) >> 32 : bits(i / 2)); }
   /// Uniform in [0, 1), 53 bits.
   constexpr double uniform(uint64_t counter) const { return static_cast<double>(bits(counter) >> 11) * 0x1p-53; }
   /// Uniform integer in [0, n), n < 2^32; the bias is below n / 2^32.

@@ -7,6 +7,8 @@
 #include "core/kernels/list_gemm.h"
 #include "core/kernels/list_norm.h"
 #include "core/kernels/list_optim.h"
+#include "core/kernels/list_random.h"
+#include "core/kernels/list_softmax.h"
 #include "core/kernels/list_unary.h"
 
 #define TESSERA_KERNEL_LISTS(ROW)  \
@@ -17,4 +19,6 @@
   TESSERA_GEMM_KERNELS(ROW)        \
   TESSERA_NORM_KERNELS(ROW)        \
   TESSERA_OPTIM_KERNELS(ROW)       \
+  TESSERA_RANDOM_KERNELS(ROW)      \
+  TESSERA_SOFTMAX_KERNELS(ROW)     \
   TESSERA_UNARY_KERNELS(ROW)

@@ -1,0 +1,53 @@
+// Dropout masks from counters: SplitMix64, as core/rng.h, on as many counters at once as a register holds. Each draw of 64 bits decides
+// on two neighbouring elements, the low half on the even one.
+#include "core/kernels/lists.h"
+#include "core/kernels/simd.h"
+
+TESSERA_KERNELS_BEGIN
+
+typedef uint64_t draws __attribute__((vector_size(TESSERA_VECTOR_BYTES)));
+typedef uint32_t halves __attribute__((vector_size(TESSERA_VECTOR_BYTES)));
+
+static constexpr uint64_t golden = 0x9e3779b97f4a7c15ULL;
+
+template <class T>
+static inline T mixed(T x) {
+  x += golden;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+  return x ^ (x >> 31);
+}
+static inline uint32_t bits32(uint64_t seed, int64_t i) {
+  const uint64_t d = mixed(seed + golden * static_cast<uint64_t>(i / 2));
+  return static_cast<uint32_t>(i % 2 ? d >> 32 : d);
+}
+
+void dropout(const real* x, real* y, real beta, uint64_t seed, uint32_t threshold, real scale, int64_t n) {
+  int64_t i = 0;
+  if constexpr (sizeof(real) == 4) {
+    enum : int { pairs = TESSERA_VECTOR_BYTES / 8 };
+    draws counter;
+    for (int k = 0; k < pairs; ++k) counter[k] = seed + golden * static_cast<uint64_t>(k);
+    for (; i + lanes <= n; i += lanes, counter += golden * uint64_t{pairs}) {
+      const draws d = mixed(counter);
+      halves h;
+      __builtin_memcpy(&h, &d, sizeof h);  // little-endian: the low half comes first
+      const auto keep = h >= threshold;
+      ivec mask;
+      __builtin_memcpy(&mask, &keep, sizeof mask);
+      vec v = select(mask, scale * load(x + i), vec{});
+      if (beta != 0) v += beta * load(y + i);
+      store(y + i, v);
+    }
+  }
+  for (; i < n; ++i) {
+    const real v = bits32(seed, i) >= threshold ? scale * x[i] : 0;
+    y[i] = beta == 0 ? v : beta * y[i] + v;
+  }
+}
+
+void add_scaled(const real* a, const real* b, real s, real* y, int64_t n) {
+  map(n, y, a, b, [=](vec p, vec q) { return p + s * q; });
+}
+
+TESSERA_KERNELS_END
