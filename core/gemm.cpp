@@ -99,6 +99,7 @@ GemmTask task(int64_t M, int64_t N, int64_t K, const real* a, int64_t a_row, int
 
 /// Runs rows [i, e) of a task.
 void run(GemmTask t, int64_t i, int64_t e) {
+  if (i > 0) t.soon = nullptr;  // once is enough
   t.M = e - i, t.a += i * t.a_row, t.c += i * t.ldc;
   if (t.add) t.add += i * t.ld_add;
   if (t.slope) t.slope += i * t.ld_slope;
@@ -163,11 +164,13 @@ void gemm_nt(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const 
 }
 
 void gemm_nn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
-             real* C, int64_t ldc, Leaf* weight) {
+             real* C, int64_t ldc, Leaf* weight, std::span<const real> soon) {
   if (M <= 0 || N <= 0) return;
   if (prefer_blas(M, N, K)) return blas_rows(false, false, M, N, K, A, lda, B, ldb, beta, C, ldc);
   const Panels panels(weight, false, B, ldb, K, N);
-  run(task(M, N, K, A, lda, 1, panels.data(), beta, C, ldc));
+  GemmTask t = task(M, N, K, A, lda, 1, panels.data(), beta, C, ldc);
+  t.soon = soon.data(), t.soon_bytes = static_cast<int64_t>(soon.size_bytes());
+  run(t);
 }
 
 void gemm_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,

@@ -8,6 +8,7 @@
 // Our own kernels (core/kernels/gemm.cpp) run at 83-90 % of the FMA peak on the shapes of a ViT, where OpenBLAS runs at
 // 63-75 % (tests/bench/gemm_bench.cpp); OpenBLAS is their oracle in the tests, and takes over where vectors are narrow.
 #include <cstdint>
+#include <span>
 
 #include "core/real.h"
 
@@ -32,9 +33,9 @@ void gemm_nt(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const 
              real* C, int64_t ldc, const real* bias = nullptr, Leaf* weight = nullptr);
 void gemm_nt(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
              real* C, int64_t ldc, const Epilogue& end, Leaf* weight = nullptr);
-/// C (M,N) = beta C + A (M,K) B (K,N).
+/// C (M,N) = beta C + A (M,K) B (K,N). `soon` is memory that is needed next and comes into the cache meanwhile.
 void gemm_nn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
-             real* C, int64_t ldc, Leaf* weight = nullptr);
+             real* C, int64_t ldc, Leaf* weight = nullptr, std::span<const real> soon = {});
 /// C (M,N) = beta C + A(K,M)^T B (K,N).
 void gemm_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
              real* C, int64_t ldc);

@@ -67,45 +67,20 @@ static inline TESSERA_INLINE void outer(Indices<I...>, Sums<sizeof...(I), V>& s,
   (row(s.at[I], a(I)), ...);
 }
 
-/// Rows of A are contiguous. Three rows share a base pointer, which are as many as the addressing modes reach with one
-/// register for the stride.
-template <int R, int V>
-static inline TESSERA_INLINE void sum_along_rows(Sums<R, V>& s, int64_t K, const real* a, int64_t stride,
-                                                 const real* b) {
-  constexpr int bases = (R + 2) / 3;
-  const real* p[bases];
-  [&]<int... G>(Indices<G...>) TESSERA_INLINE { ((p[G] = a + 3 * G * stride), ...); }
-  (upto<bases>());
-  const auto step = [&](int64_t k) TESSERA_INLINE {
-    outer(upto<R>(), s, b + k * panel, [&](int i) TESSERA_INLINE { return p[i / 3][(i % 3) * stride + k]; });
-  };
-  const auto each_base = [&]<int... G>(Indices<G...>, auto f) TESSERA_INLINE { (f(p[G]), ...); };
-  int64_t k = 0;
-  for (; k + 4 <= K; k += 4, b += 4 * panel) {
-    each_base(upto<bases>(), [](const real*& q) TESSERA_INLINE {
-      asm("" : "+r"(q));
-    });  // one pointer each, not one a row
-    step(0), step(1), step(2), step(3);
-    each_base(upto<bases>(), [](const real*& q) TESSERA_INLINE { q += 4; });
+/// Memory to bring into L2, a line at a time between multiplications: a burst would wait for fill buffers.
+struct Lines {
+  const char* at;
+  int64_t step;
+};
+struct Soon {
+  const char* at;
+  int64_t left;  // bytes
+  Lines next(int64_t lines, const real* idle) {
+    if (left < lines * 64 || !at) return {reinterpret_cast<const char*>(idle), 0};
+    left -= lines * 64;
+    return {(at += lines * 64) - lines * 64, 64};
   }
-  for (; k < K; ++k, b += panel) {
-    step(0);
-    each_base(upto<bases>(), [](const real*& q) TESSERA_INLINE { ++q; });
-  }
-}
-
-/// Columns of A are contiguous: A is the transpose of a row-major matrix.
-template <int R, int V>
-static inline TESSERA_INLINE void sum_along_columns(Sums<R, V>& s, int64_t K, const real* a, int64_t stride,
-                                                    const real* b) {
-  const auto step = [&] TESSERA_INLINE {
-    outer(upto<R>(), s, b, [&](int i) TESSERA_INLINE { return a[i]; });
-    a += stride, b += panel;
-  };
-  int64_t k = 0;
-  for (; k + 2 <= K; k += 2) step(), step();
-  if (k < K) step();
-}
+};
 
 /// A tile's share of the task: pointers at its first element.
 struct Tile {
@@ -114,48 +89,125 @@ struct Tile {
   real beta;
   int64_t K, stride, ldc, ld_add;
   int64_t columns;  // at most panel
+  Lines soon;
 };
 
+/// Rows of A are contiguous. Three rows share a base pointer, which are as many as the addressing modes reach with one
+/// register for the stride.
+template <int R, int V>
+static inline TESSERA_INLINE void sum_along_rows(Sums<R, V>& s, const Tile& t) {
+  constexpr int bases = (R + 2) / 3;
+  const real *p[bases], *b = t.b;
+  const int64_t stride = t.stride;
+  const auto step = [&](int64_t k) TESSERA_INLINE {
+    outer(upto<R>(), s, b + k * panel, [&](int i) TESSERA_INLINE { return p[i / 3][(i % 3) * stride + k]; });
+  };
+  [&]<int... G>(Indices<G...>) TESSERA_INLINE {
+    ((p[G] = t.a + 3 * G * stride), ...);
+    const char* soon = t.soon.at;
+    int64_t k = t.K;
+    for (; k >= 4; k -= 4) {
+      ([&] { asm("" : "+r"(p[G])); }(), ...);  // one pointer each, not one a row
+      __builtin_prefetch(soon, 0, 2);
+      soon += t.soon.step;
+      step(0), step(1), step(2), step(3);
+      b += 4 * panel;
+      ((p[G] += 4), ...);
+    }
+    for (; k > 0; --k) {
+      step(0);
+      b += panel;
+      (++p[G], ...);
+    }
+  }
+  (upto<bases>());
+}
+
+/// Columns of A are contiguous: A is the transpose of a row-major matrix.
+template <int R, int V>
+static inline TESSERA_INLINE void sum_along_columns(Sums<R, V>& s, const Tile& t) {
+  const real *a = t.a, *b = t.b;
+  const char* soon = t.soon.at;
+  const auto step = [&] TESSERA_INLINE {
+    outer(upto<R>(), s, b, [&](int i) TESSERA_INLINE { return a[i]; });
+    a += t.stride, b += panel;
+  };
+  int64_t k = t.K;
+  for (; k >= 4; k -= 4) {
+    __builtin_prefetch(soon, 0, 2);
+    soon += t.soon.step;
+    step(), step(), step(), step();
+  }
+  for (; k > 0; --k) step();
+}
+
+/// C = beta C + sums + bias + add, row by row, a partial vector at the end.
+static __attribute__((noinline)) void finish_from(const real* sums, int rows, const Tile& t) {
+  for (int i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < t.columns; j += lanes) {
+      const int64_t n = t.columns - j < lanes ? t.columns - j : int64_t{lanes};
+      const auto get = [n](const real* p) { return n == lanes ? load(p) : load_part(p, n); };
+      real* c = t.c + i * t.ldc + j;
+      vec v = load(sums + i * panel + j);
+      if (t.bias) v += get(t.bias + j);
+      if (t.beta != 0) v += t.beta * get(c);
+      if (t.add) v += get(t.add + i * t.ld_add + j);
+      if (n == lanes) {
+        store(c, v);
+      } else {
+        store_part(c, v, n);
+      }
+    }
+}
+
+/// The cases that matter leave from registers: C = sum + bias and C += sum, whole vectors. All others go through
+/// memory.
 template <int V, int... I>
 static inline TESSERA_INLINE void finish(Indices<I...>, Sums<sizeof...(I), V>& s, const Tile& t) {
-  const auto column = [&](auto which, auto get, auto put) TESSERA_INLINE {
-    constexpr int j = decltype(which)::value;
-    const vec bias = t.bias ? get(t.bias + j * lanes) : vec{};
-    const auto one = [&](vec sum, real* c, const real* add) TESSERA_INLINE {
-      sum += bias;
-      if (t.beta != 0) sum += t.beta * get(c);
-      if (add) sum += get(add);
-      put(c, sum);
+  constexpr int R = sizeof...(I);
+  if (t.columns == V * lanes && !t.add && t.beta == 0) {
+    const vec bias0 = t.bias ? load(t.bias) : vec{}, bias1 = t.bias && V == 2 ? load(t.bias + lanes) : vec{};
+    const auto row = [&](const vec(&r)[V], real* c) TESSERA_INLINE {
+      store(c, r[0] + bias0);
+      if constexpr (V == 2) store(c + lanes, r[1] + bias1);
     };
-    (one(s.at[I][j], t.c + I * t.ldc + j * lanes, t.add ? t.add + I * t.ld_add + j * lanes : nullptr), ...);
-  };
-  struct First {
-    enum : int { value = 0 };
-  };
-  struct Last {
-    enum : int { value = V - 1 };
-  };
-  const int64_t rest = t.columns - (V - 1) * lanes;
-  if constexpr (V == 2)
-    column(
-        First(), [](const real* p) { return load(p); }, [](real* p, vec v) { store(p, v); });
-  if (rest == lanes) {
-    column(
-        Last(), [](const real* p) { return load(p); }, [](real* p, vec v) { store(p, v); });
+    (row(s.at[I], t.c + I * t.ldc), ...);
+  } else if (t.columns == V * lanes && !t.add && !t.bias && t.beta == 1) {
+    const auto row = [&](const vec(&r)[V], real* c) TESSERA_INLINE {
+      store(c, load(c) + r[0]);
+      if constexpr (V == 2) store(c + lanes, load(c + lanes) + r[1]);
+    };
+    (row(s.at[I], t.c + I * t.ldc), ...);
   } else {
-    column(
-        Last(), [=](const real* p) { return load_part(p, rest); }, [=](real* p, vec v) { store_part(p, v, rest); });
+    alignas(64) real sums[R * panel];
+    const auto row = [&](const vec(&r)[V], real* to) TESSERA_INLINE {
+      store(to, r[0]);
+      if constexpr (V == 2) store(to + lanes, r[1]);
+    };
+    (row(s.at[I], sums + I * panel), ...);
+    finish_from(sums, R, t);
   }
+}
+
+/// C comes into L1 while the sums are made.
+template <int... I>
+static inline TESSERA_INLINE void fetch_for_writing(Indices<I...>, const Tile& t) {
+  const auto row = [&](const real* c) TESSERA_INLINE {
+    __builtin_prefetch(c, 1);
+    __builtin_prefetch(c + t.columns - 1, 1);
+  };
+  (row(t.c + I * t.ldc), ...);
 }
 
 template <int R, int V, bool transposed>
 __attribute__((noinline)) static void tile(const Tile& t) {
   Sums<R, V> s;
   clear(upto<R>(), s);
+  fetch_for_writing(upto<R>(), t);
   if constexpr (transposed) {
-    sum_along_columns(s, t.K, t.a, t.stride, t.b);
+    sum_along_columns(s, t);
   } else {
-    sum_along_rows(s, t.K, t.a, t.stride, t.b);
+    sum_along_rows(s, t);
   }
   finish(upto<R>(), s, t);
 }
@@ -171,7 +223,8 @@ static constexpr TileKernels all_tiles(Indices<I...>) {
 static constexpr TileKernels tiles = all_tiles(upto<tile_rows>());
 
 /// One row tile and block of k against all panels of a block of n; the epilogue comes with the last block of k.
-static void row_tile(const GemmTask& g, int64_t i0, int64_t i1, int64_t k0, int64_t k1, int64_t n0, int64_t n1) {
+static void row_tile(const GemmTask& g, Soon& soon, int64_t i0, int64_t i1, int64_t k0, int64_t k1, int64_t n0,
+                     int64_t n1) {
   const bool transposed = g.a_row == 1 && g.a_col != 1, last = k1 == g.K;
   Tile t{};
   t.a = g.a + i0 * g.a_row + k0 * g.a_col;
@@ -183,6 +236,7 @@ static void row_tile(const GemmTask& g, int64_t i0, int64_t i1, int64_t k0, int6
     t.bias = g.bias && last ? g.bias + j : nullptr;
     t.add = g.add && last ? g.add + i0 * g.ld_add + j : nullptr;
     t.columns = n1 - j < panel ? n1 - j : int64_t{panel};
+    t.soon = soon.next(t.K / 4, t.b);
     tiles.of[i1 - i0 - 1][t.columns > lanes][transposed](t);
   }
   if (!g.gelu || !last) return;
@@ -201,27 +255,26 @@ void gemm(const GemmTask* task) {
   if (g.M <= 0 || g.N <= 0) return;
   const int64_t row_tiles = (g.M + tile_rows - 1) / tile_rows;
   const int64_t k_blocks = g.K > most_k ? (g.K + most_k - 1) / most_k : 1;
+  Soon soon{static_cast<const char*>(g.soon), g.soon_bytes};
   for (int64_t n0 = 0; n0 < g.N; n0 += most_n) {
     const int64_t n1 = g.N - n0 < most_n ? g.N : n0 + most_n;
     for (int64_t q = 0; q < k_blocks; ++q)
       for (int64_t t = 0; t < row_tiles; ++t)
-        row_tile(g, g.M * t / row_tiles, g.M * (t + 1) / row_tiles, g.K * q / k_blocks, g.K * (q + 1) / k_blocks, n0,
-                 n1);
+        row_tile(g, soon, g.M * t / row_tiles, g.M * (t + 1) / row_tiles, g.K * q / k_blocks, g.K * (q + 1) / k_blocks,
+                 n0, n1);
   }
 }
 
 void gemm_pack(const real* b, int64_t ldb, int64_t K, int64_t N, real* panels) {
-  for (int64_t j = 0; j < N; j += panel) {
-    const int64_t n = N - j;
-    for (int64_t k = 0; k < K; ++k, panels += panel) {
-      const real* row = b + k * ldb + j;
-      if (n >= panel) {
-        store(panels, load(row)), store(panels + lanes, load(row + lanes));
-      } else if (n >= lanes) {
-        store(panels, load(row)), store(panels + lanes, load_part(row + lanes, n - lanes));
-      } else {
-        store(panels, load_part(row, n)), store(panels + lanes, vec{});
-      }
+  for (int64_t k = 0; k < K;
+       ++k, b += ldb, panels += panel) {  // whole rows: B may come from far, and arrives in sequence
+    real* to = panels;
+    int64_t j = 0;
+    for (; j + panel <= N; j += panel, to += K * panel) store(to, load(b + j)), store(to + lanes, load(b + j + lanes));
+    if (const int64_t rest = N - j; rest >= lanes) {
+      store(to, load(b + j)), store(to + lanes, load_part(b + j + lanes, rest - lanes));
+    } else if (rest > 0) {
+      store(to, load_part(b + j, rest)), store(to + lanes, vec{});
     }
   }
 }

@@ -22,6 +22,8 @@ struct GemmTask {
   bool gelu;    ///< C = gelu(C)
   real* slope;  ///< with gelu: (M,N) with row stride ld_slope receives gelu'(C); or null
   int64_t ld_slope;
+  const void* soon;  ///< memory that the next product reads: brought into L2 while this one computes; or null
+  int64_t soon_bytes;
 };
 
 }  // namespace TESSERA_NS

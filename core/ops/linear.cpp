@@ -39,7 +39,8 @@ void forward(const Sizes& s, const Tensor& x, const Tensor& W, const Tensor& b, 
 void backward(const Sizes& s, const Tensor& x, const Tensor& W, const Tensor& dz, Back& back) {
   if (back.wants(x)) {
     const auto [dx, beta] = back.into(x);
-    gemm_nn(s.rows, s.in, s.out, dz.data(), s.out, W.data(), s.in, beta, dx, s.in, W.leaf());
+    gemm_nn(s.rows, s.in, s.out, dz.data(), s.out, W.data(), s.in, beta, dx, s.in, W.leaf(),
+            back.wants(W) ? x.values() : std::span<const real>());
   }
   if (back.wants(W)) {
     const auto [dW, beta] = back.into(W);
