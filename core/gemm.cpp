@@ -177,6 +177,12 @@ void gemm_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const 
              real* C, int64_t ldc) {
   if (M <= 0 || N <= 0) return;
   if (prefer_blas(M, N, K)) return blas_rows(true, false, M, N, K, A, lda, B, ldb, beta, C, ldc);
+  if (parallel::in_shard() || M <= block) {
+    GemmTask t = task(M, N, K, A, 1, lda, nullptr, beta, C, ldc);
+    t.b = B, t.ldb = ldb, t.scratch = take(panels_size(K, N));
+    kernels().gemm(&t);
+    return Pool::give(t.scratch);
+  }
   const Panels panels(nullptr, false, B, ldb, K, N);
   run(task(M, N, K, A, 1, lda, panels.data(), beta, C, ldc));
 }

@@ -14,6 +14,7 @@ TESSERA_KERNELS_BEGIN
 
 void gelu(const real* x, real* y, int64_t n);
 void gelu_and_slope(const real* x, real* y, real* slope, int64_t n);
+void gemm_pack(const real* b, int64_t ldb, int64_t K, int64_t N, real* panels);
 
 #define TESSERA_INLINE __attribute__((always_inline))
 
@@ -67,18 +68,19 @@ static inline TESSERA_INLINE void outer(Indices<I...>, Sums<sizeof...(I), V>& s,
   (row(s.at[I], a(I)), ...);
 }
 
-/// Memory to bring into L2, a line at a time between multiplications: a burst would wait for fill buffers.
+/// Memory to bring nearer, a line at a time between multiplications: a burst would wait for fill buffers.
 struct Lines {
   const char* at;
   int64_t step;
 };
+/// All that is to come, handed out tile by tile.
 struct Soon {
   const char* at;
-  int64_t left;  // bytes
+  int64_t left, step;  // in lines, in bytes
   Lines next(int64_t lines, const real* idle) {
-    if (left < lines * 64 || !at) return {reinterpret_cast<const char*>(idle), 0};
-    left -= lines * 64;
-    return {(at += lines * 64) - lines * 64, 64};
+    if (left <= 0) return {reinterpret_cast<const char*>(idle), 0};
+    left -= lines;  // a few lines past the end do no harm
+    return {(at += lines * step) - lines * step, step};
   }
 };
 
@@ -88,8 +90,8 @@ struct Tile {
   real* c;
   real beta;
   int64_t K, stride, ldc, ld_add;
-  int64_t columns;  // at most panel
-  Lines soon;
+  int64_t columns;    // at most panel
+  Lines soon, strip;  // for L2, for L1
 };
 
 /// Rows of A are contiguous. Three rows share a base pointer, which are as many as the addressing modes reach with one
@@ -127,7 +129,7 @@ static inline TESSERA_INLINE void sum_along_rows(Sums<R, V>& s, const Tile& t) {
 template <int R, int V>
 static inline TESSERA_INLINE void sum_along_columns(Sums<R, V>& s, const Tile& t) {
   const real *a = t.a, *b = t.b;
-  const char* soon = t.soon.at;
+  const char *soon = t.soon.at, *strip = t.strip.at;
   const auto step = [&] TESSERA_INLINE {
     outer(upto<R>(), s, b, [&](int i) TESSERA_INLINE { return a[i]; });
     a += t.stride, b += panel;
@@ -135,7 +137,8 @@ static inline TESSERA_INLINE void sum_along_columns(Sums<R, V>& s, const Tile& t
   int64_t k = t.K;
   for (; k >= 4; k -= 4) {
     __builtin_prefetch(soon, 0, 2);
-    soon += t.soon.step;
+    __builtin_prefetch(strip);
+    soon += t.soon.step, strip += t.strip.step;
     step(), step(), step(), step();
   }
   for (; k > 0; --k) step();
@@ -222,30 +225,41 @@ static constexpr TileKernels all_tiles(Indices<I...>) {
 }
 static constexpr TileKernels tiles = all_tiles(upto<tile_rows>());
 
-/// One row tile and block of k against all panels of a block of n; the epilogue comes with the last block of k.
-static void row_tile(const GemmTask& g, Soon& soon, int64_t i0, int64_t i1, int64_t k0, int64_t k1, int64_t n0,
-                     int64_t n1) {
-  const bool transposed = g.a_row == 1 && g.a_col != 1, last = k1 == g.K;
+/// The part of a task whose panels are in L2 together: the sum over [k0, k1) for columns [n0, n1).
+struct Block {
+  int64_t k0, k1, n0, n1;
+  const real* panels;
+  int64_t step;  // reals from panel to panel
+};
+
+/// A row tile of a block; the epilogue comes with the last block of k.
+static void row_tile(const GemmTask& g, const Block& block, Soon& soon, int64_t i0, int64_t i1) {
+  const bool transposed = g.a_row == 1 && g.a_col != 1, last = block.k1 == g.K;
   Tile t{};
-  t.a = g.a + i0 * g.a_row + k0 * g.a_col;
+  t.a = g.a + i0 * g.a_row + block.k0 * g.a_col;
+  t.b = block.panels;
   t.stride = transposed ? g.a_col : g.a_row;
-  t.K = k1 - k0, t.beta = k0 ? 1 : g.beta, t.ldc = g.ldc, t.ld_add = g.ld_add;
-  for (int64_t j = n0; j < n1; j += panel) {
-    t.b = g.panels + j * g.K + k0 * panel;
+  t.K = block.k1 - block.k0, t.beta = block.k0 ? 1 : g.beta, t.ldc = g.ldc, t.ld_add = g.ld_add;
+  const int64_t lines = t.K / 4;
+  // the next tile's strip of A, a line a row, ends where its last element lies
+  Soon strip{reinterpret_cast<const char*>(t.a + (2 * i1 - i0 <= g.M ? 2 * i1 - i0 : g.M) - i0 - 1),
+             transposed && i1 < g.M ? t.K : 0, t.stride * int64_t{sizeof(real)}};
+  for (int64_t j = block.n0; j < block.n1; j += panel, t.b += block.step) {
     t.c = g.c + i0 * g.ldc + j;
     t.bias = g.bias && last ? g.bias + j : nullptr;
     t.add = g.add && last ? g.add + i0 * g.ld_add + j : nullptr;
-    t.columns = n1 - j < panel ? n1 - j : int64_t{panel};
-    t.soon = soon.next(t.K / 4, t.b);
+    t.columns = block.n1 - j < panel ? block.n1 - j : int64_t{panel};
+    t.soon = soon.next(lines, t.b);
+    t.strip = strip.next(lines, t.b);
     tiles.of[i1 - i0 - 1][t.columns > lanes][transposed](t);
   }
   if (!g.gelu || !last) return;
   for (int64_t i = i0; i < i1; ++i) {  // the tile's rows of C are still in L1
-    real* c = g.c + i * g.ldc + n0;
+    real* c = g.c + i * g.ldc + block.n0;
     if (g.slope) {
-      gelu_and_slope(c, c, g.slope + i * g.ld_slope + n0, n1 - n0);
+      gelu_and_slope(c, c, g.slope + i * g.ld_slope + block.n0, block.n1 - block.n0);
     } else {
-      gelu(c, c, n1 - n0);
+      gelu(c, c, block.n1 - block.n0);
     }
   }
 }
@@ -255,14 +269,21 @@ void gemm(const GemmTask* task) {
   if (g.M <= 0 || g.N <= 0) return;
   const int64_t row_tiles = (g.M + tile_rows - 1) / tile_rows;
   const int64_t k_blocks = g.K > most_k ? (g.K + most_k - 1) / most_k : 1;
-  Soon soon{static_cast<const char*>(g.soon), g.soon_bytes};
-  for (int64_t n0 = 0; n0 < g.N; n0 += most_n) {
-    const int64_t n1 = g.N - n0 < most_n ? g.N : n0 + most_n;
-    for (int64_t q = 0; q < k_blocks; ++q)
-      for (int64_t t = 0; t < row_tiles; ++t)
-        row_tile(g, soon, g.M * t / row_tiles, g.M * (t + 1) / row_tiles, g.K * q / k_blocks, g.K * (q + 1) / k_blocks,
-                 n0, n1);
-  }
+  Soon soon{static_cast<const char*>(g.soon), g.soon_bytes / 64, 64};
+  for (int64_t n0 = 0; n0 < g.N; n0 += most_n)
+    for (int64_t q = 0; q < k_blocks; ++q) {
+      const int64_t n1 = g.N - n0 < most_n ? g.N : n0 + most_n;
+      const int64_t k0 = g.K * q / k_blocks, k1 = g.K * (q + 1) / k_blocks;
+      Block block{k0, k1, n0, n1, g.panels + n0 * g.K + k0 * panel, g.K * panel};
+      if (g.b) {
+        gemm_pack(g.b + k0 * g.ldb + n0, g.ldb, k1 - k0, n1 - n0, g.scratch);
+        block.panels = g.scratch, block.step = (k1 - k0) * panel;
+        const int64_t rows = g.K * (q + 2) / k_blocks - k1;  // of the next block
+        soon = {reinterpret_cast<const char*>(g.b + k1 * g.ldb),
+                k1 < g.K ? rows * g.ldb * int64_t{sizeof(real)} / 64 : 0, 64};
+      }
+      for (int64_t t = 0; t < row_tiles; ++t) row_tile(g, block, soon, g.M * t / row_tiles, g.M * (t + 1) / row_tiles);
+    }
 }
 
 void gemm_pack(const real* b, int64_t ldb, int64_t K, int64_t N, real* panels) {

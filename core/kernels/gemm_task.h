@@ -12,8 +12,12 @@ struct GemmTask {
   int64_t M, N, K;
   const real* a;  ///< element (i, k) at a[i * a_row + k * a_col]; one of the two strides is 1
   int64_t a_row, a_col;
-  const real* panels;  ///< B as gemm_pack or gemm_pack_transposed wrote it
-  real beta;           ///< 0: C is overwritten, whatever it held
+  const real* panels;  ///< B as gemm_pack or gemm_pack_transposed wrote it, unless b is given
+  const real*
+      b;  ///< B as it lies, with row stride ldb, packed block by block into scratch (the size of all panels); or null
+  int64_t ldb;
+  real* scratch;
+  real beta;  ///< 0: C is overwritten, whatever it held
   real* c;
   int64_t ldc;
   const real* bias;  ///< (N) or null

@@ -70,10 +70,12 @@ void one(const Kernels& kernel, Kind kind, int64_t M, int64_t N, int64_t K, int6
   const Matrix before = c;
   const int64_t width = 2 * int64_t{kernel.lanes};
   std::vector<float> panels(static_cast<size_t>((N + width - 1) / width * width * K + 16), nan);
-  (kind == nt ? kernel.gemm_pack_transposed : kernel.gemm_pack)(b.v.data(), b.stride, K, N, panels.data());
+  if (kind != tn)
+    (kind == nt ? kernel.gemm_pack_transposed : kernel.gemm_pack)(b.v.data(), b.stride, K, N, panels.data());
   GemmTask t{};
   t.M = M, t.N = N, t.K = K, t.a = a.v.data(), t.panels = panels.data(), t.beta = beta, t.c = c.v.data(),
   t.ldc = c.stride;
+  if (kind == tn) t.b = b.v.data(), t.ldb = b.stride, t.scratch = panels.data();
   t.a_row = kind == tn ? 1 : a.stride, t.a_col = kind == tn ? a.stride : 1;
   if (extras) {
     t.bias = bias.v.data(), t.add = add.v.data(), t.ld_add = add.stride;
