@@ -225,6 +225,24 @@ TEST_CASE("mnist: whatever is wrong with an idx file is said") {
   CHECK_THROWS_WITH_AS(open("mnist", dir.path()), doctest::Contains("2x3x1 but test images 3x2x1"), Error);
 }
 
+TEST_CASE("mnist: any change of a byte is an error or a set of the right size") {
+  Temporary dir;
+  small_mnist(dir);
+  const auto good = read_file(dir / "mnist/train-images-idx3-ubyte");
+  for (uint64_t n = 0; n < 1000; ++n) {
+    const rng::Stream stream(n);
+    auto bad = good;
+    for (uint64_t k = 0; k < 1 + n % 3; ++k)
+      bad[stream.below(2 * k, 20)] = static_cast<uint8_t>(stream.bits(2 * k + 1));
+    dir.write("mnist/train-images-idx3-ubyte", bad);
+    try {
+      const Named data = open("mnist", dir.path());
+      REQUIRE(data.train.size() == 3);
+      REQUIRE(data.train.pixels->size() == 3 * data.train.bytes());
+    } catch (const Error&) {}
+  }
+}
+
 TEST_CASE("mnist: damaged gzip") {
   Temporary dir;
   small_mnist(dir, ".gz");

@@ -20,17 +20,15 @@ std::vector<uint8_t> unzip(const std::string& path, const std::vector<uint8_t>& 
   } end{&z};
   // idx files of images shrink 4 to 20 times; a file that claims far more is a bomb
   const size_t most = packed.size() * 100 + (size_t{1} << 20);
-  std::vector<uint8_t> out;
+  std::vector<uint8_t> out, block(size_t{1} << 20);
   z.next_in = const_cast<Bytef*>(packed.data());
   z.avail_in = static_cast<uInt>(packed.size());
   for (int status = Z_OK; status != Z_STREAM_END;) {
-    const size_t have = out.size();
-    if (have > most) fail("data", "{} unpacks to more than {} bytes: not an image file", path, most);
-    out.resize(have + (size_t{1} << 20));
-    z.next_out = out.data() + have;
-    z.avail_out = 1u << 20;
+    if (out.size() > most) fail("data", "{} unpacks to more than {} bytes: not an image file", path, most);
+    z.next_out = block.data();
+    z.avail_out = static_cast<uInt>(block.size());
     status = inflate(&z, Z_NO_FLUSH);
-    out.resize(out.size() - z.avail_out);
+    out.insert(out.end(), block.begin(), block.end() - z.avail_out);
     if (status == Z_BUF_ERROR || (status == Z_OK && z.avail_in == 0 && z.avail_out != 0))
       fail("data", "{} is cut off: the gzip stream has no end; fetch it again", path);
     if (status != Z_OK && status != Z_STREAM_END)
