@@ -60,18 +60,17 @@ constexpr Field<S> sched_table[] = {
 };
 constexpr Field<T> train_table[] = {
     {"epochs", &T::epochs, "passes over the training set"},
-    {"batch_size", &T::batch_size, "images of one optimiser step"},
+    {"batch_size", &T::batch_size, "images of a batch"},
     {"seed", &T::seed, "of the weights, the order of images, augmentation and dropout"},
     {"precision", &T::precision, "f32"},
     {"ema_decay", &T::ema_decay, "moving average of the weights, which is then evaluated and saved; 0: off"},
     {"label_smoothing", &T::label_smoothing, "share of the target spread over all classes"},
     {"shard_size", &T::shard_size, "images that run through the network together; part of the arithmetic"},
     {"lanes", &T::lanes, "partial sums of the gradient; part of the arithmetic, independent of threads"},
-    {"accumulate", &T::accumulate, "parts in which a batch is computed"},
+    {"accumulate", &T::accumulate, "batches of batch_size that make one optimiser step"},
     {"max_steps", &T::max_steps, "end the run after so many steps; 0: no limit"},
     {"max_minutes", &T::max_minutes, "end the run after so much time; 0: no limit"},
     {"eval_every", &T::eval_every, "epochs between two validations"},
-    {"eval_batch_size", &T::eval_batch_size, "images of one evaluation batch"},
     {"checkpoint_every", &T::checkpoint_every, "epochs between two checkpoints"},
     {"checkpoint_steps", &T::checkpoint_steps, "steps between two checkpoints inside an epoch; 0: none"},
 };
@@ -240,9 +239,8 @@ void check(const Config& c) {
   share("train.ema_decay", t.ema_decay), share("train.label_smoothing", t.label_smoothing);
   least("train.shard_size", t.shard_size, 1);
   need(t.lanes >= 1 && t.lanes <= 64, "train.lanes", t.lanes, "1 to 64");
-  need(t.accumulate >= 1 && t.accumulate <= t.batch_size, "train.accumulate", t.accumulate, "1 to train.batch_size");
+  least("train.accumulate", t.accumulate, 1), least("train.eval_every", t.eval_every, 1);
   least("train.max_steps", t.max_steps, 0), least("train.max_minutes", t.max_minutes, 0);
-  least("train.eval_every", t.eval_every, 1), least("train.eval_batch_size", t.eval_batch_size, 1);
   least("train.checkpoint_every", t.checkpoint_every, 1), least("train.checkpoint_steps", t.checkpoint_steps, 0);
 }
 

@@ -53,18 +53,17 @@ struct SchedConfig {
 /// [train] The loop.
 struct TrainConfig {
   int epochs = 30;
-  int batch_size = 128;  ///< of one optimiser step
+  int batch_size = 128;  ///< images of a batch
   int seed = 1;          ///< of the weights, the order of images, augmentation, dropout
   std::string precision = "f32";
   double ema_decay = 0;  ///< exponential moving average of the weights; 0: off
   double label_smoothing = 0.1;
-  int shard_size = 8;      ///< images that run through the network together: part of the arithmetic
-  int lanes = 8;           ///< partial sums of the gradient: part of the arithmetic, unlike threads
-  int accumulate = 1;      ///< parts in which a batch is computed, one after the other, to save memory
-  int max_steps = 0;       ///< stop after so many steps; 0: no limit
-  double max_minutes = 0;  ///< stop after so much time, all resumed parts together; 0: no limit
-  int eval_every = 1;      ///< validate every so many epochs
-  int eval_batch_size = 256;
+  int shard_size = 8;        ///< images that run through the network together: part of the arithmetic
+  int lanes = 8;             ///< partial sums of the gradient: part of the arithmetic, unlike threads
+  int accumulate = 1;        ///< batches of batch_size that make one step
+  int max_steps = 0;         ///< stop after so many steps; 0: no limit
+  double max_minutes = 0;    ///< stop after so much time, all resumed parts together; 0: no limit
+  int eval_every = 1;        ///< validate every so many epochs
   int checkpoint_every = 1;  ///< write last.ckpt every so many epochs
   int checkpoint_steps = 0;  ///< and every so many steps; 0: no
 };

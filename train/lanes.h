@@ -70,9 +70,5 @@ class Lanes {
   std::vector<Chunk> chunks_;
 };
 
-/// Cross-entropy of logits (n, classes) against the shard's labels or soft targets, with label smoothing (Szegedy et
-/// al. 2016), summed over the shard and divided by the size of the whole batch.
-Tensor soft_cross_entropy(const Tensor& logits, const Batch& shard, double smoothing = 0);
-
 }  // namespace TESSERA_NS
 }  // namespace tessera

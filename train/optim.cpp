@@ -47,7 +47,7 @@ void update(const SgdStep& s, const Pointers& p) { kernels().sgd(&s, p.g, p.w, p
 
 }  // namespace
 
-Optimiser::Optimiser(Params& params, Rule rule) : params_(params), rule_(rule) {
+Optimiser::Optimiser(Params& params, const Rule& rule) : params_(params), rule_(rule) {
   bool first_moment = true;
   std::visit([&](const auto& o) { clip_grad_ = o.clip_grad, ema_decay_ = o.ema_decay; }, rule_);
   second_moment_ = std::holds_alternative<AdamWOptions>(rule_);
@@ -145,6 +145,16 @@ int64_t Optimiser::state_bytes() const {
   for (const State& s : state_)
     for (const Tensor* x : {&s.m, &s.v, &s.ema}) n += *x ? x->size() : 0;
   return n * static_cast<int64_t>(sizeof(real));
+}
+
+Optimiser::Rule rule(const OptimConfig& o, double ema_decay) {
+  if (o.opt == "adamw") {
+    const auto [beta1, beta2] = betas(o);
+    return AdamWOptions{beta1, beta2, o.eps, o.weight_decay, o.clip_grad, ema_decay};
+  }
+  if (o.opt == "sgd") return SgdOptions{o.momentum, o.nesterov, o.weight_decay, o.clip_grad, ema_decay};
+  const std::string known[] = {"adamw", "sgd"};
+  unknown("optim.opt", o.opt, known);
 }
 
 void Optimiser::swap_average() {

@@ -38,6 +38,8 @@ inline namespace TESSERA_NS {
 
 class Optimiser {
  public:
+  using Rule = std::variant<AdamWOptions, SgdOptions>;
+  Optimiser(Params& params, const Rule& rule);
   Optimiser(const Optimiser&) = delete;
   Optimiser& operator=(const Optimiser&) = delete;
 
@@ -65,11 +67,6 @@ class Optimiser {
    private:
     Optimiser& optimiser_;
   };
-
- protected:
-  using Rule = std::variant<AdamWOptions, SgdOptions>;
-  Optimiser(Params& params, Rule rule);
-  ~Optimiser() = default;
 
  private:
   struct State {  // of one parameter; empty tensors where the rule or the options need none
@@ -101,6 +98,9 @@ class Sgd : public Optimiser {
  public:
   explicit Sgd(Params& params, const SgdOptions& options = {}) : Optimiser(params, options) {}
 };
+
+/// The rule that a run's configuration says. Throws Error on an unknown one.
+Optimiser::Rule rule(const OptimConfig& optim, double ema_decay);
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

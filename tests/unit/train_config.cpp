@@ -48,7 +48,7 @@ TEST_CASE("what makes no sense is refused by name") {
   refused([](Config& c) { c.optim.opt = "adam"; }, "optim.opt");
   refused([](Config& c) { c.optim.betas = "0.9"; }, "betas");
   refused([](Config& c) { c.optim.betas = "[0.9, 1.5]"; }, "betas");
-  refused([](Config& c) { c.train.accumulate = 1000; }, "train.accumulate");
+  refused([](Config& c) { c.train.accumulate = 0; }, "train.accumulate");
   refused([](Config& c) { c.data.fraction = 0; }, "data.fraction");
   refused([](Config& c) { c.train.label_smoothing = 1; }, "label_smoothing");
 }

@@ -1,0 +1,85 @@
+#include "train/checkpoint.h"
+
+#include <charconv>
+#include <cstring>
+
+#include "core/io/tensor_file.h"
+
+namespace tessera {
+namespace {
+
+constexpr const char* format = "tessera-checkpoint";
+constexpr const char* format_version = "1";
+
+/// Calls f(name, member) for everything in a Progress: one list for writing and reading.
+template <class P, class F>
+void each(P& p, F f) {
+  f("epoch", p.epoch), f("batch", p.batch), f("step", p.step);
+  f("loss_sum", p.loss_sum), f("hits", p.hits), f("seen", p.seen), f("epoch_seconds", p.epoch_seconds);
+  f("lr", p.lr), f("train_loss", p.train_loss), f("val_acc1", p.val_acc1), f("best_val_acc1", p.best_val_acc1);
+  f("seconds", p.seconds), f("train_seconds", p.train_seconds), f("images", p.images);
+  f("metrics_bytes", p.metrics_bytes);
+}
+
+const std::string& get(const io::TensorFile& file, const char* key) {
+  const auto it = file.metadata().find(key);
+  if (it == file.metadata().end()) fail("checkpoint", "{} is no checkpoint: it does not say its {}", file.path(), key);
+  return it->second;
+}
+
+}  // namespace
+
+inline namespace TESSERA_NS {
+
+void save_checkpoint(const std::string& path, const Params& params, const Optimiser& optimiser, const Progress& at,
+                     const Provenance& provenance) {
+  std::vector<io::NamedTensor> tensors;
+  for (const auto& e : params.entries()) tensors.emplace_back("model." + e.name, e.value);
+  for (auto& t : optimiser.state()) tensors.push_back(std::move(t));
+  io::Metadata m{{"format", format},
+                 {"format_version", format_version},
+                 {"config", provenance.config},
+                 {"data", provenance.data},
+                 {"environment", provenance.environment}};
+  each(at, [&](const char* name, const auto& v) { m[name] = fmt::format("{}", v); });  // reals: shortest exact
+  io::write_tensors(path, tensors, m);
+}
+
+Restored load_checkpoint(const std::string& path, Params& params, Optimiser& optimiser, const Provenance& expected) {
+  const io::TensorFile file(path);
+  if (get(file, "format") != format) fail("checkpoint", "{} is no checkpoint of this program", path);
+  if (get(file, "format_version") != format_version) {
+    fail("checkpoint", "{} has format version {}, this program reads {}", path, get(file, "format_version"),
+         format_version);
+  }
+  file.verify();
+  Restored r;
+  r.provenance = {get(file, "config"), get(file, "data"), get(file, "environment")};
+  if (r.provenance.config != expected.config)
+    fail("checkpoint", "{} was written under another configuration; resume with the config.toml beside it", path);
+  if (r.provenance.data != expected.data) fail("checkpoint", "{} was trained on other data than those found now", path);
+  each(r.at, [&](const char* name, auto& v) {
+    const std::string& s = get(file, name);
+    const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), v);
+    if (error != std::errc() || end != s.data() + s.size()) fail("checkpoint", "{} says {} = {}", path, name, s);
+  });
+  // names and shapes first, so that a file of another model changes nothing
+  for (const auto& e : params.entries()) {
+    const std::string name = "model." + e.name;
+    if (!file.has(name)) fail("checkpoint", "{} has no {}: it is of another model", path, e.name);
+    if (!(file.shape(name) == e.value.shape())) {
+      fail("checkpoint", "{} in {} is {}, the model's is {}", e.name, path, file.shape(name).str(),
+           e.value.shape().str());
+    }
+  }
+  optimiser.restore(file, r.at.step);
+  for (const auto& e : params.entries()) {
+    const Tensor t = file.read("model." + e.name);
+    std::memcpy(e.value.data(), t.data(), static_cast<size_t>(t.size()) * sizeof(real));
+  }
+  params.commit();
+  return r;
+}
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

@@ -1,0 +1,32 @@
+#include "train/environment.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "core/blas.h"
+#include "core/kernels/kernels.h"
+
+namespace tessera {
+
+std::string version() { return TESSERA_VERSION; }
+
+std::string cpu_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    const size_t colon = line.find(": ");
+    if (colon != std::string::npos && line.starts_with("model name")) return line.substr(colon + 2);
+  }
+  return "unknown";
+}
+
+std::string environment() { return fmt::format("{} / {} / {}", cpu_name(), name(isa()), blas::description()); }
+
+int64_t resident_bytes() {
+  std::ifstream pages("/proc/self/statm");
+  int64_t all = 0, resident = 0;
+  return pages >> all >> resident ? resident * sysconf(_SC_PAGESIZE) : 0;
+}
+
+}  // namespace tessera

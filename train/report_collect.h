@@ -1,0 +1,17 @@
+#pragma once
+// What a finished run shows in its report: confusion, sample predictions, learned position tables.
+#include "models/model.h"
+#include "train/evaluate.h"
+#include "train/report_data.h"
+
+namespace tessera::report {
+
+/// Up to `samples` images: half of them spread over the set, half the surest mistakes.
+Data collect(const Evaluation& evaluation, const data::Set& set, const Params& params, const Places& places,
+             size_t samples = 24);
+
+/// The learned tables among `params`, told by the places of the model: embeddings of its token spots, and small parameters of its
+/// attentions that are no projections.
+std::vector<Table> tables(const Params& params, const Places& places);
+
+}  // namespace tessera::report
