@@ -58,8 +58,8 @@ Content content(const Task& task, rng::Stream stream) {
   for (size_t s = 0; s < 2; ++s) {
     Shape& shape = c.shapes[s];
     shape.kind = static_cast<int>(d.below(4));
-    shape.size = 5 + static_cast<int>(d.below(3));
-    const uint8_t strong = between(d, 190, 255), weak = between(d, 0, 60), other = between(d, 0, 60);
+    shape.size = 6 + static_cast<int>(d.below(2));
+    const uint8_t strong = between(d, 215, 255), weak = between(d, 0, 40), other = between(d, 0, 40);
     shape.colour = s == 0 ? std::array{strong, weak, other} : std::array{weak, other, strong};  // red, blue
     if (name == "quadrant" || name == "distance") {  // there colour names nothing: any of six hues
       const uint32_t hue = d.below(6);
@@ -97,7 +97,7 @@ bool shows(std::string_view task, int label, const Content& c, At p, At q) {
   const int dy = 2 * (p.y - q.y) + a.size - b.size,
             dx = 2 * (p.x - q.x) + a.size - b.size;  // of the centres, half pixels
   if (task == "relation") {
-    const int off = 6;
+    const int off = 8;
     switch (label) {
       case 0:
         return -dx >= std::abs(dy) + off;
