@@ -39,9 +39,9 @@ bool Grads::has(const Tensor& w) const {
   return i < seen_.size() && seen_[i];
 }
 
-const Tensor& Grads::of(const Tensor& w) const {
+Tensor Grads::of(const Tensor& w) const {
   if (!has(w)) fail("grads", "no gradient arrived at {}", w.leaf()->name);
-  return grads_[static_cast<size_t>(w.leaf()->index)];
+  return grads_[static_cast<size_t>(w.leaf()->index)].reshape(w.shape());
 }
 
 void Grads::plus(const Grads& o) {

@@ -31,7 +31,7 @@ class Grads {
   void add(const Tensor& w, const Tensor& dw);
   bool has(const Tensor& w) const;
   /// dL/dw in w's shape. Throws Error if nothing arrived.
-  const Tensor& of(const Tensor& w) const;
+  Tensor of(const Tensor& w) const;
   /// Forgets the values, keeps the memory: the next arrival overwrites. Replaces zero_grad().
   void next_step() { seen_.assign(seen_.size(), 0); }
   /// this += o, leaf by leaf.
@@ -105,7 +105,10 @@ class Tape {
   /// A tracked copy of the handle: the gradient of an input that is no parameter, read with grad() after backward().
   Tensor watch(Tensor x);
   /// dL/dx of a watched tensor; empty if none arrived.
-  Tensor grad(const Tensor& x) const { return slots_[static_cast<size_t>(x.node)]; }
+  Tensor grad(const Tensor& x) const {
+    const Tensor& g = slots_[static_cast<size_t>(x.node)];
+    return g ? g.reshape(x.shape()) : g;
+  }
   int nodes() const { return static_cast<int>(nodes_.size()); }
 
   // --- used by record() ---
