@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "nn/position.h"
+#include "nn/weights.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -13,13 +14,13 @@ inline namespace TESSERA_NS {
 struct Input {
   Input() = default;
   Input(Tensor t) : x(std::move(t)) {}  // NOLINT: implicit by design
-  Tensor x;                         ///< images (B, H, W, C), channels last, or sequences (B, T, F)
-  std::span<const int32_t> lengths; ///< valid frames per sample, or empty
-  bool features = false;            ///< fill Output::stages
+  Tensor x;                             ///< images (B, H, W, C), channels last, or sequences (B, T, F)
+  std::span<const int32_t> lengths;     ///< valid frames per sample, or empty
+  bool features = false;                ///< fill Output::stages
 };
 struct Output {
-  Tensor logits;               ///< (B, classes)
-  std::vector<Tensor> stages;  ///< each stage's map (B, h, w, C), when asked for
+  Tensor logits;                                     ///< (B, classes)
+  std::vector<Tensor> stages;                        ///< each stage's map (B, h, w, C), when asked for
   operator const Tensor&() const { return logits; }  // NOLINT: a model in an expression is its logits
 };
 
@@ -36,6 +37,8 @@ struct ModelRow {
   /// Throws Error on a configuration that makes no sense.
   std::function<Places(const Options&)> places;
   std::function<std::unique_ptr<Model>(const Scope&, const Options&, const MakePosition&)> make;
+  /// How the names of other programs' weights become ours, for io::load.
+  std::vector<Rename> dialect = {};
 };
 
 const std::vector<ModelRow>& models();

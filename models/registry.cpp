@@ -12,7 +12,7 @@ namespace {
 /// M is built from (Scope, Config, MakePosition); `defaults` are this row's configuration.
 template <class M, class Config>
 ModelRow row(std::string name, std::string family, std::string reference, const char* position, const Config& defaults,
-             Fields<Config> fields, Places (*places)(const Config&)) {
+             Fields<Config> fields, Places (*places)(const Config&), std::vector<Rename> dialect = {}) {
   const auto configured = [=](const Options& options) {
     Config c = defaults;
     assign(c, fields, options, "model " + name);
@@ -26,12 +26,13 @@ ModelRow row(std::string name, std::string family, std::string reference, const 
           [=](const Options& o) { return places(configured(o)); },
           [=](const Scope& s, const Options& o, const MakePosition& p) -> std::unique_ptr<Model> {
             return std::make_unique<M>(s, configured(o), p);
-          }};
+          },
+          std::move(dialect)};
 }
 
 ModelRow vit_row(const char* name, const vit::Config& c) {
   return row<vit::Vit>(name, "vit", "Dosovitskiy et al. 2021, arXiv 2010.11929", "learned", c, vit::fields(),
-                       vit::places);
+                       vit::places, vit::dialect());
 }
 ModelRow simple_vit_row(const char* name, const simple_vit::Config& c) {
   return row<simple_vit::SimpleVit>(name, "simple_vit", "Beyer, Zhai, Kolesnikov 2022, arXiv 2205.01580", "sincos2d", c,

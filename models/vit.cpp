@@ -227,5 +227,29 @@ Output Vit::forward(const Run& run, const Input& input) const {
   return out;
 }
 
+// ---- names of other programs --------------------------------------------------------------------------------------
+
+std::vector<Rename> dialect() {
+  const Rename rows[] = {{"embeddings.cls_token", "cls_token"},
+                         {"embeddings.position_embeddings", "pos_embed"},
+                         {"embeddings.patch_embeddings.projection.*", "patch_embed.proj.*"},
+                         {"encoder.layer.*.attention.attention.query.*", "blocks.*.attn.qkv.*", 0, 3},
+                         {"encoder.layer.*.attention.attention.key.*", "blocks.*.attn.qkv.*", 1, 3},
+                         {"encoder.layer.*.attention.attention.value.*", "blocks.*.attn.qkv.*", 2, 3},
+                         {"encoder.layer.*.attention.output.dense.*", "blocks.*.attn.proj.*"},
+                         {"encoder.layer.*.intermediate.dense.*", "blocks.*.mlp.fc1.*"},
+                         {"encoder.layer.*.output.dense.*", "blocks.*.mlp.fc2.*"},
+                         {"encoder.layer.*.layernorm_before.*", "blocks.*.norm1.*"},
+                         {"encoder.layer.*.layernorm_after.*", "blocks.*.norm2.*"},
+                         {"layernorm.*", "norm.*"},
+                         {"pooler.*", ""}};
+  std::vector<Rename> all{{"classifier.*", "head.*"}};
+  for (const Rename& r : rows) {
+    all.push_back({"vit." + r.from, r.to, r.part, r.parts});
+    all.push_back(r);
+  }
+  return all;
+}
+
 }  // namespace TESSERA_NS
 }  // namespace tessera::vit

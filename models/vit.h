@@ -35,6 +35,8 @@ struct Config {
 Fields<Config> fields();
 /// Throws Error on a configuration that makes no sense.
 Places places(const Config& c);
+/// Hugging Face's names (ViTForImageClassification, ViTModel); timm's are ours.
+std::vector<Rename> dialect();
 
 /// x += drop_path1(ls1(attn(norm1 x))), x += drop_path2(ls2(mlp(norm2 x))): pre-norm.
 struct Block {

@@ -4,6 +4,7 @@
 
 #include "core/ops/activation.h"
 #include "core/ops/arithmetic.h"
+#include "core/ops/dropout.h"
 #include "core/ops/layernorm.h"
 #include "core/ops/linear.h"
 #include "core/ops/patches.h"
@@ -55,33 +56,12 @@ Tensor LayerNorm::operator()(const Run&, const Tensor& x) const { return layerno
 
 // ---- Drop, DropPath, LayerScale -----------------------------------------------------------------------------------
 
-namespace {
-
-/// 0 with probability p, else 1 / (1 - p): `each` factors for every sample.
-Tensor kept(const Run& run, const Dropout& dropout, const Shape& shape) {
-  Tensor mask(shape);
-  const int64_t B = shape[0], each = B ? mask.size() / B : 0;
-  for (int64_t b = 0; b < B; ++b) {
-    const rng::Stream random = stream(run, dropout.key, b);
-    for (int64_t e = 0; e < each; ++e) {
-      const bool dropped = random.uniform(static_cast<uint64_t>(e)) < dropout.p;
-      mask[b * each + e] = dropped ? real(0) : static_cast<real>(1 / (1 - dropout.p));
-    }
-  }
-  return mask;
-}
-
-}  // namespace
-
 Tensor Drop::operator()(const Run& run, const Tensor& x) const {
-  return active(run) ? mul(x, kept(run, dropout, x.shape())) : x;
+  return tessera::dropout(x, dropout.p, dropout.key, run);
 }
 
 Tensor DropPath::operator()(const Run& run, const Tensor& x, const Tensor& branch) const {
-  if (!active(run)) return add(x, branch);
-  Shape per_sample = branch.shape();
-  for (int i = 1; i < per_sample.rank; ++i) per_sample[i] = 1;
-  return add(x, mul(branch, kept(run, dropout, per_sample)));
+  return add_drop_path(x, branch, dropout.p, dropout.key, run);
 }
 
 LayerScale::LayerScale(const Scope& s, int dim, double init)

@@ -1,6 +1,8 @@
 // The registry of models: sizes, names, places, errors, and what every model promises.
 #include <cmath>
+#include <cstdio>
 
+#include "core/ops/slice.h"
 #include "models/model.h"
 #include "models/vit.h"
 #include "tests/twin/twin.h"
@@ -185,6 +187,45 @@ TWIN_CASE("vit: the same seed gives the same backbone under every encoding") {
     REQUIRE(other);
     for (int64_t i = 0; i < e.value.size(); ++i) REQUIRE(e.value[i] == other->value[i]);
   }
+}
+
+TWIN_CASE("vit: weights under Hugging Face's names give the same model") {
+  const Options small{{"img_size", 8}, {"embed_dim", 12}, {"num_heads", 2}, {"depth", 2}, {"num_classes", 3}};
+  const ModelRow& row = model("vit");
+  Params ours(1), theirs(2);
+  const auto a = row.make(Scope(ours), small, position("learned"));
+  const auto b = row.make(Scope(theirs), small, position("learned"));
+  std::vector<io::NamedTensor> file;
+  const auto put = [&](const std::string& name, const Tensor& t) { file.emplace_back("vit." + name, t); };
+  const auto take = [&](const std::string& name) { return ours.find(name)->value; };
+  put("embeddings.cls_token", take("cls_token"));
+  put("embeddings.position_embeddings", take("pos_embed"));
+  put("pooler.dense.weight", zeros({12, 12}));
+  for (const std::string kind : {"weight", "bias"}) {
+    put("embeddings.patch_embeddings.projection." + kind, take("patch_embed.proj." + kind));
+    for (int i = 0; i < 2; ++i) {
+      const std::string layer = "encoder.layer." + std::to_string(i) + ".", block = "blocks." + std::to_string(i) + ".";
+      const Tensor qkv = take(block + "attn.qkv." + kind);
+      int part = 0;
+      for (const std::string which : {"query", "key", "value"}) {
+        put(layer + "attention.attention." + which + "." + kind, slice(qkv, 0, 12 * part, 12 * (part + 1)));
+        ++part;
+      }
+      put(layer + "attention.output.dense." + kind, take(block + "attn.proj." + kind));
+      put(layer + "intermediate.dense." + kind, take(block + "mlp.fc1." + kind));
+      put(layer + "output.dense." + kind, take(block + "mlp.fc2." + kind));
+      put(layer + "layernorm_before." + kind, take(block + "norm1." + kind));
+      put(layer + "layernorm_after." + kind, take(block + "norm2." + kind));
+    }
+    put("layernorm." + kind, take("norm." + kind));
+    file.emplace_back("classifier." + kind, take("head." + kind));
+  }
+  const std::string path = "vit_dialect_" TESSERA_STRING(TESSERA_NS) ".safetensors";
+  io::write_tensors(path, file);
+  io::load(theirs, path, {.dialect = row.dialect});
+  std::remove(path.c_str());
+  const Tensor x = image(2, 8, 8), y = a->forward(Run{}, x).logits, z = b->forward(Run{}, x).logits;
+  for (int64_t i = 0; i < y.size(); ++i) CHECK(y[i] == z[i]);
 }
 
 }  // namespace
