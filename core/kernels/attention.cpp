@@ -54,28 +54,67 @@ inline void row_in(vec (&x)[NV], const real* s, const real* bias, const real* co
 
 constexpr real lowest = static_cast<real>(-1e30);  // instead of a maximum of -inf, of which nothing may be subtracted
 
-template <int NV>
-void softmax_held(real* s, int64_t rows, const real* bias, const real* column, int64_t from, real* sums, real* tops) {
-  for (int64_t i = 0; i < rows; ++i, s += NV * lanes) {
-    vec x[NV];
-    row_in<NV>(x, s, bias ? bias + i * NV * lanes : nullptr, column, from);
-    vec top = x[0];
+/// 1 / sum and the logarithm of the sum of n rows; a row that may see nothing has sum 0 and gets zeros.
+inline void finish(vec total, vec top, real* inverse, real* logsum, int64_t n) {
+  const vec one = static_cast<real>(1) / total, lg = top + unit * log(max(total, splat(static_cast<real>(1e-30))));
+  store_part(inverse, select(total > 0, one, vec{}), n);
+  store_part(logsum, select(total > 0, lg, vec{}), n);
+}
+
+/// One number per row out of `lanes` rows of partial ones: lane l of the result is op over the lanes of r[l]. Three operations a row,
+/// where a reduction of its own takes eight and waits for each.
+template <int W = lanes / 2, class Op>
+inline vec across(vec (&r)[lanes], Op op) {
+  ivec low, high;
+  for (int l = 0; l < lanes; ++l) {
+    low[l] = l & W ? lanes + (l ^ W) : l;
+    high[l] = l & W ? lanes + l : l ^ W;
+  }
 #pragma GCC unroll 8
-    for (int v = 1; v < NV; ++v) top = max(top, x[v]);
-    const real shift = -unit * max_of(max(top, splat(lowest)));
-    vec total = {};
-#pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) {
-      const vec p = power(x[v] * unit + shift);
-      total += p;
-      store(s + v * lanes, p);
-    }
-    sums[i] = sum(total), tops[i] = -shift;
+  for (int i = 0; i < W; ++i)
+    r[i] = op(__builtin_shuffle(r[i], r[i + W], low), __builtin_shuffle(r[i], r[i + W], high));
+  if constexpr (W > 1) {
+    return across<W / 2>(r, op);
+  } else {
+    return r[0];
   }
 }
 
-void softmax_long(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from, real* sums,
-                  real* tops) {
+template <int NV>
+void softmax_held(real* s, int64_t rows, const real* bias, const real* column, int64_t from, real* inverse,
+                  real* logsum) {
+  constexpr int64_t ld = NV * lanes;
+  for (int64_t i = 0; i < rows; i += lanes, s += lanes * ld, bias += bias ? lanes * ld : 0) {
+    const int64_t n = rows - i < lanes ? rows - i : int64_t{lanes};
+    vec part[lanes] = {};
+    for (int64_t r = 0; r < n; ++r) {
+      vec x[NV];
+      row_in<NV>(x, s + r * ld, bias ? bias + r * ld : nullptr, column, from);
+#pragma GCC unroll 8
+      for (int v = 1; v < NV; ++v) x[0] = max(x[0], x[v]);
+      part[r] = x[0];
+    }
+    const vec top = unit * max(across(part, [](vec x, vec y) { return max(x, y); }), splat(lowest));
+    real shift[lanes];
+    store(shift, -top);
+    for (int64_t r = 0; r < n; ++r) {
+      vec x[NV], total = {};
+      row_in<NV>(x, s + r * ld, bias ? bias + r * ld : nullptr, column, from);
+      const vec minus = splat(shift[r]);
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; ++v) {
+        x[v] = power(x[v] * unit + minus);
+        total += x[v];
+        store(s + r * ld + v * lanes, x[v]);
+      }
+      part[r] = total;
+    }
+    finish(across(part, [](vec x, vec y) { return x + y; }), top, inverse + i, logsum + i, n);
+  }
+}
+
+void softmax_long(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from, real* inverse,
+                  real* logsum) {
   for (int64_t i = 0; i < rows; ++i, s += ld) {
     vec top = splat(lowest);
     for (int64_t c = 0; c < ld; c += lanes) {
@@ -85,14 +124,14 @@ void softmax_long(real* s, int64_t ld, int64_t rows, const real* bias, const rea
       top = max(top, x);
       store(s + c, x);
     }
-    const real shift = -unit * max_of(top);
+    const vec shift = splat(unit * max_of(top));
     vec total = {};
     for (int64_t c = 0; c < ld; c += lanes) {
-      const vec p = power(load(s + c) * unit + shift);
+      const vec p = power(load(s + c) * unit - shift);
       total += p;
       store(s + c, p);
     }
-    sums[i] = sum(total), tops[i] = -shift;
+    finish(splat(sum(total)), shift, inverse + i, logsum + i, 1);
   }
 }
 
@@ -139,19 +178,6 @@ void softmax_rows(real* s, int64_t ld, int64_t rows, const real* bias, const rea
                   real* logsum) {
   if (!when_held(ld / lanes, [&]<int NV> { softmax_held<NV>(s, rows, bias, column, from, inverse, logsum); }))
     softmax_long(s, ld, rows, bias, column, from, inverse, logsum);
-  for (int64_t i = 0; i < rows; i += lanes) {
-    const int64_t n = rows - i;
-    const vec total = n < lanes ? load_part(inverse + i, n) : load(inverse + i);
-    const vec top = n < lanes ? load_part(logsum + i, n) : load(logsum + i);
-    const vec one =
-        select(total > 0, static_cast<real>(1) / total, vec{});  // a row that may see nothing: weights and logsum 0
-    const vec lg = select(total > 0, top + unit * log(max(total, splat(static_cast<real>(1e-30)))), vec{});
-    if (n < lanes) {
-      store_part(inverse + i, one, n), store_part(logsum + i, lg, n);
-    } else {
-      store(inverse + i, one), store(logsum + i, lg);
-    }
-  }
 }
 
 void weight_rows(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from,

@@ -66,6 +66,20 @@ constexpr Tiles every_tile() {
 }
 constexpr Tiles tiles = every_tile();
 
+/// Column of C (M x N): C_i = A_i . b, for the one column that would leave a tile's last vector nearly empty (keys are often 1 + 16 k,
+/// with a class token). The rest of its vector becomes 0.
+void last_column(int64_t M, int64_t K, const real* A, int64_t lda, const real* b, real* C, int64_t ldc) {
+  for (int64_t i = 0; i < M; ++i, A += lda, C += ldc) {
+    vec x = {};
+    int64_t k = 0;
+    for (; k + lanes <= K; k += lanes) x += load(A + k) * load(b + k);
+    if (k < K) x += load_part(A + k, K - k) * load(b + k);
+    const real y = sum(x);
+    store(C, vec{});
+    *C = y;
+  }
+}
+
 template <bool transposed>
 inline void multiply(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real* C,
                      int64_t ldc, bool add) {
@@ -102,7 +116,14 @@ inline void transpose(vec (&r)[lanes]) {
 
 void product(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real* C,
              int64_t ldc, bool add) {
-  multiply<false>(M, N, K, A, lda, B, ldb, C, ldc, add);
+  constexpr int64_t longest = 128;
+  if (N % lanes != 1 || N < lanes || K > longest || add) return multiply<false>(M, N, K, A, lda, B, ldb, C, ldc, add);
+  multiply<false>(M, N - 1, K, A, lda, B, ldb, C, ldc, false);
+  real b[longest + lanes];
+  int64_t k = 0;
+  for (; k < K; ++k) b[k] = B[k * ldb + N - 1];
+  for (; k % lanes; ++k) b[k] = 0;
+  last_column(M, K, A, lda, b, C + N - 1, ldc);
 }
 
 void product_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real* C,
@@ -110,12 +131,25 @@ void product_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, con
   multiply<true>(M, N, K, A, lda, B, ldb, C, ldc, add);
 }
 
-void gather_rows(const real* x, int64_t stride, const int32_t* at, int64_t n, int64_t d, real* y, int64_t ld) {
+namespace {
+/// The rows of the next head are asked for while this one's are moved: they are short and far apart, so that no hardware prefetcher
+/// sees a pattern, and a backward pass finds them in the last cache at best.
+template <bool write>
+inline void fetch(const real* row, int64_t d, int64_t ahead) {
+  if (ahead == 0) return;
+  for (int64_t c = 0; c < d; c += 64 / static_cast<int64_t>(sizeof(real)))
+    __builtin_prefetch(row + ahead + c, write, 2);
+}
+}  // namespace
+
+void gather_rows(const real* x, int64_t stride, const int32_t* at, int64_t n, int64_t d, real* y, int64_t ld,
+                 int64_t ahead) {
   for (int64_t i = 0; i < n; ++i, y += ld) {
     const int64_t row = at ? at[i] : i;
     const real* from = x + row * stride;
     int64_t c = 0;
     if (row >= 0) {
+      fetch<false>(from, d, ahead);
       for (; c + lanes <= d; c += lanes) store(y + c, load(from + c));
       if (c < d) store(y + c, load_part(from + c, d - c)), c += lanes;
     }
@@ -124,11 +158,12 @@ void gather_rows(const real* x, int64_t stride, const int32_t* at, int64_t n, in
 }
 
 void scatter_rows(const real* x, int64_t ld, const int32_t* at, int64_t n, int64_t d, real scale, const real* each,
-                  real* y, int64_t stride, real beta) {
+                  real* y, int64_t stride, real beta, int64_t ahead) {
   for (int64_t i = 0; i < n; ++i, x += ld) {
     const int64_t row = at ? at[i] : i;
     if (row < 0) continue;
     real* to = y + row * stride;
+    fetch<true>(to, d, ahead);
     const real factor = each ? scale * each[i] : scale;
     int64_t c = 0;
     if (beta == 0) {
@@ -142,8 +177,18 @@ void scatter_rows(const real* x, int64_t ld, const int32_t* at, int64_t n, int64
 }
 
 void transpose_rows(const real* x, int64_t stride, const int32_t* at, int64_t n, int64_t d, real scale, real* y,
-                    int64_t ld) {
-  for (int64_t i = 0; i < n; i += lanes)
+                    int64_t ld, int64_t ahead) {
+  for (int64_t i = 0; i < n; ++i)
+    if (const int64_t row = at ? at[i] : i; row >= 0) fetch<false>(x + row * stride, d, ahead);
+  for (int64_t i = 0; i < n; i += lanes) {
+    if (i + 1 == n) {  // a last row by itself: no 16 x 16 blocks for it
+      const int64_t row = at ? at[i] : i;
+      for (int64_t c = 0; c < d; ++c) {
+        store(y + c * ld + i, vec{});
+        if (row >= 0) y[c * ld + i] = scale * x[row * stride + c];
+      }
+      return;
+    }
     for (int64_t c = 0; c < d; c += lanes) {
       vec r[lanes];
       const int64_t width = d - c;
@@ -159,6 +204,7 @@ void transpose_rows(const real* x, int64_t stride, const int32_t* at, int64_t n,
       for (int l = 0; l < lanes; ++l)
         if (l < rows) store(y + (c + l) * ld + i, r[l]);
     }
+  }
 }
 
 namespace {

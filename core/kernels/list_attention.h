@@ -10,13 +10,14 @@
   ROW(product, int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real* C, int64_t ldc, bool add) \
   /* the same with A given as (K x M) */                                                                                     \
   ROW(product_tn, int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real* C, int64_t ldc, bool add) \
-  /* y (n x d) = rows of x; at[i] = -1: a row of zeros; at null: row i */                                                    \
-  ROW(gather_rows, const real* x, int64_t stride, const int32_t* at, int64_t n, int64_t d, real* y, int64_t ld)              \
+  /* y (n x d) = rows of x; at[i] = -1: a row of zeros; at null: row i. Rows `ahead` elements further on are fetched into L2. */                                                    \
+  ROW(gather_rows, const real* x, int64_t stride, const int32_t* at, int64_t n, int64_t d, real* y, int64_t ld, int64_t ahead)  \
   /* row at[i] of y = beta times itself + scale each[i] x[i]; at[i] = -1: nothing; each may be null */                       \
   ROW(scatter_rows, const real* x, int64_t ld, const int32_t* at, int64_t n, int64_t d, real scale, const real* each, real* y, \
-      int64_t stride, real beta)                                                                                             \
+      int64_t stride, real beta, int64_t ahead)                                                                                             \
   /* y (d x n) = scale rows of x, transposed; padded with zeros to whole vectors of n */                                     \
-  ROW(transpose_rows, const real* x, int64_t stride, const int32_t* at, int64_t n, int64_t d, real scale, real* y, int64_t ld) \
+  ROW(transpose_rows, const real* x, int64_t stride, const int32_t* at, int64_t n, int64_t d, real scale, real* y, int64_t ld, \
+      int64_t ahead) \
   /* s + bias + column -> e^(s - max), with 1 / sum and the logarithm of the sum (in the units of weight_rows) per row; \
      bias (rows x ld) may be null; column (ld) counts from vector `from`; a row of -inf: zeros */                            \
   ROW(softmax_rows, real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from, real* inverse, \

@@ -55,7 +55,10 @@ class Worker {
       begin_head(h);
       for (int g = 0; g < p.G; ++g) {
         begin_group(h, g);
-        for (int b = b0; b < b1; ++b) backward_ ? backward(b, g, h) : forward(b, g, h);
+        for (int b = b0; b < b1; ++b) {
+          next_b = b + 1 < b1 ? b + 1 : b;
+          backward_ ? backward(b, g, h) : forward(b, g, h);
+        }
       }
       end_shared();
       from += b1 - b0;
@@ -71,6 +74,7 @@ class Worker {
   Sinks sinks;
   Partial part;
   bool backward_ = false;
+  int next_b = 0;  ///< the image after this one, whose rows are fetched ahead
   Arena arena;
 
   // rows of a block
@@ -156,9 +160,9 @@ class Worker {
       if (to.h == own) continue;
       to.h = own;
       to.rows = x.table(h);
-      if (to.copy) k.gather_rows(x.table(h), x.width, nullptr, x.R, x.width, to.copy, x.padded), to.rows = to.copy;
+      if (to.copy) k.gather_rows(x.table(h), x.width, nullptr, x.R, x.width, to.copy, x.padded, 0), to.rows = to.copy;
       const real factor_ = x.r->kind == Relative::value ? real(1) : c.scale;
-      if (to.turned) k.transpose_rows(x.table(h), x.width, nullptr, x.R, x.width, factor_, to.turned, x.Rp);
+      if (to.turned) k.transpose_rows(x.table(h), x.width, nullptr, x.R, x.width, factor_, to.turned, x.Rp, 0);
     }
   }
 
@@ -192,6 +196,12 @@ class Worker {
   const real* raw_kt() const { return kt_raw ? kt_raw : kt; }
 
   static int64_t place(const Heads& x, int b, int h) { return int64_t{b} * x.tokens * x.stride + x.offset + h * x.d; }
+  /// How far on the rows are that are needed next: the next image's, or of a long sequence the next block's.
+  int64_t ahead(const Heads& x, int b) const { return int64_t{next_b - b} * x.tokens * x.stride; }
+  template <class At>
+  int64_t ahead_of_rows(const Heads& x, const At& at) const {
+    return p.blocks == 1 ? ahead(x, at.b) : int64_t{at.count} * x.stride;
+  }
   int64_t angles(const Tensor& cosine, int h) const {
     return cosine.dim(0) == 1 ? 0 : int64_t{h} * cosine.dim(1) * (p.d / 2);
   }
@@ -201,20 +211,20 @@ class Worker {
     const real* from = c.k.x.data() + place(c.k, b, h);
     if (p.rotates) {
       const Rotary& r = c.where.rotary;
-      k.gather_rows(from, c.k.stride, at, p.m, p.d, key_raw, p.dp);
+      k.gather_rows(from, c.k.stride, at, p.m, p.d, key_raw, p.dp, ahead(c.k, b));
       std::copy_n(key_raw, p.m * p.dp, key);
       k.rotate(key, p.dp, p.m, p.d, r.cos_k.data() + angles(r.cos_k, h), r.sin_k.data() + angles(r.sin_k, h), r.halves);
-      k.transpose_rows(key, p.dp, nullptr, p.m, p.d, c.scale, kt, p.mp);
-      if (kt_raw) k.transpose_rows(key_raw, p.dp, nullptr, p.m, p.d, c.scale, kt_raw, p.mp);
+      k.transpose_rows(key, p.dp, nullptr, p.m, p.d, c.scale, kt, p.mp, 0);
+      if (kt_raw) k.transpose_rows(key_raw, p.dp, nullptr, p.m, p.d, c.scale, kt_raw, p.mp, 0);
     } else {
-      if (key) k.gather_rows(from, c.k.stride, at, p.m, p.d, key, p.dp);
-      k.transpose_rows(from, c.k.stride, at, p.m, p.d, c.scale, kt, p.mp);
+      if (key) k.gather_rows(from, c.k.stride, at, p.m, p.d, key, p.dp, 0);
+      k.transpose_rows(from, c.k.stride, at, p.m, p.d, c.scale, kt, p.mp, ahead(c.k, b));
     }
     const real* values = c.v.x.data() + place(c.v, b, h);
     if (back) {
-      k.transpose_rows(values, c.v.stride, at, p.m, p.dv, 1, vt, p.mp);
+      k.transpose_rows(values, c.v.stride, at, p.m, p.dv, 1, vt, p.mp, ahead(c.v, b));
     } else {
-      k.gather_rows(values, c.v.stride, at, p.m, p.dv, v, p.dvp);
+      k.gather_rows(values, c.v.stride, at, p.m, p.dv, v, p.dvp, ahead(c.v, b));
     }
     column_of(b, g);
   }
@@ -340,7 +350,8 @@ class Worker {
   void queries(const Block& at) {
     const int32_t* tokens_q = c.who->q.data() + int64_t{at.g} * p.n + at.row;
     real* raw = p.rotates ? q_raw : q;
-    k.gather_rows(c.q.x.data() + place(c.q, at.b, at.h), c.q.stride, tokens_q, at.count, p.d, raw, p.dp);
+    k.gather_rows(c.q.x.data() + place(c.q, at.b, at.h), c.q.stride, tokens_q, at.count, p.d, raw, p.dp,
+                  ahead_of_rows(c.q, at));
     if (p.rotates) {
       const Rotary& r = c.where.rotary;
       std::copy_n(q_raw, at.count * p.dp, q);
@@ -424,7 +435,8 @@ class Worker {
                     o + t.r->first, p.dvp, true);
       });
       k.scatter_rows(o, p.dvp, c.who->q.data() + int64_t{g} * p.n + row, at.count, p.dv, 1, inverse,
-                     out.data() + int64_t{b} * c.q.tokens * stride + h * p.dv, stride, 0);
+                     out.data() + int64_t{b} * c.q.tokens * stride + h * p.dv, stride, 0,
+                     ahead_of_rows({{}, 0, p.H * p.dv, 0, 0, c.q.tokens}, at));
     }
   }
 
@@ -440,7 +452,7 @@ class Worker {
       queries(at);
       const int32_t* tokens_q = c.who->q.data() + int64_t{g} * p.n + row;
       k.gather_rows(out.data() + int64_t{b} * c.q.tokens * stride + h * p.dv, stride, tokens_q, at.count, p.dv, o,
-                    p.dvp);
+                    p.dvp, ahead_of_rows({{}, 0, p.H * p.dv, 0, 0, c.q.tokens}, at));
       // 1. P again, and dP
       scores(at);
       k.weight_rows(s, p.mp, at.count, added_rows(h, g, row, at.count), column, column_from, logsum(at));
@@ -464,7 +476,7 @@ class Worker {
       terms_backward(at);
       if (sinks.q.to)
         k.scatter_rows(dq, p.dp, tokens_q, at.count, p.d, c.scale, nullptr, sinks.q.to + place(c.q, b, h), c.q.stride,
-                       sinks.q.beta);
+                       sinks.q.beta, ahead_of_rows(c.q, at));
     }
     keys_backward(b, g, h);
   }
@@ -559,9 +571,11 @@ class Worker {
       if (dk_raw) k.accumulate(dk_raw, dk, p.m * p.dp);
     }
     if (sinks.k.to)
-      k.scatter_rows(dk, p.dp, at, p.m, p.d, c.scale, nullptr, sinks.k.to + place(c.k, b, h), c.k.stride, sinks.k.beta);
+      k.scatter_rows(dk, p.dp, at, p.m, p.d, c.scale, nullptr, sinks.k.to + place(c.k, b, h), c.k.stride, sinks.k.beta,
+                     ahead(c.k, b));
     if (sinks.v.to)
-      k.scatter_rows(dv, p.dvp, at, p.m, p.dv, 1, nullptr, sinks.v.to + place(c.v, b, h), c.v.stride, sinks.v.beta);
+      k.scatter_rows(dv, p.dvp, at, p.m, p.dv, 1, nullptr, sinks.v.to + place(c.v, b, h), c.v.stride, sinks.v.beta,
+                     ahead(c.v, b));
   }
 };
 
@@ -677,7 +691,7 @@ void backward(const Call& c, const Tensor& logsum, const Tensor& dy, Back& back)
       const bool per_head = x.x->dim(0) > 1;
       const int64_t rows = (per_head ? last - first + 1 : 1) * x.rows;
       kernels().scatter_rows(x.at[static_cast<size_t>(i)], x.padded, nullptr, rows, x.width, x.factor, nullptr,
-                             to + (per_head ? first * x.rows * x.width : 0), x.width, 1);
+                             to + (per_head ? first * x.rows * x.width : 0), x.width, 1, 0);
     }
   }
   // a query term that softmax does not see has a gradient all the same: zero
