@@ -9,6 +9,7 @@ inline namespace TESSERA_NS {
 
 Tensor Params::make(const std::string& name, const Shape& shape, Init init, Decay decay, bool buffer) {
   if (by_name_.contains(name)) fail("params", "{} is declared twice", name);
+  if (draw_ == Draw::no) init = constant(0);
   Tensor t(shape);
   const rng::Stream random(rng::mix(seed_ ^ rng::hash(name)));
   for (int64_t i = 0; i < t.size(); ++i) {

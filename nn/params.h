@@ -33,6 +33,9 @@ Init lecun_normal(int fan_in);
 /// torch's default for Linear and Conv: U(+-1 / sqrt(fan_in)), weight and bias alike.
 Init torch_default(int fan_in);
 
+/// Are weights drawn at birth, or left at 0 because a file will fill them or only their shapes matter?
+enum class Draw { yes, no };
+
 /// Does weight decay apply? Said at birth, because the sources differ (PVT decays pos_embed, timm does not).
 enum class Decay { yes, no };
 
@@ -40,7 +43,7 @@ inline namespace TESSERA_NS {
 
 class Params {
  public:
-  explicit Params(uint64_t seed = 0) : seed_(seed) {}
+  explicit Params(uint64_t seed = 0, Draw draw = Draw::yes) : seed_(seed), draw_(draw) {}
   struct Entry {
     std::string name;
     Tensor value;
@@ -67,6 +70,7 @@ class Params {
   std::map<std::string, size_t, std::less<>> by_name_;
   std::map<std::string, std::function<void(Tensor&)>> presets_;
   uint64_t seed_;
+  Draw draw_;
 };
 
 /// A place in the tree of names, used while a model is built.

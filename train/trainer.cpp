@@ -24,6 +24,7 @@
 #include "train/report_collect.h"
 #include "train/run_folder.h"
 #include "train/schedule.h"
+#include "train/splits.h"
 
 namespace tessera {
 namespace {
@@ -32,32 +33,6 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); }
 
 // ---- before the loop: data and a complete configuration ----------------------------------------------------------------
-
-struct Data {
-  data::Set train, val, test;  // val may be empty
-};
-
-/// Opens what config.data says, and writes into it which set that is.
-Data open_data(DataConfig& c) {
-  if (c.name.empty()) c.name = data::available("cifar10", c.dir) ? "cifar10" : "where";
-  const auto size = [](int n) { return static_cast<size_t>(n); };
-  const auto seed = static_cast<uint64_t>(c.seed);
-  data::OpenOptions options{.seed = seed, .img_size = c.img_size};
-  if (c.train_size > 0) options.train_size = size(c.train_size) + size(c.val_size);  // `where` makes what is asked for
-  if (c.test_size > 0) options.test_size = size(c.test_size);
-  const data::Named named = data::open(c.name, c.dir, options);
-  Data d{named.train, {}, named.test};
-  if (c.train_size > 0 || c.val_size > 0) {
-    if (size(c.val_size) >= named.train.size() || size(c.train_size) + size(c.val_size) > named.train.size()) {
-      fail("data", "{} has {} images: not enough for data.train_size={} and data.val_size={}", named.train.name,
-           named.train.size(), c.train_size, c.val_size);
-    }
-    const size_t first = c.train_size > 0 ? size(c.train_size) : named.train.size() - size(c.val_size);
-    std::tie(d.train, d.val) = data::split(named.train, first, size(c.val_size), seed);
-  }
-  if (c.fraction < 1) d.train = data::fraction(d.train, c.fraction, seed);
-  return d;
-}
 
 /// Fills in what the data and the registry decide, and refuses a model that does not fit the data.
 void complete(Config& c, const data::Set& set) {
@@ -147,7 +122,7 @@ class Trainer {
 
   Config config_;
   const Hooks& hooks_;
-  Data data_;
+  Splits data_;
   Params params_;
   Places places_;
   std::unique_ptr<Model> model_;
@@ -173,7 +148,7 @@ Config checked(const Config& c) {
 Trainer::Trainer(const Config& config, const std::string& rundir, bool resume_run, const Hooks& hooks)
     : config_(checked(config)),
       hooks_(hooks),
-      data_(open_data(config_.data)),
+      data_(open_splits(config_.data)),
       params_(static_cast<uint64_t>(config_.train.seed)),
       model_([&] {
         complete(config_, data_.train);
@@ -434,6 +409,9 @@ void Trainer::finish(RunResult& result) {
   if (data_.test.size() > 0)
     report::save(report::collect(test, data_.test, params_, places_), folder_ / "report_data.json");
 
+  const auto channels = [&](const std::array<float, 4>& of) {  // what `predict` normalises by
+    return std::vector<double>(of.begin(), of.begin() + data_.train.channels);
+  };
   const auto share = [](double v) { return v < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(v); };
   const nlohmann::ordered_json summary{
       {"model", config_.model},
@@ -455,7 +433,13 @@ void Trainer::finish(RunResult& result) {
       {"isa", name(isa())},
       {"environment", provenance_.environment},
       {"version", version()},
-      {"data", {{"name", config_.data.name}, {"digest", data_.train.digest}, {"official", data_.train.official}}}};
+      {"data",
+       {{"name", config_.data.name},
+        {"digest", data_.train.digest},
+        {"official", data_.train.official},
+        {"classes", data_.train.class_names},
+        {"mean", channels(data_.train.stats.mean)},
+        {"std", channels(data_.train.stats.std)}}}};
   folder_.write("summary.json", summary.dump(2) + "\n");
 }
 

@@ -1,0 +1,72 @@
+// Configuration as a library, without a process: layers, shortcuts, and config.toml that reads back bit for bit.
+#include "tests/cli/program.h"
+#include "train/cli/config_file.h"
+#include "train/cli/recipes.h"
+
+namespace tessera::cli {
+
+TEST_CASE("config.toml reads back to equal values, bit for bit") {
+  Configuration config;
+  config.read_recipe("vit_cifar10_small");
+  config.assign("optim.lr=0.1000000000000000055511151231257827");
+  config.assign("optim.weight_decay=1e-300");
+  config.assign("augment.erase=0.30000000000000004");
+  config.assign("train.label_smoothing=0");
+  config.assign("data.name=imagefolder:/a \"quoted\"\\path with spaces");
+  const Config first = config.resolve();
+  Configuration again;
+  again.read(toml(first), "config.toml");
+  const Config second = again.resolve();
+  CHECK(values(first) == values(second));  // doubles by ==, and none of them is NaN
+  CHECK(toml(first) == toml(second));
+}
+
+TEST_CASE("every embedded recipe resolves") {
+  REQUIRE(recipes().size() >= 2);
+  for (const Recipe& r : recipes()) {
+    CAPTURE(r.name);
+    Configuration config;
+    config.read_recipe(r.name);
+    CHECK_NOTHROW(config.resolve());
+  }
+}
+
+TEST_CASE("layers: implied < recipe < command line") {
+  Configuration config;
+  config.read("[model]\nname = \"vit\"\ndepth = 3\n[train]\nepochs = 7\nbatch_size = 16\n", "r.toml");
+  config.imply("model.depth", 9);
+  config.imply("model.num_classes", 17);
+  config.imply("model.no_such_key", 17);
+  config.set("batch-size", "32");
+  const Config c = config.resolve();
+  const Options r = values(c);
+  CHECK(r.at("model.depth") == Value(3));
+  CHECK(r.at("model.num_classes") == Value(17));
+  CHECK(r.at("train.epochs") == Value(7));
+  CHECK(r.at("train.batch_size") == Value(32));
+  CHECK(config.replaced().empty());
+}
+
+TEST_CASE("a model named on the command line replaces the recipe's [model] and [position]") {
+  Configuration config;
+  config.read("model.depth = 3\nposition.name = \"sincos2d\"\ntrain.epochs = 7\n", "r.toml");
+  config.set("model", "vit");
+  const Config c = config.resolve();
+  const Options r = values(c);
+  CHECK(r.at("model.depth") != Value(3));
+  CHECK(c.position != "sincos2d");
+  CHECK(r.at("train.epochs") == Value(7));
+  CHECK(config.replaced().size() == 1);
+}
+
+TEST_CASE("bare names mean the model's key or the only one") {
+  Configuration config;
+  config.assign("depth=2");
+  config.assign("weight_decay=0.5");
+  const Config c = config.resolve();
+  const Options r = values(c);
+  CHECK(r.at("model.depth") == Value(2));
+  CHECK(r.at("optim.weight_decay") == Value(0.5));
+}
+
+}  // namespace tessera::cli

@@ -1,0 +1,97 @@
+// Data sets that are damaged, seen from the command line.
+#include <filesystem>
+#include <fstream>
+
+#include "tests/cli/program.h"
+#include "train/data/image.h"
+
+namespace fs = std::filesystem;
+
+namespace tessera::test {
+namespace {
+
+constexpr uintmax_t record = 3073, records = 10'000;
+
+/// CIFAR-10's files with every byte 0 (label 0), as sparse files.
+struct Cifar {
+  Folder folder;
+  std::string path = folder / "cifar-10-batches-bin";
+  Cifar() {
+    fs::create_directory(path);
+    for (const char* name :
+         {"data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"}) {
+      const std::string file = path + "/" + name + ".bin";
+      write(file, "");
+      fs::resize_file(file, record * records);
+    }
+  }
+  void poke(const std::string& file, uintmax_t at, char byte) const {
+    std::fstream f(path + "/" + file, std::ios::in | std::ios::out | std::ios::binary);
+    f.seekp(static_cast<std::streamoff>(at));
+    f.put(byte);
+    REQUIRE(f.good());
+  }
+  RunOptions environment() const { return {.env = {"TESSERA_DATA=" + folder.path()}}; }
+};
+
+void png(const std::string& path, int side) {
+  const std::vector<uint8_t> pixels(static_cast<size_t>(side * side * 3), 100);
+  const auto bytes = data::encode_png(side, side, 3, pixels);
+  write(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+}
+
+}  // namespace
+
+TEST_CASE("a CIFAR file that is too short, and one with a wrong label byte") {
+  const Cifar cifar;
+  CHECK(tessera({"data", "info", "cifar10"}, cifar.environment()).code == 0);
+  cifar.poke("data_batch_3.bin", 17 * record, 10);
+  check_refused(tessera({"data", "info", "cifar10"}, cifar.environment()), 1, {"data_batch_3.bin", "17", "10"});
+  cifar.poke("data_batch_3.bin", 17 * record, 9);
+  fs::resize_file(cifar.path + "/test_batch.bin", record * records - 1);
+  check_refused(tessera({"data", "info", "cifar10"}, cifar.environment()), 1, {"test_batch.bin"});
+  check_refused(tessera({"train", "--data", "cifar10", "--out", cifar.folder / "run"}, cifar.environment()), 1,
+                {"test_batch.bin"});
+  CHECK_FALSE(exists(cifar.folder / "run"));
+}
+
+TEST_CASE("a set that is nowhere: where it looked, and how to get it") {
+  const Folder folder;
+  RunOptions options{.env = {"TESSERA_DATA=" + folder.path()}, .folder = folder.path()};
+  check_refused(tessera({"train", "--data", "cifar10"}, options), 1, {folder.path(), "tessera data get cifar10"});
+  check_refused(tessera({"data", "info", "cifar11"}, options), 1, {"cifar11", "cifar10"});
+  CHECK(folder.list().empty());
+}
+
+TEST_CASE("an image folder with a PNG of another size, and one that is no PNG") {
+  const Folder folder;
+  for (const char* split : {"train", "test"})
+    for (const char* label : {"a", "b"}) {
+      fs::create_directories(folder / (std::string(split) + "/" + label));
+      png(folder / (std::string(split) + "/" + label + "/0.png"), 8);
+    }
+  const std::string spec = "imagefolder:" + folder.path();
+  CHECK(tessera({"data", "info", spec}).code == 0);
+  png(folder / "train/b/1.png", 9);
+  check_refused(tessera({"data", "info", spec}), 1, {"train/b/1.png", "9", "8"});
+  const std::string whole = read(folder / "train/a/0.png");
+  write(folder / "train/b/1.png", std::string_view(whole).substr(0, whole.size() / 2));
+  check_refused(tessera({"data", "info", spec}), 1, {"train/b/1.png"});
+  write(folder / "train/b/1.png", "no picture");
+  check_refused(tessera({"data", "info", spec}), 1, {"train/b/1.png"});
+}
+
+TEST_CASE("data make where writes an image folder that data info reads") {
+  const Folder folder;
+  const Result made = tessera({"data", "make", "where:quadrant", "--out", folder / "where"});
+  INFO(made.err);
+  REQUIRE(made.code == 0);
+  const Result info = tessera({"data", "info", "imagefolder:" + (folder / "where"), "--json"});
+  CHECK(info.code == 0);
+  CHECK(info.out.find("\"classes\":4") != std::string::npos);
+  check_refused(tessera({"data", "make", "where:quadrant", "--out", folder / "where"}), 1, {"where"});
+  check_refused(tessera({"data", "make", "cifar10", "--out", folder / "c"}), 2, {"cifar10", "where"});
+  check_refused(tessera({"data", "make", "where:quadrent", "--out", folder / "c"}), 1, {"quadrent", "quadrant"});
+}
+
+}  // namespace tessera::test

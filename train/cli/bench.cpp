@@ -1,0 +1,170 @@
+// tessera bench train, tessera bench infer: images a second, as a share of what the machine can do, and whether a steady step
+// asks the system for memory.
+#include "train/cli/bench.h"
+
+#include <sys/resource.h>
+
+#include "core/kernels/kernels.h"
+#include "core/parallel.h"
+#include "core/peak.h"
+#include "train/cli/console.h"
+#include "train/cli/count_malloc.h"
+#include "train/cli/json.h"
+#include "train/cli/profile.h"
+#include "train/cli/stopwatch.h"
+#include "train/lanes.h"
+#include "train/loss.h"
+#include "train/optim.h"
+
+namespace tessera::cli {
+namespace {
+
+struct Resources {
+  int64_t faults, peak_rss_kb;
+};
+Resources usage() {
+  rusage r{};
+  getrusage(RUSAGE_SELF, &r);
+  return {r.ru_minflt, r.ru_maxrss};
+}
+
+struct Measured {
+  Spread ms;
+  double peak = 0, faults = 0, mallocs = 0;
+};
+
+/// Runs `step` and looks at the clock, the page faults and the allocations of each. The peak is measured before and after, in the
+/// same run, and the better one counts.
+template <class F>
+Measured measure_steps(const BenchOptions& o, F step) {
+  Measured m;
+  m.peak = fma_peak_gflops(parallel::threads());
+  for (int i = 0; i < o.warmup; ++i) step();
+  const auto n = static_cast<size_t>(o.steps);
+  std::vector<double> ms(n), faults(n), mallocs(n);
+  for (size_t i = 0; i < n; ++i) {
+    const int64_t faults_before = usage().faults;
+    const uint64_t mallocs_before = malloc_calls();
+    const auto start = Clock::now();
+    step();
+    ms[i] = 1e3 * seconds_since(start);
+    mallocs[i] = static_cast<double>(malloc_calls() - mallocs_before);
+    faults[i] = static_cast<double>(usage().faults - faults_before);
+  }
+  m.ms = spread(ms), m.faults = spread(faults).median, m.mallocs = spread(mallocs).median;
+  m.peak = std::max(m.peak, fma_peak_gflops(parallel::threads()));
+  return m;
+}
+
+/// Images of noise and labels in turn: what they show does not change how long they take.
+struct Synthetic {
+  Tensor x;
+  Index labels;
+  Batch batch;
+  Synthetic(const Shape& sample, int batch_size, int classes) {
+    Shape shape = sample;
+    shape[0] = batch_size;
+    x = Tensor(shape);
+    const rng::Stream random(1);
+    for (int64_t i = 0; i < x.size(); ++i) x[i] = static_cast<real>(random.normal(static_cast<uint64_t>(i)));
+    for (int i = 0; i < batch_size; ++i) labels.push_back(i % classes);
+    batch.x = x, batch.labels = labels, batch.of = batch_size;
+  }
+};
+
+void show(const BenchOptions& o, const Config& config, const Network& net, const Measured& m, double macs_per_image) {
+  const double images = 1e3 * o.batch_size / m.ms.median;
+  const double gflops = 2e-9 * macs_per_image * images;
+  if (o.json) {
+    print_json(Json{{"model", config.model},
+                    {"position", config.position},
+                    {"params", net.params->count()},
+                    {"precision", o.precision},
+                    {"threads", parallel::threads()},
+                    {"isa", name(isa())},
+                    {"batch_size", o.batch_size},
+                    {"images_per_s", images},
+                    {"ms_per_step", {{"min", m.ms.min}, {"median", m.ms.median}, {"max", m.ms.max}}},
+                    {"gflops", gflops},
+                    {"peak_gflops_measured", m.peak},
+                    {"fraction_of_peak", gflops / m.peak},
+                    {"page_faults_per_step", m.faults},
+                    {"allocations_per_step", m.mallocs},
+                    {"peak_rss_mb", static_cast<double>(usage().peak_rss_kb) / 1024}});
+    return;
+  }
+  print(fmt::format("{} with {} positions, {} parameters, batch {}, {} threads, {}\n", config.model, config.position,
+                    net.params->count(), o.batch_size, parallel::threads(), name(isa())));
+  print(fmt::format("images/s          {:>10.1f}\n", images));
+  print(fmt::format("ms a step         {:>10.2f}   min {:.2f}, max {:.2f}, {} steps\n", m.ms.median, m.ms.min, m.ms.max,
+                    o.steps));
+  print(fmt::format("GFLOP/s           {:>10.1f}   {:.0f} % of the FMA peak measured in this run, {:.1f}\n", gflops,
+                    100 * gflops / m.peak, m.peak));
+  print(fmt::format("page faults       {:>10}   a step (median)\n", m.faults));
+  print(fmt::format("allocations       {:>10}   a step (median)\n", m.mallocs));
+  print(fmt::format("peak memory       {:>10.1f} MB\n", static_cast<double>(usage().peak_rss_kb) / 1024));
+}
+
+}  // namespace
+
+int bench_train(const BenchOptions& o) {
+  check_precision(o.precision);
+  use_threads(o.model.threads);
+  const Config config = o.model.resolve();
+  const Network net = build(config, 1);
+  const double macs = measure(net).macs;
+  const int classes = net.model->forward(Run{}, zeros(net.input)).logits.dim(-1);
+  const Synthetic data(net.input, o.batch_size, classes);
+  Lanes lanes({.lanes = config.train.lanes, .shard_size = config.train.shard_size});
+  AdamW optimiser(*net.params, {.weight_decay = 0.05, .clip_grad = 1});
+  uint64_t step = 0;
+  const Measured m = measure_steps(o, [&] {
+    const auto [loss, grads] = lanes({Mode::train, 1, step++, 0}, data.batch, [&](const Run& run, const Batch& shard) {
+      return soft_cross_entropy(net.model->forward(run, shard.x).logits, shard, 0.1);
+    });
+    optimiser.step(grads, 1e-4);
+  });
+  show(o, config, net, m, 3 * macs);  // the backward pass multiplies twice as much as the forward pass
+  return done;
+}
+
+int bench_infer(const BenchOptions& o) {
+  check_precision(o.precision);
+  use_threads(o.model.threads);
+  const Config config = o.model.resolve();
+  const Network net = build(config, 1);
+  const double macs = measure(net).macs;
+  const Synthetic data(net.input, o.batch_size, 1);
+  const int size = config.train.shard_size, shards = (o.batch_size + size - 1) / size;
+  const Measured m = measure_steps(o, [&] {
+    parallel::shards(shards, [&](int s) {
+      const Batch shard = data.batch.rows(s * size, std::min(o.batch_size, (s + 1) * size));
+      net.model->forward(Run{}, shard.x);
+    });
+  });
+  show(o, config, net, m, macs);
+  return done;
+}
+
+void add_bench(CLI::App& app, Action& chosen) {
+  auto* sub = app.add_subcommand("bench", "Speed on this machine: bench train | infer | ops");
+  sub->require_subcommand(1);
+  auto o = std::make_shared<BenchOptions>();
+  const auto add = [&](const char* name, const char* help, int (*run)(const BenchOptions&)) {
+    auto* s = sub->add_subcommand(name, help);
+    o->model.add_to(*s, false);
+    s->add_option("--batch-size", o->batch_size, "Images a step")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+    s->add_option("--precision", o->precision, "Compute precision")->capture_default_str();
+    s->add_option("--steps", o->steps, "Steps that are timed")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+    s->add_option("--warmup", o->warmup, "Steps before")->check(CLI::Range(0, 1 << 20))->capture_default_str();
+    s->add_flag("--json", o->json, "One JSON document on stdout");
+    s->callback([&chosen, o, run] { chosen = [=] { return run(*o); }; });
+  };
+  add("train", "Training steps on synthetic images", bench_train);
+  add("infer", "Forward passes in evaluation mode", bench_infer);
+  auto* ops = sub->add_subcommand("ops", "Single ops, at the sizes of a small ViT");
+  ops->add_flag("--json", o->json, "One JSON document on stdout");
+  ops->callback([&chosen, o] { chosen = [=] { return bench_ops(o->json); }; });
+}
+
+}  // namespace tessera::cli

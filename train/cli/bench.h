@@ -1,0 +1,22 @@
+#pragma once
+#include <string>
+
+#include "train/cli/commands.h"
+
+namespace tessera::cli {
+
+struct BenchOptions {
+  ModelOptions model;
+  int batch_size = 64, steps = 30, warmup = 5;
+  std::string precision = "f32";
+  bool json = false;
+};
+
+/// Whole training steps on synthetic images in memory: forward, backward, AdamW.
+int bench_train(const BenchOptions& options);
+/// Forward passes in evaluation mode.
+int bench_infer(const BenchOptions& options);
+/// Timings of single ops as a table, or as JSON.
+int bench_ops(bool json);
+
+}  // namespace tessera::cli

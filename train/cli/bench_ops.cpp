@@ -1,0 +1,133 @@
+// tessera bench ops: single ops at the sizes of ViT-Ti/4 (a shard of 8 images, 65 tokens, width 192), on one thread and
+// inside a shard, as a training step runs them.
+#include <functional>
+
+#include "core/kernels/kernels.h"
+#include "core/ops/activation.h"
+#include "core/ops/arithmetic.h"
+#include "core/ops/attention.h"
+#include "core/ops/conv.h"
+#include "core/ops/layernorm.h"
+#include "core/ops/linear.h"
+#include "core/parallel.h"
+#include "nn/params.h"
+#include "train/cli/bench.h"
+#include "train/cli/console.h"
+#include "train/cli/json.h"
+#include "train/cli/stopwatch.h"
+
+namespace tessera::cli {
+namespace {
+
+struct Case {
+  const char* name;
+  Tensor x;
+  std::function<Tensor(const Tensor&)> op;
+  double bytes;  ///< read and written by forward, when memory and not arithmetic bounds it
+};
+
+struct Macs : Observer {
+  double total = 0;
+  void saw(const Op& op, const std::string&, std::span<const Tensor* const>, const Tensor&) override {
+    total += op.macs;
+  }
+};
+
+/// Medians in seconds of forward, and of forward and backward.
+struct Timing {
+  double forward = 0, both = 0, macs = 0;
+};
+
+double median_seconds(const std::function<void()>& run) {
+  std::vector<double> times;
+  for (int i = 0; i < 3; ++i) run();
+  const auto start = Clock::now();
+  while (times.size() < 15 || (seconds_since(start) < 0.15 && times.size() < 2000)) {
+    const auto one = Clock::now();
+    run();
+    times.push_back(seconds_since(one));
+  }
+  return spread(std::move(times)).median;
+}
+
+Timing measure(const Case& c) {
+  Timing t;
+  Grads grads;
+  const auto forward = [&] { return c.op(c.x); };
+  const auto both = [&] {
+    Tape tape;
+    grads.next_step();
+    const Tensor x = tape.watch(c.x);
+    const Tensor y = c.op(x);
+    tape.backward(y, grads);
+  };
+  {
+    Macs macs;
+    Observing on(macs);
+    forward();
+    t.macs = macs.total;
+  }
+  t.forward = median_seconds(forward), t.both = median_seconds(both);
+  return t;
+}
+
+}  // namespace
+
+int bench_ops(bool json) {
+  constexpr int B = 8, N = 65, D = 192, H = 3;
+  Params params(1);
+  const Scope s(params);
+  const auto random = [&](const char* name, const Shape& shape) { return s.param(name, shape, normal(0.5)).copy(); };
+  const Tensor x = random("x", {B, N, D}), hidden = random("hidden", {B, N, 4 * D}), qkv = random("qkv", {B, N, 3 * D});
+  const Tensor image = random("image", {B, 16, 16, 64});
+  const auto weight = [&](const char* name, const Shape& shape) { return s.param(name, shape, normal(0.02)); };
+  const Tensor W3 = weight("w3", {3 * D, D}), W4 = weight("w4", {4 * D, D}), W1 = weight("w1", {D, 4 * D}),
+               b4 = weight("b4", {4 * D});
+  const Tensor g = weight("g", {D}), b = weight("b", {D}), K = weight("k", {64, 64, 3, 3}),
+               dw = weight("dw", {64, 1, 3, 3});
+  const Pattern& who = everyone(N, N);
+  const double mb = double{B} * N * D * sizeof(real);
+
+  const std::vector<Case> cases = {
+      {"linear 192 -> 576 (qkv)", x, [&](const Tensor& t) { return linear(t, W3); }, 0},
+      {"linear 192 -> 768 (fc1)", x, [&](const Tensor& t) { return linear(t, W4, b4); }, 0},
+      {"linear 768 -> 192 (fc2)", hidden, [&](const Tensor& t) { return linear(t, W1); }, 0},
+      {"attention 3 heads of 64", qkv,
+       [&](const Tensor& t) {
+         return attention(heads(t, H, 0, 3), heads(t, H, 1, 3), heads(t, H, 2, 3), who, {}, 0.125, {}, {}, Run{});
+       },
+       0},
+      {"conv 3x3 64 -> 64 on 16x16", image, [&](const Tensor& t) { return conv2d(t, K, {}, conv_options(1, 1)); }, 0},
+      {"depthwise 3x3 on 16x16x64", image, [&](const Tensor& t) { return conv2d(t, dw, {}, conv_options(1, 1, 64)); },
+       0},
+      {"layernorm 192", x, [&](const Tensor& t) { return layernorm(t, g, b, 1e-6); }, 2 * mb},
+      {"gelu 768", hidden, [&](const Tensor& t) { return gelu(t); }, 8 * mb},
+      {"add", x, [&](const Tensor& t) { return add(t, x); }, 3 * mb},
+  };
+  Json list = Json::array();
+  if (!json) {
+    print(fmt::format("one thread, {}, shard of {} x {} tokens x {}; medians\n", name(isa()), B, N, D));
+    print(fmt::format("{:<28} {:>12} {:>16} {:>14} {:>14}\n", "op", "forward us", "fwd+bwd us", "GFLOP/s fwd",
+                      "GB/s fwd"));
+  }
+  for (const Case& c : cases) {
+    Timing t;
+    parallel::shards(1, [&](int) { t = measure(c); });
+    const double gflops = 2e-9 * t.macs / t.forward, gbs = 1e-9 * c.bytes / t.forward;
+    if (json) {
+      list.push_back(Json{{"op", c.name},
+                          {"forward_us", 1e6 * t.forward},
+                          {"forward_backward_us", 1e6 * t.both},
+                          {"gflops", c.bytes > 0 ? Json() : Json(gflops)},
+                          {"gb_per_s", c.bytes > 0 ? Json(gbs) : Json()}});
+    } else {
+      print(fmt::format("{:<28} {:>12.1f} {:>16.1f} {:>14} {:>14}\n", c.name, 1e6 * t.forward, 1e6 * t.both,
+                        c.bytes > 0 ? "" : fmt::format("{:.1f}", gflops),
+                        c.bytes > 0 ? fmt::format("{:.1f}", gbs) : ""));
+    }
+  }
+  if (json) print_json(list);
+  return done;
+}
+
+}  // namespace tessera::cli

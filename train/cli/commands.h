@@ -1,0 +1,43 @@
+#pragma once
+// The subcommands of `tessera`. Each adds itself with its options to the parser; when it is chosen, `chosen` is what to
+// do, and returns the exit code.
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "train/cli/config_file.h"
+
+namespace tessera::cli {
+
+using Action = std::function<int()>;
+
+void add_train(CLI::App& app, Action& chosen);
+void add_eval(CLI::App& app, Action& chosen);
+void add_predict(CLI::App& app, Action& chosen);
+void add_forward(CLI::App& app, Action& chosen);
+void add_init(CLI::App& app, Action& chosen);
+void add_inspect(CLI::App& app, Action& chosen);
+void add_models(CLI::App& app, Action& chosen);
+void add_positions(CLI::App& app, Action& chosen);
+void add_bench(CLI::App& app, Action& chosen);
+void add_data(CLI::App& app, Action& chosen);
+void add_report(CLI::App& app, Action& chosen);
+
+/// --model, --position, --threads and key=value, for the subcommands that build a model.
+struct ModelOptions {
+  std::string model, position;
+  int threads = 0;
+  std::vector<std::string> assignments;
+
+  void add_to(CLI::App& app, bool model_required);
+  /// The configuration that these options say.
+  Config resolve() const;
+};
+
+/// Sets the thread count of a --threads option; 0: the default.
+void use_threads(int threads);
+/// Throws Usage unless `precision` is one that this build computes in.
+void check_precision(const std::string& precision);
+
+}  // namespace tessera::cli

@@ -1,0 +1,86 @@
+#pragma once
+// The configuration of a run, from weakest to strongest: defaults of the code, what the data set implies, a TOML
+// recipe, and the command line (dedicated options and key=value). One table of keys, "section.key", feeds all of them,
+// --help and config.toml. Keys of model. and position. come from the registries and depend on the names chosen, so
+// everything is collected first and checked together in resolve().
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/error.h"
+#include "train/config.h"
+
+namespace tessera::cli {
+
+/// Wrong usage: the program exits with 2 instead of 1.
+struct Usage : Error {
+  using Error::Error;
+};
+template <class... A>
+[[noreturn]] void wrong_usage(fmt::format_string<A...> facts, A&&... a) {
+  throw Usage(fmt::format(facts, std::forward<A>(a)...));
+}
+
+using Key = RunKey;
+
+/// An option with a name of its own for a key: --batch-size for train.batch_size. In recipes and overrides: batch_size.
+struct Shortcut {
+  const char* option;  ///< "batch-size"
+  const char* key;     ///< "train.batch_size"
+};
+std::span<const Shortcut> shortcuts();
+
+/// Keys of one model or of one encoding (a composition's keys are NAME.KEY). Unknown names throw Error with the nearest
+/// one.
+std::vector<Key> model_keys(std::string_view model);
+std::vector<Key> position_keys(std::string_view position);
+
+class Configuration {
+ public:
+  /// Collects the keys of a recipe. Throws Usage "source:line:column: what" on a syntax error or a value of no known
+  /// type.
+  void read(std::string_view toml, const std::string& source);
+  /// read() of a file, or of an embedded recipe by its name. Throws Usage if there is neither.
+  void read_recipe(const std::string& path_or_name);
+  /// "key=value" from the command line.
+  void assign(std::string_view assignment);
+  /// A value from the command line.
+  void set(std::string_view key, std::string value);
+  /// Was anything said at all?
+  bool any() const { return !entries_.empty(); }
+  /// A default that is weaker than any recipe; ignored if the model or encoding has no such key.
+  void imply(std::string_view key, Value value);
+  /// A value that is stronger than the recipe and weaker than the command line.
+  void adapt(std::string_view key, Value value);
+  /// Was the key said, in a recipe or on the command line? Null if not. Shortcuts are known by the key they stand for.
+  const Value* given(std::string_view key) const;
+  /// The value said last, or `fallback`.
+  std::string given(std::string_view key, std::string_view fallback) const;
+
+  /// Checks every key and value. Throws Usage naming the nearest known key, or what type was expected. With `complete` false the
+  /// model's keys are only those that somebody said: train_run() asks the data for the others.
+  Config resolve(bool complete = true) const;
+  /// What a later layer replaced as a whole, for a message: "the recipe's [model] section".
+  std::vector<std::string> replaced() const;
+
+ private:
+  enum class Layer { implied, recipe, adapted, command };  // weakest first
+  struct Entry {
+    std::string key;
+    Value value;
+    std::string origin;  ///< "where.toml:3" or empty
+    Layer layer;
+  };
+  bool overruled(const Entry& e) const;
+  const Entry* last(std::string_view key) const;
+  std::vector<const Entry*> in_force() const;
+  /// Returns the full name of the key, empty if an implied one does not exist.
+  std::string apply(const Entry& e, std::span<const Key> keys, Options& to) const;
+  std::vector<Entry> entries_;
+};
+
+/// Keys with defaults and help, one a line, for --help.
+std::string describe(std::span<const Key> keys);
+
+}  // namespace tessera::cli

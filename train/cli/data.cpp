@@ -1,0 +1,128 @@
+// tessera data: get, info, make.
+#include <cmath>
+
+#include "core/parallel.h"
+#include "train/cli/commands.h"
+#include "train/cli/console.h"
+#include "train/cli/interrupt.h"
+#include "train/cli/json.h"
+#include "train/data/get.h"
+#include "train/data/set.h"
+
+namespace tessera::cli {
+namespace {
+
+int get(const std::string& name, const std::string& dir, const std::string& mirror) {
+  Interrupt interrupt;
+  int last = -1;
+  const bool bar = stderr_is_terminal();
+  const auto progress = [&](std::string_view file, int64_t bytes, int64_t total) {
+    const int percent = total > 0 ? static_cast<int>(100 * bytes / total) : 0;
+    if (bar && percent != last) {
+      fmt::print(stderr, "\r{}: {:.1f} MB{}", file, static_cast<double>(bytes) / 1e6,
+                 total > 0 ? fmt::format(" ({} %)", percent) : "");
+      last = percent;
+    }
+    return !interrupt.stop();
+  };
+  std::string folder;
+  try {
+    folder = data::get(name, dir, progress, mirror);
+  } catch (const Error& e) {
+    if (bar && last >= 0) say("");
+    if (!interrupt.stop()) throw;
+    say_error("interrupted; the same command goes on where it stopped");
+    return interrupted;
+  }
+  if (bar && last >= 0) say("");
+  say("{} is in {}", name, folder);
+  return done;
+}
+
+Json describe(const data::Set& set) {
+  const auto channels = static_cast<size_t>(set.channels);
+  return Json{
+      {"size", set.size()},
+      {"histogram", set.histogram()},
+      {"mean", std::vector<float>(set.stats.mean.begin(), set.stats.mean.begin() + static_cast<long>(channels))},
+      {"std", std::vector<float>(set.stats.std.begin(), set.stats.std.begin() + static_cast<long>(channels))},
+      {"digest", set.digest},
+      {"official", set.official}};
+}
+
+int info(const std::string& spec, const std::string& dir, bool json) {
+  const data::Named named = data::open(spec, dir);
+  const data::Set& train = named.train;
+  const auto augmentations = {data::Augmentation::crop,  data::Augmentation::flip,  data::Augmentation::randaug,
+                              data::Augmentation::erase, data::Augmentation::mixup, data::Augmentation::cutmix};
+  std::vector<std::string> keeps;
+  for (const auto a : augmentations)
+    if (train.keeps_label(a)) keeps.emplace_back(data::name(a));
+  if (json) {
+    print_json(Json{{"name", spec},
+                    {"classes", named.classes},
+                    {"class_names", train.class_names},
+                    {"image", std::vector<int>{train.channels, train.h, train.w}},
+                    {"augmentations", keeps},
+                    {"train", describe(train)},
+                    {"test", describe(named.test)}});
+    return done;
+  }
+  print(fmt::format("{}: {} classes, images {} x {} x {}\n", spec, named.classes, train.h, train.w, train.channels));
+  print(fmt::format("train {} images, test {}{}\n", train.size(), named.test.size(),
+                    train.official ? ", the publisher's files by checksum" : ""));
+  for (int c = 0; c < train.channels; ++c)
+    print(fmt::format("channel {}: mean {:.4f}, standard deviation {:.4f}\n", c,
+                      train.stats.mean[static_cast<size_t>(c)], train.stats.std[static_cast<size_t>(c)]));
+  print(fmt::format("labels survive: {}\n",
+                    keeps.empty() ? "no augmentation" : fmt::format("{}", fmt::join(keeps, ", "))));
+  const auto train_counts = train.histogram(), test_counts = named.test.histogram();
+  for (size_t k = 0; k < train_counts.size(); ++k)
+    print(fmt::format("  {:>3} {:<20} {:>8} train {:>8} test\n", k,
+                      k < train.class_names.size() ? train.class_names[k] : "", train_counts[k],
+                      k < test_counts.size() ? test_counts[k] : 0));
+  print("digest " + train.digest + "\n");
+  if (!named.note.empty()) say(named.note);
+  return done;
+}
+
+int make(const std::string& spec, const std::string& out, uint64_t seed) {
+  if (spec.substr(0, spec.find(':')) != "where") wrong_usage("data make {}: only `where[:TASK]` can be made", spec);
+  data::OpenOptions options;
+  options.seed = seed;
+  const data::Named named = data::open(spec, "", options);
+  data::write_folder(named, out);
+  say("{}: {} training and {} test images of {} (tessera train --data imagefolder:{})", out, named.train.size(),
+      named.test.size(), spec, out);
+  return done;
+}
+
+}  // namespace
+
+void add_data(CLI::App& app, Action& chosen) {
+  auto* sub = app.add_subcommand("data", "Fetch, describe or make data sets: data get | info | make");
+  sub->require_subcommand(1);
+  struct Options {
+    std::string name, dir, mirror, out;
+    uint64_t seed = 0;
+    bool json = false;
+  };
+  auto o = std::make_shared<Options>();
+  auto* g = sub->add_subcommand("get", "Fetch a set, verify it and lay it out; resumes a download that was cut off");
+  g->add_option("NAME", o->name, fmt::format("{}", fmt::join(data::downloads(), ", ")))->required();
+  g->add_option("--dir", o->dir, "Where sets live [$TESSERA_DATA, else ./data]")->type_name("DIR");
+  g->add_option("--mirror", o->mirror, "Another address for the publisher's")->type_name("URL");
+  g->callback([&chosen, o] { chosen = [=] { return get(o->name, o->dir, o->mirror); }; });
+  auto* i = sub->add_subcommand("info", "Sizes, classes, statistics and digest of a set");
+  i->add_option("SPEC", o->name, "cifar10, cifar100, mnist, fashion-mnist, imagefolder:DIR, where[:TASK]")->required();
+  i->add_option("--data-dir", o->dir, "Looked into before $TESSERA_DATA and ./data")->type_name("DIR");
+  i->add_flag("--json", o->json, "One JSON document on stdout");
+  i->callback([&chosen, o] { chosen = [=] { return info(o->name, o->dir, o->json); }; });
+  auto* m = sub->add_subcommand("make", "Write the pictures of `where` as PNG files");
+  m->add_option("SPEC", o->name, "where, where:quadrant, where:relation, where:distance, where:border")->required();
+  m->add_option("--out", o->out, "A new or empty folder")->required()->type_name("DIR");
+  m->add_option("--seed", o->seed, "Seed of the pictures")->capture_default_str();
+  m->callback([&chosen, o] { chosen = [=] { return make(o->name, o->out, o->seed); }; });
+}
+
+}  // namespace tessera::cli

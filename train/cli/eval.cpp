@@ -1,0 +1,97 @@
+// tessera eval: how good a finished run is on a split of its data, or of other data, or at another image size.
+#include "core/parallel.h"
+#include "train/cli/commands.h"
+#include "train/cli/console.h"
+#include "train/cli/json.h"
+#include "train/cli/saved_run.h"
+#include "train/data/image.h"
+#include "train/evaluate.h"
+#include "train/splits.h"
+
+namespace tessera::cli {
+namespace {
+
+struct Request {
+  std::string run, data, split = "test";
+  int img_size = 0, threads = 0;
+  bool json = false;
+};
+
+/// Every image resized (shorter side) and cut to size x size.
+data::Set resized(const data::Set& set, int size) {
+  data::Set out = set;
+  auto pixels = std::make_shared<std::vector<uint8_t>>();
+  auto labels = std::make_shared<Index>();
+  out.rows.clear();
+  for (size_t i = 0; i < set.size(); ++i) {
+    data::Image image{set.h, set.w, set.channels, {set.image(i), set.image(i) + set.bytes()}};
+    const data::Image fitted = data::fit(image, size);
+    pixels->insert(pixels->end(), fitted.pixels.begin(), fitted.pixels.end());
+    labels->push_back(set.label(i));
+    out.rows.push_back(static_cast<int32_t>(i));
+  }
+  out.h = out.w = size;
+  out.pixels = std::move(pixels), out.labels = std::move(labels);
+  return out;
+}
+
+int eval(const Request& r) {
+  if (r.split != "test" && r.split != "val" && r.split != "train")
+    wrong_usage("--split {}: expected test, val or train", r.split);
+  use_threads(r.threads);
+  SavedRun run = open_run(r.run);
+  DataConfig data = run.config.data;
+  if (!r.data.empty()) data.name = r.data;
+  const Splits splits = open_splits(data);
+  data::Set set = r.split == "test" ? splits.test : r.split == "val" ? splits.val : splits.train;
+  if (set.size() == 0)
+    fail("eval", "{} has no {} split{}", data.name, r.split, r.split == "val" ? " (data.val_size is 0)" : "");
+  if (!r.data.empty()) set.stats = run.stats;  // as the model was trained
+  if (r.img_size > 0 && (set.h != r.img_size || set.w != r.img_size)) set = resized(set, r.img_size);
+  const Evaluation e = evaluate(*run.net.model, set);
+  if (r.json) {
+    print_json(Json{{"run", r.run},
+                    {"data", data.name},
+                    {"split", r.split},
+                    {"images", set.size()},
+                    {"img_size", set.h},
+                    {"loss", e.loss},
+                    {"acc1", e.acc1},
+                    {"acc5", e.acc5},
+                    {"classes", set.class_names},
+                    {"confusion", e.confusion},
+                    {"seconds", e.seconds}});
+    return done;
+  }
+  print(fmt::format("{} {}: {} images of {} x {}\n", data.name, r.split, set.size(), set.h, set.w));
+  print(fmt::format("accuracy {:.2f} %   top-5 {:.2f} %   loss {:.4f}   {:.0f} images/s\n", 100 * e.acc1, 100 * e.acc5,
+                    e.loss, static_cast<double>(set.size()) / e.seconds));
+  for (size_t k = 0; k < e.confusion.size(); ++k) {
+    int64_t all = 0;
+    for (const int64_t n : e.confusion[k]) all += n;
+    if (all == 0 || e.confusion.size() > 100) continue;
+    print(fmt::format("  {:<20} {:6.2f} % of {}\n", k < set.class_names.size() ? set.class_names[k] : std::to_string(k),
+                      100.0 * static_cast<double>(e.confusion[k][k]) / static_cast<double>(all), all));
+  }
+  return done;
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app, Action& chosen) {
+  auto* sub = app.add_subcommand("eval", "Accuracy of a finished run");
+  auto r = std::make_shared<Request>();
+  sub->add_option("--run", r->run, "The run directory")->required()->type_name("RUNDIR");
+  sub->add_option("--data", r->data, "Other data of the same classes [the run's]")->type_name("SPEC");
+  sub->add_option("--split", r->split, "test, val or train")->capture_default_str();
+  sub->add_option("--img-size", r->img_size, "Resize the images: the encoding follows by its rule")
+      ->check(CLI::Range(1, 4096))
+      ->type_name("N");
+  sub->add_option("--threads", r->threads, "Worker threads [cores available]")
+      ->check(CLI::Range(1, 4096))
+      ->type_name("N");
+  sub->add_flag("--json", r->json, "One JSON document on stdout");
+  sub->callback([&chosen, r] { chosen = [=] { return eval(*r); }; });
+}
+
+}  // namespace tessera::cli

@@ -1,0 +1,150 @@
+// tessera forward: a model on the tensors of a file, for exchange with other programs. Files hold PyTorch's layouts (N,
+// C, H, W).
+#include <cmath>
+
+#include "core/io/tensor_file.h"
+#include "core/parallel.h"
+#include "nn/weights.h"
+#include "train/cli/commands.h"
+#include "train/cli/console.h"
+#include "train/cli/network.h"
+
+namespace tessera::cli {
+namespace {
+
+struct Request {
+  ModelOptions model;
+  std::string weights, input, output, precision = "f32";
+  bool train_mode = false, features = false;
+};
+
+/// (B, outer, inner) -> (B, inner, outer): channels-first to channels-last and back.
+Tensor swapped(const Tensor& x, int outer, int inner, const Shape& shape) {
+  Tensor y(shape);
+  const int64_t block = int64_t{outer} * inner, n = x.size() / block;
+  for (int64_t b = 0; b < n; ++b)
+    for (int i = 0; i < outer; ++i)
+      for (int j = 0; j < inner; ++j) y[b * block + int64_t{j} * outer + i] = x[b * block + int64_t{i} * inner + j];
+  return y;
+}
+
+Tensor channels_last(const Tensor& x) {
+  const auto [B, C, H, W] = x.dims<4>();
+  return swapped(x, C, H * W, {B, H, W, C});
+}
+Tensor channels_first(const Tensor& x) {
+  const auto [B, H, W, C] = x.dims<4>();
+  return swapped(x, H * W, C, {B, C, H, W});
+}
+
+/// What X holds, in our layout.
+struct Sample {
+  bool image = false;
+  Tensor x, cotangent;
+  Index lengths;
+};
+
+Sample read_input(const std::string& path, const Shape& expected) {
+  const io::TensorFile file(path);
+  for (const std::string& name : file.names())
+    if (name != "input" && name != "cotangent" && name != "lengths")
+      fail(path, "unknown tensor {}; input, cotangent and lengths are read", name);
+  if (!file.has("input")) fail(path, "there is no tensor named input");
+  Sample s;
+  s.image = expected.rank == 4;
+  s.x = file.read("input");
+  const Shape& got = s.x.shape();
+  if (got.rank != expected.rank || got[0] < 1)
+    fail(path, "input is {}, expected {}", got.str(), s.image ? "(B, C, H, W)" : "(B, T, F)");
+  const int width = s.image ? got[1] : got[2];
+  if (width != expected[-1])
+    fail(path, "input {} has {} {}, the model takes {}", got.str(), width, s.image ? "channels" : "features",
+         expected[-1]);
+  if (s.image) s.x = channels_last(s.x);
+  if (file.has("cotangent")) s.cotangent = file.read("cotangent");
+  if (file.has("lengths")) {
+    const Tensor lengths = file.read("lengths");
+    if (!(lengths.shape() == Shape{got[0]})) fail(path, "lengths is {}, expected ({})", lengths.shape().str(), got[0]);
+    const int64_t most = s.image ? int64_t{got[2]} * got[3] : got[1];
+    for (const real v : lengths.values()) {
+      const double n = static_cast<double>(v);
+      if (!(n >= 0 && n <= static_cast<double>(most) && n == std::trunc(n)))
+        fail(path, "lengths holds {}, expected integers from 0 to {}", n, most);
+      s.lengths.push_back(static_cast<int32_t>(v));
+    }
+  }
+  return s;
+}
+
+int forward(const Request& r) {
+  check_precision(r.precision);
+  use_threads(r.model.threads);
+  Config config = r.model.resolve();
+  if (r.train_mode) without_dropout(config);
+  const Network net = build(config, 0, Draw::no);
+  io::load(*net.params, r.weights);
+  const Sample sample = read_input(r.input, net.input);
+
+  std::vector<io::NamedTensor> out;
+  const auto work = [&] {
+    Input input(sample.x);
+    input.lengths = sample.lengths;
+    input.features = r.features;
+    Run run;
+    run.mode = r.train_mode ? Mode::train : Mode::eval;
+    std::vector<BatchStatistics> statistics;
+    Collecting collecting(statistics);
+    if (!sample.cotangent) {
+      const Output y = net.model->forward(run, input);
+      out.emplace_back("logits", y.logits);
+      for (size_t i = 0; i < y.stages.size(); ++i)
+        out.emplace_back("feature." + std::to_string(i), channels_first(y.stages[i]));
+      return;
+    }
+    Tape tape;
+    Grads grads;
+    input.x = tape.watch(sample.x);
+    const Output y = net.model->forward(run, input);
+    if (!(sample.cotangent.shape() == y.logits.shape()))
+      fail(r.input, "cotangent is {}, the logits are {}", sample.cotangent.shape().str(), y.logits.shape().str());
+    tape.backward(y.logits, sample.cotangent, grads);
+    out.emplace_back("logits", y.logits.detach());
+    for (size_t i = 0; i < y.stages.size(); ++i)
+      out.emplace_back("feature." + std::to_string(i), channels_first(y.stages[i].detach()));
+    const Tensor dx = tape.grad(input.x) ? tape.grad(input.x) : zeros(sample.x.shape());
+    out.emplace_back("grad.input", sample.image ? channels_first(dx.reshape(sample.x.shape())) : dx);
+    for (const auto& e : net.params->entries())
+      if (!e.buffer && e.value.leaf()->trainable)
+        out.emplace_back("grad." + e.name, grads.has(e.value) ? grads.of(e.value) : zeros(e.value.shape()));
+  };
+  // one shard: BatchNorm sees the whole batch
+  if (r.train_mode) {
+    parallel::shards(1, [&](int) { work(); });
+  } else {
+    work();
+  }
+  io::write_tensors(r.output, out);
+  say("{}: logits {}{}", r.output, out[0].second.shape().str(), sample.cotangent ? " and gradients" : "");
+  return done;
+}
+
+}  // namespace
+
+void add_forward(CLI::App& app, Action& chosen) {
+  auto* sub = app.add_subcommand("forward", "Logits and gradients of the tensors in a file (PyTorch's layouts)");
+  auto r = std::make_shared<Request>();
+  r->model.add_to(*sub, true);
+  sub->add_option("--weights", r->weights, "Weights under timm's names")->required()->type_name("W.safetensors");
+  sub->add_option("--input", r->input, "input (B,C,H,W) or (B,T,F); optional cotangent, lengths")
+      ->required()
+      ->type_name("X.safetensors");
+  sub->add_option("--output", r->output, "Receives logits, feature.N, grad.input, grad.NAME")
+      ->required()
+      ->type_name("Y.safetensors");
+  sub->add_flag("--train-mode", r->train_mode, "Training mode with all dropout rates 0; the batch is one shard");
+  sub->add_flag("--features", r->features, "Also write each stage's map (B,C,H,W)");
+  sub->add_option("--precision", r->precision, "Compute precision")->capture_default_str();
+  sub->callback([&chosen, r] { chosen = [=] { return forward(*r); }; });
+}
+
+}  // namespace tessera::cli

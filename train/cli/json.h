@@ -1,0 +1,16 @@
+#pragma once
+// One JSON document on stdout; members keep the order in which they were added.
+#include <nlohmann/json.hpp>
+
+#include "train/cli/console.h"
+
+namespace tessera::cli {
+
+using Json = nlohmann::ordered_json;
+
+/// The document and a line break; bytes that are no UTF-8 are replaced. Numbers print shortest-exact.
+inline void print_json(const Json& document) {
+  print(document.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+}  // namespace tessera::cli

@@ -1,0 +1,53 @@
+// The parts of the table of keys that come from the registries, and the options that stand for a key.
+#include <algorithm>
+
+#include "models/model.h"
+#include "train/cli/config_file.h"
+
+namespace tessera::cli {
+
+std::span<const Shortcut> shortcuts() {
+  static constexpr Shortcut all[] = {
+      {"model", "model.name"},
+      {"position", "position.name"},
+      {"data", "data.name"},
+      {"data-dir", "data.dir"},
+      {"epochs", "train.epochs"},
+      {"batch-size", "train.batch_size"},
+      {"lr", "optim.lr"},
+      {"seed", "train.seed"},
+      {"precision", "train.precision"},
+      {"accumulate", "train.accumulate"},
+      {"max-minutes", "train.max_minutes"},
+      {"max-steps", "train.max_steps"},
+  };
+  return all;
+}
+
+std::vector<Key> model_keys(std::string_view name) {
+  const ModelRow& row = tessera::model(name);
+  std::vector<Key> keys{{"model.name", row.name, "a family or a named configuration of one"}};
+  for (const auto& [key, value] : row.defaults) keys.push_back({"model." + key, value, ""});
+  keys.push_back({"position.name", std::string(row.position), "the encoding, or several joined by +"});
+  return keys;
+}
+
+std::vector<Key> position_keys(std::string_view name) {
+  std::vector<std::string> known;
+  for (const PositionRow& row : positions()) known.emplace_back(row.name);
+  std::vector<Key> keys;
+  const bool composed = name.find('+') != std::string_view::npos;
+  while (true) {
+    const size_t plus = std::min(name.find('+'), name.size());
+    const std::string_view part = name.substr(0, plus);
+    const auto row =
+        std::find_if(positions().begin(), positions().end(), [&](const PositionRow& r) { return part == r.name; });
+    if (row == positions().end()) unknown("position", part, known);
+    for (const auto& [key, value] : row->defaults)
+      keys.push_back({"position." + (composed ? std::string(part) + "." : "") + key, value, ""});
+    if (plus == name.size()) return keys;
+    name.remove_prefix(plus + 1);
+  }
+}
+
+}  // namespace tessera::cli

@@ -1,0 +1,94 @@
+// tessera models, tessera positions: the two registries as tables.
+#include <algorithm>
+
+#include "models/model.h"
+#include "train/cli/commands.h"
+#include "train/cli/console.h"
+#include "train/cli/json.h"
+#include "train/cli/network.h"
+#include "train/cli/profile.h"
+
+namespace tessera::cli {
+namespace {
+
+std::vector<int> file_layout(const Shape& sample) {
+  if (sample.rank == 4) return {sample[3], sample[1], sample[2]};
+  return {sample[1], sample[2]};
+}
+
+int list_models(bool json) {
+  Json list = Json::array();
+  if (!json) print(fmt::format("{:<34} {:>10} {:>10}  {:<14} {}\n", "name", "params", "MACs", "input", "reference"));
+  for (const ModelRow& row : models()) {
+    Configuration config;
+    config.set("model.name", row.name);
+    const Network net = build(config.resolve(), 0, Draw::no);
+    const Profile profile = measure(net);
+    const std::vector<int> input = file_layout(net.input);
+    if (json) {
+      list.push_back(Json{{"name", row.name},
+                          {"params", profile.params},
+                          {"macs", static_cast<int64_t>(profile.macs)},
+                          {"reference", row.reference},
+                          {"input", input},
+                          {"family", row.family},
+                          {"position", row.position}});
+    } else {
+      print(fmt::format("{:<34} {:>10} {:>10}  {:<14} {}\n", row.name, human(static_cast<double>(profile.params)),
+                        human(profile.macs), fmt::format("{}", fmt::join(input, "x")), row.reference));
+    }
+  }
+  if (json) print_json(list);
+  return done;
+}
+
+/// The families in whose standard configuration the encoding runs.
+std::vector<std::string> families_for(const PositionRow& row) {
+  std::vector<std::string> names;
+  for (const ModelRow& m : models()) {
+    if (std::find(names.begin(), names.end(), m.family) != names.end()) continue;
+    const bool runs = !row.refuses || row.refuses(m.places(m.defaults), row.defaults).empty();
+    if (runs) names.push_back(m.family);
+  }
+  return names;
+}
+
+int list_positions(bool json) {
+  Json list = Json::array();
+  if (!json) print(fmt::format("{:<22} {:<5} {:<18} {:<12} {}\n", "name", "year", "acts on", "resolution", "title"));
+  for (const PositionRow& row : positions()) {
+    if (json) {
+      list.push_back(Json{{"name", row.name},
+                          {"title", row.title},
+                          {"hooks", row.hooks},
+                          {"trainable", row.trainable},
+                          {"year", row.year},
+                          {"reference", row.reference},
+                          {"resolution", row.resolution},
+                          {"models", families_for(row)}});
+    } else {
+      print(fmt::format("{:<22} {:<5} {:<18} {:<12} {}\n", row.name, row.year,
+                        row.hooks.empty() ? "-" : fmt::format("{}", fmt::join(row.hooks, " ")), row.resolution,
+                        row.title));
+    }
+  }
+  if (json) print_json(list);
+  return done;
+}
+
+CLI::App* add_list(CLI::App& app, Action& chosen, const char* name, const char* help, int (*list)(bool)) {
+  auto* sub = app.add_subcommand(name, help);
+  auto json = std::make_shared<bool>(false);
+  sub->add_flag("--json", *json, "One JSON document on stdout");
+  sub->callback([&chosen, json, list] { chosen = [=] { return list(*json); }; });
+  return sub;
+}
+
+}  // namespace
+
+void add_models(CLI::App& app, Action& chosen) { add_list(app, chosen, "models", "List the models", list_models); }
+void add_positions(CLI::App& app, Action& chosen) {
+  add_list(app, chosen, "positions", "List the position encodings", list_positions);
+}
+
+}  // namespace tessera::cli

@@ -1,0 +1,47 @@
+// Options that several subcommands share.
+#include "core/parallel.h"
+#include "train/cli/commands.h"
+
+namespace tessera::cli {
+
+void ModelOptions::add_to(CLI::App& app, bool model_required) {
+  auto* m = app.add_option("--model", model, "A family or a named configuration (tessera models)")->type_name("NAME");
+  if (model_required) m->required();
+  app.add_option("--position", position, "The position encoding, or several joined by + (tessera positions)")
+      ->type_name("NAME");
+  app.add_option("--threads", threads, "Worker threads; results do not depend on it [cores available]")
+      ->check(CLI::Range(1, 4096))
+      ->type_name("N");
+  app.add_option("key=value", assignments,
+                 "Options of the model (depth=2, model.depth=2) or the encoding (position.KEY=...)");
+  app.footer([this] {
+    try {
+      const std::string name = model.empty() ? "vit" : model;
+      const auto of_model = model_keys(name), of_position = position_keys(position.empty() ? "none" : position);
+      return "Keys of --model " + name + " and their defaults:\n" + describe(of_model) +
+             (of_position.empty() ? "" : "Keys of --position " + position + ":\n" + describe(of_position));
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+  });
+}
+
+Config ModelOptions::resolve() const {
+  Configuration config;
+  if (!model.empty()) config.set("model.name", model);
+  if (!position.empty()) config.set("position.name", position);
+  for (const std::string& a : assignments) config.assign(a);
+  return config.resolve();
+}
+
+void use_threads(int threads) {
+  if (threads > 0) parallel::set_threads(threads);
+}
+
+void check_precision(const std::string& precision) {
+  if (precision == "f32") return;
+  if (precision == "bf16") wrong_usage("--precision bf16: this version computes in f32 only");
+  wrong_usage("--precision {}: expected f32", precision);
+}
+
+}  // namespace tessera::cli

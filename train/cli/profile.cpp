@@ -1,0 +1,86 @@
+#include "train/cli/profile.h"
+
+#include <algorithm>
+#include <map>
+
+namespace tessera::cli {
+namespace {
+
+std::string parent(const std::string& name) {
+  const size_t dot = name.rfind('.');
+  return dot == std::string::npos ? name : name.substr(0, dot);
+}
+
+/// Sorts ops by the layer that owns their first parameter; an op without one belongs to the layer that runs it.
+class Watch : public Observer {
+ public:
+  explicit Watch(Profile& to) : to_(to) {}
+  void saw(const Op& op, const std::string& path, std::span<const Tensor* const> inputs,
+           const Tensor& output) override {
+    std::string owner = path.empty() ? std::string("(model)") : path;
+    for (const Tensor* x : inputs) {
+      if (!x || !x->leaf()) continue;
+      owner = parent(x->leaf()->name);
+      break;
+    }
+    const auto [it, fresh] = rows_.try_emplace(owner, to_.layers.size());
+    if (fresh) to_.layers.push_back({owner, "", {}, 0, 0, 0});
+    LayerProfile& row = to_.layers[it->second];
+    const std::string name = op.name;
+    const auto same = ("+" + row.type + "+").find("+" + name + "+") != std::string::npos;
+    if (!same) row.type += (row.type.empty() ? "" : "+") + name;
+    row.output = output.shape();
+    row.macs += op.macs;
+    row.activations += output.size() * static_cast<int64_t>(sizeof(real));
+    to_.macs += op.macs;
+    to_.activations += output.size() * static_cast<int64_t>(sizeof(real));
+  }
+
+ private:
+  Profile& to_;
+  std::map<std::string, size_t> rows_;
+};
+
+}  // namespace
+
+Profile measure(const Network& net) {
+  Profile profile;
+  profile.params = net.params->count();
+  Watch watch(profile);
+  {
+    Observing on(watch);
+    net.model->forward(Run{}, zeros(net.input));
+  }
+  for (const auto& e : net.params->entries()) {
+    if (e.buffer) continue;
+    const std::string owner = parent(e.name);
+    auto row =
+        std::find_if(profile.layers.begin(), profile.layers.end(), [&](const auto& l) { return l.name == owner; });
+    if (row == profile.layers.end()) row = profile.layers.insert(row, {owner, "table", e.value.shape(), 0, 0, 0});
+    row->params += e.value.size();
+  }
+  return profile;
+}
+
+double omega_msa(double h, double w, double C) { return omega_wmsa(h, w, C, h * w); }
+double omega_wmsa(double h, double w, double C, double m) { return 4 * h * w * C * C + 2 * m * h * w * C; }
+
+double omega_msa(const Places& places) {
+  double sum = 0;
+  for (const Site& s : places.sites) sum += omega_msa(s.trained.q.h, s.trained.q.w, s.dim);
+  return sum;
+}
+
+std::optional<double> omega_wmsa(const Places& places) {
+  double sum = 0;
+  bool any = false;
+  for (const Site& s : places.sites) {
+    const Window& window = s.trained.window;
+    any |= window.h > 0;
+    const double m = window.h > 0 ? window.h * window.w : s.trained.q.h * s.trained.q.w;
+    sum += omega_wmsa(s.trained.q.h, s.trained.q.w, s.dim, m);
+  }
+  return any ? std::optional(sum) : std::nullopt;
+}
+
+}  // namespace tessera::cli

@@ -1,0 +1,166 @@
+// tessera train.
+#include <filesystem>
+
+#include "core/parallel.h"
+#include "train/cli/commands.h"
+#include "train/cli/console.h"
+#include "train/cli/interrupt.h"
+#include "train/cli/recipes.h"
+#include "train/data/set.h"
+#include "train/report.h"
+#include "train/trainer.h"
+
+namespace tessera::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Request {
+  std::vector<std::string> words;  // the recipe and key=value
+  std::string out, resume;
+  std::vector<std::string> values = std::vector<std::string>(shortcuts().size());  // of the shortcut options
+  int threads = 0;
+};
+
+bool where(std::string_view spec) { return spec.substr(0, spec.find(':')) == "where"; }
+
+/// Recipe, options and overrides as one configuration.
+Configuration gather(const Request& r, std::string& recipe) {
+  Configuration config;
+  std::vector<std::string> assignments;
+  for (const std::string& w : r.words) {
+    if (w.find('=') != std::string::npos) {
+      assignments.push_back(w);
+    } else if (recipe.empty()) {
+      recipe = w;
+    } else {
+      wrong_usage("two recipes, {} and {}: one is enough", recipe, w);
+    }
+  }
+  if (!recipe.empty()) config.read_recipe(recipe);
+  for (size_t i = 0; i < shortcuts().size(); ++i)
+    if (!r.values[i].empty()) config.set(shortcuts()[i].option, r.values[i]);
+  for (const std::string& a : assignments) config.assign(a);
+  return config;
+}
+
+/// Which data, and without a recipe the embedded one for them. Returns whether that was done.
+bool choose_default(Configuration& config, std::string& recipe) {
+  std::string data = config.given("data.name", "");
+  if (data.empty()) {
+    const bool found = data::available("cifar10", config.given("data.dir", ""));
+    data = found ? "cifar10" : "where";
+    say("data: {}", found ? "cifar10 (found)"
+                          : "where, made in memory (cifar10 was not found; tessera data get cifar10 fetches it)");
+  }
+  const bool choose = recipe.empty();
+  if (choose) {
+    recipe = where(data) ? "where" : "vit_cifar10_small";
+    config.read_recipe(recipe);
+    say("recipe: {} (embedded)", recipe);
+  }
+  config.adapt("data.name", data);
+  return choose;
+}
+
+/// A recipe that nobody chose must not ask for augmentations that this data set refuses.
+void drop_augmentation(Configuration& config) {
+  const Config c = config.resolve();
+  if (c.data.name == "cifar10" || where(c.data.name)) return;  // what the embedded recipes are made for
+  const data::Set set = data::open(c.data.name, c.data.dir, {.img_size = c.data.img_size}).train;
+  if (c.augment.flip && !set.keeps_label(data::Augmentation::flip)) config.adapt("augment.flip", false);
+  if (c.augment.crop && !set.keeps_label(data::Augmentation::crop)) config.adapt("augment.crop", 0);
+}
+
+/// runs/NAME, or runs/NAME-2 and so on when that exists.
+std::string free_folder(const std::string& recipe) {
+  const std::string name = "runs/" + fs::path(recipe).stem().string();
+  std::string folder = name;
+  for (int i = 2; fs::exists(folder); ++i) folder = fmt::format("{}-{}", name, i);
+  return folder;
+}
+
+int run(const Config& config, const std::string& rundir, bool resume) {
+  Interrupt interrupt;
+  Hooks hooks;
+  hooks.stop = [&] { return interrupt.stop(); };
+  hooks.checkpoint = [&] { return interrupt.take_checkpoint(); };
+  const bool terminal = stderr_is_terminal();
+  bool bar = false;  // a progress line is on the screen
+  hooks.say = [&](std::string_view line) {
+    if (bar) fmt::print(stderr, "\r\033[K");
+    bar = false;
+    say(line);
+  };
+  if (terminal) {
+    hooks.progress = [&](std::string_view line) {
+      fmt::print(stderr, "\r\033[K{}", line);
+      std::fflush(stderr);
+      bar = true;
+    };
+  }
+  const RunResult result = train_run(config, rundir, resume, hooks);
+  if (bar) fmt::print(stderr, "\r\033[K");
+  if (result.interrupted) {
+    say("interrupted after {} epochs; go on with: tessera train --resume {}", result.epochs, rundir);
+    return interrupted;
+  }
+  report::write({rundir}, rundir + "/report.html");
+  if (result.test_acc1 >= 0) say("test accuracy {:.2f} %", 100 * result.test_acc1);
+  say("{}: weights.safetensors, report.html, summary.json and more", rundir);
+  return done;
+}
+
+int train(const Request& r) {
+  use_threads(r.threads);
+  std::string recipe;
+  Configuration config = gather(r, recipe);
+  if (!r.resume.empty()) {
+    if (config.any())
+      wrong_usage("--resume takes everything from {}/config.toml; only --threads may be added", r.resume);
+    if (!r.out.empty() && r.out != r.resume) wrong_usage("--out and --resume name different folders");
+    config.read_recipe(r.resume + "/config.toml");
+    return run(config.resolve(), r.resume, true);
+  }
+  if (choose_default(config, recipe)) drop_augmentation(config);
+  for (const std::string& section : config.replaced()) say("--model or --position replaces {}", section);
+  const std::string out = r.out.empty() ? free_folder(recipe) : r.out;
+  return run(config.resolve(false), out, false);
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, Action& chosen) {
+  auto* sub = app.add_subcommand("train", "Train a model and leave a run directory");
+  auto r = std::make_shared<Request>();
+  sub->add_option("RECIPE key=value", r->words, "A TOML file or an embedded recipe, and overrides of single keys");
+  for (size_t i = 0; i < shortcuts().size(); ++i) {
+    const std::string key = shortcuts()[i].key;
+    const auto known = std::find_if(run_keys().begin(), run_keys().end(), [&](const Key& k) { return k.name == key; });
+    const std::string help = known == run_keys().end()
+                                 ? (key == "model.name" ? "A family or a named configuration (tessera models)"
+                                                        : "The position encoding, or several joined by + "
+                                                          "(tessera positions)")
+                                 : known->help;
+    sub->add_option(std::string("--") + shortcuts()[i].option, r->values[i], help)->type_name(key);
+  }
+  sub->add_option("--out", r->out, "The run directory to make [runs/RECIPE]")->type_name("RUNDIR");
+  sub->add_option("--resume", r->resume, "Go on with an interrupted run")->type_name("RUNDIR");
+  sub->add_option("--threads", r->threads, "Worker threads; results do not depend on it [cores available]")
+      ->check(CLI::Range(1, 4096))
+      ->type_name("N");
+  sub->footer([r] {
+    std::string text = "Embedded recipes:";
+    for (const Recipe& recipe : recipes()) text += " " + recipe.name;
+    try {
+      const std::string name = r->values[0].empty() ? "vit" : r->values[0];
+      text += "\n\nKeys of recipes and of key=value, with their defaults (model keys are those of " + name + "):\n";
+      return text + describe(model_keys(name)) + describe(run_keys());
+    } catch (const Error& e) {
+      return text + "\n" + e.what();
+    }
+  });
+  sub->callback([&chosen, r] { chosen = [=] { return train(*r); }; });
+}
+
+}  // namespace tessera::cli

@@ -1,0 +1,131 @@
+// The program `tessera`: choose a subcommand, run it, turn what went wrong into one line and an exit code.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <exception>
+#include <new>
+
+#include "train/cli/commands.h"
+#include "train/cli/console.h"
+#include "train/cli/isa.h"
+
+namespace tessera::cli {
+namespace {
+
+constexpr const char* first_screen =
+    R"(tessera: position encodings and vision transformers, trained from scratch on a CPU
+
+  tessera train                             train a small ViT: on CIFAR-10 if it is found, else on `where`
+  tessera train vit_cifar10_small           a recipe, embedded or a file
+  tessera train --model vit --position none --epochs 5 --out runs/none optim.lr=5e-4
+  tessera train --resume runs/none          go on after an interruption
+  tessera eval --run runs/none              accuracy on the test split
+  tessera predict --run runs/none cat.png   classes of pictures
+  tessera report runs/none --open           curves, confusion matrix, position tables
+
+Subcommands (tessera SUBCOMMAND --help):
+)";
+
+void setup(CLI::App& app, Action& chosen) {
+  app.name("tessera");
+  app.require_subcommand(0, 1);
+  for (auto* add : {add_train, add_eval, add_predict, add_report, add_models, add_positions, add_inspect, add_init,
+                    add_forward, add_bench, add_data})
+    add(app, chosen);
+}
+
+std::string help(const CLI::App& app) {
+  std::string text = first_screen;
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
+    text += fmt::format("  {:<10} {}\n", sub->get_name(), sub->get_description());
+  return text +
+         "\nEnvironment: TESSERA_DATA, TESSERA_THREADS, TESSERA_ISA=scalar|avx2|avx512, NO_COLOR. Exit codes: 0 done,\n"
+         "1 failure, 2 wrong usage, 130 interrupted (a checkpoint is written). tessera --version shows the build.\n";
+}
+
+/// CLI11 knows what it did not understand, but not what was meant.
+[[noreturn]] void explain(const CLI::App& app, const CLI::ParseError& e) {
+  const CLI::App* sub = app.get_subcommands().empty() ? &app : app.get_subcommands().front();
+  std::string hint = sub == &app ? "tessera --help" : "tessera " + sub->get_name() + " --help";
+  std::string what = e.what();
+  what = what.substr(0, what.find('\n'));
+  throw Usage(fmt::format("{} ({})", what, hint));
+}
+
+/// Words that no option took: an unknown option, or a subcommand that does not exist.
+void refuse_leftovers(const CLI::App& app) {
+  const CLI::App* sub = &app;
+  while (!sub->get_subcommands().empty()) sub = sub->get_subcommands().front();
+  const std::vector<std::string> rest = app.remaining(true);
+  if (rest.empty()) return;
+  std::vector<std::string> known;
+  if (rest[0].starts_with("-")) {
+    for (const CLI::Option* o : sub->get_options())
+      for (const auto& name : o->get_lnames()) known.push_back("--" + name);
+    const std::string word = rest[0].substr(0, rest[0].find('='));
+    const std::string near = nearest(word, known);
+    wrong_usage("unknown option {}{}", word,
+                near.empty() ? " (" + (sub == &app ? "" : sub->get_name() + " ") + "--help lists them)"
+                             : "; did you mean " + near + "?");
+  }
+  for (const CLI::App* s : sub->get_subcommands([](const CLI::App*) { return true; })) known.push_back(s->get_name());
+  const std::string near = nearest(rest[0], known);
+  if (known.empty()) wrong_usage("{} takes no argument \"{}\"", sub->get_name(), rest[0]);
+  wrong_usage("there is no subcommand {}{}", rest[0],
+              near.empty() ? " (tessera --help lists them)" : "; did you mean " + near + "?");
+}
+
+void allow_leftovers(CLI::App& app) {
+  app.allow_extras();
+  for (CLI::App* sub : app.get_subcommands([](CLI::App*) { return true; })) allow_leftovers(*sub);
+}
+
+int run(int argc, char** argv) {
+  Action chosen;
+  CLI::App app;
+  setup(app, chosen);
+  allow_leftovers(app);
+  bool version = false, wants_help = false;
+  app.set_help_flag();
+  app.add_flag("-h,--help", wants_help, "This page");
+  app.add_flag("--version", version, "Version, instruction set and BLAS");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    print(app.help());
+    return done;
+  } catch (const CLI::ParseError& e) {
+    refuse_leftovers(app);
+    explain(app, e);
+  }
+  refuse_leftovers(app);
+  if (version) {
+    print(version_line() + "\n");
+    return done;
+  }
+  if (!chosen) {
+    print(help(app));
+    return wants_help || argc == 1 ? done : wrong;
+  }
+  return chosen();
+}
+
+}  // namespace
+}  // namespace tessera::cli
+
+int main(int argc, char** argv) {
+  using namespace tessera::cli;
+  match_blas_to_isa(argv);
+  try {
+    const int code = run(argc, argv);
+    flush_output();
+    return code;
+  } catch (const Usage& e) {
+    say_error(e.what());
+    return wrong;
+  } catch (const std::bad_alloc&) {
+    say_error("out of memory: use a smaller batch or model");
+  } catch (const std::exception& e) {
+    say_error(e.what());
+  }
+  return failure;
+}

@@ -1,0 +1,15 @@
+#pragma once
+// The sets of a run. Free of `real`.
+#include "train/config.h"
+#include "train/data/set.h"
+
+namespace tessera {
+
+struct Splits {
+  data::Set train, val, test;  ///< val is empty unless data.val_size asks for one
+};
+
+/// Opens what `config` says, and writes into it which set that is. Throws Error when there are fewer images than asked for.
+Splits open_splits(DataConfig& config);
+
+}  // namespace tessera
