@@ -49,7 +49,8 @@ std::vector<std::string> Result::errors() const {
 Process::Process(const std::vector<std::string>& args, const RunOptions& options) : seconds_(options.seconds) {
   const std::string out = options.out_to.empty() ? files_ / "out" : options.out_to;
   int pipe_ends[2];
-  REQUIRE(pipe2(pipe_ends, O_CLOEXEC | O_NONBLOCK) == 0);  // a file would be subject to file_limit
+  REQUIRE(pipe2(pipe_ends, O_CLOEXEC) == 0);  // a file would be subject to file_limit
+  REQUIRE(fcntl(pipe_ends[0], F_SETFL, O_NONBLOCK) == 0);
   std::vector<std::string> env;
   for (char** e = environ; *e; ++e)
     if (!std::string_view(*e).starts_with("TESSERA_")) env.emplace_back(*e);
@@ -65,9 +66,8 @@ Process::Process(const std::vector<std::string>& args, const RunOptions& options
   pid_ = fork();
   REQUIRE(pid_ >= 0);
   if (pid_ == 0) {  // nothing here may allocate or throw
-    const int o = open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600),
-              e = open(err.c_str(), O_WRONLY | O_CREAT, 0600);
-    if (o < 0 || e < 0 || dup2(o, 1) < 0 || dup2(e, 2) < 0) _exit(99);
+    const int o = open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (o < 0 || dup2(o, 1) < 0 || dup2(pipe_ends[1], 2) < 0) _exit(99);
     if (!options.folder.empty() && chdir(options.folder.c_str()) != 0) _exit(98);
     if (options.file_limit >= 0) {
       ::signal(SIGXFSZ, SIG_IGN);  // a write beyond the limit then fails with EFBIG, as one to a full disk with ENOSPC
