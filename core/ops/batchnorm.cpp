@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -78,16 +77,16 @@ Tensor batchnorm(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor
 }
 
 void update_running(std::span<const BatchStatistics> statistics, double momentum) {
-  std::vector<char> done(statistics.size());
   for (size_t first = 0; first < statistics.size(); ++first) {
-    if (done[first]) continue;
     const BatchStatistics& s = statistics[first];
+    const auto same = [&](const BatchStatistics& o) { return o.running_mean.storage() == s.running_mean.storage(); };
+    // done with the first one of these buffers; a search instead of marks, so that a step allocates nothing
+    if (std::any_of(statistics.begin(), statistics.begin() + static_cast<std::ptrdiff_t>(first), same)) continue;
     for (int64_t c = 0; c < s.mean.size(); ++c) {
       double count = 0, mean = 0, m2 = 0;
       for (size_t i = first; i < statistics.size(); ++i) {
         const BatchStatistics& o = statistics[i];
-        if (o.running_mean.storage() != s.running_mean.storage()) continue;
-        done[i] = 1;
+        if (!same(o)) continue;
         const double n = static_cast<double>(o.count), delta = static_cast<double>(o.mean[c]) - mean;
         mean += delta * n / (count + n);
         m2 += static_cast<double>(o.m2[c]) + delta * delta * count * n / (count + n);
