@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstring>
 
 #include "core/ops/activation.h"
@@ -8,6 +9,7 @@
 #include "core/ops/linear.h"
 #include "nn/params.h"
 #include "train/lanes.h"
+#include "train/loss.h"
 
 using namespace tessera;
 
@@ -181,4 +183,23 @@ TEST_CASE("what goes wrong in a shard comes out, and the next step is clean") {
   CHECK_THROWS_AS(lanes.finish(), Error);
   CHECK_THROWS_AS(Lanes({.lanes = 65}), Error);
   CHECK_THROWS_AS(Lanes({.shard_size = 0}), Error);
+}
+
+TEST_CASE("the losses of shards add up to the mean over the batch, for labels and for soft targets") {
+  const Tensor z = tensor({3, 2}, std::vector<double>{1, 0, 0, 0, -1, 2});
+  const Index labels{0, 1, 1};
+  Batch batch{zeros({3, 1, 1, 1}), labels, Tensor(), 0, 3};
+  const double nll[] = {std::log1p(std::exp(-1.0)), std::log(2.0), std::log1p(std::exp(-3.0))};
+  const auto sum = [&](double smoothing) {
+    return static_cast<double>(soft_cross_entropy(z.rows(0, 2), batch.rows(0, 2), smoothing)[0]) +
+           static_cast<double>(soft_cross_entropy(z.rows(2, 3), batch.rows(2, 3), smoothing)[0]);
+  };
+  CHECK(sum(0) == doctest::Approx((nll[0] + nll[1] + nll[2]) / 3).epsilon(1e-6));
+  // smoothing 0.2 over two classes moves a tenth of the target to the other class, whose logit is lower by 1, 0 and 3
+  CHECK(sum(0.2) == doctest::Approx((nll[0] + nll[1] + nll[2] + 0.1 * (1 + 0 + 3)) / 3).epsilon(1e-6));
+  batch.targets = tensor({3, 2}, std::vector<double>{0.9, 0.1, 0.1, 0.9, 0.1, 0.9});
+  CHECK(sum(0) == doctest::Approx((nll[0] + nll[1] + nll[2] + 0.1 * (1 + 0 + 3)) / 3).epsilon(1e-6));
+  CHECK_THROWS_AS(soft_cross_entropy(z, batch.rows(0, 2), 0), Error);
+  batch.of = 0;
+  CHECK_THROWS_WITH_AS(soft_cross_entropy(z, batch, 0), doctest::Contains("Batch::of"), Error);
 }
