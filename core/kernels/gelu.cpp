@@ -7,9 +7,9 @@ void sum_rows(const real* x, real* y, real beta, int64_t rows, int64_t width);
 
 void gelu_and_slope(const real* x, real* y, real* slope, int64_t n) {
   const auto one = [](vec v, vec& s) {
-    const vec cdf = static_cast<real>(0.5) + static_cast<real>(0.5) * erf(v * static_cast<real>(0.70710678118654752));
-    s = cdf + v * static_cast<real>(0.39894228040143268) * exp(v * v * static_cast<real>(-0.5));
-    return v * cdf;
+    const Normal normal_at = normal(v);
+    s = normal_at.cdf + v * normal_at.pdf;
+    return v * normal_at.cdf;
   };
   int64_t i = 0;
   vec s;

@@ -12,7 +12,7 @@
   MAP(__VA_ARGS__, sigmoid,    y,   sigmoid(x),                        y * (1_r - y))                                                     \
   MAP(__VA_ARGS__, tanh,       y,   tanh(x),                           1_r - y * y)                                                       \
   MAP(__VA_ARGS__, silu,       x,   x * sigmoid(x),                    swish_slope(x, sigmoid(x), 1))                                     \
-  MAP(__VA_ARGS__, gelu,       x,   x * normal_cdf(x),                 normal_cdf(x) + x * normal_pdf(x))                                 \
+  MAP(__VA_ARGS__, gelu,       x,   x * normal(x).cdf,                 gelu_slope_at(x))                                                  \
   MAP(__VA_ARGS__, gelu_tanh,  x,   0.5_r * x * (1_r + gelu_t(x)),     gelu_tanh_slope(x, gelu_t(x)))                                     \
   MAP(__VA_ARGS__, quick_gelu, x,   x * sigmoid(1.702_r * x),          swish_slope(x, sigmoid(1.702_r * x), 1.702_r))                     \
   MAP(__VA_ARGS__, softplus,   x,   select(x < 0, zero, x) + log1p_exp(-abs(x)), sigmoid(x))                                              \

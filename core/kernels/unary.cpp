@@ -32,8 +32,10 @@ static inline vec log1p_exp(vec x) {
 }
 
 // the exact GELU x Phi(x) (Hendrycks, Gimpel 2016)
-static inline vec normal_cdf(vec x) { return 0.5_r + 0.5_r * erf(x * 0.70710678118654752_r); }
-static inline vec normal_pdf(vec x) { return 0.39894228040143268_r * exp(x * x * -0.5_r); }
+static inline vec gelu_slope_at(vec x) {
+  const Normal n = normal(x);
+  return n.cdf + x * n.pdf;
+}
 
 // its approximation by t = tanh(sqrt(2 / pi) (x + 0.044715 x^3))
 static inline vec gelu_t(vec x) { return tanh(0.79788456080286536_r * (x + 0.044715_r * x * x * x)); }

@@ -70,7 +70,7 @@ TEST_CASE("kernels: elementary functions are within a few units in the last plac
   }
 }
 
-TEST_CASE("kernels: sine and cosine to 1e-7 of their range; the exact GELU to 2e-7 of max(|x|, 1)") {
+TEST_CASE("kernels: sine and cosine to 1e-7 of their range; the exact GELU to 1.2e-7 of max(|x|, 1)") {
   // near their zeros away from the origin, a relative bound would ask for more than float arguments can hold
   for (const Kernels* k : every_set()) {
     INFO("registers of " << k->lanes);
@@ -92,7 +92,7 @@ TEST_CASE("kernels: sine and cosine to 1e-7 of their range; the exact GELU to 2e
       worst_gelu = std::max(worst_gelu, std::abs(static_cast<double>(g[i]) - want) / std::max(std::abs(v), 1.0));
     }
     CHECK(worst <= 1e-7);
-    CHECK(worst_gelu <= 2e-7);
+    CHECK(worst_gelu <= 1.2e-7);
   }
 }
 
