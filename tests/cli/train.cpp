@@ -18,14 +18,14 @@ namespace {
 using nlohmann::json;
 
 /// A run of a second or so.
-std::vector<std::string> tiny(const std::string& out, const std::vector<std::string>& more = {}) {
+std::vector<std::string> tiny(const std::string& out, const std::vector<std::string>& more = {}, const char* epochs = "2") {
   std::vector<std::string> args = {"train",
                                    "--data",
                                    "where:quadrant",
                                    "--out",
                                    out,
                                    "--epochs",
-                                   "2",
+                                   epochs,
                                    "--batch-size",
                                    "16",
                                    "data.train_size=96",
@@ -39,7 +39,7 @@ std::vector<std::string> tiny(const std::string& out, const std::vector<std::str
 }
 
 /// A run of many short steps, for signals that arrive in the middle.
-std::vector<std::string> longer(const std::string& out) { return tiny(out, {"--epochs", "40", "data.train_size=400"}); }
+std::vector<std::string> longer(const std::string& out) { return tiny(out, {"data.train_size=400"}, "40"); }
 
 /// Waits until the metrics of at least one epoch are there.
 bool wait_for_metrics(Process& p, const std::string& run) {
@@ -99,7 +99,8 @@ TEST_CASE("train: a run directory, the same bits from its config.toml and for 1,
     INFO(p.err);
     REQUIRE(p.code == 0);
     double sum = 0;
-    for (const auto& c : json::parse(p.out).at(0).at("classes")) sum += c.at("probability").get<double>();
+    const json predicted = json::parse(p.out);
+    for (const auto& c : predicted.at(0).at("classes")) sum += c.at("probability").get<double>();
     CHECK(sum == doctest::Approx(1).epsilon(1e-5));
     check_refused(tessera({"predict", "--run", run, run + "/config.toml"}), 1, {"config.toml"});
     check_refused(tessera({"predict", "--run", folder / "nothing", picture}), 1, {"nothing"});
@@ -138,7 +139,8 @@ TEST_CASE("train: Ctrl-C, SIGTERM and kill -9 in the middle; resumed equals neve
       CHECK(r.code == (number == SIGKILL ? 128 + SIGKILL : 130));
       if (number != SIGKILL) CHECK(r.err.find("--resume") != std::string::npos);
     }
-    CHECK(exists(run + "/last.ckpt"));
+    // kill -9 may come before the first checkpoint is there: the run then begins again
+    if (number != SIGKILL) CHECK(exists(run + "/last.ckpt"));
     CHECK_FALSE(exists(run + "/weights.safetensors"));
     const Result r = tessera({"train", "--resume", run});
     INFO(r.err);
