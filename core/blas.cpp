@@ -34,22 +34,27 @@ void compare(const char* type, int M, int N, int K, bool ta, bool tb, Gemm run, 
                 static_cast<double>(b[static_cast<size_t>(tb ? j * K + k : k * N + j)]);
       const double got = static_cast<double>(c[static_cast<size_t>(i * N + j)]);
       if (!(std::abs(got - want) <= tolerance))
-        fail("blas", "{} computes {} wrong on this CPU ({} instead of {} in a {}x{}x{} product); set OPENBLAS_CORETYPE=Haswell "
-             "or install another OpenBLAS", description(), type, got, want, M, N, K);
+        fail("blas",
+             "{} computes {} wrong on this CPU ({} instead of {} in a {}x{}x{} product); set OPENBLAS_CORETYPE=Haswell "
+             "or install another OpenBLAS",
+             description(), type, got, want, M, N, K);
     }
 }
 
 void once() {
   openblas_set_num_threads(1);
-  const auto s = [&](bool ta, bool tb, int M, int N, int K, float al, const float* A, int la, const float* B, int lb, float be,
-                     float* C, int lc) {
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, al, A, la, B, lb, be, C, lc);
+  const auto s = [&](bool ta, bool tb, int M, int N, int K, float al, const float* A, int la, const float* B, int lb,
+                     float be, float* C, int lc) {
+    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, al, A, la, B,
+                lb, be, C, lc);
   };
   const auto d = [&](bool ta, bool tb, int M, int N, int K, double al, const double* A, int la, const double* B, int lb,
                      double be, double* C, int lc) {
-    cblas_dgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, al, A, la, B, lb, be, C, lc);
+    cblas_dgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, al, A, la, B,
+                lb, be, C, lc);
   };
-  for (auto [M, N, K] : std::initializer_list<std::array<int, 3>>{{1, 1, 1}, {7, 5, 3}, {33, 17, 65}, {130, 96, 129}})  // small-matrix and blocked paths
+  for (auto [M, N, K] : std::initializer_list<std::array<int, 3>>{
+           {1, 1, 1}, {7, 5, 3}, {33, 17, 65}, {130, 96, 129}})  // small-matrix and blocked paths
     for (int t = 0; t < 4; ++t) {
       compare<float>("fp32 products", M, N, K, t & 1, t & 2, s, 1e-4);
       compare<double>("fp64 products", M, N, K, t & 1, t & 2, d, 1e-11);
@@ -65,18 +70,18 @@ void self_test() {
   std::call_once(flag, once);
 }
 
-void gemm(bool ta, bool tb, int M, int N, int K, float alpha, const float* A, int lda, const float* B, int ldb, float beta,
-          float* C, int ldc) {
+void gemm(bool ta, bool tb, int M, int N, int K, float alpha, const float* A, int lda, const float* B, int ldb,
+          float beta, float* C, int ldc) {
   self_test();
-  cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, alpha, A, lda, B, ldb,
-              beta, C, ldc);
+  cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, alpha, A, lda, B,
+              ldb, beta, C, ldc);
 }
 
-void gemm(bool ta, bool tb, int M, int N, int K, double alpha, const double* A, int lda, const double* B, int ldb, double beta,
-          double* C, int ldc) {
+void gemm(bool ta, bool tb, int M, int N, int K, double alpha, const double* A, int lda, const double* B, int ldb,
+          double beta, double* C, int ldc) {
   self_test();
-  cblas_dgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, alpha, A, lda, B, ldb,
-              beta, C, ldc);
+  cblas_dgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, alpha, A, lda, B,
+              ldb, beta, C, ldc);
 }
 
 }  // namespace tessera::blas

@@ -5,10 +5,10 @@
 namespace tessera::blas {
 
 /// C (M x N) = alpha op(A) op(B) + beta C. op transposes where ta / tb; ld* are row strides of the stored matrices.
-void gemm(bool ta, bool tb, int M, int N, int K, float alpha, const float* A, int lda, const float* B, int ldb, float beta,
-          float* C, int ldc);
-void gemm(bool ta, bool tb, int M, int N, int K, double alpha, const double* A, int lda, const double* B, int ldb, double beta,
-          double* C, int ldc);
+void gemm(bool ta, bool tb, int M, int N, int K, float alpha, const float* A, int lda, const float* B, int ldb,
+          float beta, float* C, int ldc);
+void gemm(bool ta, bool tb, int M, int N, int K, double alpha, const double* A, int lda, const double* B, int ldb,
+          double beta, double* C, int ldc);
 
 /// OpenBLAS's own description: version and the CPU it was dispatched for.
 std::string description();

@@ -32,10 +32,10 @@ template <class R, class... A>
 class Ref<R(A...)> {
  public:
   template <class F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, Ref>)
-  Ref(F&& f)  // NOLINT: implicit by design
-      : object_(const_cast<void*>(static_cast<const void*>(&f))),
-        call_([](void* o, A... a) -> R { return (*static_cast<std::remove_reference_t<F>*>(o))(static_cast<A>(a)...); }) {}
+  requires(!std::is_same_v<std::remove_cvref_t<F>, Ref>) Ref(F&& f)  // NOLINT: implicit by design
+      : object_(const_cast<void*>(static_cast<const void*>(&f))), call_([](void* o, A... a) -> R {
+          return (*static_cast<std::remove_reference_t<F>*>(o))(static_cast<A>(a)...);
+        }) {}
   R operator()(A... a) const { return call_(object_, static_cast<A>(a)...); }
 
  private:

@@ -11,9 +11,9 @@ enum class Mode { train, eval };
 
 struct Run {
   Mode mode = Mode::eval;
-  uint64_t seed = 0;   ///< of the run
-  uint64_t step = 0;   ///< optimiser step
-  int64_t first = 0;   ///< index in the global batch of this shard's first sample
+  uint64_t seed = 0;  ///< of the run
+  uint64_t step = 0;  ///< optimiser step
+  int64_t first = 0;  ///< index in the global batch of this shard's first sample
   bool training() const { return mode == Mode::train; }
 };
 
@@ -25,7 +25,8 @@ inline Key key(std::string_view path) { return {rng::hash(path)}; }
 
 /// The stream of one sample at one source in one step: its e-th number depends on nothing but (seed, step, sample, key, e).
 inline rng::Stream stream(const Run& run, Key k, int64_t sample_in_shard) {
-  return rng::Stream(rng::mix(rng::mix(rng::mix(run.seed ^ k.value) + run.step) + static_cast<uint64_t>(run.first + sample_in_shard)));
+  return rng::Stream(
+      rng::mix(rng::mix(rng::mix(run.seed ^ k.value) + run.step) + static_cast<uint64_t>(run.first + sample_in_shard)));
 }
 
 }  // namespace tessera

@@ -155,7 +155,8 @@ void Tape::pop() {
 Tensor Tape::watch(Tensor x) {
   struct Nothing {};
   void* c = new (closure(sizeof(Nothing))) Nothing;
-  x.node = push("watch", x.shape(), nullptr, c, [](void*, const Tensor&, const Tensor&, Back&) {}, [](void*) noexcept {});
+  x.node = push(
+      "watch", x.shape(), nullptr, c, [](void*, const Tensor&, const Tensor&, Back&) {}, [](void*) noexcept {});
   watched_[static_cast<size_t>(x.node)] = 1;
   return x;
 }
@@ -163,7 +164,8 @@ Tensor Tape::watch(Tensor x) {
 void Tape::backward(const Tensor& loss, Grads& grads, real seed) { backward(loss, full(loss.shape(), seed), grads); }
 
 void Tape::backward(const Tensor& y, const Tensor& dy, Grads& grads) {
-  if (y.node < 0) fail("backward", "the loss depends on no tracked tensor: no trainable parameter, or no tape was alive");
+  if (y.node < 0)
+    fail("backward", "the loss depends on no tracked tensor: no trainable parameter, or no tape was alive");
   if (!(dy.shape() == y.shape())) fail("backward", "cotangent {} for an output {}", dy.shape().str(), y.shape().str());
   Back back(*this, grads);
   back.add(y, dy.copy());
@@ -186,7 +188,8 @@ bool any_tracked(Inputs inputs) {
 }
 
 void observe(const Op& op, Inputs inputs, const Tensor& output) {
-  if (Observer* o = context().observer) [[unlikely]] o->saw(op, Crumb::path(), inputs, output);
+  if (Observer* o = context().observer) [[unlikely]]
+    o->saw(op, Crumb::path(), inputs, output);
 }
 
 }  // namespace TESSERA_NS

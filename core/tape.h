@@ -38,7 +38,9 @@ class Grads {
   void plus(const Grads& o);
   int leaves() const { return static_cast<int>(grads_.size()); }
   /// Leaf i's gradient, or the empty tensor if none arrived.
-  Tensor at(int i) const { return i < leaves() && seen_[static_cast<size_t>(i)] ? grads_[static_cast<size_t>(i)] : Tensor(); }
+  Tensor at(int i) const {
+    return i < leaves() && seen_[static_cast<size_t>(i)] ? grads_[static_cast<size_t>(i)] : Tensor();
+  }
 
  private:
   std::vector<Tensor> grads_;
@@ -65,15 +67,16 @@ class Back {
 
 /// What an op says of itself to the tape and to the observer.
 struct Op {
-  const char* name;  ///< "linear"
-  double macs = 0;   ///< multiply-accumulates of the forward pass
+  const char* name;                                      ///< "linear"
+  double macs = 0;                                       ///< multiply-accumulates of the forward pass
   Op(const char* n, double m = 0) : name(n), macs(m) {}  // NOLINT: implicit by design, record("relu", ...)
 };
 
 /// Sees every op as it runs, tracked or not: inspect, NaN checks, export and pictures are observers.
 struct Observer {
   virtual ~Observer() = default;
-  virtual void saw(const Op& op, const std::string& path, std::span<const Tensor* const> inputs, const Tensor& output) = 0;
+  virtual void saw(const Op& op, const std::string& path, std::span<const Tensor* const> inputs,
+                   const Tensor& output) = 0;
 };
 
 /// Per-channel statistics of one BatchNorm call, handed to whoever updates running averages (the trainer, in shard order).

@@ -11,7 +11,8 @@ inline namespace TESSERA_NS {
 
 Leaf::~Leaf() { free_packed(*this); }
 
-Storage::Storage(int64_t n) : data(static_cast<real*>(Pool::mine().take(static_cast<size_t>(n) * sizeof(real)))), size(n) {}
+Storage::Storage(int64_t n)
+    : data(static_cast<real*>(Pool::mine().take(static_cast<size_t>(n) * sizeof(real)))), size(n) {}
 Storage::~Storage() { Pool::give(data); }
 void* Storage::operator new(size_t bytes) { return Pool::mine().take(bytes); }
 void Storage::operator delete(void* block) noexcept { Pool::give(block); }
@@ -36,7 +37,8 @@ Tensor Tensor::reshape(std::initializer_list<int> extents) const {
 }
 
 Tensor Tensor::reshape(const Shape& shape) const {
-  if (shape.size() != size()) fail("reshape", "{} has {} elements, {} has {}", shape_.str(), size(), shape.str(), shape.size());
+  if (shape.size() != size())
+    fail("reshape", "{} has {} elements, {} has {}", shape_.str(), size(), shape.str(), shape.size());
   Tensor t(*this);
   t.shape_ = shape;
   return t;
@@ -67,7 +69,8 @@ Tensor full(const Shape& shape, real value) {
 
 Tensor tensor(const Shape& shape, std::span<const double> values) {
   Tensor t(shape);
-  if (static_cast<int64_t>(values.size()) != t.size()) fail("tensor", "{} values for shape {}", values.size(), shape.str());
+  if (static_cast<int64_t>(values.size()) != t.size())
+    fail("tensor", "{} values for shape {}", values.size(), shape.str());
   std::transform(values.begin(), values.end(), t.data(), [](double v) { return static_cast<real>(v); });
   return t;
 }

@@ -16,9 +16,14 @@ Tensor Params::make(const std::string& name, const Shape& shape, Init init, Deca
     const auto c = static_cast<uint64_t>(i);
     double v = init.a;
     switch (init.kind) {
-      case Init::constant: break;
-      case Init::normal: v *= random.normal(c); break;
-      case Init::uniform: v *= 2 * random.uniform(c) - 1; break;
+      case Init::constant:
+        break;
+      case Init::normal:
+        v *= random.normal(c);
+        break;
+      case Init::uniform:
+        v *= 2 * random.uniform(c) - 1;
+        break;
       case Init::truncated: {
         double z = random.normal(c);
         for (uint64_t retry = 1; std::abs(z) > 2; ++retry) z = rng::Stream(random.bits(c)).normal(retry);
@@ -26,7 +31,8 @@ Tensor Params::make(const std::string& name, const Shape& shape, Init init, Deca
       }
     }
     v += init.mean;
-    t[i] = static_cast<real>(static_cast<float>(v));  // rounded to float in both twins: they start from the same weights
+    t[i] =
+        static_cast<real>(static_cast<float>(v));  // rounded to float in both twins: they start from the same weights
   }
   if (const auto start = presets_.find(name); start != presets_.end()) start->second(t);
   t.storage()->leaf = std::make_unique<Leaf>();

@@ -49,8 +49,9 @@ struct Spot {
 /// All places of a model, from its configuration alone: no weights are built.
 struct Places {
   std::vector<Site> sites;
-  std::vector<Spot> tokens;   ///< one per patch embedding
-  std::vector<Spot> between;  ///< before each block and after the last of each stage; block counts 0..depth inside the stage
+  std::vector<Spot> tokens;  ///< one per patch embedding
+  std::vector<Spot>
+      between;  ///< before each block and after the last of each stage; block counts 0..depth inside the stage
 };
 
 /// Coordinates of the query and key slots of one group in query cells; {-1, -1} = class token. Reduced keys: key cells.
@@ -75,8 +76,9 @@ struct PositionEncoding {
   /// Rotation and relative terms of one attention.
   virtual Terms terms(const Site&, const Layout& now, const Run&) const;
   /// The attention itself; by default attention(..., terms(...)). GPSA mixes two of them.
-  virtual Tensor attend(const Site&, const Layout& now, const Heads& q, const Heads& k, const Heads& v, const Pattern& who,
-                        double scale, const Dropout&, std::span<const int32_t> lengths, const Run&) const;
+  virtual Tensor attend(const Site&, const Layout& now, const Heads& q, const Heads& k, const Heads& v,
+                        const Pattern& who, double scale, const Dropout&, std::span<const int32_t> lengths,
+                        const Run&) const;
   /// A parameter made for geometry `from`, as it is for `to` (another window or size); used at the call and at load.
   /// Differentiable; by default throws Error.
   virtual Tensor resample(const Tensor& param, const Layout& from, const Layout& to) const;
@@ -87,8 +89,8 @@ using MakePosition = std::function<std::unique_ptr<PositionEncoding>(const Scope
 
 /// A row of the registry.
 struct PositionRow {
-  const char* name;        ///< "rope_axial"
-  const char* title;       ///< "Axial rotary embedding"
+  const char* name;                ///< "rope_axial"
+  const char* title;               ///< "Axial rotary embedding"
   std::vector<std::string> hooks;  ///< of tokens, between, rotary, bias, query, key, value, gate, attend
   bool trainable;
   int year;

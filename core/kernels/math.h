@@ -8,10 +8,10 @@ TESSERA_KERNELS_BEGIN
 
 enum : bool { single = sizeof(real) == 4 };
 
-#define TESSERA_LANEWISE(NAME, BUILTIN)                            \
-  static inline vec NAME##_exact(vec x) {                          \
+#define TESSERA_LANEWISE(NAME, BUILTIN)                                                           \
+  static inline vec NAME##_exact(vec x) {                                                         \
     for (int i = 0; i < lanes; ++i) x[i] = static_cast<real>(BUILTIN(static_cast<double>(x[i]))); \
-    return x;                                                      \
+    return x;                                                                                     \
   }
 TESSERA_LANEWISE(exp, __builtin_exp)
 TESSERA_LANEWISE(log, __builtin_log)
@@ -26,7 +26,8 @@ static inline vec exp(vec x) {
   if constexpr (!single) {
     return exp_exact(x);
   } else {
-    const vec clamped = min(max(x, splat(static_cast<real>(-87.33654))), splat(static_cast<real>(89)));  // above 88.72 the product below is inf
+    const vec clamped = min(max(x, splat(static_cast<real>(-87.33654))),
+                            splat(static_cast<real>(89)));  // above 88.72 the product below is inf
     // n = round(x / ln 2) by adding 1.5 * 2^23, r = x - n ln 2 in two parts
     const vec magic = splat(static_cast<real>(12582912.0));
     vec n = clamped * static_cast<real>(1.44269504088896341) + magic;

@@ -3,7 +3,8 @@
 
 TESSERA_KERNELS_BEGIN
 
-void layernorm(const real* x, const real* w, const real* b, real eps, real* y, real* mean, real* rstd, int64_t rows, int64_t C) {
+void layernorm(const real* x, const real* w, const real* b, real eps, real* y, real* mean, real* rstd, int64_t rows,
+               int64_t C) {
   const real inverse = static_cast<real>(1) / static_cast<real>(C);
   for (int64_t i = 0; i < rows; ++i, x += C, y += C) {
     vec s = {}, q = {};
@@ -29,8 +30,8 @@ void layernorm(const real* x, const real* w, const real* b, real eps, real* y, r
   }
 }
 
-void layernorm_backward(const real* x, const real* w, const real* mean, const real* rstd, const real* dy, real* dx, real beta,
-                        real* dw, real* db, int64_t rows, int64_t C) {
+void layernorm_backward(const real* x, const real* w, const real* mean, const real* rstd, const real* dy, real* dx,
+                        real beta, real* dw, real* db, int64_t rows, int64_t C) {
   const real inverse = static_cast<real>(1) / static_cast<real>(C);
   for (int64_t i = 0; i < rows; ++i, x += C, dy += C, dx = dx ? dx + C : dx) {
     const real m = mean[i], r = rstd[i];

@@ -34,7 +34,8 @@ const Kernels* kernels(Isa which) {
 }
 
 const Kernels& kernels() {
-  static const Kernels& chosen = kernels(isa()) ? *kernels(isa()) : base::table;  // the double twin has the baseline only
+  static const Kernels& chosen =
+      kernels(isa()) ? *kernels(isa()) : base::table;  // the double twin has the baseline only
   return chosen;
 }
 

@@ -17,13 +17,16 @@ namespace tessera {
 /// Who looks at whom: groups of token indices, free of `real` and of the batch. Lives in a Memo; never changes.
 struct Pattern {
   int groups = 0, n = 0, m = 0;  ///< groups of n queries and m keys
-  Index q, k;                    ///< [groups, n] and [groups, m] token indices; -1 = no token. Every query token exactly once
-  Index label_q, label_k;        ///< region labels, or empty: a pair of different labels is masked
-  bool causal = false;           ///< a query sees keys whose token index is not above its own (plus `offset`)
-  int offset = 0;                ///< causal with a memory of `offset` keys in front: key <= query + offset
-  bool no_self = false;          ///< a token does not see itself (LSA)
-  enum class Absent { masked, zero_key } absent = Absent::masked;  ///< what a key of index -1 is: nothing, or a zero key and value
-  float mask_value = 0;          ///< 0: masked pairs are skipped; else (-100) added to their logits, as Swin's code does
+  Index q, k;              ///< [groups, n] and [groups, m] token indices; -1 = no token. Every query token exactly once
+  Index label_q, label_k;  ///< region labels, or empty: a pair of different labels is masked
+  bool causal = false;     ///< a query sees keys whose token index is not above its own (plus `offset`)
+  int offset = 0;          ///< causal with a memory of `offset` keys in front: key <= query + offset
+  bool no_self = false;    ///< a token does not see itself (LSA)
+  enum class Absent {
+    masked,
+    zero_key
+  } absent = Absent::masked;  ///< what a key of index -1 is: nothing, or a zero key and value
+  float mask_value = 0;       ///< 0: masked pairs are skipped; else (-100) added to their logits, as Swin's code does
 };
 
 /// A relative term's index: rho [n, m] -> row of its table; -1 = the pair adds nothing (a gate: factor 1).
@@ -84,8 +87,8 @@ Tensor attention(const Heads& q, const Heads& k, const Heads& v, const Pattern& 
                  const Dropout& dropout, std::span<const int32_t> lengths, const Run& run);
 
 /// The same from small ops' definitions, readable and slow, for tests, export and pictures: identical value and gradients.
-Tensor plain_attention(const Heads& q, const Heads& k, const Heads& v, const Pattern& who, const Terms& where, double scale,
-                       const Dropout& dropout, std::span<const int32_t> lengths, const Run& run);
+Tensor plain_attention(const Heads& q, const Heads& k, const Heads& v, const Pattern& who, const Terms& where,
+                       double scale, const Dropout& dropout, std::span<const int32_t> lengths, const Run& run);
 
 /// The weights p_ij (before dropout) of that attention: (B, groups, H, n, m), untracked. For pictures and measures.
 Tensor attention_weights(const Heads& q, const Heads& k, const Pattern& who, const Terms& where, double scale,

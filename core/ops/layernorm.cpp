@@ -19,8 +19,8 @@ void forward(const Tensor& x, const Tensor& w, const Tensor& b, real eps, Tensor
   });
 }
 
-void backward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& mean, const Tensor& rstd, const Tensor& dy,
-              Back& back) {
+void backward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& mean, const Tensor& rstd,
+              const Tensor& dy, Back& back) {
   const int64_t C = x.dim(-1);
   const auto summed = [&](const Tensor& p) -> real* {  // the kernel adds to dw and db
     if (!p || !back.wants(p)) return nullptr;
@@ -30,8 +30,8 @@ void backward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& m
   };
   real *dw = summed(w), *db = summed(b);
   const Sink dx = back.wants(x) ? back.into(x) : Sink{nullptr, 0};
-  kernels().layernorm_backward(x.data(), w ? w.data() : nullptr, mean.data(), rstd.data(), dy.data(), dx.to, dx.beta, dw, db,
-                               mean.size(), C);
+  kernels().layernorm_backward(x.data(), w ? w.data() : nullptr, mean.data(), rstd.data(), dy.data(), dx.to, dx.beta,
+                               dw, db, mean.size(), C);
 }
 
 }  // namespace

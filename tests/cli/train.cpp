@@ -18,7 +18,8 @@ namespace {
 using nlohmann::json;
 
 /// A run of a second or so.
-std::vector<std::string> tiny(const std::string& out, const std::vector<std::string>& more = {}, const char* epochs = "2") {
+std::vector<std::string> tiny(const std::string& out, const std::vector<std::string>& more = {},
+                              const char* epochs = "2") {
   std::vector<std::string> args = {"train",
                                    "--data",
                                    "where:quadrant",

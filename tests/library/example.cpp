@@ -6,8 +6,14 @@ using namespace tessera;
 int main(int argc, char** argv) try {
   auto cifar = data::open(argc > 1 ? argv[1] : "cifar10");  // in $TESSERA_DATA or ./data
   auto [train, val] = data::split(cifar.train, cifar.train.size() * 9 / 10, cifar.train.size() / 10, /*seed*/ 1);
-  vit::Config config{.img_size = 32, .patch_size = 4, .num_classes = cifar.classes, .embed_dim = 128,
-                     .depth = 6, .num_heads = 4, .mlp_ratio = 2, .drop_path_rate = 0.1};
+  vit::Config config{.img_size = 32,
+                     .patch_size = 4,
+                     .num_classes = cifar.classes,
+                     .embed_dim = 128,
+                     .depth = 6,
+                     .num_heads = 4,
+                     .mlp_ratio = 2,
+                     .drop_path_rate = 0.1};
   Params params(/*seed*/ 1);
   vit::Vit model(Scope(params), config, position("learned"));
   AdamW optimiser(params, {.weight_decay = 0.05, .clip_grad = 1.0});
@@ -19,8 +25,9 @@ int main(int argc, char** argv) try {
     double loss = 0;
     for (const Batch& batch : loader.epoch(epoch)) {
       auto [value, grads] = lanes({Mode::train, /*seed*/ 1, step++}, batch,
-          [&](const Run& run, const Batch& shard) {  // runs on its own tape
-            return soft_cross_entropy(model.forward(run, shard.x), shard, 0.1); });
+                                  [&](const Run& run, const Batch& shard) {  // runs on its own tape
+                                    return soft_cross_entropy(model.forward(run, shard.x), shard, 0.1);
+                                  });
       optimiser.step(grads, rate(epoch + double(step % loader.batches()) / double(loader.batches())));
       loss += value / double(loader.batches());
     }
@@ -28,4 +35,7 @@ int main(int argc, char** argv) try {
   }
   std::printf("test %.2f %%\n", 100 * evaluate(model, cifar.test).acc1);
   io::save(params, "vit.safetensors");  // timm's names
-} catch (const Error& e) { std::fprintf(stderr, "%s\n", e.what()); return 1; }
+} catch (const Error& e) {
+  std::fprintf(stderr, "%s\n", e.what());
+  return 1;
+}
