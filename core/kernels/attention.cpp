@@ -36,23 +36,46 @@ inline vec power(vec x) {
   }
 }
 
-/// Rows of up to this many vectors are held in registers from load to store.
-enum : int { held = 6 };
-
-template <int NV>
-inline void row_in(vec (&x)[NV], const real* s, const real* bias, const real* column, int64_t from) {
-#pragma GCC unroll 8
-  for (int v = 0; v < NV; ++v) x[v] = load(s + v * lanes);
-  if (bias) {
-#pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) x[v] += load(bias + v * lanes);
+/// The scores of one row as softmax sees them. Reading them twice is cheaper than keeping them.
+struct Row {
+  const real *s, *bias, *column;
+  int64_t from;
+  vec operator()(int64_t v) const {
+    vec x = load(s + v * lanes);
+    if (bias) x += load(bias + v * lanes);
+    return v < from ? x : x + load(column + v * lanes);
   }
-#pragma GCC unroll 8
-  for (int v = 0; v < NV; ++v)
-    if (v >= from) x[v] += load(column + v * lanes);
-}
+};
 
 constexpr real lowest = static_cast<real>(-1e30);  // instead of a maximum of -inf, of which nothing may be subtracted
+
+/// The largest score of a row, lane by lane, in four chains.
+template <int NV>
+inline vec tops(const Row& row, int64_t vectors) {
+  if constexpr (NV > 0) vectors = NV;
+  vec top[4] = {splat(lowest), splat(lowest), splat(lowest), splat(lowest)};
+  int64_t v = 0;
+#pragma GCC unroll 2
+  for (; v + 4 <= vectors; v += 4)
+#pragma GCC unroll 4
+    for (int t = 0; t < 4; ++t) top[t] = max(top[t], row(v + t));
+#pragma GCC unroll 4
+  for (; v < vectors; ++v) top[0] = max(top[0], row(v));
+  return max(max(top[0], top[1]), max(top[2], top[3]));
+}
+/// Stores e^(row - shift) and returns its sum lane by lane.
+template <int NV>
+inline vec powers(const Row& row, int64_t vectors, vec shift, real* to) {
+  if constexpr (NV > 0) vectors = NV;
+  vec total = {};
+#pragma GCC unroll 8
+  for (int64_t v = 0; v < vectors; ++v) {
+    const vec p = power(row(v) * unit - shift);
+    total += p;
+    store(to + v * lanes, p);
+  }
+  return total;
+}
 
 /// 1 / sum and the logarithm of the sum of n rows; a row that may see nothing has sum 0 and gets zeros.
 inline void finish(vec total, vec top, real* inverse, real* logsum, int64_t n) {
@@ -61,8 +84,8 @@ inline void finish(vec total, vec top, real* inverse, real* logsum, int64_t n) {
   store_part(logsum, select(total > 0, lg, vec{}), n);
 }
 
-/// One number per row out of `lanes` rows of partial ones: lane l of the result is op over the lanes of r[l]. Three operations a row,
-/// where a reduction of its own takes eight and waits for each.
+/// One number per row out of `lanes` rows of partial ones: lane l of the result is op over the lanes of r[l]. Three operations a
+/// row, where a reduction of its own takes eight and waits for each.
 template <int W = lanes / 2, class Op>
 inline vec across(vec (&r)[lanes], Op op) {
   ivec low, high;
@@ -80,95 +103,60 @@ inline vec across(vec (&r)[lanes], Op op) {
   }
 }
 
+/// NV vectors a row; 0: as many as ld says.
 template <int NV>
-void softmax_held(real* s, int64_t rows, const real* bias, const real* column, int64_t from, real* inverse,
-                  real* logsum) {
-  constexpr int64_t ld = NV * lanes;
-  for (int64_t i = 0; i < rows; i += lanes, s += lanes * ld, bias += bias ? lanes * ld : 0) {
+void softmax(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from, real* inverse,
+             real* logsum) {
+  const int64_t vectors = NV > 0 ? NV : ld / lanes;
+  const auto row = [&](int64_t i) { return Row{s + i * ld, bias ? bias + i * ld : nullptr, column, from}; };
+  for (int64_t i = 0; i < rows; i += lanes) {
     const int64_t n = rows - i < lanes ? rows - i : int64_t{lanes};
-    vec part[lanes] = {};
-    for (int64_t r = 0; r < n; ++r) {
-      vec x[NV];
-      row_in<NV>(x, s + r * ld, bias ? bias + r * ld : nullptr, column, from);
-#pragma GCC unroll 8
-      for (int v = 1; v < NV; ++v) x[0] = max(x[0], x[v]);
-      part[r] = x[0];
-    }
-    const vec top = unit * max(across(part, [](vec x, vec y) { return max(x, y); }), splat(lowest));
-    real shift[lanes];
-    store(shift, -top);
-    for (int64_t r = 0; r < n; ++r) {
-      vec x[NV], total = {};
-      row_in<NV>(x, s + r * ld, bias ? bias + r * ld : nullptr, column, from);
-      const vec minus = splat(shift[r]);
-#pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) {
-        x[v] = power(x[v] * unit + minus);
-        total += x[v];
-        store(s + r * ld + v * lanes, x[v]);
+    if (n <= 2) {  // a few left over, as the last of 65
+      for (int64_t r = i; r < rows; ++r) {
+        const vec top = splat(unit * max_of(tops<NV>(row(r), vectors)));
+        finish(splat(sum(powers<NV>(row(r), vectors, top, s + r * ld))), top, inverse + r, logsum + r, 1);
       }
-      part[r] = total;
+      return;
     }
+    vec part[lanes] = {};
+    for (int64_t r = 0; r < n; ++r) part[r] = tops<NV>(row(i + r), vectors);
+    const vec top = unit * across(part, [](vec x, vec y) { return max(x, y); });
+    real shift[lanes];
+    store(shift, top);
+    for (int64_t r = 0; r < n; ++r) part[r] = powers<NV>(row(i + r), vectors, splat(shift[r]), s + (i + r) * ld);
     finish(across(part, [](vec x, vec y) { return x + y; }), top, inverse + i, logsum + i, n);
   }
 }
 
-void softmax_long(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from, real* inverse,
-                  real* logsum) {
-  for (int64_t i = 0; i < rows; ++i, s += ld) {
-    vec top = splat(lowest);
-    for (int64_t c = 0; c < ld; c += lanes) {
-      vec x = load(s + c);
-      if (bias) x += load(bias + i * ld + c);
-      if (c >= from * lanes) x += load(column + c);
-      top = max(top, x);
-      store(s + c, x);
-    }
-    const vec shift = splat(unit * max_of(top));
-    vec total = {};
-    for (int64_t c = 0; c < ld; c += lanes) {
-      const vec p = power(load(s + c) * unit - shift);
-      total += p;
-      store(s + c, p);
-    }
-    finish(splat(sum(total)), shift, inverse + i, logsum + i, 1);
-  }
+template <int NV>
+void weights(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from,
+             const real* logsum) {
+  for (int64_t i = 0; i < rows; ++i, s += ld)
+    powers<NV>(Row{s, bias ? bias + i * ld : nullptr, column, from}, ld / lanes, splat(logsum[i]), s);
 }
 
 template <int NV>
-void weights_held(real* s, int64_t rows, const real* bias, const real* column, int64_t from, const real* logsum) {
-  for (int64_t i = 0; i < rows; ++i, s += NV * lanes) {
-    vec x[NV];
-    row_in<NV>(x, s, bias ? bias + i * NV * lanes : nullptr, column, from);
-    const real shift = -logsum[i];
+void dscores(const real* p, real* d, int64_t ld, int64_t rows) {
+  const int64_t vectors = NV > 0 ? NV : ld / lanes;
+  for (int64_t i = 0; i < rows; ++i, p += ld, d += ld) {
+    vec total[2] = {};
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) store(s + v * lanes, power(x[v] * unit + shift));
+    for (int64_t v = 0; v < vectors; ++v) total[v % 2] += load(p + v * lanes) * load(d + v * lanes);
+    const vec mean = splat(sum(total[0] + total[1]));
+#pragma GCC unroll 8
+    for (int64_t v = 0; v < vectors; ++v) store(d + v * lanes, load(p + v * lanes) * (load(d + v * lanes) - mean));
   }
 }
 
-template <int NV>
-void dscores_held(const real* p, real* d, int64_t rows) {
-  for (int64_t i = 0; i < rows; ++i, p += NV * lanes, d += NV * lanes) {
-    vec w[NV], g[NV], total = {};
-#pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) w[v] = load(p + v * lanes), g[v] = load(d + v * lanes), total += w[v] * g[v];
-    const vec mean = splat(sum(total));
-#pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) store(d + v * lanes, w[v] * (g[v] - mean));
-  }
-}
-
-/// f<NV>() for the number of vectors in a row, if rows of that length are held.
-template <int NV = held, class F>
-inline bool when_held(int64_t vectors, F f) {
-  if (vectors == NV) {
+/// f<NV>() with loops unrolled for rows of up to six vectors.
+template <int NV = 6, class F>
+inline void by_length(int64_t vectors, F f) {
+  if constexpr (NV == 0) {
+    f.template operator()<0>();
+  } else if (vectors == NV) {
     f.template operator()<NV>();
-    return true;
-  }
-  if constexpr (NV > 1) {
-    return when_held<NV - 1>(vectors, f);
   } else {
-    return false;
+    by_length<NV - 1>(vectors, f);
   }
 }
 
@@ -176,30 +164,16 @@ inline bool when_held(int64_t vectors, F f) {
 
 void softmax_rows(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from, real* inverse,
                   real* logsum) {
-  if (!when_held(ld / lanes, [&]<int NV> { softmax_held<NV>(s, rows, bias, column, from, inverse, logsum); }))
-    softmax_long(s, ld, rows, bias, column, from, inverse, logsum);
+  by_length(ld / lanes, [&]<int NV> { softmax<NV>(s, ld, rows, bias, column, from, inverse, logsum); });
 }
 
 void weight_rows(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from,
                  const real* logsum) {
-  if (when_held(ld / lanes, [&]<int NV> { weights_held<NV>(s, rows, bias, column, from, logsum); })) return;
-  for (int64_t i = 0; i < rows; ++i, s += ld)
-    for (int64_t c = 0; c < ld; c += lanes) {
-      vec x = load(s + c);
-      if (bias) x += load(bias + i * ld + c);
-      if (c >= from * lanes) x += load(column + c);
-      store(s + c, power(x * unit - logsum[i]));
-    }
+  by_length(ld / lanes, [&]<int NV> { weights<NV>(s, ld, rows, bias, column, from, logsum); });
 }
 
 void dscore_rows(const real* p, real* d, int64_t ld, int64_t rows) {
-  if (when_held(ld / lanes, [&]<int NV> { dscores_held<NV>(p, d, rows); })) return;
-  for (int64_t i = 0; i < rows; ++i, p += ld, d += ld) {
-    vec total = {};
-    for (int64_t c = 0; c < ld; c += lanes) total += load(p + c) * load(d + c);
-    const vec mean = splat(sum(total));
-    for (int64_t c = 0; c < ld; c += lanes) store(d + c, load(p + c) * (load(d + c) - mean));
-  }
+  by_length(ld / lanes, [&]<int NV> { dscores<NV>(p, d, ld, rows); });
 }
 
 void pair_drop(real* s, int64_t ld, int64_t rows, int64_t m, const uint64_t* name, const int32_t* token,

@@ -80,6 +80,8 @@ class Worker {
   // rows of a block
   real *q = nullptr, *q_raw = nullptr, *o = nullptr, *s = nullptr, *ds = nullptr, *content = nullptr, *dq = nullptr;
   real *inverse = nullptr, *band = nullptr;
+  const real* rows_of_q = nullptr;  ///< q, or in place where that will do
+  int64_t ldq = 0;
   uint64_t* names = nullptr;
   // of a head
   real *kt = nullptr, *kt_raw = nullptr, *key = nullptr, *key_raw = nullptr, *v = nullptr, *vt = nullptr;
@@ -349,9 +351,14 @@ class Worker {
 
   void queries(const Block& at) {
     const int32_t* tokens_q = c.who->q.data() + int64_t{at.g} * p.n + at.row;
+    const real* from = c.q.x.data() + place(c.q, at.b, at.h);
+    if (p.rotates || p.gated || backward_ || !p.queries_in_order) {
+      rows_of_q = q, ldq = p.dp;
+    } else {
+      rows_of_q = from + int64_t{tokens_q[0]} * c.q.stride, ldq = c.q.stride;
+    }
     real* raw = p.rotates ? q_raw : q;
-    k.gather_rows(c.q.x.data() + place(c.q, at.b, at.h), c.q.stride, tokens_q, at.count, p.d, raw, p.dp,
-                  ahead_of_rows(c.q, at));
+    if (rows_of_q == q) k.gather_rows(from, c.q.stride, tokens_q, at.count, p.d, raw, p.dp, ahead_of_rows(c.q, at));
     if (p.rotates) {
       const Rotary& r = c.where.rotary;
       std::copy_n(q_raw, at.count * p.dp, q);
@@ -372,14 +379,15 @@ class Worker {
       std::fill_n(s, at.count * p.mp, real(0));
       k.gated_scores(s, p.mp, at.count, p.m, p.d, c.scale, q, p.dp, key, p.dp, list.data(), number);
     } else {
-      k.product(at.count, p.m, p.d, q, p.dp, kt, p.mp, s, p.mp, false);
+      k.product(at.count, p.m, p.d, rows_of_q, ldq, kt, p.mp, s, p.mp, false);
     }
     if (p.scaled) {
       const real* w = factor_rows(at.h, at.g, at.row, at.count);
       std::copy_n(s, at.count * p.mp, content);
       for (int64_t i = 0; i < at.count * p.mp; ++i) s[i] *= w[i];
     }
-    p.each_wide(Relative::query, [&](const Term& t) { gather_rows_side(t, at, raw_q(), p.dp, s); });
+    p.each_wide(Relative::query,
+                [&](const Term& t) { gather_rows_side(t, at, p.rotates ? q_raw : rows_of_q, ldq, s); });
     p.each_wide(Relative::key, [&](const Term& t) {
       each_columns(t, at, [&](int j, int count, const Band& w) {
         k.product(w.high - w.low, count, t.width, table(t).rows + w.low * t.padded, t.padded,

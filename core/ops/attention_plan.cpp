@@ -31,6 +31,8 @@ Plan::Plan(const Call& call)
       drops(c.drops()) {
   const Pattern& who = *c.who;
   pairs_added = added_by_group = !who.label_q.empty() || who.causal || who.no_self;
+  queries_in_order = G == 1 && n > 0 && who.q[0] >= 0;
+  for (int i = 1; i < n && queries_in_order; ++i) queries_in_order = who.q[static_cast<size_t>(i)] == who.q[0] + i;
   bool narrow_gates = false;
   for (int i = 0; i < c.where.count; ++i) {
     const Relative& r = c.where.relative[static_cast<size_t>(i)];

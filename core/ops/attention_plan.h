@@ -73,6 +73,7 @@ struct Plan {
   std::array<Term, Terms::most> term;
   int count = 0;
   bool rotates, drops;
+  bool queries_in_order = false;  ///< slot i of the only group is token q[0] + i
   bool pairs_added = false;     ///< biases or masks: a block is added to the scores
   bool added_by_group = false;  ///< ... that differs by group
   bool added_whole = false;     ///< ... kept for all n rows, so that the images of a shard share it
