@@ -191,37 +191,131 @@ void pair_drop(real* s, int64_t ld, int64_t rows, int64_t m, const uint64_t* nam
   }
 }
 
+#if defined(__AVX512F__)
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // g++ 12 warns of its own _mm512_undefined_*
+#endif
+namespace {
+
+/// Relative indices mostly run: along a row of keys the offset grows or falls by one, on a grid of width 8 or more for at least 8 keys.
+/// Then a gather is two loads and a scatter two additions in place.
+struct Runs {
+  __m512i at;
+  __m256i first, second;  ///< unused but for their lowest lane
+  enum : int { no, up, down } direction;
+  explicit Runs(__m512i index) : at(index), direction(no) {
+    const __m512i starts = _mm512_set_epi32(8, 8, 8, 8, 8, 8, 8, 8, 0, 0, 0, 0, 0, 0, 0, 0);
+    const __m512i steps = _mm512_set_epi32(7, 6, 5, 4, 3, 2, 1, 0, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i from_start = _mm512_sub_epi32(at, _mm512_permutexvar_epi32(starts, at));
+    first = _mm512_castsi512_si256(at), second = _mm512_extracti64x4_epi64(at, 1);
+    if (_mm512_movepi32_mask(at)) return;  // some pair has no row
+    if (_mm512_cmpeq_epi32_mask(from_start, steps) == 0xffff) {
+      direction = up;
+    } else if (_mm512_cmpeq_epi32_mask(_mm512_add_epi32(from_start, steps), _mm512_setzero_si512()) == 0xffff) {
+      direction = down;
+    }
+  }
+  int one() const { return _mm256_extract_epi32(first, 0); }
+  int two() const { return _mm256_extract_epi32(second, 0); }
+};
+inline __m256 reversed(__m256 v) { return _mm256_permutevar8x32_ps(v, _mm256_set_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
+inline void add_to(float* to, __m256 v) { _mm256_storeu_ps(to, _mm256_add_ps(_mm256_loadu_ps(to), v)); }
+
+/// s += t[rho] for the first whole 16s of a row; returns how far it came.
+inline int64_t gather_runs(float* s, int64_t m, const float* t, const int32_t* rho) {
+  int64_t j = 0;
+  while (j < m && rho[j] < 0) ++j;  // class tokens
+  for (; j + 16 <= m; j += 16) {
+    const Runs r(_mm512_loadu_si512(rho + j));
+    __m512 found;
+    if (r.direction == Runs::no) {
+      found = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), static_cast<__mmask16>(~_mm512_movepi32_mask(r.at)), r.at,
+                                       t, 4);
+    } else if (r.direction == Runs::up) {
+      found = _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(t + r.one())), _mm256_loadu_ps(t + r.two()), 1);
+    } else {
+      found = _mm512_insertf32x8(_mm512_castps256_ps512(reversed(_mm256_loadu_ps(t + r.one() - 7))),
+                                 reversed(_mm256_loadu_ps(t + r.two() - 7)), 1);
+    }
+    _mm512_storeu_ps(s + j, _mm512_add_ps(_mm512_loadu_ps(s + j), found));
+  }
+  return j;
+}
+
+/// t[rho] += s likewise.
+inline int64_t scatter_runs(const float* s, int64_t m, float* t, const int32_t* rho) {
+  int64_t j = 0;
+  while (j < m && rho[j] < 0) ++j;
+  for (; j + 16 <= m; j += 16) {
+    const Runs r(_mm512_loadu_si512(rho + j));
+    if (r.direction == Runs::no) {
+      for (int64_t l = j; l < j + 16; ++l)
+        if (rho[l] >= 0) t[rho[l]] += s[l];
+      continue;
+    }
+    const __m256 one = _mm256_loadu_ps(s + j), two = _mm256_loadu_ps(s + j + 8);
+    if (r.direction == Runs::up) {
+      add_to(t + r.one(), one), add_to(t + r.two(), two);
+    } else {
+      add_to(t + r.one() - 7, reversed(one)), add_to(t + r.two() - 7, reversed(two));
+    }
+  }
+  return j;
+}
+
+}  // namespace
+#endif
+
 void pair_gather(real* s, int64_t ld, int64_t rows, int64_t m, const real* t, int64_t row, int64_t step, int64_t column,
                  const int32_t* rho, int64_t ldrho, int32_t base) {
+  const bool plain = step == 1 && column == 0;
   for (int64_t i = 0; i < rows; ++i, s += ld, t += row, rho += ldrho) {
     int64_t j = 0;
 #if defined(__AVX512F__)
     if constexpr (single) {
-      const __m512i iota = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-      const __m512i columns = _mm512_mullo_epi32(iota, _mm512_set1_epi32(static_cast<int>(column)));
-      for (; j < m; j += lanes) {
-        const auto some = static_cast<__mmask16>(m - j < lanes ? (1u << (m - j)) - 1 : 0xffffu);
-        __m512i at = _mm512_maskz_loadu_epi32(some, rho + j);
-        const __mmask16 on = _mm512_mask_cmpge_epi32_mask(some, at, _mm512_setzero_si512());
-        at = _mm512_sub_epi32(at, _mm512_set1_epi32(base));
-        if (step != 1) at = _mm512_mullo_epi32(at, _mm512_set1_epi32(static_cast<int>(step)));
-        at = _mm512_add_epi32(at, columns);
-        const __m512 found = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), on, at, t + j * column, 4);
-        store(s + j, load(s + j) + vec(found));
+      if (plain) {
+        j = gather_runs(s, m, t - base, rho);
+      } else {
+        const __m512i iota = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+        const __m512i columns = _mm512_mullo_epi32(iota, _mm512_set1_epi32(static_cast<int>(column)));
+        for (; j + 16 <= m; j += 16) {
+          const __m512i index = _mm512_loadu_si512(rho + j);
+          const __m512i at = _mm512_mullo_epi32(_mm512_sub_epi32(index, _mm512_set1_epi32(base)),
+                                                _mm512_set1_epi32(static_cast<int>(step)));
+          const __m512 found =
+              _mm512_mask_i32gather_ps(_mm512_setzero_ps(), static_cast<__mmask16>(~_mm512_movepi32_mask(index)),
+                                       _mm512_add_epi32(at, columns), t + j * column, 4);
+          _mm512_storeu_ps(s + j, _mm512_add_ps(_mm512_loadu_ps(s + j), found));
+        }
       }
-      continue;
     }
 #endif
-    for (; j < m; ++j)
-      if (rho[j] >= 0) s[j] += t[(rho[j] - base) * step + j * column];
+    if (plain) {
+      for (; j < m; ++j)
+        if (rho[j] >= 0) s[j] += t[rho[j] - base];
+    } else {
+      for (; j < m; ++j)
+        if (rho[j] >= 0) s[j] += t[(rho[j] - base) * step + j * column];
+    }
   }
 }
 
 void pair_scatter(const real* s, int64_t ld, int64_t rows, int64_t m, real* t, int64_t row, int64_t step,
                   int64_t column, const int32_t* rho, int64_t ldrho, int32_t base) {
-  for (int64_t i = 0; i < rows; ++i, s += ld, t += row, rho += ldrho)
-    for (int64_t j = 0; j < m; ++j)
-      if (rho[j] >= 0) t[(rho[j] - base) * step + j * column] += s[j];
+  const bool plain = step == 1 && column == 0;
+  for (int64_t i = 0; i < rows; ++i, s += ld, t += row, rho += ldrho) {
+    int64_t j = 0;
+    if (plain) {
+#if defined(__AVX512F__)
+      if constexpr (single) j = scatter_runs(s, m, t - base, rho);
+#endif
+      for (; j < m; ++j)
+        if (rho[j] >= 0) t[rho[j] - base] += s[j];
+    } else {
+      for (; j < m; ++j)
+        if (rho[j] >= 0) t[(rho[j] - base) * step + j * column] += s[j];
+    }
+  }
 }
 
 namespace {

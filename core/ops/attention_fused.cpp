@@ -131,6 +131,7 @@ class Worker {
       if (p.pairs_added) shared(added);
       if (p.scaled) shared(factor);
       int64_t widest = 0;
+      const int64_t strip_rows = (R + p.strips - 1) / p.strips;
       for (int t = 0; t < p.count; ++t) {
         const Term& x = p.term[static_cast<size_t>(t)];
         Table& table = tables[static_cast<size_t>(t)];
@@ -138,7 +139,8 @@ class Worker {
         if (x.padded != x.width) table.copy = a.take<real>(x.R * x.padded);
         if (x.r->kind == Relative::query || (x.r->kind == Relative::value && back))
           table.turned = a.take<real>(x.width * x.Rp);
-        widest = std::max(widest, x.r->kind == Relative::key ? p.whole(x.widest) * p.columns : R * p.whole(x.widest));
+        widest = std::max(widest,
+                          x.r->kind == Relative::key ? p.whole(x.widest) * p.columns : strip_rows * p.whole(x.widest));
       }
       if (widest) band = a.take<real>(widest);
       static_cast<void>(dmax);
@@ -396,22 +398,31 @@ class Worker {
       });
     });
   }
+  /// f(first row in the block, rows, band) for the strips of a block of a query or value term.
+  template <class F>
+  void each_strip(const Term& t, const Block& at, F f) {
+    for (int i = 0; i < p.strips; ++i)
+      if (const Band w = p.band(t, at.g, at.index, i); w.low != w.high)
+        f(p.strip(at.count, i), p.strip(at.count, i + 1) - p.strip(at.count, i), w);
+  }
   /// to_ij += x_i . table[rho_ij], for query terms (x = q) and the gradient of value terms (x = do).
   void gather_rows_side(const Term& t, const Block& at, const real* x, int64_t ld, real* to) {
-    const Band w = p.band(t, at.g, at.index);
-    if (w.low == w.high) return;
-    const int64_t width = p.whole(w.high - w.low);
-    k.product(at.count, w.high - w.low, t.width, x + t.r->first, ld, table(t).turned + w.low, t.Rp, band, width, false);
-    k.pair_gather(to, p.mp, at.count, p.m, band, width, 1, 0, t.rho(at.g, at.row), p.m, w.low);
+    each_strip(t, at, [&](int row, int count, const Band& w) {
+      const int64_t width = p.whole(w.high - w.low);
+      k.product(count, w.high - w.low, t.width, x + row * ld + t.r->first, ld, table(t).turned + w.low, t.Rp, band,
+                width, false);
+      k.pair_gather(to + row * p.mp, p.mp, count, p.m, band, width, 1, 0, t.rho(at.g, at.row + row), p.m, w.low);
+    });
   }
-  /// band_ir = sum of x_ij over rho_ij = r; returns its row stride, or 0 if there is nothing.
-  int64_t scatter_rows_side(const Term& t, const Block& at, const real* x) {
-    const Band w = p.band(t, at.g, at.index);
-    if (w.low == w.high) return 0;
-    const int64_t width = p.whole(w.high - w.low);
-    std::fill_n(band, at.count * width, real(0));
-    k.pair_scatter(x, p.mp, at.count, p.m, band, width, 1, 0, t.rho(at.g, at.row), p.m, w.low);
-    return width;
+  /// band_ir = sum of x_ij over rho_ij = r, strip by strip; then f(row, rows, band of the table, stride of band_ir).
+  template <class F>
+  void scatter_rows_side(const Term& t, const Block& at, const real* x, F f) {
+    each_strip(t, at, [&](int row, int count, const Band& w) {
+      const int64_t width = p.whole(w.high - w.low);
+      std::fill_n(band, count * width, real(0));
+      k.pair_scatter(x + row * p.mp, p.mp, count, p.m, band, width, 1, 0, t.rho(at.g, at.row + row), p.m, w.low);
+      f(row, count, w, width);
+    });
   }
   template <class F>
   void each_columns(const Term& t, const Block& at, F f) {
@@ -437,10 +448,10 @@ class Worker {
       drop(s, at);
       k.product(at.count, p.dv, p.m, s, p.mp, v, p.dvp, o, p.dvp, false);
       p.each_wide(Relative::value, [&](const Term& t) {
-        const Band w = p.band(t, g, i);
-        if (const int64_t width = scatter_rows_side(t, at, s))
-          k.product(at.count, t.width, w.high - w.low, band, width, table(t).rows + w.low * t.padded, t.padded,
-                    o + t.r->first, p.dvp, true);
+        scatter_rows_side(t, at, s, [&](int from, int count, const Band& w, int64_t width) {
+          k.product(count, t.width, w.high - w.low, band, width, table(t).rows + w.low * t.padded, t.padded,
+                    o + from * p.dvp + t.r->first, p.dvp, true);
+        });
       });
       k.scatter_rows(o, p.dvp, c.who->q.data() + int64_t{g} * p.n + row, at.count, p.dv, 1, inverse,
                      out.data() + int64_t{b} * c.q.tokens * stride + h * p.dv, stride, 0,
@@ -472,11 +483,11 @@ class Worker {
       drop(s, at);
       if (sinks.v.to) k.product_tn(p.m, p.dv, at.count, s, p.mp, o, p.dvp, dv, p.dvp, i > 0);
       p.each_wide(Relative::value, [&](const Term& t) {
-        const Band w = p.band(t, g, i);
-        real* to = gradient(t, h);
-        if (const int64_t width = to ? scatter_rows_side(t, at, s) : 0)
-          k.product_tn(w.high - w.low, t.width, at.count, band, width, o + t.r->first, p.dvp, to + w.low * t.padded,
-                       t.padded, true);
+        if (real* to = gradient(t, h))
+          scatter_rows_side(t, at, s, [&](int from, int count, const Band& w, int64_t width) {
+            k.product_tn(w.high - w.low, t.width, count, band, width, o + from * p.dvp + t.r->first, p.dvp,
+                         to + w.low * t.padded, t.padded, true);
+          });
       });
       // 3. terms, queries and keys
       biases_backward(at);
@@ -533,15 +544,15 @@ class Worker {
 
   void terms_backward(const Block& at) {
     p.each_wide(Relative::query, [&](const Term& t) {
-      const Band w = p.band(t, at.g, at.index);
-      const int64_t width = scatter_rows_side(t, at, ds);
-      if (!width) return;
-      if (real* to = gradient(t, at.h))
-        k.product_tn(w.high - w.low, t.width, at.count, band, width, raw_q() + t.r->first, p.dp, to + w.low * t.padded,
-                     t.padded, true);
-      if (sinks.q.to)
-        k.product(at.count, t.width, w.high - w.low, band, width, table(t).rows + w.low * t.padded, t.padded,
-                  dq + t.r->first, p.dp, true);
+      real* to = gradient(t, at.h);
+      scatter_rows_side(t, at, ds, [&](int from, int count, const Band& w, int64_t width) {
+        if (to)
+          k.product_tn(w.high - w.low, t.width, count, band, width, raw_q() + from * p.dp + t.r->first, p.dp,
+                       to + w.low * t.padded, t.padded, true);
+        if (sinks.q.to)
+          k.product(count, t.width, w.high - w.low, band, width, table(t).rows + w.low * t.padded, t.padded,
+                    dq + from * p.dp + t.r->first, p.dp, true);
+      });
     });
     p.each_wide(Relative::key, [&](const Term& t) {
       const real* rows = (p.rotates ? key_raw : key) + t.r->first;

@@ -4,10 +4,11 @@ namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
 
-constexpr int64_t block_reals =
-    16 * 1024;  // a block of scores: 64 kB, so that two of them and the head's rows fit L2 with ease
+// A block of scores: 64 kB, so that two of them and the head's rows fit L2 with ease. Under key terms, which take all rows of a block
+// with a few keys at a time and so gain from many rows, 256 kB.
+constexpr int64_t block_reals = 16 * 1024, tall_block_reals = 64 * 1024;
 constexpr int64_t shared_reals = 64 * 1024;  // the most that is kept for all rows
-constexpr int wide_rows = 16;  // rows at a time under query and value terms: few rows touch few rows of the table
+constexpr int64_t strip_rows = 16;           // few rows touch few rows of a table
 
 bool every_pair_row_0(const Pairs& p) {
   return p.rows == 1 && std::all_of(p.at.begin(), p.at.end(), [](int32_t x) { return x == 0; });
@@ -63,37 +64,36 @@ Plan::Plan(const Call& call)
     term[static_cast<size_t>(count++)] = t;
   }
   scaled = narrow_gates && !gated;
-  const bool wide = query_terms || value_terms || key_terms;
-  const int64_t most = std::max<int64_t>(8, block_reals / std::max<int64_t>(mp, 1));
-  const int64_t target = std::max<int64_t>(1, wide ? std::min<int64_t>(most, wide_rows) : most);
+  const int64_t target = std::max<int64_t>(8, (key_terms ? tall_block_reals : block_reals) / std::max<int64_t>(mp, 1));
   blocks = static_cast<int>(std::max<int64_t>(1, (n + target - 1) / target));
-  rows = blocks ? (n + blocks - 1) / blocks : 0;
+  rows = (n + blocks - 1) / blocks;
+  strips = static_cast<int>(std::max<int64_t>(1, (rows + strip_rows - 1) / strip_rows));
   columns = 2 * lanes;
   added_whole = n * mp <= shared_reals;
-  if (wide) find_bands();
+  if (query_terms || key_terms || value_terms) find_bands();
 }
 
 void Plan::find_bands() {
-  const auto entries = [&](const Term& t) {
-    return int64_t{t.r->rho->groups} * blocks * (t.r->kind == Relative::key ? column_blocks() : 1);
-  };
   memory_.lay_out([&](Arena& a) {
     for (int t = 0; t < count; ++t)
-      if (Term& x = term[static_cast<size_t>(t)]; x.wide) x.band = a.take<Band>(entries(x));
+      if (Term& x = term[static_cast<size_t>(t)]; x.wide)
+        x.band = a.take<Band>(int64_t{x.r->rho->groups} * blocks * parts(x));
   });
   for (int i = 0; i < count; ++i) {
     Term& t = term[static_cast<size_t>(i)];
     if (!t.wide) continue;
-    const int step = t.r->kind == Relative::key ? columns : std::max(m, 1);
+    const bool by_columns = t.r->kind == Relative::key;
     Band* to = t.band;
     for (int g = 0; g < t.r->rho->groups; ++g)
       for (int block = 0; block < blocks; ++block)
-        for (int j0 = 0; j0 < std::max(m, 1); j0 += step) {
+        for (int part = 0; part < parts(t); ++part) {
+          const int row = first_row(block), many = first_row(block + 1) - row;
+          const int i0 = by_columns ? 0 : strip(many, part), i1 = by_columns ? many : strip(many, part + 1);
+          const int j0 = by_columns ? part * columns : 0, j1 = by_columns ? std::min(m, j0 + columns) : m;
           uint32_t low = 0x7fffffff;  // as unsigned, -1 is above every row
           int32_t high = -1;
-          const int j1 = std::min(m, j0 + step);
-          for (int row = first_row(block); row < first_row(block + 1); ++row) {
-            const int32_t* rho = t.rho(g, row);
+          for (int k = i0; k < i1; ++k) {
+            const int32_t* rho = t.rho(g, row + k);
             for (int j = j0; j < j1; ++j)
               low = std::min(low, static_cast<uint32_t>(rho[j])), high = std::max(high, rho[j]);
           }

@@ -49,6 +49,7 @@ struct Plan {
   const int B, H, G, n, m, d, dv;
   const int64_t dp, dvp, mp;  ///< d, dv, m in whole vectors
   int rows = 0, blocks = 0;   ///< query rows at a time
+  int strips = 0;             ///< parts of a block whose rows a query or value term takes at a time
   int columns = 0;            ///< keys at a time in key terms
 
   int64_t whole(int64_t x) const { return (x + lanes - 1) / lanes * lanes; }
@@ -74,22 +75,25 @@ struct Plan {
   int count = 0;
   bool rotates, drops;
   bool queries_in_order = false;  ///< slot i of the only group is token q[0] + i
-  bool pairs_added = false;     ///< biases or masks: a block is added to the scores
-  bool added_by_group = false;  ///< ... that differs by group
-  bool added_whole = false;     ///< ... kept for all n rows, so that the images of a shard share it
+  bool pairs_added = false;       ///< biases or masks: a block is added to the scores
+  bool added_by_group = false;    ///< ... that differs by group
+  bool added_whole = false;       ///< ... kept for all n rows, so that the images of a shard share it
   bool scaled = false,
        gated = false;  ///< gates of width 1 only: a block multiplies the scores; any of width d: pair by pair
   bool gates_by_group = false;
   bool query_terms = false, key_terms = false, value_terms = false, uniform_keys = false;
   bool finite() const { return !c.lengths && !uniform_keys; }  ///< the column mask is the same for all images and heads
 
-  Band band(const Term& t, int g, int block, int column_block = 0) const {
+  /// The rows of t's table that part `part` (a strip of rows, or of a key term a block of columns) of a block touches.
+  Band band(const Term& t, int g, int block, int part) const {
     const int64_t group = t.r->rho->groups > 1 ? g : 0;
-    return t.r->kind == Relative::key ? t.band[(group * blocks + block) * column_blocks() + column_block]
-                                      : t.band[group * blocks + block];
+    return t.band[(group * blocks + block) * parts(t) + part];
   }
+  int parts(const Term& t) const { return t.r->kind == Relative::key ? column_blocks() : strips; }
   int column_blocks() const { return (m + columns - 1) / columns; }
   int first_row(int block) const { return static_cast<int>(int64_t{n} * block / blocks); }
+  /// First row of a strip of a block.
+  int strip(int rows_of_block, int i) const { return rows_of_block * i / strips; }
 
   template <class F>
   void each(Relative::Kind kind, F f) const {
