@@ -91,8 +91,7 @@ int report(const std::vector<std::string>& folders, std::string output, bool ope
   std::vector<std::string> runs;
   for (const std::string& f : folders)
     for (std::string& r : runs_in(f)) runs.push_back(std::move(r));
-  if (folders.size() > 1 && output.empty())
-    wrong_usage("several folders in one page: say where with --output FILE.html");
+  if (output.empty() && folders.size() > 1) output = "report.html";
   if (output.empty()) {
     output = folders[0] + "/report.html";
     io::replace_file(folders[0] + "/results.csv", table(runs, folders[0]));
@@ -114,10 +113,10 @@ void add_report(CLI::App& app, Action& chosen) {
     bool open = false;
   };
   auto o = std::make_shared<Options>();
-  sub->add_option("DIR", o->folders,
-                  "A run directory or a folder of them; several are compared in one page (with --output)")
+  sub->add_option("DIR", o->folders, "A run directory or a folder of them; several are compared in one page")
       ->required();
-  sub->add_option("--output", o->output, "The page to write [DIR/report.html]")->type_name("FILE.html");
+  sub->add_option("--output", o->output, "The page to write [DIR/report.html, of several ./report.html]")
+      ->type_name("FILE.html");
   sub->add_flag("--open", o->open, "Show it with xdg-open");
   sub->callback([&chosen, o] { chosen = [=] { return report(o->folders, o->output, o->open); }; });
 }

@@ -106,7 +106,6 @@ int run(const Config& config, const std::string& rundir, bool resume) {
     return interrupted;
   }
   report::write({rundir}, rundir + "/report.html");
-  if (result.test_acc1 >= 0) say("test accuracy {:.2f} %", 100 * result.test_acc1);
   say("{}: weights.safetensors, report.html, summary.json and more", rundir);
   return done;
 }
