@@ -4,11 +4,12 @@ testing needs Python. To repeat them:
     python3 -m venv venv && venv/bin/pip install torch==2.14.1 torchvision==0.29.1 timm==1.0.31 safetensors
     venv/bin/python tests/golden/vit.py
 
-A case is two files under tests/golden/data: NAME.weights.safetensors, the parameters under timm's names (F32), and
-NAME.golden.safetensors, computed in float64 from them:
-    input (B,C,H,W), cotangent like logits, labels (B)                     F32, F32, I64
-    logits, grad.input, grad.PARAMETER of sum(logits * cotangent)          F64
-    trace: the losses of ten AdamW steps                                   F64
+A case is three files under tests/golden/data, of which the program's `forward` reads the first two as they are:
+    NAME.weights.safetensors   the parameters under timm's names                              F32
+    NAME.input.safetensors     input (B,C,H,W), cotangent like logits                         F32
+    NAME.golden.safetensors    computed in float64 from them:
+        logits, grad.input, grad.PARAMETER of sum(logits * cotangent), feature.I if given     F64
+        labels (B), trace: the losses of ten AdamW steps                                      I64, F64
 Losses are cross-entropies with label smoothing 0.1; AdamW has lr 1e-2, betas (0.9, 0.999), eps 1e-8, weight decay 0.05 on matrices
 (not on biases, norms, cls_token, pos_embed) and clips the gradient norm to 1.
 """
@@ -19,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
+torch.set_num_threads(1)
 DATA = pathlib.Path(__file__).parent / "data"
 
 
@@ -55,8 +57,8 @@ def trace(model, x, labels, steps=10):
     return torch.tensor(losses, dtype=torch.float64)
 
 
-def write(name, model, shape, classes, facts):
-    """Computes and writes both files of a case. shape: of the input."""
+def write(name, model, shape, classes, facts, features=None):
+    """Computes and writes the files of a case. shape: of the input; features(model, x): maps (B,C,H,W) of each stage."""
     generator = torch.Generator().manual_seed(sum(map(ord, name)))
     redraw(model, generator)
     save_file({n: p.detach().clone() for n, p in model.named_parameters()}, DATA / f"{name}.weights.safetensors")
@@ -66,9 +68,14 @@ def write(name, model, shape, classes, facts):
     xd = x.double().requires_grad_()
     logits = model(xd)
     cotangent = torch.randn(logits.shape, generator=generator)
+    save_file({"input": x, "cotangent": cotangent}, DATA / f"{name}.input.safetensors")
     (logits * cotangent.double()).sum().backward()
-    out = {"input": x, "cotangent": cotangent, "labels": labels, "logits": logits.detach(), "grad.input": xd.grad}
+    out = {"labels": labels, "logits": logits.detach(), "grad.input": xd.grad}
     out |= {f"grad.{n}": p.grad.clone() for n, p in model.named_parameters()}
+    if features:
+        out |= {f"feature.{i}": f.detach() for i, f in enumerate(features(model, x.double()))}
     out["trace"] = trace(model, x.double(), labels)
     save_file({n: t.contiguous() for n, t in out.items()}, DATA / f"{name}.golden.safetensors", metadata=facts)
+    for file in DATA.glob(f"{name}.*"):
+        file.chmod(0o644)
     print(name, sum(p.numel() for p in model.parameters()), "parameters", out["trace"].tolist())

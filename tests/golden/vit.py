@@ -60,12 +60,17 @@ class SimpleViT(nn.Module):
         return self.head(self.norm(self.blocks(x)).mean(1))
 
 
-write("vit_token", VisionTransformer(img_size=16, **SMALL), (3, 3, 16, 16), 5, FACTS)
+def last_map(model, x):
+    """The patches behind the last block, before the norm."""
+    return model.forward_intermediates(x, indices=1, intermediates_only=True, norm=False)
+
+
+write("vit_token", VisionTransformer(img_size=16, **SMALL), (3, 3, 16, 16), 5, FACTS, last_map)
 write("vit_avg", VisionTransformer(img_size=16, class_token=False, global_pool="avg", qkv_bias=False, **SMALL),
       (3, 3, 16, 16), 5, FACTS)
 # LayerScale, positions without a row for the class token, mean of the patches behind one, an image that is not square
 write("vit_layerscale", VisionTransformer(img_size=(12, 20), init_values=0.1, no_embed_class=True, global_pool="avg", **SMALL),
-      (2, 3, 12, 20), 5, FACTS)
+      (2, 3, 12, 20), 5, FACTS, last_map)
 # built for 16 x 16, called with 24 x 20: the table of positions is resized inside the call
 write("vit_resized", VisionTransformer(img_size=16, dynamic_img_size=True, **SMALL), (2, 3, 24, 20), 5, FACTS)
 write("simple_vit", SimpleViT(**SMALL), (2, 3, 16, 12), 5, {"torch": torch.__version__})

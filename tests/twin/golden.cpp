@@ -44,7 +44,7 @@ Tensor channels_last(const Tensor& x) {
 }
 
 GoldenErrors check_golden(const std::string& name, const std::string& model_name, const Options& options) {
-  const io::TensorFile file(golden_file(name, "golden"));
+  const io::TensorFile file(golden_file(name, "golden")), given(golden_file(name, "input"));
   const ModelRow& row = model(model_name);
   Params params(1);
   const auto net = row.make(Scope(params), options, position(row.position));
@@ -52,11 +52,19 @@ GoldenErrors check_golden(const std::string& name, const std::string& model_name
 
   Tape tape;
   Grads grads;
-  const Tensor x = tape.watch(channels_last(file.read("input")));
-  const Tensor logits = net->forward(Run{}, x).logits;
+  Input input(tape.watch(channels_last(given.read("input"))));
+  input.features = file.has("feature.0");
+  const Tensor x = input.x;
+  const Output out = net->forward(Run{}, input);
   GoldenErrors e;
-  e.logits = difference(logits, file.read("logits"));
-  tape.backward(logits, file.read("cotangent"), grads);
+  e.logits = difference(out.logits, file.read("logits"));
+  for (size_t i = 0; file.has("feature." + std::to_string(i)); ++i) {
+    const double d = i < out.stages.size()
+                         ? difference(out.stages[i], channels_last(file.read("feature." + std::to_string(i))))
+                         : INFINITY;
+    if (!(d <= e.logits)) e.logits = d;
+  }
+  tape.backward(out.logits, given.read("cotangent"), grads);
 
   double scale = 0;
   for (const auto& p : params.entries()) scale = std::max(scale, largest(file.read("grad." + p.name)));

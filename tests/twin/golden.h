@@ -19,7 +19,7 @@ struct GoldenErrors {
   std::string worst;  ///< the parameter it was found at
 };
 
-/// The files of case `name` ("vit_token").
+/// A file of case `name` ("vit_token"): its "weights", "input" or "golden".
 std::string golden_file(const std::string& name, const char* kind);
 
 /// Builds `model` with `options` and its default position, loads the case's weights, runs it forwards and backwards.

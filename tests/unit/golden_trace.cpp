@@ -44,7 +44,8 @@ void check_trace(const std::string& name, const std::string& model_name, Options
   const auto net = row.make(Scope(params), options, position(row.position));
   io::load(params, golden_file(name, "weights"));
   AdamW optimiser(params, {.weight_decay = 0.05, .clip_grad = 1});
-  const Tensor x = channels_last(file.read("input")), labels = file.read("labels"), trace = file.read("trace");
+  const Tensor x = channels_last(io::TensorFile(golden_file(name, "input")).read("input")),
+               labels = file.read("labels"), trace = file.read("trace");
   REQUIRE(trace.size() == 10);
   for (int64_t step = 0; step < trace.size(); ++step) {
     Tape tape;

@@ -82,7 +82,7 @@ int forward(const Request& r) {
   Config config = r.model.resolve();
   if (r.train_mode) without_dropout(config);
   const Network net = build(config, 0, Draw::no);
-  io::load(*net.params, r.weights);
+  io::load(*net.params, r.weights, {.dialect = tessera::model(config.model).dialect});
   const Sample sample = read_input(r.input, net.input);
 
   std::vector<io::NamedTensor> out;
