@@ -44,19 +44,21 @@ void backward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& m
   back.add(w, dot), back.add(b, sum);
 }
 
+/// For messages: the op and the parameter it was called with.
+std::string where(const Tensor& w) { return w.leaf() ? "batchnorm " + w.leaf()->name : "batchnorm"; }
+
 }  // namespace
 
 Tensor batchnorm(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& running_mean,
                  const Tensor& running_var, double eps, const Run& run) {
-  const std::string where = w.leaf() ? "batchnorm " + w.leaf()->name : "batchnorm";
-  if (x.rank() < 2) fail(where, "needs (..., C), got {}", x.shape().str());
+  if (x.rank() < 2) fail(where(w), "needs (..., C), got {}", x.shape().str());
   const int C = x.dim(-1);
   for (const Tensor* t : {&w, &b, &running_mean, &running_var})
-    if (t->size() != C) fail(where, "input is {} but a parameter is {}", x.shape().str(), t->shape().str());
+    if (t->size() != C) fail(where(w), "input is {} but a parameter is {}", x.shape().str(), t->shape().str());
   const int64_t n = x.size() / C;
   Tensor mean({C}), rstd({C});
   if (run.training()) {
-    if (n < 2) fail(where, "training needs at least 2 values a channel, got {}; use a larger batch or map", n);
+    if (n < 2) fail(where(w), "training needs at least 2 values a channel, got {}; use a larger batch or map", n);
     Tensor m2({C});
     moments(x, mean, m2);
     for (int c = 0; c < C; ++c)

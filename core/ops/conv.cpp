@@ -80,6 +80,9 @@ void scatter_patches(const Plan& p, const real* patches, real* dx) {
   });
 }
 
+/// For messages: the op and the parameter it was called with.
+std::string where(const Tensor& w) { return w.leaf() ? "conv2d " + w.leaf()->name : "conv2d"; }
+
 Tensor forward(const Plan& p, const Tensor& x, const Tensor& w, const Tensor& b) {
   const Tensor wp = permuted(p, w);
   Tensor y({static_cast<int>(p.s.B), static_cast<int>(p.s.Ho), static_cast<int>(p.s.Wo), static_cast<int>(p.O)});
@@ -142,21 +145,20 @@ void backward(const Plan& p, const Tensor& x, const Tensor& w, const Tensor& b, 
 }  // namespace
 
 Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, const ConvOptions& o) {
-  const std::string where = w.leaf() ? "conv2d " + w.leaf()->name : "conv2d";
   if (x.rank() != 4 || w.rank() != 4)
-    fail(where, "needs x (B,H,W,C) and weight (O,I,kh,kw), got {} and {}", x.shape().str(), w.shape().str());
+    fail(where(w), "needs x (B,H,W,C) and weight (O,I,kh,kw), got {} and {}", x.shape().str(), w.shape().str());
   const auto [B, H, W, C] = x.dims<4>();
   const auto [O, I, kh, kw] = w.dims<4>();
   if (o.groups < 1 || C != I * o.groups || O % o.groups)
-    fail(where, "input has {} channels but weight is {} with {} groups", C, w.shape().str(), o.groups);
-  if (b && b.size() != O) fail(where, "bias is {} for {} outputs", b.shape().str(), O);
+    fail(where(w), "input has {} channels but weight is {} with {} groups", C, w.shape().str(), o.groups);
+  if (b && b.size() != O) fail(where(w), "bias is {} for {} outputs", b.shape().str(), O);
   if (o.stride_y < 1 || o.stride_x < 1 || o.dilation_y < 1 || o.dilation_x < 1 ||
       std::min({o.top, o.bottom, o.left, o.right}) < 0)
-    fail(where, "stride and dilation must be at least 1, padding at least 0");
+    fail(where(w), "stride and dilation must be at least 1, padding at least 0");
   const int Ho = (H + o.top + o.bottom - o.dilation_y * (kh - 1) - 1) / o.stride_y + 1;
   const int Wo = (W + o.left + o.right - o.dilation_x * (kw - 1) - 1) / o.stride_x + 1;
   if (H + o.top + o.bottom < o.dilation_y * (kh - 1) + 1 || W + o.left + o.right < o.dilation_x * (kw - 1) + 1)
-    fail(where, "a {}x{} kernel is larger than the padded {}x{} map", kh, kw, H, W);
+    fail(where(w), "a {}x{} kernel is larger than the padded {}x{} map", kh, kw, H, W);
   const ConvShape s{B, H, W, C, Ho, Wo, kh, kw, o.stride_y, o.stride_x, o.top, o.left, o.dilation_y, o.dilation_x};
   const Plan p{s, O, o.groups, I, O / o.groups, static_cast<int64_t>(kh) * kw * I, o.groups == C && O == C};
   Tensor y = forward(p, x, w, b);

@@ -37,7 +37,10 @@ int reachable(const Layout& now, int axis) {
   return std::max(axis == 0 ? e.cells() : axis == 1 ? e.h : e.w, 1) - 1;
 }
 
-std::vector<int> axes_of(bool axial) { return axial ? std::vector<int>{1, 2} : std::vector<int>{0}; }
+std::span<const int> axes_of(bool axial) {
+  static constexpr int raster_only[] = {0}, both[] = {1, 2};
+  return axial ? std::span<const int>(both) : std::span<const int>(raster_only);
+}
 const char* suffix(int axis) { return axis == 0 ? "" : axis == 1 ? "_y" : "_x"; }
 
 struct TransformerXl final : PositionEncoding {
