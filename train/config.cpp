@@ -73,6 +73,7 @@ constexpr Field<T> train_table[] = {
     {"eval_every", &T::eval_every, "epochs between two validations"},
     {"checkpoint_every", &T::checkpoint_every, "epochs between two checkpoints"},
     {"checkpoint_steps", &T::checkpoint_steps, "steps between two checkpoints inside an epoch; 0: none"},
+    {"checkpoint_minutes", &T::checkpoint_minutes, "minutes between two checkpoints inside an epoch; 0: none"},
 };
 
 template <class C>
@@ -242,6 +243,7 @@ void check(const Config& c) {
   least("train.accumulate", t.accumulate, 1), least("train.eval_every", t.eval_every, 1);
   least("train.max_steps", t.max_steps, 0), least("train.max_minutes", t.max_minutes, 0);
   least("train.checkpoint_every", t.checkpoint_every, 1), least("train.checkpoint_steps", t.checkpoint_steps, 0);
+  least("train.checkpoint_minutes", t.checkpoint_minutes, 0);
 }
 
 }  // namespace tessera

@@ -58,14 +58,15 @@ struct TrainConfig {
   std::string precision = "f32";
   double ema_decay = 0;  ///< exponential moving average of the weights; 0: off
   double label_smoothing = 0.1;
-  int shard_size = 8;        ///< images that run through the network together: part of the arithmetic
-  int lanes = 8;             ///< partial sums of the gradient: part of the arithmetic, unlike threads
-  int accumulate = 1;        ///< batches of batch_size that make one step
-  int max_steps = 0;         ///< stop after so many steps; 0: no limit
-  double max_minutes = 0;    ///< stop after so much time, all resumed parts together; 0: no limit
-  int eval_every = 1;        ///< validate every so many epochs
-  int checkpoint_every = 1;  ///< write last.ckpt every so many epochs
-  int checkpoint_steps = 0;  ///< and every so many steps; 0: no
+  int shard_size = 8;              ///< images that run through the network together: part of the arithmetic
+  int lanes = 8;                   ///< partial sums of the gradient: part of the arithmetic, unlike threads
+  int accumulate = 1;              ///< batches of batch_size that make one step
+  int max_steps = 0;               ///< stop after so many steps; 0: no limit
+  double max_minutes = 0;          ///< stop after so much time, all resumed parts together; 0: no limit
+  int eval_every = 1;              ///< validate every so many epochs
+  int checkpoint_every = 1;        ///< write last.ckpt every so many epochs
+  int checkpoint_steps = 0;        ///< and every so many steps; 0: no
+  double checkpoint_minutes = 10;  ///< and inside an epoch when so much time has passed; 0: no
 };
 
 Fields<DataConfig> data_fields();

@@ -60,6 +60,7 @@ std::string digest(Config c) {
   const TrainConfig standard;
   c.train.max_steps = standard.max_steps, c.train.max_minutes = standard.max_minutes;
   c.train.checkpoint_every = standard.checkpoint_every, c.train.checkpoint_steps = standard.checkpoint_steps;
+  c.train.checkpoint_minutes = standard.checkpoint_minutes;
   const std::string text = toml(c);
   io::Checksum sum;
   sum.add(text.data(), text.size());
@@ -109,6 +110,7 @@ class Trainer {
   void finish(RunResult& result);
 
   bool budget_spent() const;
+  bool checkpoint_due() const;
   double lr(uint64_t batch) const;
   double seconds() const { return before_ + seconds_since(start_); }
   void say(std::string_view line) const {
@@ -135,7 +137,7 @@ class Trainer {
 
   Progress at_;
   std::atomic<int64_t> hits_{0};  // of the batch under way: integers, so that the order of lanes does not matter
-  Clock::time_point start_ = Clock::now(), shown_{};
+  Clock::time_point start_ = Clock::now(), saved_ = start_, shown_{};
   double before_ = 0;              // seconds of the parts before this one
   std::string epoch_, epoch_end_;  // what is said of the epoch that has ended
 };
@@ -212,9 +214,7 @@ Trainer::End Trainer::train_epoch() {
     if (at_.step == before) continue;  // a part of a step: nothing may stop here
     show_progress();
     if (hooks_.stop && hooks_.stop()) return End::interrupted;
-    const int every = config_.train.checkpoint_steps;
-    if ((hooks_.checkpoint && hooks_.checkpoint()) || (every && at_.step % static_cast<uint64_t>(every) == 0))
-      checkpoint();
+    if (checkpoint_due()) checkpoint();
     if (budget_spent() && at_.batch < loader_.batches()) return End::of_budget;
   }
   return End::of_epoch;
@@ -261,6 +261,13 @@ Tensor Trainer::loss(const Run& run, const Batch& shard) {
 double Trainer::lr(uint64_t batch) const {
   const double epoch = at_.epoch + static_cast<double>(batch) / static_cast<double>(loader_.batches());
   return learning_rate(config_.sched, config_.optim.lr, config_.train.epochs, epoch);
+}
+
+bool Trainer::checkpoint_due() const {
+  const TrainConfig& t = config_.train;
+  return (hooks_.checkpoint && hooks_.checkpoint()) ||
+         (t.checkpoint_steps > 0 && at_.step % static_cast<uint64_t>(t.checkpoint_steps) == 0) ||
+         (t.checkpoint_minutes > 0 && seconds_since(saved_) >= 60 * t.checkpoint_minutes);
 }
 
 bool Trainer::budget_spent() const {
@@ -311,6 +318,7 @@ void Trainer::checkpoint(const char* name) {
   at_.metrics_bytes = metrics_.bytes();
   at_.seconds = seconds();
   save_checkpoint(folder_ / name, params_, optimiser_, at_, provenance_);
+  saved_ = Clock::now();
 }
 
 void Trainer::resume() {
