@@ -56,14 +56,27 @@ static inline TESSERA_INLINE void clear(Indices<I...>, Sums<sizeof...(I), V>& s)
   (row(s.at[I]), ...);
 }
 
+/// sum += a b, in place: left to itself the compiler writes every other sum over a or b, and copies and spills to make up.
+static inline TESSERA_INLINE void add_product(vec& sum, vec a, vec b) {
+#if defined(__FMA__)
+  if constexpr (sizeof(real) == 4) {
+    asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+  } else {
+    asm("vfmadd231pd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+  }
+#else
+  sum += a * b;
+#endif
+}
+
 /// s += a column of A times a row of the panel. a(i) reads A's element of row i.
 template <int V, int... I, class A>
 static inline TESSERA_INLINE void outer(Indices<I...>, Sums<sizeof...(I), V>& s, const real* b, A a) {
   const vec b0 = load(b), b1 = V == 2 ? load(b + lanes) : vec{};
   const auto row = [&](vec(&r)[V], real x) TESSERA_INLINE {
     const vec v = splat(x);
-    r[0] += v * b0;
-    if constexpr (V == 2) r[1] += v * b1;
+    add_product(r[0], v, b0);
+    if constexpr (V == 2) add_product(r[1], v, b1);
   };
   (row(s.at[I], a(I)), ...);
 }
@@ -100,8 +113,9 @@ template <int R, int V>
 static inline TESSERA_INLINE void sum_along_rows(Sums<R, V>& s, const Tile& t) {
   constexpr int bases = (R + 2) / 3;
   const real *p[bases], *b = t.b;
-  const int64_t stride = t.stride;
+  int64_t stride = t.stride;
   const auto step = [&](int64_t k) TESSERA_INLINE {
+    asm("" : "+r"(stride));  // an index register for all k, not one each
     outer(upto<R>(), s, b + k * panel, [&](int i) TESSERA_INLINE { return p[i / 3][(i % 3) * stride + k]; });
   };
   [&]<int... G>(Indices<G...>) TESSERA_INLINE {
