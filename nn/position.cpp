@@ -33,10 +33,14 @@ struct Part {
   bool has(std::string_view hook) const { return std::ranges::find(row->hooks, hook) != row->hooks.end(); }
 };
 
-std::unique_ptr<PositionEncoding> build(const Part& part, const Scope& net, const Places& at) {
+void check_place(const Part& part, const Places& at) {
   if (const std::string why = part.row->refuses ? part.row->refuses(at, part.options) : ""; !why.empty()) {
     fail("position " + std::string(part.row->name), "{}", why);
   }
+}
+
+std::unique_ptr<PositionEncoding> build(const Part& part, const Scope& net, const Places& at) {
+  check_place(part, at);
   return part.make(net, at);
 }
 
@@ -45,7 +49,12 @@ class Composed final : public PositionEncoding {
  public:
   Composed(const std::vector<Part>& parts, const Scope& net, const Places& at) {
     for (const auto& p : parts) {
-      parts_.push_back(build(p, net, at));
+      check_place(p, at);
+      try {
+        parts_.push_back(p.make(net, at));
+      } catch (const Error& e) {  // two tables of one name
+        fail("position", "{} cannot stand beside {}: {}", p.row->name, parts.front().row->name, e.what());
+      }
       if (p.has("attend")) attends_ = parts_.back().get();
     }
   }
@@ -68,6 +77,15 @@ class Composed final : public PositionEncoding {
                 double scale, const Dropout& dropout, std::span<const int32_t> lengths, const Run& run) const override {
     if (attends_) return attends_->attend(site, now, q, k, v, who, scale, dropout, lengths, run);
     return PositionEncoding::attend(site, now, q, k, v, who, scale, dropout, lengths, run);
+  }
+  /// A table of a file has no name: it belongs to the first part whose table has its shape.
+  Tensor resample(const Tensor& param, const Layout& from, const Layout& to) const override {
+    for (const auto& p : parts_) {
+      try {
+        return p->resample(param, from, to);
+      } catch (const Error&) {}
+    }
+    return PositionEncoding::resample(param, from, to);
   }
 
  private:

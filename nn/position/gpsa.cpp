@@ -36,6 +36,10 @@ struct Gpsa final : PositionEncoding {
     return table;
   }
 
+  static void check(const Config& c) {
+    if (c.local_up_to_layer < 0) fail("position gpsa", "local_up_to_layer must not be negative");
+  }
+
   struct Own {
     Tensor w, b, gate;
   };

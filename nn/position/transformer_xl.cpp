@@ -63,6 +63,11 @@ struct TransformerXl final : PositionEncoding {
     one_of("init", c.init, {"normal", "xavier"});
     if (c.clamp_len < 0) fail("position transformer_xl", "clamp_len must not be negative");
   }
+  static std::string refuses(const Places& at, const Config&) {
+    for (const Site& s : at.sites)
+      if (s.dim % 2) return fmt::format("the width {} must be even: sines and cosines come in pairs", s.dim);
+    return "";
+  }
 
   struct Own {
     std::vector<Tensor> W;  // per axis, (heads d, C)

@@ -1,0 +1,73 @@
+// The pages of docs/positions: every encoding has one, it names every option, and what it links to exists. Pictures are small and whole.
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "nn/position.h"
+#include "train/position_pictures.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string read(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+TEST_CASE("pages: every encoding is in the index, and what a page links to exists") {
+  const fs::path folder = fs::path(TESSERA_SOURCE_DIR) / "docs" / "positions";
+  const std::string index = read(folder / "index.md");
+  for (const auto& row : positions()) {
+    CAPTURE(row.title);
+    const std::string name = row.name, start = "| `" + name + "` | ";
+    const size_t at = index.find(start);
+    REQUIRE(at != std::string::npos);
+    CHECK(index.compare(at + start.size(), std::string(row.title).size(), row.title) == 0);
+    const size_t open = index.find("](", at), close = index.find(".md)", at);
+    REQUIRE(close > open);
+    const std::string page = read(folder / index.substr(open + 2, close + 1 - open));
+    CHECK(page.find("`" + name + "`") != std::string::npos);
+    CHECK(page.find("(img/" + name + ".svg)") != std::string::npos);
+    for (const auto& option : row.defaults)
+      if (page.find("`" + option.first + "`") == std::string::npos) {
+        // options that only tell two names of one file apart are not for typing
+        const std::string hidden = option.first;
+        CHECK_MESSAGE(false, "the page of " << name << " does not name its option " << hidden);
+      }
+  }
+  for (const auto& file : fs::directory_iterator(folder)) {
+    if (file.path().extension() != ".md") continue;
+    const std::string text = read(file.path());
+    for (size_t at = 0; (at = text.find("](", at)) != std::string::npos; at += 2) {
+      const std::string link = text.substr(at + 2, text.find(')', at) - at - 2);
+      CHECK_MESSAGE((link.starts_with("http") || fs::exists(folder / link)), file.path().filename().string()
+                                                                                 << ": " << link);
+    }
+  }
+}
+
+TEST_CASE("pictures: one for every encoding, small and whole") {
+  for (const auto& row : positions()) {
+    CAPTURE(row.title);
+    const std::string svg = report::position_picture(row.name);
+    CHECK(svg.size() < 20000);
+    CHECK(svg.starts_with("<svg xmlns="));
+    CHECK(svg.ends_with("</svg>\n"));
+    CHECK(svg.find(row.title) != std::string::npos);
+    CHECK(svg.find("nan") == std::string::npos);
+    CHECK(svg.find("inf") == std::string::npos);
+    CHECK(svg.find("<path fill=") != std::string::npos);
+    CHECK(fs::exists(fs::path(TESSERA_SOURCE_DIR) / "docs" / "positions" / "img" / (std::string(row.name) + ".svg")));
+  }
+  CHECK_THROWS_AS(report::position_picture("rope_axal"), Error);
+  CHECK_THROWS_AS(report::position_picture("learned+rope"), Error);
+}
+
+}  // namespace
+}  // namespace tessera
