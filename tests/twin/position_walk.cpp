@@ -64,7 +64,6 @@ double loss(const Net& net, const Tensor& x, const Tensor& c) {
 /// step must not reach: a shorter one, which the rounding of the loss disturbs more.
 void check_slope(Net& net, const Params::Entry& e, const Tensor& x, const Tensor& c, const Tensor& gradient,
                  const std::vector<double>& direction, double least, bool kinks) {
-  const double step = kinks ? 2e-5 : 1e-3, rounding = 4e-16 / step;
   const Tensor at = e.value.copy();
   double analytic = 0;
   for (int64_t i = 0; i < at.size(); ++i)
@@ -75,12 +74,17 @@ void check_slope(Net& net, const Params::Entry& e, const Tensor& x, const Tensor
     net.params.commit();
     return loss(net, x, c);
   };
-  const double numeric = (8 * (moved(step) - moved(-step)) - (moved(2 * step) - moved(-2 * step))) / (12 * step);
-  moved(0);
   CAPTURE(e.name);
   CAPTURE(analytic);
-  CAPTURE(numeric);
-  CHECK(std::abs(analytic - numeric) <= 1e-6 * std::max(std::abs(analytic), least) + rounding);
+  bool agrees = false;
+  for (const double step : kinks ? std::vector<double>{2e-5, 2e-6} : std::vector<double>{1e-3}) {
+    const double numeric = (8 * (moved(step) - moved(-step)) - (moved(2 * step) - moved(-2 * step))) / (12 * step);
+    const double rounding = 4e-16 / step;
+    CAPTURE(numeric);
+    agrees = agrees || std::abs(analytic - numeric) <= 1e-6 * std::max(std::abs(analytic), least) + rounding;
+  }
+  moved(0);
+  CHECK(agrees);
 }
 
 TWIN_CASE("walk: gradients of every parameter of every encoding") {
@@ -113,7 +117,7 @@ TWIN_CASE("walk: gradients of every parameter of every encoding") {
       const std::string name = v.name;
       const bool kinks = name == "fire" || name == "log_cpb";
       if (!twin) continue;
-      if (name == "log_cpb" && !v.options.contains("hidden")) continue;  // 512 kinks; the variant with 6 is checked
+      if (name == "log_cpb" && !v.options.contains("hidden")) continue;  // 512 kinks of ReLU lie in the way of differences; the variant with 5 is checked
       // a random direction, the largest entry and one at random
       std::vector<double> direction(static_cast<size_t>(g.size()));
       for (size_t i = 0; i < direction.size(); ++i) direction[i] = normal_at("direction", static_cast<int64_t>(i));

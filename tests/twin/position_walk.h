@@ -103,7 +103,7 @@ inline std::vector<Variant> variants() {
       {"irpe", {{"mode", "bias"}, {"method", "quant_paper"}, {"ratio", 3.0}}},
       {"relative_position_bias", {{"resize", "bilinear"}}},
       {"relative_position_bias", {{"resize", "corner_aligned"}}},
-      {"log_cpb", {{"hidden", 6}, {"pretrained_window_size", 4}}},
+      {"log_cpb", {{"hidden", 5}, {"pretrained_window_size", 4}}},
       {"cpe", {{"after", std::vector<int>{-1, 0}}, {"residual", false}}},
       {"cpe", {{"depthwise", false}, {"kernel", 5}}},
       {"cpe_raster", {{"kernel", 5}, {"residual", true}}},
