@@ -206,21 +206,10 @@ static inline TESSERA_INLINE void finish(Indices<I...>, Sums<sizeof...(I), V>& s
   }
 }
 
-/// C comes into L1 while the sums are made.
-template <int... I>
-static inline TESSERA_INLINE void fetch_for_writing(Indices<I...>, const Tile& t) {
-  const auto row = [&](const real* c) TESSERA_INLINE {
-    __builtin_prefetch(c, 1);
-    __builtin_prefetch(c + t.columns - 1, 1);
-  };
-  (row(t.c + I * t.ldc), ...);
-}
-
 template <int R, int V, bool transposed>
 __attribute__((noinline)) static void tile(const Tile& t) {
   Sums<R, V> s;
   clear(upto<R>(), s);
-  fetch_for_writing(upto<R>(), t);
   if constexpr (transposed) {
     sum_along_columns(s, t);
   } else {
