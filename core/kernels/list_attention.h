@@ -51,10 +51,10 @@ namespace tessera {
 inline namespace TESSERA_NS {
 /// One multiplicative term of a block of scores.
 struct PairGate {
-  const real* table;    ///< (rows, width)
-  real* dtable;         ///< its gradient, or null
-  int64_t width;        ///< 1 or d
-  const int32_t* rho;   ///< of the block's first row
+  const real* table;   ///< (rows, width)
+  real* dtable;        ///< its gradient, or null
+  int64_t width;       ///< 1 or d
+  const int32_t* rho;  ///< of the block's first row
   int64_t ldrho;
 };
 }  // namespace TESSERA_NS

@@ -8,14 +8,14 @@ inline namespace TESSERA_NS {
 
 /// The constants of one optimiser step for one parameter. Computed in double, applied in `real`.
 struct AdamWStep {
-  real clip;             ///< the gradient is multiplied by this first
-  real keep;             ///< 1 - lr weight_decay
-  real share1;           ///< 1 - beta1, rounded once: in float 1 - 0.999f is not 0.001f
+  real clip;    ///< the gradient is multiplied by this first
+  real keep;    ///< 1 - lr weight_decay
+  real share1;  ///< 1 - beta1, rounded once: in float 1 - 0.999f is not 0.001f
   real beta2, share2;
-  real rate;             ///< lr / (1 - beta1^t)
-  real inverse_root;     ///< 1 / sqrt(1 - beta2^t)
+  real rate;          ///< lr / (1 - beta1^t)
+  real inverse_root;  ///< 1 / sqrt(1 - beta2^t)
   real eps;
-  real ema;              ///< 1 - decay of the average, used if there is one
+  real ema;  ///< 1 - decay of the average, used if there is one
 };
 struct SgdStep {
   real clip, rate, weight_decay, momentum;

@@ -75,12 +75,12 @@ int main(int argc, char** argv) try {
     in_lanes.push_back(ms(t1 - t0)), in_sum.push_back(ms(t2 - t1)), in_optimiser.push_back(ms(t3 - t2));
   }
   const double a = median(in_lanes), b = median(in_sum), c = median(in_optimiser);
-  std::printf("%s: %lld parameters, batch %d, %d threads: %.1f images/s\n", name, static_cast<long long>(params.count()), size,
-              parallel::threads(), 1e3 * size / (a + b + c));
+  std::printf("%s: %lld parameters, batch %d, %d threads: %.1f images/s\n", name,
+              static_cast<long long>(params.count()), size, parallel::threads(), 1e3 * size / (a + b + c));
   std::printf("lanes %.2f ms, their sum %.2f ms, optimiser %.2f ms: %.2f %% beside the lanes\n", a, b, c,
               100 * (b + c) / (a + b + c));
-  std::printf("malloc calls %llu, minor faults %lld a step (median of %d)\n", static_cast<unsigned long long>(median(mallocs)),
-              static_cast<long long>(median(page_faults)), steps);
+  std::printf("malloc calls %llu, minor faults %lld a step (median of %d)\n",
+              static_cast<unsigned long long>(median(mallocs)), static_cast<long long>(median(page_faults)), steps);
   return median(mallocs) == 0 && median(page_faults) == 0 ? 0 : 1;
 } catch (const Error& e) {
   std::fprintf(stderr, "%s\n", e.what());

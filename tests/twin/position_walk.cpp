@@ -117,7 +117,8 @@ TWIN_CASE("walk: gradients of every parameter of every encoding") {
       const std::string name = v.name;
       const bool kinks = name == "fire" || name == "log_cpb";
       if (!twin) continue;
-      if (name == "log_cpb" && !v.options.contains("hidden")) continue;  // 512 kinks of ReLU lie in the way of differences; the variant with 5 is checked
+      if (name == "log_cpb" && !v.options.contains("hidden"))
+        continue;  // 512 kinks of ReLU lie in the way of differences; the variant with 5 is checked
       // a random direction, the largest entry and one at random
       std::vector<double> direction(static_cast<size_t>(g.size()));
       for (size_t i = 0; i < direction.size(); ++i) direction[i] = normal_at("direction", static_cast<int64_t>(i));

@@ -2,8 +2,8 @@
 #include <doctest/doctest.h>
 
 #include <filesystem>
-#include <regex>
 #include <fstream>
+#include <regex>
 #include <sstream>
 
 #include "nn/position.h"
