@@ -69,7 +69,7 @@ Plan::Plan(const Call& call)
   rows = (n + blocks - 1) / blocks;
   strips = static_cast<int>(std::max<int64_t>(1, (rows + strip_rows - 1) / strip_rows));
   columns = 2 * lanes;
-  added_whole = n * mp <= shared_reals;
+  pairs_whole = n * mp <= shared_reals;
   if (query_terms || key_terms || value_terms) find_bands();
 }
 

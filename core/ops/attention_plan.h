@@ -77,12 +77,15 @@ struct Plan {
   bool queries_in_order = false;  ///< slot i of the only group is token q[0] + i
   bool pairs_added = false;       ///< biases or masks: a block is added to the scores
   bool added_by_group = false;    ///< ... that differs by group
-  bool added_whole = false;       ///< ... kept for all n rows, so that the images of a shard share it
+  bool pairs_whole = false;       ///< ... kept for all n rows, so that the images of a shard share it
   bool scaled = false,
        gated = false;  ///< gates of width 1 only: a block multiplies the scores; any of width d: pair by pair
   bool gates_by_group = false;
   bool query_terms = false, key_terms = false, value_terms = false, uniform_keys = false;
-  bool finite() const { return !c.lengths && !uniform_keys; }  ///< the column mask is the same for all images and heads
+  /// Is term number `number` of the call part of the plan? Not if it cannot change a weight.
+  bool has(int number) const {
+    return std::any_of(term.begin(), term.begin() + count, [&](const Term& t) { return t.number == number; });
+  }
 
   /// The rows of t's table that part `part` (a strip of rows, or of a key term a block of columns) of a block touches.
   Band band(const Term& t, int g, int block, int part) const {
