@@ -1,6 +1,8 @@
 // Every position encoding in every kind of model: gradients, what moves the output, other resolutions, files, seeds and refusals.
 #include "tests/twin/position_walk.h"
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <map>
 
@@ -215,8 +217,9 @@ TWIN_CASE("walk: other resolutions do what the row says") {
 }
 
 TWIN_CASE("walk: weights survive a file; one seed gives one backbone") {
-  const std::string file =
-      (std::filesystem::temp_directory_path() / ("tessera_walk_" TESSERA_STRING(TESSERA_NS) ".safetensors")).string();
+  const std::string file = (std::filesystem::temp_directory_path() /
+                            fmt::format("tessera_walk_{}_{}.safetensors", TESSERA_STRING(TESSERA_NS), getpid()))
+                               .string();
   everywhere([&](const Variant& v, const Bench& b) {
     Net net(b, v.name, v.options, {}, 5, true);
     const Net plain(b, "none", {}, {}, 5, true);

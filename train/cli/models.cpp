@@ -7,6 +7,7 @@
 #include "train/cli/json.h"
 #include "train/cli/network.h"
 #include "train/cli/profile.h"
+#include "train/position_pictures.h"
 
 namespace tessera::cli {
 namespace {
@@ -76,19 +77,28 @@ int list_positions(bool json) {
   return done;
 }
 
-CLI::App* add_list(CLI::App& app, Action& chosen, const char* name, const char* help, int (*list)(bool)) {
-  auto* sub = app.add_subcommand(name, help);
-  auto json = std::make_shared<bool>(false);
-  sub->add_flag("--json", *json, "One JSON document on stdout");
-  sub->callback([&chosen, json, list] { chosen = [=] { return list(*json); }; });
-  return sub;
-}
-
 }  // namespace
 
-void add_models(CLI::App& app, Action& chosen) { add_list(app, chosen, "models", "List the models", list_models); }
+void add_models(CLI::App& app, Action& chosen) {
+  auto* sub = app.add_subcommand("models", "List the models");
+  auto json = std::make_shared<bool>(false);
+  sub->add_flag("--json", *json, "One JSON document on stdout");
+  sub->callback([&chosen, json] { chosen = [=] { return list_models(*json); }; });
+}
 void add_positions(CLI::App& app, Action& chosen) {
-  add_list(app, chosen, "positions", "List the position encodings", list_positions);
+  auto* sub = app.add_subcommand("positions", "List the position encodings, or draw them");
+  auto json = std::make_shared<bool>(false);
+  auto directory = std::make_shared<std::string>();
+  auto* flag = sub->add_flag("--json", *json, "One JSON document on stdout");
+  sub->add_option("--draw", *directory, "Write a picture of each, DIR/NAME.svg")->type_name("DIR")->excludes(flag);
+  sub->callback([&chosen, json, directory] {
+    chosen = [=]() -> int {
+      if (directory->empty()) return list_positions(*json);
+      const int drawn = report::draw_positions(*directory);
+      say("{} pictures in {}", drawn, *directory);
+      return done;
+    };
+  });
 }
 
 }  // namespace tessera::cli
