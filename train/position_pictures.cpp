@@ -86,7 +86,8 @@ std::vector<Map> scores(const Bed& bed) {
     std::vector<double> s;
     for (int t = 0; t < cells; ++t) {
       const double p = static_cast<double>(out[static_cast<int64_t>(query) * H * cells + h * cells + t]);
-      s.push_back(p > 0 ? std::log(p) : std::numeric_limits<double>::quiet_NaN());
+      const bool outside = !(p > 0) && bed.has("attend");
+      s.push_back(outside ? std::numeric_limits<double>::quiet_NaN() : std::log(std::max(p, 1e-30)));
     }
     return s;
   };
@@ -178,7 +179,8 @@ std::string panel(const Map& m, int left, int top, int pitch) {
 }
 
 std::string svg(const std::vector<Map>& maps, const std::string& title) {
-  const int pitch = 15, gap = 22, top = 26, width = static_cast<int>(maps.size()) * (pitch * side + gap) + 10,
+  const int pitch = 15, gap = 22, top = 26,
+            width = std::max(360, static_cast<int>(maps.size()) * (pitch * side + gap) + 10),
             height = top + pitch * side + 36;
   std::string s = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" height=\"{1}\" role=\"img\">\n"
@@ -193,13 +195,14 @@ std::string svg(const std::vector<Map>& maps, const std::string& title) {
   return s + "</svg>\n";
 }
 
-/// Scores are logarithms up to a constant: their largest value becomes 0.
+/// Scores are logarithms up to a constant: their largest value becomes 0, and what is below e^-30 of it is drawn as that.
 std::vector<Map> from_zero(std::vector<Map> maps) {
+  constexpr double lowest = -30;
   for (Map& m : maps) {
     double most = -std::numeric_limits<double>::infinity();
     for (double v : m.at)
       if (!std::isnan(v)) most = std::max(most, v);
-    for (double& v : m.at) v -= most;
+    for (double& v : m.at) v = std::isnan(v) ? v : std::max(v - most, lowest);
   }
   return maps;
 }

@@ -42,6 +42,12 @@ std::string verdict(const Bench& b, const char* name) {
   }
 }
 
+/// For a cell of a table.
+std::string cell(std::string text) {
+  for (size_t at = 0; (at = text.find('|', at)) != std::string::npos; at += 2) text.replace(at, 1, "\\|");
+  return text;
+}
+
 /// Parameters that an encoding adds to a model of the registry.
 int64_t added(const char* model_name, const char* name) {
   Params params;
@@ -71,7 +77,7 @@ std::string page() {
   for (const Bench& b : benches()) s << " " << b.title << " |";
   s << " another resolution | adds to `vit` | adds to `swin` |\n|---|---|---|---|---|---|---|---:|---:|\n";
   for (const auto& row : positions()) {
-    s << "| `" << row.name << "` | " << row.title << " | ";
+    s << "| `" << row.name << "` | " << cell(row.title) << " | ";
     for (size_t i = 0; i < row.hooks.size(); ++i) s << (i ? ", " : "") << row.hooks[i];
     s << " |";
     for (const Bench& b : benches()) s << " " << verdict(b, row.name) << " |";

@@ -29,7 +29,8 @@ TEST_CASE("pages: every encoding is in the index, and what a page links to exist
     const std::string name = row.name, start = "| `" + name + "` | ";
     const size_t at = index.find(start);
     REQUIRE(at != std::string::npos);
-    CHECK(index.compare(at + start.size(), std::string(row.title).size(), row.title) == 0);
+    const std::string title = std::regex_replace(std::string(row.title), std::regex("\\|"), "\\|");
+    CHECK(index.compare(at + start.size(), title.size(), title) == 0);
     const size_t open = index.find("](", at), close = index.find(".md)", at);
     REQUIRE(close > open);
     const std::string page = read(folder / index.substr(open + 2, close + 1 - open));
