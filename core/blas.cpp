@@ -19,8 +19,19 @@ char* openblas_get_corename();
 namespace tessera::blas {
 namespace {
 
-template <class T, class Gemm>
-void compare(const char* type, int M, int N, int K, bool ta, bool tb, Gemm run, double tolerance) {
+void product(bool ta, bool tb, int M, int N, int K, float alpha, const float* A, int lda, const float* B, int ldb,
+             float beta, float* C, int ldc) {
+  cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, alpha, A, lda, B,
+              ldb, beta, C, ldc);
+}
+void product(bool ta, bool tb, int M, int N, int K, double alpha, const double* A, int lda, const double* B, int ldb,
+             double beta, double* C, int ldc) {
+  cblas_dgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, alpha, A, lda, B,
+              ldb, beta, C, ldc);
+}
+
+template <class T>
+void compare(const char* type, int M, int N, int K, bool ta, bool tb, Product<T>& run, double tolerance) {
   std::vector<T> a(static_cast<size_t>(M * K)), b(static_cast<size_t>(K * N)), c(static_cast<size_t>(M * N), T(1));
   const rng::Stream random(static_cast<uint64_t>(M * 31 + N * 7 + K));
   for (size_t i = 0; i < a.size(); ++i) a[i] = static_cast<T>(random.uniform(i) - 0.5);
@@ -41,47 +52,37 @@ void compare(const char* type, int M, int N, int K, bool ta, bool tb, Gemm run, 
     }
 }
 
-void once() {
-  openblas_set_num_threads(1);
-  const auto s = [&](bool ta, bool tb, int M, int N, int K, float al, const float* A, int la, const float* B, int lb,
-                     float be, float* C, int lc) {
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, al, A, la, B,
-                lb, be, C, lc);
-  };
-  const auto d = [&](bool ta, bool tb, int M, int N, int K, double al, const double* A, int la, const double* B, int lb,
-                     double be, double* C, int lc) {
-    cblas_dgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, al, A, la, B,
-                lb, be, C, lc);
-  };
-  for (auto [M, N, K] : std::initializer_list<std::array<int, 3>>{
-           {1, 1, 1}, {7, 5, 3}, {33, 17, 65}, {130, 96, 129}})  // small-matrix and blocked paths
-    for (int t = 0; t < 4; ++t) {
-      compare<float>("fp32 products", M, N, K, t & 1, t & 2, s, 1e-4);
-      compare<double>("fp64 products", M, N, K, t & 1, t & 2, d, 1e-11);
-    }
-}
-
 }  // namespace
 
 std::string description() { return fmt::format("{} ({})", openblas_get_config(), openblas_get_corename()); }
 
+void self_test(Product<float>& single, Product<double>& twice) {
+  for (auto [M, N, K] : std::initializer_list<std::array<int, 3>>{
+           {1, 1, 1}, {7, 5, 3}, {33, 17, 65}, {130, 96, 129}})  // small-matrix and blocked paths
+    for (int t = 0; t < 4; ++t) {
+      compare<float>("fp32 products", M, N, K, t & 1, t & 2, single, 1e-4);
+      compare<double>("fp64 products", M, N, K, t & 1, t & 2, twice, 1e-11);
+    }
+}
+
 void self_test() {
   static std::once_flag flag;
-  std::call_once(flag, once);
+  std::call_once(flag, [] {
+    openblas_set_num_threads(1);
+    self_test(product, product);
+  });
 }
 
 void gemm(bool ta, bool tb, int M, int N, int K, float alpha, const float* A, int lda, const float* B, int ldb,
           float beta, float* C, int ldc) {
   self_test();
-  cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, alpha, A, lda, B,
-              ldb, beta, C, ldc);
+  product(ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
 }
 
 void gemm(bool ta, bool tb, int M, int N, int K, double alpha, const double* A, int lda, const double* B, int ldb,
           double beta, double* C, int ldc) {
   self_test();
-  cblas_dgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, alpha, A, lda, B,
-              ldb, beta, C, ldc);
+  product(ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
 }
 
 }  // namespace tessera::blas

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -39,18 +40,46 @@ int default_threads() {
   return available_cores();
 }
 
+/// quota / period of one cgroup folder, rounded up; v2 says "max 100000" or "200000 100000" in one file, v1 uses two.
+int cores_of(const std::string& folder) {
+  constexpr int unlimited = std::numeric_limits<int>::max();
+  double quota = -1, period = 0;
+  if (std::ifstream v2(folder + "/cpu.max"); v2) {
+    std::string most;
+    v2 >> most >> period;
+    if (most != "max") quota = std::atof(most.c_str());
+  } else {
+    std::ifstream(folder + "/cpu.cfs_quota_us") >> quota;
+    std::ifstream(folder + "/cpu.cfs_period_us") >> period;
+  }
+  return quota > 0 && period > 0 ? std::max(1, static_cast<int>(std::ceil(quota / period))) : unlimited;
+}
+
 }  // namespace
+
+int cgroup_cores(const std::string& membership, const std::string& root) {
+  int cores = cores_of(root);  // where a container sees its own group as the root
+  std::ifstream in(membership);
+  for (std::string line; std::getline(in, line);) {  // "0::/user.slice/job", or in v1 "4:cpu,cpuacct:/job"
+    const size_t a = line.find(':'), b = line.find(':', a + 1);
+    if (b == std::string::npos) continue;
+    const std::string controllers = "," + line.substr(a + 1, b - a - 1) + ",";
+    const bool v2 = controllers == ",,";
+    if (!v2 && controllers.find(",cpu,") == std::string::npos) continue;
+    // every group above limits, too
+    std::string path = line.substr(b + 1);
+    if (!path.starts_with('/')) continue;
+    for (; path.size() > 1; path.resize(path.rfind('/')))
+      for (const char* mount : {"", "/cpu", "/cpu,cpuacct"})
+        if (v2 == !*mount) cores = std::min(cores, cores_of(root + mount + path));
+  }
+  return cores;
+}
 
 int available_cores() {
   cpu_set_t set;
-  int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  if (std::ifstream quota("/sys/fs/cgroup/cpu.max"); quota) {  // cgroup v2: "max 100000" or "200000 100000"
-    std::string most;
-    double period = 0;
-    if (quota >> most >> period && most != "max" && period > 0)
-      cores = std::min(cores, std::max(1, static_cast<int>(std::ceil(std::atof(most.c_str()) / period))));
-  }
-  return std::max(cores, 1);
+  const int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  return std::max(1, std::min(cores, cgroup_cores("/proc/self/cgroup", "/sys/fs/cgroup")));
 }
 
 void set_threads(int n) {

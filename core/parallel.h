@@ -4,12 +4,16 @@
 // another thread's tape.
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <type_traits>
 
 namespace tessera::parallel {
 
 /// Cores this process may use, respecting affinity and cgroup quotas.
 int available_cores();
+/// The smallest CPU quota, in cores rounded up, of the cgroups (v1 or v2) that the file `membership` (/proc/self/cgroup) names below
+/// `root` (/sys/fs/cgroup), and of those above them; the largest int without any.
+int cgroup_cores(const std::string& membership, const std::string& root);
 /// Worker count of shards() and rows(); default available_cores(), or TESSERA_THREADS. Results never depend on it.
 void set_threads(int n);
 int threads();

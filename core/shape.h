@@ -17,6 +17,7 @@ struct Shape {
   std::array<int, max_rank> d{};
 
   Shape() = default;
+  /// Throws Error on a negative extent, more than max_rank of them, or more than 2^46 elements.
   Shape(std::initializer_list<int> extents);
   explicit Shape(std::span<const int> extents);
 

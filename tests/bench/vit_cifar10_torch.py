@@ -1,9 +1,10 @@
 """The recipe vit_cifar10_small in plain PyTorch: the peer that tessera's accuracy is compared with.
 
-    python vit_cifar10_torch.py DATA_DIR OUT.jsonl [--epochs 30] [--seed 1] [--compile]
+    python vit_cifar10_torch.py DATA_DIR OUT.jsonl [--epochs 30] [--seed 1] [--compile] [--checkpoint FILE]
 
 DATA_DIR holds cifar-10-batches-bin. Prints and appends one JSON line an epoch: training loss, learning rate, test
-accuracy of that epoch, seconds. fp32 throughout.
+accuracy of that epoch, processor seconds. fp32 throughout. With --checkpoint every epoch is saved to FILE, and the same command goes on
+from there after an interruption.
 """
 import argparse, json, math, os, time
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
@@ -12,6 +13,7 @@ p = argparse.ArgumentParser()
 p.add_argument("data"); p.add_argument("out")
 p.add_argument("--epochs", type=int, default=30); p.add_argument("--seed", type=int, default=1)
 p.add_argument("--batch", type=int, default=128); p.add_argument("--compile", action="store_true")
+p.add_argument("--checkpoint")
 p.add_argument("--steps", type=int, default=0, help="stop after that many steps and print images/s")
 a = p.parse_args()
 torch.manual_seed(a.seed)
@@ -57,8 +59,11 @@ opt = torch.optim.AdamW([{"params": decay, "weight_decay": .05}, {"params": rest
 run = torch.compile(net) if a.compile else net
 steps = (len(train_x) + a.batch - 1) // a.batch; warm = 3
 def rate(e): return 1e-3 * (e / warm if e < warm else .5 * (1 + math.cos(math.pi * (e - warm) / (a.epochs - warm))))
-t0 = time.time(); done = 0
-for epoch in range(a.epochs):
+t0 = time.time(); done = start = 0; spent = 0.
+if a.checkpoint and os.path.exists(a.checkpoint):
+    state = torch.load(a.checkpoint); net.load_state_dict(state["net"]); opt.load_state_dict(state["opt"])
+    start, spent = state["epoch"], state["spent"]; torch.set_rng_state(state["rng"]); print("going on after epoch", start, flush=True)
+for epoch in range(start, a.epochs):
     order = torch.randperm(len(train_x)); total = 0.; net.train()
     for i in range(steps):
         at = order[i * a.batch:(i + 1) * a.batch]
@@ -71,5 +76,8 @@ for epoch in range(a.epochs):
     net.eval(); hit = 0
     with torch.no_grad():
         for i in range(0, len(test_x), 500): hit += (net(norm(test_x[i:i + 500])).argmax(1) == test_y[i:i + 500]).sum().item()
-    line = json.dumps({"epoch": epoch + 1, "train_loss": total / len(train_x), "test_acc1": hit / len(test_x), "lr": rate(epoch + 1), "seconds": time.time() - t0})
+    line = json.dumps({"epoch": epoch + 1, "train_loss": total / len(train_x), "test_acc1": hit / len(test_x), "lr": rate(epoch + 1), "cpu_seconds": spent + time.process_time()})
     print(line, flush=True); open(a.out, "a").write(line + "\n")
+    if a.checkpoint:
+        torch.save({"net": net.state_dict(), "opt": opt.state_dict(), "epoch": epoch + 1, "spent": spent + time.process_time(), "rng": torch.get_rng_state()}, a.checkpoint + ".new")
+        os.replace(a.checkpoint + ".new", a.checkpoint)

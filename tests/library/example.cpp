@@ -19,10 +19,10 @@ int main(int argc, char** argv) try {
   for (int epoch = 0; epoch < rate.epochs; ++epoch) {
     double loss = 0;
     for (const Batch& batch : loader.epoch(epoch)) {
-      auto [value, grads] = lanes({Mode::train, /*seed*/ 1, step++}, batch,
+      auto [value, grads] = lanes({Mode::train, /*seed*/ 1, step}, batch,
           [&](const Run& run, const Batch& shard) {  // runs on its own tape
             return soft_cross_entropy(model.forward(run, shard.x), shard, 0.1); });
-      optimiser.step(grads, rate(epoch + double(step % loader.batches()) / double(loader.batches())));
+      optimiser.step(grads, rate(double(step++) / double(loader.batches())));
       loss += value / double(loader.batches());
     }
     std::printf("epoch %2d  loss %.3f  val %.2f %%\n", epoch, loss, 100 * evaluate(model, val).acc1);

@@ -44,9 +44,9 @@ std::string cell(const std::string& s) {
   return quoted + "\"";
 }
 
-/// One row a finished run: what its summary says, without times and rates, so that equal work gives equal bytes.
+/// One row a finished run: what its summary says, without times, rates and the machine's description, so that equal work gives equal bytes.
 std::string table(const std::vector<std::string>& runs, const std::string& root) {
-  const std::set<std::string> temporal = {"seconds", "images_per_s", "threads", "isa", "version", "blas", "cpu"};
+  const std::set<std::string> temporal = {"seconds", "images_per_s", "threads", "isa", "version", "environment"};
   std::vector<std::map<std::string, std::string>> rows;
   std::set<std::string> columns;
   for (const std::string& run : runs) {
