@@ -1,6 +1,7 @@
 #pragma once
 // A model: one file under models/ and one row of models/registry.cpp.
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -39,6 +40,7 @@ struct ModelRow {
   std::function<std::unique_ptr<Model>(const Scope&, const Options&, const MakePosition&)> make;
   /// How the names of other programs' weights become ours, for io::load.
   std::vector<Rename> dialect = {};
+  std::map<std::string, std::string, std::less<>> help = {};  ///< one line for each key of `defaults`
 };
 
 const std::vector<ModelRow>& models();

@@ -18,6 +18,8 @@ ModelRow row(std::string name, std::string family, std::string reference, const 
     assign(c, fields, options, "model " + name);
     return c;
   };
+  std::map<std::string, std::string, std::less<>> help;
+  for (const auto& f : fields) help[f.name] = f.help;
   return {name,
           family,
           reference,
@@ -27,7 +29,8 @@ ModelRow row(std::string name, std::string family, std::string reference, const 
           [=](const Scope& s, const Options& o, const MakePosition& p) -> std::unique_ptr<Model> {
             return std::make_unique<M>(s, configured(o), p);
           },
-          std::move(dialect)};
+          std::move(dialect),
+          std::move(help)};
 }
 
 ModelRow vit_row(const char* name, const vit::Config& c) {

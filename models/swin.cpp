@@ -73,11 +73,13 @@ void check(const Config& c) {
     if (!(v >= 0 && v < 1)) fail("swin", "{} is {}, expected at least 0 and less than 1", key, v);
   }
   if (!(c.mlp_ratio > 0) || c.mask_value > 0) fail("swin", "mlp_ratio must be positive and mask_value at most 0");
+  if (!(c.mlp_ratio <= 1000)) fail("swin", "mlp_ratio is {}, expected at most 1000", c.mlp_ratio);
   if (c.depths.empty() || c.depths.size() > 8 || c.depths.size() != c.num_heads.size())
     fail("swin", "depths has {} stages and num_heads {}; both need one entry a stage, at most 8", c.depths.size(),
          c.num_heads.size());
   for (int s = 0; s < c.stages(); ++s) {
     const auto i = static_cast<size_t>(s);
+    if (c.depths[i] > 1000) fail("swin", "stage {}: {} blocks, expected at most 1000", s, c.depths[i]);
     if (c.depths[i] < 1 || c.num_heads[i] < 1 || c.dim(s) % c.num_heads[i])
       fail("swin", "stage {}: {} blocks of width {} with {} heads; the heads must divide the width", s, c.depths[i],
            c.dim(s), c.num_heads[i]);

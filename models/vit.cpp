@@ -69,7 +69,11 @@ void check(const Config& c) {
   positive("img_size", c.img_size), positive("patch_size", c.patch_size), positive("in_chans", c.in_chans);
   positive("num_classes", c.num_classes), positive("embed_dim", c.embed_dim), positive("num_heads", c.num_heads);
   positive("mlp_ratio", c.mlp_ratio), positive("norm_eps", c.norm_eps);
-  if (c.depth < 0) fail("vit", "depth is {}, expected at least 0", c.depth);
+  if (c.depth < 1 || c.depth > 1000) fail("vit", "depth is {}, expected 1 to 1000", c.depth);
+  if (c.embed_dim * c.mlp_ratio < 1 || c.embed_dim * c.mlp_ratio > 1 << 30) {
+    fail("vit", "mlp_ratio {} makes the MLP {} wide; expected 1 to {}", c.mlp_ratio, c.embed_dim * c.mlp_ratio,
+         1 << 30);
+  }
   if (c.img_width < 0 || c.head_dim < 0) fail("vit", "img_width and head_dim must not be negative");
   rate("drop_rate", c.drop_rate), rate("pos_drop_rate", c.pos_drop_rate), rate("proj_drop_rate", c.proj_drop_rate);
   rate("attn_drop_rate", c.attn_drop_rate), rate("drop_path_rate", c.drop_path_rate);

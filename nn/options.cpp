@@ -50,7 +50,7 @@ std::optional<std::vector<int>> list(std::string_view s) {
 }
 
 std::string expected(const Value& like) {
-  return std::visit(Cases{[](bool) { return "true or false"; }, [](int) { return "an integer"; },
+  return std::visit(Cases{[](bool) { return "true or false"; }, [](int) { return "an integer of 32 bits"; },
                           [](double) { return "a number"; }, [](const std::string&) { return "a word"; },
                           [](const std::vector<int>&) { return "integers such as [2, 2, 6, 2]"; }},
                     like);

@@ -1,6 +1,7 @@
 #include "nn/weights.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace tessera::io {
 inline namespace TESSERA_NS {
@@ -22,6 +23,16 @@ struct Source {
   int part, parts;
 };
 
+/// What weights are exchanged in; a table of bytes under a parameter's name is some other thing.
+bool holds_numbers(DType t) {
+  return t == DType::f64 || t == DType::f32 || t == DType::f16 || t == DType::bf16 || t == DType::i64;
+}
+
+bool finite(const TensorFile& file, const TensorInfo& info) {
+  const Tensor t = file.read(info.name);
+  return std::all_of(t.values().begin(), t.values().end(), [](real v) { return std::isfinite(v); });
+}
+
 Shape part_shape(const Params::Entry& entry, const Source& source) {
   Shape s = entry.value.shape();
   if (source.parts > 1 && s.rank > 0 && s[0] % source.parts == 0) s[0] /= source.parts;
@@ -38,10 +49,9 @@ void save(const Params& params, const std::string& path, Metadata metadata) {
 }
 
 Metadata load(Params& params, const TensorFile& file, const LoadOptions& options) {
-  file.verify();
   // 1. who fills whom
   std::map<std::string, std::vector<Source>, std::less<>> sources;
-  std::vector<std::string> missing, extra, misshapen, twice;
+  std::vector<std::string> missing, extra, misshapen, twice, foreign, broken;
   for (const auto& info : file.tensors()) {
     const Rename r = renamed(info.name, options.dialect);
     if (r.to.empty()) continue;
@@ -64,6 +74,10 @@ Metadata load(Params& params, const TensorFile& file, const LoadOptions& options
       continue;
     }
     for (const Source& source : it->second) {
+      if (!holds_numbers(source.info->dtype)) {
+        foreign.push_back(fmt::format("{} is {}", shown(source.info->name), name(source.info->dtype)));
+        continue;
+      }
       const Shape want = part_shape(entry, source), have = shape_of(*source.info, file.path());
       if (want == have) continue;
       if (options.fit && source.parts == 1) {
@@ -78,11 +92,19 @@ Metadata load(Params& params, const TensorFile& file, const LoadOptions& options
     }
   }
   const std::string facts = list("missing", missing) + list("unknown to the model", extra) +
-                            list("of another shape", misshapen) + list("given twice", twice);
+                            list("of another shape", misshapen) + list("given twice", twice) +
+                            list("of a type other than F64, F32, F16, BF16 and I64", foreign);
   if (!facts.empty()) {
     fail("weights", "{} does not fit the model of {} tensors{}; check the model's name and options", file.path(),
          params.entries().size(), facts);
   }
+  file.verify();
+  for (const auto& [_, list] : sources)
+    for (const Source& source : list)
+      if (!finite(file, *source.info)) broken.push_back(shown(source.info->name));
+  if (!broken.empty())
+    fail("weights", "{} holds NaN or infinity{}; the file is damaged, or its training diverged", file.path(),
+         list("such tensors", broken));
   // 3. read
   for (const auto& entry : params.entries()) {
     for (const Source& source : sources.find(entry.name)->second) {

@@ -52,11 +52,14 @@ Restored load_checkpoint(const std::string& path, Params& params, Optimiser& opt
     fail("checkpoint", "{} has format version {}, this program reads {}", path, get(file, "format_version"),
          format_version);
   }
-  file.verify();
+  file.verify(/*required=*/true);
   Restored r;
   r.provenance = {get(file, "config"), get(file, "data"), get(file, "environment")};
   if (r.provenance.config != expected.config)
-    fail("checkpoint", "{} was written under another configuration; resume with the config.toml beside it", path);
+    fail("checkpoint",
+         "{} was written under another configuration than the config.toml beside it: undo the change there, or start a "
+         "new run with it",
+         path);
   if (r.provenance.data != expected.data) fail("checkpoint", "{} was trained on other data than those found now", path);
   each(r.at, [&](const char* name, auto& v) {
     const std::string& s = get(file, name);

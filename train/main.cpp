@@ -4,6 +4,8 @@
 #include <exception>
 #include <new>
 
+#include "core/kernels/kernels.h"
+#include "core/parallel.h"
 #include "train/cli/commands.h"
 #include "train/cli/console.h"
 #include "train/cli/isa.h"
@@ -43,19 +45,27 @@ std::string help(const CLI::App& app) {
          "1 failure, 2 wrong usage, 130 interrupted (a checkpoint is written). tessera --version shows the build.\n";
 }
 
+/// The subcommand that was chosen, the innermost one, and how to ask for its help.
+struct Chosen {
+  const CLI::App* app;
+  std::string help = "tessera ";
+  explicit Chosen(const CLI::App& whole) : app(&whole) {
+    while (!app->get_subcommands().empty()) app = app->get_subcommands().front(), help += app->get_name() + " ";
+    help += "--help";
+  }
+};
+
 /// CLI11 knows what it did not understand, but not what was meant.
 [[noreturn]] void explain(const CLI::App& app, const CLI::ParseError& e) {
-  const CLI::App* sub = app.get_subcommands().empty() ? &app : app.get_subcommands().front();
-  std::string hint = sub == &app ? "tessera --help" : "tessera " + sub->get_name() + " --help";
   std::string what = e.what();
   what = what.substr(0, what.find('\n'));
-  throw Usage(fmt::format("{} ({})", what, hint));
+  throw Usage(fmt::format("{} ({})", what, Chosen(app).help));
 }
 
 /// Words that no option took: an unknown option, or a subcommand that does not exist.
 void refuse_leftovers(const CLI::App& app) {
-  const CLI::App* sub = &app;
-  while (!sub->get_subcommands().empty()) sub = sub->get_subcommands().front();
+  const Chosen chosen(app);
+  const CLI::App* sub = chosen.app;
   const std::vector<std::string> rest = app.remaining(true);
   if (rest.empty()) return;
   std::vector<std::string> known;
@@ -65,14 +75,22 @@ void refuse_leftovers(const CLI::App& app) {
     const std::string word = rest[0].substr(0, rest[0].find('='));
     const std::string near = nearest(word, known);
     wrong_usage("unknown option {}{}", word,
-                near.empty() ? " (" + (sub == &app ? "" : sub->get_name() + " ") + "--help lists them)"
-                             : "; did you mean " + near + "?");
+                near.empty() ? " (" + chosen.help + " lists them)" : "; did you mean " + near + "?");
   }
   for (const CLI::App* s : sub->get_subcommands([](const CLI::App*) { return true; })) known.push_back(s->get_name());
   const std::string near = nearest(rest[0], known);
   if (known.empty()) wrong_usage("{} takes no argument \"{}\"", sub->get_name(), rest[0]);
   wrong_usage("there is no subcommand {}{}", rest[0],
-              near.empty() ? " (tessera --help lists them)" : "; did you mean " + near + "?");
+              near.empty() ? " (" + chosen.help + " lists them)" : "; did you mean " + near + "?");
+}
+
+/// TESSERA_THREADS and TESSERA_ISA are read where they are first needed, which may be deep inside; what is wrong with them is
+/// wrong usage, and known now.
+void check_environment() try {
+  isa();
+  parallel::threads();
+} catch (const Error& e) {
+  throw Usage(e.what());
 }
 
 void allow_leftovers(CLI::App& app) {
@@ -99,6 +117,7 @@ int run(int argc, char** argv) {
     explain(app, e);
   }
   refuse_leftovers(app);
+  if (version || chosen) check_environment();
   if (version) {
     print(version_line() + "\n");
     return done;

@@ -217,7 +217,9 @@ std::string position_picture(std::string_view name, const Options& options) {
 }
 
 int draw_positions(const std::string& directory) {
-  std::filesystem::create_directories(directory);
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error) fail("positions", "cannot make {}: {}", directory, io::explain(error.value()));
   for (const auto& row : positions())
     io::replace_file((std::filesystem::path(directory) / (std::string(row.name) + ".svg")).string(),
                      position_picture(row.name));

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <vector>
 
 #include "core/error.h"
 #include "core/io/replace_file.h"
@@ -11,6 +12,16 @@
 namespace tessera {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+/// The lock, and what a replace_file left that was killed between naming its new file and renaming it.
+bool of_ours(const fs::path& path) {
+  const std::string name = path.filename().string();
+  return name == ".lock" || (name.starts_with(".") && name.find(".tmp-") != std::string::npos);
+}
+
+}  // namespace
 
 RunFolder::RunFolder(const std::string& path, bool resume) : path_(path) {
   if (path.empty()) {
@@ -22,7 +33,7 @@ RunFolder::RunFolder(const std::string& path, bool resume) : path_(path) {
     if (!fs::exists(path, error)) return false;
     if (!fs::is_directory(path, error)) fail("train", "{} is no directory", path);
     for (const auto& entry : fs::directory_iterator(path, error))
-      if (entry.path().filename() != ".lock") return true;
+      if (!of_ours(entry.path())) return true;
     return false;
   };
   if (!resume && taken())
@@ -32,6 +43,10 @@ RunFolder::RunFolder(const std::string& path, bool resume) : path_(path) {
   if (error) fail("train", "cannot make {}: {}", path, io::explain(error.value()));
   lock_.emplace(path);
   if (!resume && taken()) fail("train", "{} has just been taken by another run", path);
+  std::vector<fs::path> left;  // nobody else writes here now
+  for (const auto& entry : fs::directory_iterator(path, error))
+    if (of_ours(entry.path()) && entry.path().filename() != ".lock") left.push_back(entry.path());
+  for (const auto& file : left) fs::remove(file, error);
 }
 
 bool RunFolder::has(std::string_view name) const {

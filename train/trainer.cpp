@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/io/checksum.h"
+#include "core/io/replace_file.h"
 #include "core/kernels/kernels.h"
 #include "core/parallel.h"
 #include "core/pool.h"
@@ -35,7 +36,7 @@ double seconds_since(Clock::time_point t) { return std::chrono::duration<double>
 // ---- before the loop: data and a complete configuration ----------------------------------------------------------------
 
 /// Fills in what the data and the registry decide, and refuses a model that does not fit the data.
-void complete(Config& c, const data::Set& set) {
+void complete(Config& c, const data::Set& set) try {
   const ModelRow& row = model(c.model);
   if (c.position.empty()) c.position = row.position;
   Options& o = c.model_options;
@@ -47,11 +48,25 @@ void complete(Config& c, const data::Set& set) {
   };
   follow("num_classes", set.classes, "classes");
   follow("in_chans", set.channels, "channels");
-  if (!o.contains("img_size") && row.defaults.contains("img_size")) {
-    o["img_size"] = set.h;
-    if (set.w != set.h && row.defaults.contains("img_width")) o["img_width"] = set.w;
+  if (row.defaults.contains("img_size")) {
+    if (!o.contains("img_size")) {
+      o["img_size"] = set.h;
+      if (set.w != set.h && row.defaults.contains("img_width")) o["img_width"] = set.w;
+    }
+    const auto side = [&](const char* key) {
+      const auto it = o.find(key);
+      return it == o.end() ? 0 : std::get<int>(convert(key, it->second, Value(0)));
+    };
+    const int h = side("img_size"), w = side("img_width") > 0 ? side("img_width") : h;
+    if (h != set.h || w != set.w) {
+      fail("train", "the model is built for images of {} x {} but those of {} are {} x {}: set model.img_size={}{}", h,
+           w, set.name, set.h, set.w, set.h, set.w == set.h ? "" : fmt::format(" model.img_width={}", set.w));
+    }
   }
   for (const auto& [key, value] : row.defaults) o.try_emplace(key, value);
+  row.places(o);  // looks at every value
+} catch (const Error& e) {
+  throw Misfit(e.what());
 }
 
 /// A digest of all that changes the bits of a run: not where data lie, nor when to stop or to save.
@@ -331,6 +346,8 @@ void Trainer::resume() {
   at_ = r.at;
   before_ = at_.seconds;
   metrics_.cut_back(at_.metrics_bytes);
+  if (!io::read_file(folder_ / "config.toml").ends_with(toml(config_)))
+    folder_.write("config.toml", config_text());  // a new limit of steps or minutes was said
   if (r.provenance.environment != provenance_.environment) {
     say(fmt::format("warning: this run was on {}, here is {}: its bits will differ from a run that was never moved",
                     r.provenance.environment, provenance_.environment));
@@ -374,7 +391,8 @@ void Trainer::estimate() {
         std::ceil((config_.train.epochs - at_.epoch) / static_cast<double>(config_.train.eval_every));
     const double evaluated =
         validations * static_cast<double>(data_.val.size()) + static_cast<double>(data_.test.size());
-    const double time = took * (images_left() + evaluated / 3);
+    double time = took * (images_left() + evaluated / 3);
+    if (config_.train.max_minutes > 0) time = std::min(time, 60 * config_.train.max_minutes - seconds());
     const double sum = static_cast<double>(params_.count()) * sizeof(real);  // the one buffer not touched yet
     say(fmt::format("estimate: {} ({:.0f} images/s, {} steps an epoch), {:.0f} MB of memory", duration(time), 1 / took,
                     (loader_.batches() + static_cast<size_t>(config_.train.accumulate) - 1) /
@@ -425,7 +443,7 @@ void Trainer::finish(RunResult& result) {
       {"model", config_.model},
       {"position", config_.position},
       {"params", params_.count()},
-      {"macs", macs(*model_, data_.train)},
+      {"macs", static_cast<int64_t>(macs(*model_, data_.train))},
       {"seed", config_.train.seed},
       {"epochs", at_.epoch},
       {"steps", at_.step},

@@ -30,10 +30,15 @@ struct RunResult {
   double images_per_s = 0;  ///< training images a second, evaluation excluded
 };
 
+/// The configuration makes no model, or none for these data: what a person said is wrong, not what happened.
+struct Misfit : Error {
+  using Error::Error;
+};
+
 /// Trains as `config` says and leaves in `rundir`: config.toml, metrics.jsonl, last.ckpt, best.ckpt (with a validation
 /// split), weights.safetensors, summary.json, report_data.json. A run directory that exists is refused unless `resume`,
 /// which goes on from last.ckpt with equal bits; it is locked while in use. With an empty `rundir` nothing is written.
-/// Throws Error; last.ckpt then is that of the last checkpoint.
+/// Throws Misfit, or Error; last.ckpt then is that of the last checkpoint.
 RunResult train_run(const Config& config, const std::string& rundir, bool resume, const Hooks& hooks = {});
 
 }  // namespace tessera

@@ -24,7 +24,26 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "the format is little-endian and is read as it is");
 
 constexpr size_t chunk = 1 << 15;
-constexpr const char* checksum_key = "tessera.fnv1a64";
+constexpr const char* checksum_key = "tessera.fnv1a64";       // of the data
+constexpr const char* header_key = "tessera.header.fnv1a64";  // of the metadata and the table of tensors
+
+void add(Checksum& sum, std::string_view text) {
+  sum.add(text.data(), text.size());
+  sum.add("", 1);  // where it ends
+}
+
+/// What the header says, apart from its own checksum: a bit that changes in a number there is as bad as one in the data.
+std::string digest_of(const Header& header) {
+  Checksum sum;
+  for (const auto& [key, value] : header.metadata)
+    if (key != header_key) add(sum, key), add(sum, value);
+  for (const TensorInfo& t : header.tensors) {
+    add(sum, t.name), add(sum, name(t.dtype));
+    for (const int64_t extent : t.shape) add(sum, std::to_string(extent));
+    add(sum, std::to_string(t.begin)), add(sum, std::to_string(t.end));
+  }
+  return sum.hex();
+}
 
 float half_to_float(uint16_t h) {
   const uint32_t sign = static_cast<uint32_t>(h & 0x8000) << 16, mantissa = h & 0x3ff;
@@ -83,7 +102,7 @@ void convert_chunk(DType dtype, const char* from, std::span<T> to) {
 }  // namespace
 
 SafeTensors::SafeTensors(const std::string& path) : path_(path) {
-  fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // opening a FIFO must not hang
   if (fd_ < 0) fail("safetensors", "{}: {}", path, explain(errno));
   try {
     struct stat info {};
@@ -182,8 +201,15 @@ void SafeTensors::read_bytes(const TensorInfo& info, std::span<char> to) const {
   fetch(data_start_ + info.begin, to.data(), to.size());
 }
 
-void SafeTensors::verify() const {
-  const auto expected = header_.metadata.find(checksum_key);
+void SafeTensors::verify(bool required) const {
+  const auto of_header = header_.metadata.find(header_key), expected = header_.metadata.find(checksum_key);
+  const bool none = of_header == header_.metadata.end() || expected == header_.metadata.end();
+  if (none && required)
+    fail("safetensors", "{}: its checksum is missing; the file is damaged, use another copy", path_);
+  if (of_header != header_.metadata.end() && digest_of(header_) != of_header->second) {
+    fail("safetensors", "{}: the checksum of its header is {} but should be {}; the file is damaged, use another copy",
+         path_, digest_of(header_), of_header->second);
+  }
   if (expected == header_.metadata.end()) return;
   Checksum sum;
   std::array<char, chunk> buffer;
@@ -216,14 +242,17 @@ void write_safetensors(const std::string& path, std::span<const TensorBytes> ten
   Checksum sum;
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   uint64_t at = 0;
+  Header said{.tensors = {}, .metadata = metadata};
   auto& meta = header["__metadata__"];
   for (const auto& [key, text] : metadata) meta[key] = text;
   for (const TensorBytes* t : order) {
     sum.add(t->bytes.data(), t->bytes.size());
     header[t->name] = {{"dtype", name(t->dtype)}, {"shape", t->shape}, {"data_offsets", {at, at + t->bytes.size()}}};
+    said.tensors.push_back({t->name, t->dtype, t->shape, at, at + t->bytes.size()});
     at += t->bytes.size();
   }
-  header["__metadata__"][checksum_key] = sum.hex();
+  header["__metadata__"][checksum_key] = said.metadata[checksum_key] = sum.hex();
+  header["__metadata__"][header_key] = digest_of(said);
 
   std::string json;
   try {

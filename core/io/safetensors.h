@@ -63,9 +63,9 @@ class SafeTensors {
   void read(const TensorInfo& info, std::span<double> to) const;
   /// The bytes as they are in the file, little-endian; `to` has end - begin bytes.
   void read_bytes(const TensorInfo& info, std::span<char> to) const;
-  /// Compares the data with the checksum that write_safetensors left in the metadata; files of other programs have none
-  /// and pass. Throws Error if a bit has changed.
-  void verify() const;
+  /// Compares header and data with the checksums that write_safetensors left in the metadata; files of other programs
+  /// have none and pass unless these are `required`. Throws Error if a bit has changed.
+  void verify(bool required = false) const;
   const std::string& path() const { return path_; }
 
  private:

@@ -19,6 +19,9 @@ std::string_view name(Isa isa) {
 namespace {
 Isa choose() {
   const char* forced = std::getenv("TESSERA_ISA");
+  for (const std::string_view elsewhere : {"amx", "neon"})
+    if (forced && forced == elsewhere)
+      fail("isa", "TESSERA_ISA={}: this CPU or this build has no such instructions", forced);
   for (Isa i : {Isa::avx512, Isa::avx2, Isa::scalar}) {
     if (forced && *forced ? std::string_view(forced) == name(i) : kernels(i) != nullptr) {
       if (!kernels(i)) fail("isa", "TESSERA_ISA={}: this CPU or this build has no such instructions", forced);

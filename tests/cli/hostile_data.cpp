@@ -59,7 +59,7 @@ TEST_CASE("a set that is nowhere: where it looked, and how to get it") {
   const Folder folder;
   RunOptions options{.env = {"TESSERA_DATA=" + folder.path()}, .folder = folder.path()};
   check_refused(tessera({"train", "--data", "cifar10"}, options), 1, {folder.path(), "tessera data get cifar10"});
-  check_refused(tessera({"data", "info", "cifar11"}, options), 1, {"cifar11", "cifar10"});
+  check_refused(tessera({"data", "info", "cifar11"}, options), 2, {"cifar11", "cifar10"});
   CHECK(folder.list().empty());
 }
 
@@ -91,7 +91,12 @@ TEST_CASE("data make where writes an image folder that data info reads") {
   CHECK(info.out.find("\"classes\":4") != std::string::npos);
   check_refused(tessera({"data", "make", "where:quadrant", "--out", folder / "where"}), 1, {"where"});
   check_refused(tessera({"data", "make", "cifar10", "--out", folder / "c"}), 2, {"cifar10", "where"});
-  check_refused(tessera({"data", "make", "where:quadrent", "--out", folder / "c"}), 1, {"quadrent", "quadrant"});
+  check_refused(tessera({"data", "make", "where:quadrent", "--out", folder / "c"}), 2, {"quadrent", "quadrant"});
+  RunOptions full;
+  full.env = {"TESSERA_FAULT=write:200000:ENOSPC"};
+  check_refused(tessera({"data", "make", "where:quadrant", "--out", folder / "half"}, full), 1, {"half", "space"});
+  CHECK_FALSE(exists(folder / "half"));
+  for (const auto& name : folder.list()) CHECK(name.find("half") == std::string::npos);
 }
 
 }  // namespace tessera::test

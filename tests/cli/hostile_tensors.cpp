@@ -1,6 +1,9 @@
 // `tessera forward` on weight and input files that lie.
+#include <sys/stat.h>
+
 #include <cstring>
 #include <filesystem>
+#include <limits>
 
 #include "tests/cli/program.h"
 
@@ -121,9 +124,58 @@ TEST_CASE("forward: missing, extra and misshapen tensors are listed") {
     write(run.folder / "x.safetensors", input_file("image"));
     run.refused({"x.safetensors", "image"});
   }
+  SUBCASE("an input without rows") {
+    write(run.folder / "x.safetensors",
+          safetensors("{\"input\":{\"dtype\":\"F32\",\"shape\":[2,3,0,8],\"data_offsets\":[0,0]}}", ""));
+    run.refused({"x.safetensors", "(2, 3, 0, 8)"});
+  }
+  SUBCASE("lengths of images") {
+    const std::string header =
+        "{\"input\":{\"dtype\":\"F32\",\"shape\":[2,3,8,8],\"data_offsets\":[0,1536]},"
+        "\"lengths\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[1536,1544]}}";
+    write(run.folder / "x.safetensors", safetensors(header, floats(386, 1)));
+    run.refused({"x.safetensors", "lengths", "sequences"});
+  }
   SUBCASE("a missing input") {
     std::filesystem::remove(run.folder / "x.safetensors");
     run.refused({"x.safetensors"});
+  }
+}
+
+TEST_CASE("forward: NaN, tensors of bytes, a pipe") {
+  const Forward run;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  SUBCASE("in the input") {
+    std::string x = input_file();
+    std::memcpy(x.data() + x.size() - 4, &nan, 4);
+    write(run.folder / "x.safetensors", x);
+    run.refused({"x.safetensors", "input", "NaN", "1 of its 384"});
+  }
+  SUBCASE("in a weight, in a file of another program") {
+    std::string w = read(run.folder / "w.safetensors");
+    for (const char* key : {"tessera.fnv1a64", "tessera.header.fnv1a64"}) {  // as if we had not written it
+      const size_t at = w.find(key);
+      REQUIRE(at != std::string::npos);
+      w[at] = 'T';
+    }
+    std::memcpy(w.data() + w.size() - 4, &nan, 4);
+    write(run.folder / "w.safetensors", w);
+    run.refused({"w.safetensors", "NaN", "head.bias"});
+  }
+  SUBCASE("a weight of bytes") {
+    std::string w = read(run.folder / "w.safetensors");
+    const size_t at = w.find("\"F32\",\"shape\":[3]");
+    REQUIRE(at != std::string::npos);
+    w.replace(at, 17, "\"U8\",\"shape\":[12]");
+    write(run.folder / "w.safetensors", w);
+    run.refused({"w.safetensors", "head.bias", "U8"});
+  }
+  SUBCASE("a pipe that nobody writes to") {
+    std::filesystem::remove(run.folder / "x.safetensors");
+    REQUIRE(mkfifo((run.folder / "x.safetensors").c_str(), 0600) == 0);
+    RunOptions soon;
+    soon.seconds = 20;
+    run.refused({"x.safetensors", "regular file"}, {}, soon);
   }
 }
 

@@ -202,6 +202,68 @@ TEST_CASE("train: a full disk is one clear line, and no file is half-written") {
   }
 }
 
+TEST_CASE("train: a model or a data set that makes no sense is wrong usage, and no directory is made") {
+  const Folder folder;
+  const std::string run = folder / "run";
+  check_refused(tessera(tiny(run, {"model.num_heads=3"})), 2, {"3 heads", "16"});
+  check_refused(tessera(tiny(run, {"model.img_size=64"})), 2, {"64 x 64", "32 x 32", "model.img_size=32"});
+  check_refused(tessera(tiny(run, {"model.depth=0"})), 2, {"depth"});
+  check_refused(tessera(tiny(run, {"model.num_classes=7"})), 2, {"7", "4 classes"});
+  check_refused(tessera(tiny(run, {"--data", "wheer"})), 2, {"wheer", "where"});
+  check_refused(tessera(tiny(run, {"--data", "where:quadrent"})), 2, {"quadrent", "quadrant"});
+  CHECK(folder.list().empty());
+}
+
+TEST_CASE("train: a run that a limit ended goes on under another limit, with the bits of one without") {
+  const Folder folder;
+  REQUIRE(tessera(tiny(folder / "whole")).code == 0);
+  const std::string run = folder / "run";
+  REQUIRE(tessera(tiny(run, {"--max-steps", "4"})).code == 0);
+  CHECK(json::parse(read(run + "/summary.json")).at("steps") == 4);
+  check_refused(tessera({"train", "--resume", run, "--epochs", "3"}), 2, {"train.epochs", "--max-steps"});
+  const Result r = tessera({"train", "--resume", run, "--max-steps", "0"});
+  INFO(r.err);
+  REQUIRE(r.code == 0);
+  for (const char* name : {"/weights.safetensors", "/config.toml"})
+    CHECK_MESSAGE(read(run + name) == read(folder / "whole" + name), name);
+}
+
+TEST_CASE("train: killed between two system calls, a run begins or goes on, and leaves no temporary file") {
+  const Folder folder;
+  REQUIRE(tessera(tiny(folder / "whole")).code == 0);
+  for (const char* fault : {"open:0:KILL", "link:0:KILL", "rename:0:KILL", "write:60000:KILL"}) {
+    CAPTURE(fault);
+    const std::string run = folder / ("run-" + std::string(fault).substr(0, 4));
+    RunOptions killed;
+    killed.env = {"TESSERA_FAULT=" + std::string(fault)};
+    CHECK(tessera(tiny(run), killed).code == 128 + SIGKILL);
+    const bool began = exists(run + "/config.toml");
+    if (!began) check_refused(tessera({"train", "--resume", run}), 2, {"config.toml", "--out"});
+    const Result r = began ? tessera({"train", "--resume", run}) : tessera(tiny(run));
+    INFO(r.err);
+    REQUIRE(r.code == 0);
+    check_complete(run);
+    CHECK(read(run + "/weights.safetensors") == read(folder / "whole/weights.safetensors"));
+  }
+}
+
+TEST_CASE("train: a bit of last.ckpt's numbers, and a summary that lies") {
+  const Folder folder;
+  const std::string run = folder / "run";
+  REQUIRE(tessera(tiny(run)).code == 0);
+  std::string bytes = read(run + "/last.ckpt");
+  const size_t at = bytes.find("\"step\":\"");
+  REQUIRE(at != std::string::npos);
+  bytes[at + 8] ^= 1;
+  write(run + "/last.ckpt", bytes);
+  check_refused(tessera({"train", "--resume", run}), 1, {"last.ckpt", "checksum", "damaged"});
+  json summary = json::parse(read(run + "/summary.json"));
+  CHECK(summary.at("macs").is_number_integer());
+  summary["data"]["std"] = {0, 1, 1};
+  write(run + "/summary.json", summary.dump());
+  check_refused(tessera({"eval", "--run", run}), 1, {"summary.json", "damaged", "std"});
+}
+
 TEST_CASE("train: augmentations that destroy labels are refused") {
   const Folder folder;
   check_refused(tessera(tiny(folder / "run", {"augment.flip=true"})), 1, {"flip", "where"});

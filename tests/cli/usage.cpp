@@ -1,5 +1,6 @@
 // The first screens, and words that no option takes.
 #include <algorithm>
+#include <sstream>
 
 #include "tests/cli/program.h"
 
@@ -52,6 +53,21 @@ TEST_CASE("every subcommand has its help") {
   }
 }
 
+TEST_CASE("train --help explains every key of the model") {
+  for (const char* name : {"vit", "simple_vit", "swin"}) {
+    const Result r = tessera({"train", "--model", name, "--help"});
+    CAPTURE(name);
+    size_t keys = 0;
+    std::istringstream lines(r.out);
+    for (std::string line; std::getline(lines, line);) {
+      if (!line.starts_with("  model.")) continue;
+      ++keys;
+      CHECK_MESSAGE(line.find(' ', 2) != std::string::npos, line);
+    }
+    CHECK(keys > 8);
+  }
+}
+
 TEST_CASE("wrong usage exits with 2 and suggests the nearest name") {
   check_refused(tessera({"trian"}), 2, {"trian", "train"});
   check_refused(tessera({"train", "--epoch", "3"}), 2, {"--epoch", "--epochs"});
@@ -67,6 +83,12 @@ TEST_CASE("wrong usage exits with 2 and suggests the nearest name") {
   check_refused(tessera({"forward", "--model", "vit"}), 2, {"required"});
   check_refused(tessera({"models", "extra"}), 2, {"extra"});
   check_refused(tessera({"data"}), 2, {"data"});
+  check_refused(tessera({"bench", "ops", "--model", "vit"}), 2, {"--model", "tessera bench ops --help"});
+  check_refused(tessera({"inspect", "--model", "vit", "--position", "learned+"}), 2, {"learned+", "missing"});
+  check_refused(tessera({"inspect", "--model", "vit", "depth=2000000000"}), 2, {"depth", "2000000000"});
+  check_refused(tessera({"inspect", "--model", "vit", "mlp_ratio=1e300"}), 2, {"mlp_ratio", "1e+300"});
+  check_refused(tessera({"inspect", "--model", "vit"}, {.env = {"TESSERA_THREADS=x"}}), 2, {"TESSERA_THREADS=x"});
+  check_refused(tessera({"models"}, {.env = {"TESSERA_ISA=mmx"}}), 2, {"TESSERA_ISA=mmx", "avx2"});
   check_refused(tessera({"inspect", "--model", "vit", "--threads", "0"}), 2, {"threads"});
 }
 

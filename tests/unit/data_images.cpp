@@ -174,6 +174,11 @@ TEST_CASE("image: fit keeps constants and ramps, cuts the middle") {
   const Image same = fit(Image{4, 4, 3, gradient(4, 4, 3)}, 4);
   CHECK(same.pixels == gradient(4, 4, 3));
   CHECK(fit(Image{3, 2, 1, gradient(3, 2, 1)}, 9).pixels.size() == 81);
+  // a frame that is no square: of its own size nothing changes, of twice that rows 0 to 15 are kept whole
+  CHECK(fit(Image{4, 6, 3, gradient(4, 6, 3)}, 4, 6).pixels == gradient(4, 6, 3));
+  const Image wide = fit(ramp, 8, 32);  // all 64 columns, halved
+  CHECK(wide.h == 8);
+  for (int x = 1; x < 31; ++x) CHECK(std::abs(wide.pixels[static_cast<size_t>(x)] - (4 * x + 1)) <= 1);
 }
 
 TEST_CASE("imagefolder: what write_folder wrote is read back") {

@@ -219,6 +219,22 @@ TEST_CASE("safetensors: a changed bit in the data is noticed") {
   CHECK_THROWS_WITH_AS(f.verify(), doctest::Contains("the file is damaged"), Error);
 }
 
+TEST_CASE("safetensors: a changed number in the metadata is noticed; without checksums only who needs them complains") {
+  const Scratch dir;
+  const std::string path = dir / "w.safetensors";
+  write_tensors(path, {{"a", full({4, 5}, 1)}}, {{"step", "12"}});
+  const std::string whole = read_file(path);
+  SafeTensors::from_bytes(whole, "f").verify(true);
+  std::string bytes = whole;
+  bytes[bytes.find("\"12\"") + 1] = '3';
+  CHECK_THROWS_WITH_AS(SafeTensors::from_bytes(bytes, "f").verify(), doctest::Contains("checksum of its header"),
+                       Error);
+  bytes = whole;
+  for (size_t at; (at = bytes.find("tessera.")) != std::string::npos;) bytes[at] = 'T';
+  SafeTensors::from_bytes(bytes, "f").verify();
+  CHECK_THROWS_WITH_AS(SafeTensors::from_bytes(bytes, "f").verify(true), doctest::Contains("missing"), Error);
+}
+
 TEST_CASE("safetensors: paths that are no files") {
   const Scratch dir;
   CHECK_THROWS_WITH_AS(SafeTensors(dir / "none"), doctest::Contains("No such file"), Error);

@@ -132,6 +132,12 @@ void Configuration::adapt(std::string_view key, Value value) {
 
 // ---- looking -------------------------------------------------------------------------------------------------------
 
+std::vector<std::string> Configuration::keys() const {
+  std::vector<std::string> all;
+  for (const Entry& e : entries_) all.push_back(e.key);
+  return all;
+}
+
 std::vector<const Configuration::Entry*> Configuration::in_force() const {
   std::vector<const Entry*> order;
   for (const Entry& e : entries_)
@@ -215,7 +221,7 @@ std::string Configuration::apply(const Entry& e, std::span<const Key> keys, Opti
     if (section == "position") wrong_usage("{}the encoding {} has no key {}", at, text(to["position.name"]), e.key);
     if (!known_section && e.key.find('.') != std::string::npos)
       wrong_usage("{}unknown section {} (there are model, position, data, augment, optim, sched, train)", at, section);
-    wrong_usage("{}unknown key {}", at, e.key);
+    wrong_usage("{}unknown key {} (tessera train --help lists them)", at, e.key);
   }
   try {
     to[key->name] = convert(e.key, e.value, key->value);

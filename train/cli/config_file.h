@@ -47,8 +47,8 @@ class Configuration {
   void assign(std::string_view assignment);
   /// A value from the command line.
   void set(std::string_view key, std::string value);
-  /// Was anything said at all?
-  bool any() const { return !entries_.empty(); }
+  /// The keys that were said so far, as they were said; those with a shortcut by their full name.
+  std::vector<std::string> keys() const;
   /// A default that is weaker than any recipe; ignored if the model or encoding has no such key.
   void imply(std::string_view key, Value value);
   /// A value that is stronger than the recipe and weaker than the command line.

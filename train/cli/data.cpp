@@ -1,9 +1,11 @@
 // tessera data: get, info, make.
+#include <algorithm>
 #include <cmath>
 
 #include "core/parallel.h"
 #include "train/cli/commands.h"
 #include "train/cli/console.h"
+#include "train/cli/data_name.h"
 #include "train/cli/interrupt.h"
 #include "train/cli/json.h"
 #include "train/data/get.h"
@@ -13,6 +15,10 @@ namespace tessera::cli {
 namespace {
 
 int get(const std::string& name, const std::string& dir, const std::string& mirror) {
+  check_data_name(name);
+  const auto known = data::downloads();
+  if (std::find(known.begin(), known.end(), name) == known.end())
+    wrong_usage("data get {}: there is nothing to fetch; known are {}", name, fmt::join(known, ", "));
   Interrupt interrupt;
   int last = -1;
   const bool bar = stderr_is_terminal();
@@ -51,6 +57,7 @@ Json describe(const data::Set& set) {
 }
 
 int info(const std::string& spec, const std::string& dir, bool json) {
+  check_data_name(spec);
   const data::Named named = data::open(spec, dir);
   const data::Set& train = named.train;
   const auto augmentations = {data::Augmentation::crop,  data::Augmentation::flip,  data::Augmentation::randaug,
@@ -88,6 +95,7 @@ int info(const std::string& spec, const std::string& dir, bool json) {
 
 int make(const std::string& spec, const std::string& out, uint64_t seed) {
   if (spec.substr(0, spec.find(':')) != "where") wrong_usage("data make {}: only `where[:TASK]` can be made", spec);
+  check_data_name(spec);
   data::OpenOptions options;
   options.seed = seed;
   const data::Named named = data::open(spec, "", options);

@@ -2,6 +2,7 @@
 #include "core/parallel.h"
 #include "train/cli/commands.h"
 #include "train/cli/console.h"
+#include "train/cli/data_name.h"
 #include "train/cli/json.h"
 #include "train/cli/saved_run.h"
 #include "train/data/image.h"
@@ -38,6 +39,7 @@ data::Set resized(const data::Set& set, int size) {
 int eval(const Request& r) {
   if (r.split != "test" && r.split != "val" && r.split != "train")
     wrong_usage("--split {}: expected test, val or train", r.split);
+  check_data_name(r.data);
   use_threads(r.threads);
   SavedRun run = open_run(r.run);
   DataConfig data = run.config.data;

@@ -1,5 +1,6 @@
 // tessera forward: a model on the tensors of a file, for exchange with other programs. Files hold PyTorch's layouts (N,
 // C, H, W).
+#include <algorithm>
 #include <cmath>
 
 #include "core/io/tensor_file.h"
@@ -50,12 +51,18 @@ Sample read_input(const std::string& path, const Shape& expected) {
     if (name != "input" && name != "cotangent" && name != "lengths")
       fail(path, "unknown tensor {}; input, cotangent and lengths are read", name);
   if (!file.has("input")) fail(path, "there is no tensor named input");
+  for (const char* name : {"input", "cotangent"}) {
+    if (!file.has(name)) continue;
+    const Tensor t = file.read(name);
+    const auto bad = std::count_if(t.values().begin(), t.values().end(), [](real v) { return !std::isfinite(v); });
+    if (bad > 0) fail(path, "{} holds NaN or infinity in {} of its {} values", name, bad, t.size());
+  }
   Sample s;
   s.image = expected.rank == 4;
   s.x = file.read("input");
-  const Shape& got = s.x.shape();
-  if (got.rank != expected.rank || got[0] < 1)
-    fail(path, "input is {}, expected {}", got.str(), s.image ? "(B, C, H, W)" : "(B, T, F)");
+  const Shape got = s.x.shape();
+  if (got.rank != expected.rank || got.size() < 1)
+    fail(path, "input is {}, expected {}, none of them 0", got.str(), s.image ? "(B, C, H, W)" : "(B, T, F)");
   const int width = s.image ? got[1] : got[2];
   if (width != expected[-1])
     fail(path, "input {} has {} {}, the model takes {}", got.str(), width, s.image ? "channels" : "features",
@@ -63,12 +70,13 @@ Sample read_input(const std::string& path, const Shape& expected) {
   if (s.image) s.x = channels_last(s.x);
   if (file.has("cotangent")) s.cotangent = file.read("cotangent");
   if (file.has("lengths")) {
+    if (s.image) fail(path, "lengths belongs to padded sequences, but this model reads images; leave it out");
     const Tensor lengths = file.read("lengths");
     if (!(lengths.shape() == Shape{got[0]})) fail(path, "lengths is {}, expected ({})", lengths.shape().str(), got[0]);
-    const int64_t most = s.image ? int64_t{got[2]} * got[3] : got[1];
+    const int most = got[1];
     for (const real v : lengths.values()) {
       const double n = static_cast<double>(v);
-      if (!(n >= 0 && n <= static_cast<double>(most) && n == std::trunc(n)))
+      if (!(n >= 0 && n <= most && n == std::trunc(n)))
         fail(path, "lengths holds {}, expected integers from 0 to {}", n, most);
       s.lengths.push_back(static_cast<int32_t>(v));
     }

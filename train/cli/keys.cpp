@@ -27,7 +27,10 @@ std::span<const Shortcut> shortcuts() {
 std::vector<Key> model_keys(std::string_view name) {
   const ModelRow& row = tessera::model(name);
   std::vector<Key> keys{{"model.name", row.name, "a family or a named configuration of one"}};
-  for (const auto& [key, value] : row.defaults) keys.push_back({"model." + key, value, ""});
+  for (const auto& [key, value] : row.defaults) {
+    const auto help = row.help.find(key);
+    keys.push_back({"model." + key, value, help == row.help.end() ? "" : help->second});
+  }
   keys.push_back({"position.name", std::string(row.position), "the encoding, or several joined by +"});
   return keys;
 }
@@ -36,12 +39,14 @@ std::vector<Key> position_keys(std::string_view name) {
   std::vector<std::string> known;
   for (const PositionRow& row : positions()) known.emplace_back(row.name);
   std::vector<Key> keys;
+  const std::string_view whole = name;
   const bool composed = name.find('+') != std::string_view::npos;
   while (true) {
     const size_t plus = std::min(name.find('+'), name.size());
     const std::string_view part = name.substr(0, plus);
     const auto row =
         std::find_if(positions().begin(), positions().end(), [&](const PositionRow& r) { return part == r.name; });
+    if (part.empty()) fail("position", "\"{}\": a name is missing beside a +", whole);
     if (row == positions().end()) unknown("position", part, known);
     for (const auto& [key, value] : row->defaults)
       keys.push_back({"position." + (composed ? std::string(part) + "." : "") + key, value, ""});

@@ -1,5 +1,7 @@
 #include "train/cli/saved_run.h"
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "core/io/replace_file.h"
@@ -20,16 +22,22 @@ SavedRun open_run(const std::string& rundir) {
   SavedRun run{configuration.resolve(), {}, {}, {}};
   run.net = build(run.config, 0, Draw::no);
   io::load(*run.net.params, weights);
+  const auto channels_of = static_cast<size_t>(run.net.input[-1]);
   try {
     const Json data = Json::parse(io::read_file(summary, 1 << 20)).at("data");
     data.at("classes").get_to(run.classes);
     const auto channels = [&](const char* key, std::array<float, 4>& to) {
       const auto values = data.at(key).get<std::vector<float>>();
-      std::copy_n(values.begin(), std::min(values.size(), to.size()), to.begin());
+      const bool good = values.size() == channels_of && values.size() <= to.size() &&
+                        std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
+      if (!good) fail("run", "data.{} is not a number for each of {} channels", key, channels_of);
+      std::copy(values.begin(), values.end(), to.begin());
     };
     channels("mean", run.stats.mean), channels("std", run.stats.std);
-  } catch (const Json::exception& e) {
-    fail("run", "{} is damaged: {}", summary, e.what());
+    for (size_t c = 0; c < channels_of; ++c)
+      if (!(run.stats.std[c] > 0)) fail("run", "data.std is {} in channel {}", run.stats.std[c], c);
+  } catch (const std::exception& e) {  // of the parser, or of these checks
+    fail("run", "{} is damaged: {} (tessera train --resume {} writes it again)", summary, e.what(), rundir);
   }
   return run;
 }

@@ -4,6 +4,7 @@
 #include "core/parallel.h"
 #include "train/cli/commands.h"
 #include "train/cli/console.h"
+#include "train/cli/data_name.h"
 #include "train/cli/interrupt.h"
 #include "train/cli/recipes.h"
 #include "train/data/set.h"
@@ -99,7 +100,13 @@ int run(const Config& config, const std::string& rundir, bool resume) {
       bar = true;
     };
   }
-  const RunResult result = train_run(config, rundir, resume, hooks);
+  check_data_name(config.data.name);
+  RunResult result;
+  try {
+    result = train_run(config, rundir, resume, hooks);
+  } catch (const Misfit& e) {
+    throw Usage(e.what());
+  }
   if (bar) fmt::print(stderr, "\r\033[K");
   if (result.interrupted) {
     say("interrupted after {} epochs; go on with: tessera train --resume {}", result.epochs, rundir);
@@ -110,17 +117,35 @@ int run(const Config& config, const std::string& rundir, bool resume) {
   return done;
 }
 
+/// What may be said with --resume: it changes no bit of what is still to come, only when the run ends and where its data lie.
+bool may_change(std::string_view key) {
+  return key == "train.max_steps" || key == "train.max_minutes" || key == "data.dir";
+}
+
+int resume_run(const Request& r, Configuration config) {
+  if (!r.out.empty() && r.out != r.resume) wrong_usage("--out and --resume name different folders");
+  for (const std::string& key : config.keys())
+    if (!may_change(key)) {
+      wrong_usage(
+          "--resume takes {} from {}/config.toml; only --threads, --max-steps, --max-minutes and --data-dir may be "
+          "added",
+          key, r.resume);
+    }
+  std::error_code error;
+  if (!fs::is_regular_file(r.resume + "/config.toml", error))
+    wrong_usage(
+        "--resume {}: there is no config.toml; a run that was stopped before it wrote that begins with --out {}",
+        r.resume, r.resume);
+  config.read_recipe(r.resume + "/config.toml");
+  return run(config.resolve(), r.resume, true);
+}
+
 int train(const Request& r) {
   use_threads(r.threads);
   std::string recipe;
   Configuration config = gather(r, recipe);
-  if (!r.resume.empty()) {
-    if (config.any())
-      wrong_usage("--resume takes everything from {}/config.toml; only --threads may be added", r.resume);
-    if (!r.out.empty() && r.out != r.resume) wrong_usage("--out and --resume name different folders");
-    config.read_recipe(r.resume + "/config.toml");
-    return run(config.resolve(), r.resume, true);
-  }
+  check_data_name(config.given("data.name", ""));
+  if (!r.resume.empty()) return resume_run(r, config);
   if (choose_default(config, recipe)) drop_augmentation(config);
   for (const std::string& section : config.replaced()) say("--model or --position replaces {}", section);
   const std::string out = r.out.empty() ? free_folder(recipe) : r.out;

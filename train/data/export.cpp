@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -11,22 +12,41 @@ namespace tessera::data {
 
 namespace fs = std::filesystem;
 
-void write_folder(const Named& data, const std::string& dir) {
-  std::error_code none;
-  if (fs::exists(dir, none) && !(fs::is_directory(dir, none) && fs::is_empty(dir, none)))
-    fail("data", "{} exists and is not an empty folder; choose another", dir);
+namespace {
+
+void write_pictures(const Named& data, const fs::path& dir) {
   for (const Set* set : {&data.train, &data.test}) {
-    const fs::path root = fs::path(dir) / (set == &data.train ? "train" : "test");
+    const fs::path root = dir / (set == &data.train ? "train" : "test");
     for (const std::string& name : set->class_names) {
       std::error_code error;
       fs::create_directories(root / name, error);
-      if (error) fail("data", "cannot make the folder {}: {}", (root / name).string(), error.message());
+      if (error) fail("data", "cannot make the folder {}: {}", (root / name).string(), io::explain(error.value()));
     }
     for (size_t i = 0; i < set->size(); ++i) {
       const fs::path path = root / set->class_names[static_cast<size_t>(set->label(i))] / fmt::format("{:06}.png", i);
       const auto png = encode_png(set->h, set->w, set->channels, {set->image(i), set->bytes()});
       io::replace_file(path.string(), {reinterpret_cast<const char*>(png.data()), png.size()});
     }
+  }
+}
+
+}  // namespace
+
+void write_folder(const Named& data, const std::string& dir) {
+  std::error_code error;
+  if (fs::exists(dir, error) && !(fs::is_directory(dir, error) && fs::is_empty(dir, error)))
+    fail("data", "{} exists and is not an empty folder; choose another", dir);
+  // whole or not at all: half a data set would look like a smaller one
+  fs::path target = fs::absolute(dir).lexically_normal();
+  if (!target.has_filename()) target = target.parent_path();  // "made/"
+  const fs::path unfinished = target.parent_path() / fmt::format(".{}.tmp-{}", target.filename().string(), ::getpid());
+  try {
+    write_pictures(data, unfinished);
+    fs::rename(unfinished, target, error);
+    if (error) fail("data", "cannot rename {} to {}: {}", unfinished.string(), dir, io::explain(error.value()));
+  } catch (...) {
+    fs::remove_all(unfinished, error);
+    throw;
   }
 }
 

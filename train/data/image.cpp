@@ -150,18 +150,24 @@ Image read_image(const std::string& path) {
   fail("data", "{} is neither a PNG nor a JPEG file", path);
 }
 
-Image fit(const Image& in, int size) {
-  if (size < 1 || in.h < 1 || in.w < 1) fail("data", "cannot fit a {}x{} picture to size {}", in.w, in.h, size);
-  const int shorter = std::min(in.h, in.w);
-  auto scaled = [&](int extent) {
-    return std::max(size, static_cast<int>(std::lround(static_cast<double>(extent) * size / shorter)));
+Image fit(const Image& in, int size) { return fit(in, size, size); }
+
+Image fit(const Image& in, int to_h, int to_w) {
+  if (to_h < 1 || to_w < 1 || in.h < 1 || in.w < 1)
+    fail("data", "cannot fit a {}x{} picture to {}x{}", in.w, in.h, to_w, to_h);
+  // the side that is shorter in proportion fits exactly
+  const bool by_height = int64_t{in.h} * to_w <= int64_t{in.w} * to_h;
+  const int fitted = by_height ? to_h : to_w, side = by_height ? in.h : in.w;
+  const auto scaled = [&](int extent, int least) {
+    return std::max(least, static_cast<int>(std::lround(static_cast<double>(extent) * fitted / side)));
   };
-  const int h = scaled(in.h), w = scaled(in.w), top = (h - size) / 2, left = (w - size) / 2, c = in.channels;
+  const int h = scaled(in.h, to_h), w = scaled(in.w, to_w), top = (h - to_h) / 2, left = (w - to_w) / 2;
+  const int c = in.channels;
   const auto across = taps(in.w, w), down = taps(in.h, h);
-  const auto pitch = static_cast<size_t>(size * c);
+  const auto pitch = static_cast<size_t>(to_w * c);
   std::vector<float> rows(static_cast<size_t>(in.h) * pitch);  // resized across and cut, not yet down
   for (int y = 0; y < in.h; ++y)
-    for (int x = 0; x < size; ++x) {
+    for (int x = 0; x < to_w; ++x) {
       const Taps& t = across[static_cast<size_t>(x + left)];
       for (int j = 0; j < c; ++j) {
         float sum = 0;
@@ -170,8 +176,8 @@ Image fit(const Image& in, int size) {
         rows[static_cast<size_t>(y) * pitch + static_cast<size_t>(x * c + j)] = sum;
       }
     }
-  Image out{size, size, c, std::vector<uint8_t>(static_cast<size_t>(size) * pitch)};
-  for (int y = 0; y < size; ++y) {
+  Image out{to_h, to_w, c, std::vector<uint8_t>(static_cast<size_t>(to_h) * pitch)};
+  for (int y = 0; y < to_h; ++y) {
     const Taps& t = down[static_cast<size_t>(y + top)];
     for (size_t x = 0; x < pitch; ++x) {
       float sum = 0;

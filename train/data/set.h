@@ -74,7 +74,7 @@ std::pair<Set, Set> split(const Set& set, size_t first, size_t second, uint64_t 
 Set fraction(const Set& set, double share, uint64_t seed);
 
 /// Writes DIR/train/CLASS/N.png and DIR/test/CLASS/N.png, which imagefolder:DIR reads. Throws Error if DIR exists and
-/// is not empty.
+/// is not empty; DIR then is as before, as it is after any other failure.
 void write_folder(const Named& data, const std::string& dir);
 
 }  // namespace tessera::data

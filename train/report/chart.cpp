@@ -55,8 +55,10 @@ std::string legend(const Chart& chart) {
         "<svg viewBox=\"0 0 18 8\" aria-hidden=\"true\"><path class=\"line\" style=\"stroke: var(--s{})\"{} d=\"M1 4 "
         "L17 4\"/></svg>",
         hue(s.color), dash(s.color));
-    html += fmt::format("<span>{}{}<b>{}{}</b></span>", s.label.empty() ? "" : mark,
-                        s.label.empty() ? "last" : escape(s.label), number(s.points.back().second), chart.unit);
+    const double end = s.points.back().second;
+    html +=
+        fmt::format("<span>{}{}<b>{}{}</b></span>", s.label.empty() ? "" : mark,
+                    s.label.empty() ? "last" : escape(s.label), number(end, std::abs(end) >= 1e4 ? 7 : 4), chart.unit);
   }
   return html + "</div>\n";
 }

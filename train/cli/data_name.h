@@ -1,0 +1,10 @@
+#pragma once
+#include <string>
+
+namespace tessera::cli {
+
+/// Throws Usage, naming the nearest one, when a data SPEC begins with a name that does not exist, or `where:` goes on with one.
+/// Whether the data are there is another question, and its answer a failure at run time.
+void check_data_name(const std::string& spec);
+
+}  // namespace tessera::cli
