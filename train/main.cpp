@@ -4,6 +4,7 @@
 #include <exception>
 #include <new>
 
+#include "core/blas.h"
 #include "core/kernels/kernels.h"
 #include "core/parallel.h"
 #include "train/cli/commands.h"
@@ -118,6 +119,7 @@ int run(int argc, char** argv) {
   }
   refuse_leftovers(app);
   if (version || chosen) check_environment();
+  if (chosen) blas::self_test();
   if (version) {
     print(version_line() + "\n");
     return done;
