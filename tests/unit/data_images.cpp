@@ -174,6 +174,15 @@ TEST_CASE("image: fit keeps constants and ramps, cuts the middle") {
   const Image same = fit(Image{4, 4, 3, gradient(4, 4, 3)}, 4);
   CHECK(same.pixels == gradient(4, 4, 3));
   CHECK(fit(Image{3, 2, 1, gradient(3, 2, 1)}, 9).pixels.size() == 81);
+  // to a size that is not square: halved to 8 x 32, of which 8 x 20 are kept, columns 6 to 25; enlarged until the width is covered
+  const Image wide = fit(ramp, 8, 20);
+  REQUIRE(wide.pixels.size() == 8 * 20);
+  for (int x = 0; x < 20; ++x) CHECK(std::abs(wide.pixels[static_cast<size_t>(x)] - (4 * (x + 6) + 1)) <= 1);
+  const Image tall = fit(flat, 60, 20);
+  CHECK(tall.h == 60);
+  CHECK(tall.w == 20);
+  for (uint8_t v : tall.pixels) REQUIRE(v == 77);
+  CHECK_THROWS_AS(fit(flat, 8, 0), Error);
 }
 
 TEST_CASE("imagefolder: what write_folder wrote is read back") {

@@ -22,11 +22,11 @@ struct Request {
 /// The picture as the model saw its training images: size, channels, normalisation.
 Tensor prepare(const std::string& path, const SavedRun& run) {
   const Shape& in = run.net.input;
-  const int size = std::max(in[1], in[2]), C = in[3];
+  const int h = in[1], w = in[2], C = in[3];
   data::Image image = data::read_image(path);
-  if (image.h != size || image.w != size) image = data::fit(image, size);
-  Tensor x({1, size, size, C});
-  for (int64_t p = 0; p < int64_t{size} * size; ++p) {
+  if (image.h != h || image.w != w) image = data::fit(image, h, w);
+  Tensor x({1, h, w, C});
+  for (int64_t p = 0; p < int64_t{h} * w; ++p) {
     const uint8_t* rgb = image.pixels.data() + 3 * p;
     for (int c = 0; c < C; ++c) {
       const auto i = static_cast<size_t>(c);

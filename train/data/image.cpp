@@ -150,18 +150,24 @@ Image read_image(const std::string& path) {
   fail("data", "{} is neither a PNG nor a JPEG file", path);
 }
 
-Image fit(const Image& in, int size) {
-  if (size < 1 || in.h < 1 || in.w < 1) fail("data", "cannot fit a {}x{} picture to size {}", in.w, in.h, size);
-  const int shorter = std::min(in.h, in.w);
-  auto scaled = [&](int extent) {
-    return std::max(size, static_cast<int>(std::lround(static_cast<double>(extent) * size / shorter)));
+Image fit(const Image& in, int size) { return fit(in, size, size); }
+
+Image fit(const Image& in, int height, int width) {
+  if (height < 1 || width < 1 || in.h < 1 || in.w < 1)
+    fail("data", "cannot fit a {}x{} picture to {}x{}", in.w, in.h, width, height);
+  // by the larger of the two factors, height / in.h and width / in.w
+  const bool by_height = static_cast<int64_t>(height) * in.w >= static_cast<int64_t>(width) * in.h;
+  const int to = by_height ? height : width, from = by_height ? in.h : in.w;
+  const auto scaled = [&](int extent) {
+    return static_cast<int>(std::lround(static_cast<double>(extent) * to / from));
   };
-  const int h = scaled(in.h), w = scaled(in.w), top = (h - size) / 2, left = (w - size) / 2, c = in.channels;
+  const int h = std::max(height, scaled(in.h)), w = std::max(width, scaled(in.w));
+  const int top = (h - height) / 2, left = (w - width) / 2, c = in.channels;
   const auto across = taps(in.w, w), down = taps(in.h, h);
-  const auto pitch = static_cast<size_t>(size * c);
+  const auto pitch = static_cast<size_t>(width * c);
   std::vector<float> rows(static_cast<size_t>(in.h) * pitch);  // resized across and cut, not yet down
   for (int y = 0; y < in.h; ++y)
-    for (int x = 0; x < size; ++x) {
+    for (int x = 0; x < width; ++x) {
       const Taps& t = across[static_cast<size_t>(x + left)];
       for (int j = 0; j < c; ++j) {
         float sum = 0;
@@ -170,8 +176,8 @@ Image fit(const Image& in, int size) {
         rows[static_cast<size_t>(y) * pitch + static_cast<size_t>(x * c + j)] = sum;
       }
     }
-  Image out{size, size, c, std::vector<uint8_t>(static_cast<size_t>(size) * pitch)};
-  for (int y = 0; y < size; ++y) {
+  Image out{height, width, c, std::vector<uint8_t>(static_cast<size_t>(height) * pitch)};
+  for (int y = 0; y < height; ++y) {
     const Taps& t = down[static_cast<size_t>(y + top)];
     for (size_t x = 0; x < pitch; ++x) {
       float sum = 0;
