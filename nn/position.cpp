@@ -17,10 +17,10 @@ Tensor PositionEncoding::attend(const Site& site, const Layout& now, const Heads
   return attention(q, k, v, who, terms(site, now, run), scale, dropout, lengths, run);
 }
 
-Tensor PositionEncoding::resample(const Tensor& param, const Layout&, const Layout&) const {
-  fail("position", "{} has no rule for another resolution or window",
-       param.leaf() ? param.leaf()->name : param.shape().str());
+Tensor PositionEncoding::resample(std::string_view, const Tensor& param, const Layout&, const Layout&) const {
+  return param;
 }
+std::string PositionEncoding::moved(const Places&, const Places&) const { return ""; }
 
 // ---- compositions -------------------------------------------------------------------------------------------------
 
@@ -50,11 +50,14 @@ class Composed final : public PositionEncoding {
   Composed(const std::vector<Part>& parts, const Scope& net, const Places& at) {
     for (const auto& p : parts) {
       check_place(p, at);
+      const auto& entries = net.params().entries();
+      const size_t before = entries.size();
       try {
         parts_.push_back(p.make(net, at));
       } catch (const Error& e) {  // two tables of one name
         fail("position", "{} cannot stand beside {}: {}", p.row->name, parts.front().row->name, e.what());
       }
+      for (size_t i = before; i < entries.size(); ++i) owners_[entries[i].name] = parts_.back().get();
       if (p.has("attend")) attends_ = parts_.back().get();
     }
   }
@@ -78,18 +81,20 @@ class Composed final : public PositionEncoding {
     if (attends_) return attends_->attend(site, now, q, k, v, who, scale, dropout, lengths, run);
     return PositionEncoding::attend(site, now, q, k, v, who, scale, dropout, lengths, run);
   }
-  /// A table of a file has no name: it belongs to the first part whose table has its shape.
-  Tensor resample(const Tensor& param, const Layout& from, const Layout& to) const override {
-    for (const auto& p : parts_) {
-      try {
-        return p->resample(param, from, to);
-      } catch (const Error&) {}
-    }
-    return PositionEncoding::resample(param, from, to);
+  Tensor resample(std::string_view name, const Tensor& param, const Layout& from, const Layout& to) const override {
+    const auto owner = owners_.find(name);
+    return owner == owners_.end() ? param : owner->second->resample(name, param, from, to);
+  }
+  std::string moved(const Places& from, const Places& to) const override {
+    std::string all;
+    for (const auto& p : parts_)
+      if (const std::string one = p->moved(from, to); !one.empty()) all += (all.empty() ? "" : "; ") + one;
+    return all;
   }
 
  private:
   std::vector<std::unique_ptr<PositionEncoding>> parts_;
+  std::map<std::string, const PositionEncoding*, std::less<>> owners_;  // by parameter
   const PositionEncoding* attends_ = nullptr;
 };
 
@@ -182,6 +187,17 @@ MakePosition position(std::string_view name, const Options& options) {
   check_composition(parts);
   if (alone) return [part = parts[0]](const Scope& net, const Places& at) { return build(part, net, at); };
   return [parts](const Scope& net, const Places& at) { return std::make_unique<Composed>(parts, net, at); };
+}
+
+std::string fixed_size(const PositionRow& row) {
+  if (row.resolution != std::string_view("none")) return "";
+  return fmt::format("{} has no rule for another resolution: the model runs at the size it is built for", row.name);
+}
+
+std::string fixed_size(std::string_view name) {
+  for (const auto* row : rows_of(name))
+    if (std::string why = fixed_size(*row); !why.empty()) return why;
+  return "";
 }
 
 }  // namespace TESSERA_NS

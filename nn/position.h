@@ -79,9 +79,13 @@ struct PositionEncoding {
   virtual Tensor attend(const Site&, const Layout& now, const Heads& q, const Heads& k, const Heads& v,
                         const Pattern& who, double scale, const Dropout&, std::span<const int32_t> lengths,
                         const Run&) const;
-  /// A parameter made for geometry `from`, as it is for `to` (another window or size); used at the call and at load.
-  /// Differentiable; by default throws Error.
-  virtual Tensor resample(const Tensor& param, const Layout& from, const Layout& to) const;
+  /// The parameter `name`, with values made for geometry `from`, as it is for `to` (another window or size); used at the call and at
+  /// load. Differentiable. `param` itself when both ask for the same table, and by default: most tables have a size of their own.
+  /// Throws Error where there is no rule, or when `param` is not of the size that `from` asks for.
+  virtual Tensor resample(std::string_view name, const Tensor& param, const Layout& from, const Layout& to) const;
+  /// What changes when weights of a model with places `from` move into one with places `to` although every table fits: some options
+  /// count coordinates in units of the geometry a model is built for. One sentence, or "".
+  virtual std::string moved(const Places& from, const Places& to) const;
 };
 
 /// Builds an encoding for a model's places; parameters are created in `net`, the model's root scope.
@@ -110,6 +114,11 @@ void add_position(PositionRow row);
 /// "rope_axial", or a composition "learned+rope_axial" (token hooks in order, terms appended, at most one attend). Options are
 /// the encoding's own; for a composition "NAME.KEY". Unknown names throw Error with the nearest known one.
 MakePosition position(std::string_view name, const Options& options = {});
+/// Why a model with these positions runs only at the size it is built for, one sentence; "" if it runs at others too. Throws Error on
+/// unknown names.
+std::string fixed_size(std::string_view name);
+/// The same of one row.
+std::string fixed_size(const PositionRow& row);
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

@@ -79,16 +79,23 @@ Metadata load(Params& params, const TensorFile& file, const LoadOptions& options
         continue;
       }
       const Shape want = part_shape(entry, source), have = shape_of(*source.info, file.path());
-      if (want == have) continue;
+      if (want == have && !(options.suspects && options.suspects(entry))) continue;
+      std::string reason;
       if (options.fit && source.parts == 1) {
-        const Tensor t = options.fit(entry, file.read(source.info->name));
-        if (t && t.shape() == want) {
-          fitted[source.info] = t;
-          continue;
+        try {
+          const Tensor t = options.fit(entry, file.read(source.info->name));
+          if (t && t.shape() == want) {
+            fitted[source.info] = t;
+            continue;
+          }
+        } catch (const Error& e) {
+          reason = e.what();
+          if (const size_t facts = reason.find("] "); facts != std::string::npos) reason.erase(0, facts + 2);
+          reason = ": " + reason;
         }
       }
-      misshapen.push_back(
-          fmt::format("{} is {} in the file, {} in the model", shown(source.info->name), have.str(), want.str()));
+      misshapen.push_back(fmt::format("{} is {} in the file, {} in the model{}", shown(source.info->name), have.str(),
+                                      want.str(), reason));
     }
   }
   const std::string facts = list("missing", missing) + list("unknown to the model", extra) +

@@ -33,8 +33,10 @@ inline namespace TESSERA_NS {
 struct LoadOptions {
   std::vector<Rename> dialect;
   /// Called for a tensor of another shape than the parameter's (a position table of another grid): the tensor as the
-  /// parameter wants it, or an empty one if nothing can be done.
+  /// parameter wants it, or an empty one if nothing can be done. An Error that it throws is the reason in load's own.
   std::function<Tensor(const Params::Entry&, const Tensor& file)> fit = nullptr;
+  /// Must a tensor of the right shape go through `fit`, too? (A table of 4 x 9 cells is as long as one of 6 x 6.)
+  std::function<bool(const Params::Entry&)> suspects = nullptr;
 };
 
 /// Writes all parameters and buffers in the order of declaration. Throws Error; the old file then is untouched.

@@ -13,7 +13,7 @@
 #include "core/kernels/kernels.h"
 #include "core/parallel.h"
 #include "core/pool.h"
-#include "models/model.h"
+#include "models/geometry.h"
 #include "nn/weights.h"
 #include "train/checkpoint.h"
 #include "train/data/loader.h"
@@ -430,8 +430,9 @@ void Trainer::finish(RunResult& result) {
   result.finished = true;
   if (!folder_.exists()) return;
   metrics_.write();
-  io::save(params_, folder_ / "weights.safetensors",
-           {{"model", config_.model}, {"position", config_.position}, {"program", "tessera " + version()}});
+  io::Metadata metadata = geometry(model(config_.model), config_.model_options);
+  metadata.insert({{"model", config_.model}, {"position", config_.position}, {"program", "tessera " + version()}});
+  io::save(params_, folder_ / "weights.safetensors", metadata);
   if (data_.test.size() > 0)
     report::save(report::collect(test, data_.test, params_, places_), folder_ / "report_data.json");
 

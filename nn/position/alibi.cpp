@@ -37,6 +37,10 @@ struct Alibi final : PositionEncoding {
     const Tensor& t = memo({is, unit, s.heads, config.metric}, [&] { return table(is, unit, s.heads); });
     return Terms{}.add({Relative::bias, t, 0, &index(now, config.metric == "raster")});
   }
+  std::string moved(const Places& from, const Places& to) const override {
+    const std::string unit = config.rescale ? unit_of_sites_moved(from, to) : "";
+    return unit.empty() ? "" : "alibi rescale=true: " + unit;
+  }
 
  private:
   Tensor table(const Extent& is, const Extent& unit, int heads) const {

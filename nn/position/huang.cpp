@@ -6,6 +6,7 @@
 //   The paper fixes no clipping and no 2-D form; ours: `index` = raster clips at max_distance, product has a row for every (dy, dx).
 //   class tokens: factor 1, vector 0 (ours)          another resolution: raster clips; product clips each axis to the trained offsets
 
+#include "core/ops/embedding.h"
 #include "nn/position/encoding.h"
 #include "nn/position/pairs.h"
 
@@ -35,7 +36,7 @@ struct Huang final : PositionEncoding {
 
   Huang(const Scope& net, const Places& at, const Config& c) : config(c) {
     for (const Site& s : at.sites) {
-      const int rows = span(s).rows, width = Method <= 2 ? 1 : s.head_dim;
+      const int rows = span(s.trained).rows, width = Method <= 2 ? 1 : s.head_dim;
       table.push_back((net / s.path / "position")
                           .param(Method == 4 ? "distance_embedding" : "weight", {rows, width},
                                  Method == 4 ? normal(0.02) : constant(1), Decay::no));
@@ -45,11 +46,25 @@ struct Huang final : PositionEncoding {
   Terms terms(const Site& s, const Layout& now, const Run&) const override {
     const Tensor& own = table.at(static_cast<size_t>(s.id));
     const Tensor t = own.reshape({1, own.dim(0), own.dim(1)});
-    const Pairs& rho = index(now, span(s));
+    const Pairs& rho = index(now, span(s.trained));
     Terms all;
     if (Method < 4) return all.add({Relative::gate, t, 0, &rho});
     all.add({Relative::query, t, 0, &rho});
     return all.add({Relative::key, t, 0, &rho});
+  }
+
+  /// Offsets that the table was not made for have the row they would be clipped to.
+  Tensor resample(std::string_view, const Tensor& t, const Layout& from, const Layout& to) const override {
+    const Span was = span(from), is = span(to);
+    if (was == is) return t;
+    if (t.dim(0) != was.rows)
+      fail("position huang", "a table of {} does not hold the {} offsets of a {}x{} grid", t.shape().str(), was.rows,
+           extent(from).h, extent(from).w);
+    const int least = Method == 1 ? 0 : -1, columns = row(was.x, was.x) + 1;
+    std::vector<int32_t> rows;
+    for (int y = least * is.y; y <= is.y; ++y)
+      for (int x = least * is.x; x <= is.x; ++x) rows.push_back(row(y, was.y) * columns + row(x, was.x));
+    return embedding(t, rows);
   }
 
  private:
@@ -58,20 +73,21 @@ struct Huang final : PositionEncoding {
     int y, x, rows;  // the largest offset of each axis (raster: x only)
     auto operator<=>(const Span&) const = default;
   };
-  Span span(const Site& s) const {
-    const Extent e = extent(s.trained);
+  Span span(const Layout& trained) const {
+    const Extent e = extent(trained);
     const auto rows = [](int most) { return Method == 1 ? most + 1 : 2 * most + 1; };
     if (config.index == "product") return {true, e.h - 1, e.w - 1, rows(e.h - 1) * rows(e.w - 1)};
     const int most = config.max_distance ? config.max_distance : e.cells() - 1;
     return {false, 0, most, rows(most)};
   }
+  /// The row of an offset of one axis.
+  static int row(int offset, int most) {
+    return Method == 1 ? std::min(std::abs(offset), most) : clip(offset, most) + most;
+  }
   static const Pairs& index(const Layout& now, const Span& span) {
     static Memo<std::tuple<Layout, Span>, Pairs> memo;
     return memo({now, span}, [&] {
       const Extent e = extent(now);
-      const auto row = [](int offset, int most) {
-        return Method == 1 ? std::min(std::abs(offset), most) : clip(offset, most) + most;
-      };
       const int columns = Method == 1 ? span.x + 1 : 2 * span.x + 1;
       return make_pairs(now, span.rows, [&](const auto& i, const auto& j) {
         if (i.prefix() || j.prefix()) return -1;

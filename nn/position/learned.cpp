@@ -53,7 +53,7 @@ struct Learned final : PositionEncoding {
     return add_table(x, resized(own, spot.trained, now), config.class_position ? 0 : now.prefix);
   }
 
-  Tensor resample(const Tensor& param, const Layout& from, const Layout& to) const override {
+  Tensor resample(std::string_view, const Tensor& param, const Layout& from, const Layout& to) const override {
     const Tensor y = resized(param, from.q, to.q);
     return y.reshape({1, y.dim(-2), y.dim(-1)});
   }

@@ -23,13 +23,13 @@ struct Levit final : PositionEncoding {
   }
 
   Terms terms(const Site& s, const Layout& now, const Run&) const override {
-    const Tensor t = resample(table.at(static_cast<size_t>(s.id)), s.trained, now);
+    const Tensor t = resample("", table.at(static_cast<size_t>(s.id)), s.trained, now);
     static Memo<Layout, Pairs> memo;
     const Pairs& rho = memo(now, [&] { return unsigned_pairs(now, false); });
     return Terms{}.add({Relative::bias, t.reshape({s.heads, t.dim(1), 1}), 0, &rho});
   }
 
-  Tensor resample(const Tensor& t, const Layout& from, const Layout& to) const override {
+  Tensor resample(std::string_view, const Tensor& t, const Layout& from, const Layout& to) const override {
     const Extent was = extent(from), is = extent(to);
     if (was == is) return t;
     return permute(resize_grid(permute(t, {1, 0}), was.h, was.w, is.h, is.w, Interpolation::corner_aligned), {1, 0});

@@ -59,6 +59,11 @@ struct LogCpb final : PositionEncoding {
     return Terms{}.add({Relative::bias, permute(bias, {1, 0}).reshape({s.heads, z.dim(0), 1}), 0, &index(now)});
   }
 
+  std::string moved(const Places& from, const Places& to) const override {
+    const std::string unit = config.pretrained_window_size ? "" : unit_of_sites_moved(from, to);
+    return unit.empty() ? "" : "log_cpb: " + unit + "; pretrained_window_size keeps a unit";
+  }
+
   /// (R, 2): the log coordinates of every offset, row offsets first, and one row of zeros for class tokens if `classes`.
   static const Tensor& coordinates(const Extent& is, const Extent& unit, bool classes) {
     static Memo<std::tuple<Extent, Extent, bool>, Tensor> memo;

@@ -6,7 +6,9 @@
 //   class tokens: nothing (ours: no source)          another resolution: offsets beyond the trained ones add nothing
 #include <cmath>
 
+#include "core/ops/permute.h"
 #include "nn/position/encoding.h"
+#include "nn/position/offset_rows.h"
 #include "nn/position/pairs.h"
 
 namespace tessera {
@@ -68,6 +70,13 @@ struct MusicTransformer final : PositionEncoding {
       if (a.value) t.add({Relative::value, a.value, 0, &rho});
     }
     return t;
+  }
+
+  Tensor resample(std::string_view name, const Tensor& t, const Layout& from, const Layout& to) const override {
+    const int axis = name.ends_with("_h") ? 1 : name.ends_with("_w") ? 2 : 0;
+    const int was = reachable(from, axis), is = reachable(to, axis);
+    if (config.max_relative_position || was == is) return t;
+    return permute(offset_rows(permute(t, {1, 0, 2}), was, is, Beyond::nothing), {1, 0, 2});
   }
 
  private:

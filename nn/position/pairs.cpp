@@ -1,5 +1,6 @@
 #include "nn/position/pairs.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <tuple>
 
@@ -8,6 +9,11 @@ namespace tessera {
 Extent extent(const Layout& now) {
   if (now.window.h) return {now.window.h, now.window.w};
   return {now.k.h, now.k.w};
+}
+
+int reachable(const Layout& now, int axis) {
+  const Extent e = extent(now);
+  return std::max(axis == 0 ? e.cells() : axis == 1 ? e.h : e.w, 1) - 1;
 }
 
 const Pairs& single_row(const Layout& now, bool skip_prefix) {
@@ -24,6 +30,30 @@ Pairs unsigned_pairs(const Layout& now, bool on_raster) {
     if (i.prefix() || j.prefix()) return -1;
     return on_raster ? std::abs(raster(i, e) - raster(j, e)) : std::abs(i.y - j.y) * e.w + std::abs(i.x - j.x);
   });
+}
+
+namespace {
+
+std::string unit_moved(const Extent& was, const Extent& is) {
+  if (was == is) return "";
+  return fmt::format("coordinates count in units of {}x{} cells, the weights were made for {}x{}", is.h, is.w, was.h,
+                     was.w);
+}
+
+}  // namespace
+
+std::string unit_of_sites_moved(const Places& from, const Places& to) {
+  for (size_t i = 0; i < std::min(from.sites.size(), to.sites.size()); ++i)
+    if (auto s = unit_moved(extent(from.sites[i].trained), extent(to.sites[i].trained)); !s.empty()) return s;
+  return "";
+}
+
+std::string unit_of_tokens_moved(const Places& from, const Places& to) {
+  for (size_t i = 0; i < std::min(from.tokens.size(), to.tokens.size()); ++i) {
+    const Grid &was = from.tokens[i].trained, &is = to.tokens[i].trained;
+    if (auto s = unit_moved({was.h, was.w}, {is.h, is.w}); !s.empty()) return s;
+  }
+  return "";
 }
 
 }  // namespace tessera

@@ -3,6 +3,7 @@
 //   hooks: bias      parameters: (2h - 1)(2w - 1) heads per block, h x w the window (or the grid)      cost: one addition a pair
 //   class tokens: three more rows: class to patch, patch to class, class to class
 //   another window: the table is resized by `resize`; another image with the same window needs nothing.
+#include "core/ops/embedding.h"
 #include "core/ops/permute.h"
 #include "core/ops/resize_grid.h"
 #include "nn/position/encoding.h"
@@ -37,19 +38,16 @@ struct RelativePositionBias final : PositionEncoding {
   }
 
   Terms terms(const Site& s, const Layout& now, const Run&) const override {
-    const Tensor& own = table.at(static_cast<size_t>(s.id));
-    const Extent was = extent(s.trained), is = extent(now);
-    const bool crop = config.resize == "crop";
-    if (crop && (is.h > was.h || is.w > was.w))
-      fail("position relative_position_bias", "resize=crop cannot enlarge a {}x{} table to {}x{}", was.h, was.w, is.h,
-           is.w);
-    const Tensor t = is == was || crop ? own : resized(own, was, is, class_rows(s.trained));
-    const int R = t.dim(0);
-    return Terms{}.add({Relative::bias, permute(t, {1, 0}).reshape({s.heads, R, 1}), 0, &index(now, crop ? was : is)});
+    const Tensor t = resample("", table.at(static_cast<size_t>(s.id)), s.trained, now);
+    return Terms{}.add({Relative::bias, permute(t, {1, 0}).reshape({s.heads, t.dim(0), 1}), 0, &index(now)});
   }
 
-  Tensor resample(const Tensor& param, const Layout& from, const Layout& to) const override {
-    return resized(param, extent(from), extent(to), class_rows(from));
+  Tensor resample(std::string_view, const Tensor& param, const Layout& from, const Layout& to) const override {
+    const Extent was = extent(from), is = extent(to);
+    if (was == is) return param;
+    if (config.resize == "crop") return cropped(param, was, is, class_rows(from));
+    return resize_grid(param, 2 * was.h - 1, 2 * was.w - 1, 2 * is.h - 1, 2 * is.w - 1, interpolation(config.resize), 0,
+                       class_rows(from));
   }
 
   static int class_rows(const Layout& l) { return l.q.prefix && !l.window.h ? 3 : 0; }
@@ -58,10 +56,10 @@ struct RelativePositionBias final : PositionEncoding {
     return (2 * e.h - 1) * (2 * e.w - 1) + class_rows(l);
   }
 
-  /// rho of a call whose table spans `e`.
-  static const Pairs& index(const Layout& now, const Extent& e) {
-    static Memo<std::tuple<Layout, Extent>, Pairs> memo;
-    return memo({now, e}, [&] {
+  static const Pairs& index(const Layout& now) {
+    static Memo<Layout, Pairs> memo;
+    return memo(now, [&] {
+      const Extent e = extent(now);
       const int base = (2 * e.h - 1) * (2 * e.w - 1);
       return make_pairs(now, base + class_rows(now), [&](const auto& i, const auto& j) {
         if (i.prefix() && j.prefix()) return base + 2;
@@ -73,9 +71,19 @@ struct RelativePositionBias final : PositionEncoding {
   }
 
  private:
-  Tensor resized(const Tensor& t, const Extent& was, const Extent& is, int behind) const {
-    return resize_grid(t, 2 * was.h - 1, 2 * was.w - 1, 2 * is.h - 1, 2 * is.w - 1, interpolation(config.resize), 0,
-                       behind);
+  /// The entries of the offsets that a smaller window has, and the class rows.
+  static Tensor cropped(const Tensor& t, const Extent& was, const Extent& is, int behind) {
+    if (is.h > was.h || is.w > was.w)
+      fail("position relative_position_bias", "resize=crop cannot enlarge a {}x{} table to {}x{}", was.h, was.w, is.h,
+           is.w);
+    const int columns = 2 * was.w - 1, base = (2 * was.h - 1) * columns;
+    if (t.dim(0) != base + behind)
+      fail("position relative_position_bias", "a table of {} is not one of {}x{}", t.shape().str(), was.h, was.w);
+    std::vector<int32_t> kept;
+    for (int y = was.h - is.h; y < was.h + is.h - 1; ++y)
+      for (int x = was.w - is.w; x < was.w + is.w - 1; ++x) kept.push_back(y * columns + x);
+    for (int i = 0; i < behind; ++i) kept.push_back(base + i);
+    return embedding(t, kept);
   }
 
   Config config;

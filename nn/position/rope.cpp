@@ -110,6 +110,10 @@ struct Rope final : PositionEncoding {
     });
     return t;
   }
+  std::string moved(const Places& from, const Places& to) const override {
+    const std::string unit = config.rescale ? unit_of_sites_moved(from, to) : "";
+    return unit.empty() ? "" : "rope rescale=true: " + unit;
+  }
   Config config;
 };
 
@@ -154,6 +158,12 @@ struct RopeAxial final : PositionEncoding {
       });
     });
     return t;
+  }
+  std::string moved(const Places& from, const Places& to) const override {
+    const std::string unit = config.rescale && (config.variant == "rope_vit" || config.variant == "timm_language")
+                                 ? unit_of_sites_moved(from, to)
+                                 : "";
+    return unit.empty() ? "" : "rope_axial rescale=true: " + unit;
   }
 
  private:
@@ -230,6 +240,10 @@ struct RopeMixed final : PositionEncoding {
       t.rotary.cos_k = cos(k), t.rotary.sin_k = sin(k);
     }
     return t;
+  }
+  std::string moved(const Places& from, const Places& to) const override {
+    const std::string unit = config.rescale ? unit_of_sites_moved(from, to) : "";
+    return unit.empty() ? "" : "rope_mixed rescale=true: " + unit;
   }
 
  private:

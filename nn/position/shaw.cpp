@@ -96,11 +96,6 @@ struct Shaw final : PositionEncoding {
     term(tables.second, 1, config.axes == "concat" ? s.head_dim / 2 : 0);
   }
 
-  static int reachable(const Layout& now, int axis) {
-    const Extent e = extent(now);
-    return std::max(axis == 0 ? e.cells() : axis == 1 ? e.h : e.w, 1) - 1;
-  }
-
   /// axis 0: raster, 1: rows, 2: columns
   const Pairs& index(const Layout& now, int axis, int reach, bool with_class) const {
     const bool reversed = config.offset == "query_minus_key";

@@ -23,6 +23,7 @@
 
 #include "core/ops/add_table.h"
 #include "nn/position/encoding.h"
+#include "nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -88,6 +89,10 @@ struct SinCos2d final : PositionEncoding {
 
   Tensor tokens(const Spot& spot, const Grid& now, const Tensor& x, const Run&) const override {
     return add_table(x, table(spot.trained, now, spot.dim), now.prefix);
+  }
+  std::string moved(const Places& from, const Places& to) const override {
+    const std::string unit = config.resolution == "rescale" ? unit_of_tokens_moved(from, to) : "";
+    return unit.empty() ? "" : "sincos2d resolution=rescale: " + unit;
   }
 
  private:

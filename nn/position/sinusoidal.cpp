@@ -13,6 +13,7 @@
 #include "core/interpolation.h"
 #include "core/ops/add_table.h"
 #include "nn/position/encoding.h"
+#include "nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -59,6 +60,10 @@ struct Sinusoidal final : PositionEncoding {
     const bool count = config.class_position == "count";
     return add_table(x, table(spot.trained, now, spot.dim), count ? 0 : now.prefix,
                      config.scale ? std::sqrt(static_cast<double>(spot.dim)) : 1);
+  }
+  std::string moved(const Places& from, const Places& to) const override {
+    const std::string unit = config.resolution == "interpolate" ? unit_of_tokens_moved(from, to) : "";
+    return unit.empty() ? "" : "sinusoidal resolution=interpolate: " + unit;
   }
 
  private:

@@ -14,6 +14,7 @@
 #include "core/ops/permute.h"
 #include "core/ops/reduce.h"
 #include "nn/position/encoding.h"
+#include "nn/position/offset_rows.h"
 #include "nn/position/pairs.h"
 
 namespace tessera {
@@ -30,11 +31,6 @@ const Pairs& offsets(const Layout& now, int axis, int reach) {
       return clip(axis == 0 ? raster(i, e) - raster(j, e) : axis == 1 ? i.y - j.y : i.x - j.x, reach) + reach;
     });
   });
-}
-
-int reachable(const Layout& now, int axis) {
-  const Extent e = extent(now);
-  return std::max(axis == 0 ? e.cells() : axis == 1 ? e.h : e.w, 1) - 1;
 }
 
 std::span<const int> axes_of(bool axial) {
@@ -174,6 +170,12 @@ struct TransformerXlLearned final : PositionEncoding {
     }
     t.add({Relative::key, o.u.reshape({s.heads, 1, s.head_dim}), 0, &single_row(now)});
     return t;
+  }
+
+  Tensor resample(std::string_view name, const Tensor& t, const Layout& from, const Layout& to) const override {
+    if (name.ends_with("r_w_bias")) return t;
+    const int axis = name.ends_with("_y") ? 1 : name.ends_with("_x") ? 2 : 0;
+    return offset_rows(t, reachable(from, axis), reachable(to, axis), Beyond::border);
   }
 
  private:

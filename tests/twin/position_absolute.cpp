@@ -129,7 +129,7 @@ TWIN_CASE("learned: another grid resizes the table, class rows are kept") {
     CHECK(y[e] == doctest::Approx(want[i]).epsilon(1e-5));
     CHECK(y[sample + e] == y[e]);
   }
-  const Tensor to = pos->resample(table, {trained, trained, {}, 1, false}, {now, now, {}, 1, false});
+  const Tensor to = pos->resample("pos_embed", table, {trained, trained, {}, 1, false}, {now, now, {}, 1, false});
   CHECK(to.shape() == Shape{1, 21, 4});
   for (int64_t i = 0; i < to.size(); ++i) CHECK(to[i] == y[i]);
 }

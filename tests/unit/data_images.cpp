@@ -176,9 +176,22 @@ TEST_CASE("image: fit keeps constants and ramps, cuts the middle") {
   CHECK(fit(Image{3, 2, 1, gradient(3, 2, 1)}, 9).pixels.size() == 81);
   // a frame that is no square: of its own size nothing changes, of twice that rows 0 to 15 are kept whole
   CHECK(fit(Image{4, 6, 3, gradient(4, 6, 3)}, 4, 6).pixels == gradient(4, 6, 3));
-  const Image wide = fit(ramp, 8, 32);  // all 64 columns, halved
-  CHECK(wide.h == 8);
-  for (int x = 1; x < 31; ++x) CHECK(std::abs(wide.pixels[static_cast<size_t>(x)] - (4 * x + 1)) <= 1);
+  const Image halved = fit(ramp, 8, 32);  // all 64 columns, halved
+  CHECK(halved.h == 8);
+  for (int x = 1; x < 31; ++x) CHECK(std::abs(halved.pixels[static_cast<size_t>(x)] - (4 * x + 1)) <= 1);
+  // to a size that is not square: halved to 8 x 32, of which 8 x 20 are kept, columns 6 to 25; enlarged until the width is covered
+  const Image wide = fit(ramp, 8, 20);
+  REQUIRE(wide.pixels.size() == 8 * 20);
+  for (int x = 0; x < 20; ++x) CHECK(std::abs(wide.pixels[static_cast<size_t>(x)] - (4 * (x + 6) + 1)) <= 1);
+  const Image tall = fit(flat, 60, 20);
+  CHECK(tall.h == 60);
+  CHECK(tall.w == 20);
+  for (uint8_t v : tall.pixels) REQUIRE(v == 77);
+  CHECK_THROWS_AS(fit(flat, 8, 0), Error);
+  // a hair, of which all but the middle would be cut off: 2 * 10^8 rows if made whole
+  Image hair{1'000'000, 1, 1, std::vector<uint8_t>(1'000'000, 50)};
+  for (int y = 499'990; y < 500'010; ++y) hair.pixels[static_cast<size_t>(y)] = 200;
+  for (uint8_t v : fit(hair, 224).pixels) REQUIRE(v == 200);
 }
 
 TEST_CASE("imagefolder: what write_folder wrote is read back") {

@@ -3,7 +3,9 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <regex>
+#include <set>
 #include <sstream>
 
 #include "nn/position.h"
@@ -51,6 +53,37 @@ TEST_CASE("pages: every encoding is in the index, and what a page links to exist
       CHECK_MESSAGE((link.starts_with("http") || fs::exists(folder / link)), file.path().filename().string()
                                                                                  << ": " << link);
     }
+  }
+}
+
+TEST_CASE("pages: the rule for another resolution is the registry's") {
+  const fs::path folder = fs::path(TESSERA_SOURCE_DIR) / "docs" / "positions";
+  const std::string index = read(folder / "index.md"), title = "## Another resolution\n";
+  std::map<std::string, std::vector<const PositionRow*>> pages;
+  for (const auto& row : positions()) {
+    const size_t at = index.find("| `" + std::string(row.name) + "` | ");
+    const size_t open = index.find("](", at), close = index.find(".md)", at);
+    REQUIRE(close > open);
+    pages[index.substr(open + 2, close + 1 - open)].push_back(&row);
+  }
+  for (const auto& [page, rows] : pages) {
+    CAPTURE(page);
+    const std::string text = read(folder / page);
+    const size_t from = text.find(title);
+    REQUIRE(from != std::string::npos);
+    const std::string section = text.substr(from, text.find("\n## ", from + 1) - from);
+    std::set<std::string> words;
+    for (const auto* row : rows) words.insert(row->resolution);
+    for (const char* word : {"recompute", "interpolate", "clip", "none"})
+      CHECK_MESSAGE((section.find("**" + std::string(word) + "**") != std::string::npos) == words.contains(word), word);
+    if (words.size() == 1) continue;
+    for (const auto* row : rows)  // a page of several rules says whose each is: the first rule behind the name
+      if (const size_t at = section.find("`" + std::string(row->name) + "`"); at != std::string::npos) {
+        const size_t rule = section.find("**", at);
+        CHECK_MESSAGE(section.compare(rule + 2, std::string(row->resolution).size(), row->resolution) == 0, row->title);
+      } else {
+        CHECK_MESSAGE(false, row->title);
+      }
   }
 }
 

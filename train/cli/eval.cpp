@@ -1,4 +1,6 @@
 // tessera eval: how good a finished run is on a split of its data, or of other data, or at another image size.
+#include <charconv>
+
 #include "core/parallel.h"
 #include "train/cli/commands.h"
 #include "train/cli/console.h"
@@ -13,25 +15,44 @@ namespace tessera::cli {
 namespace {
 
 struct Request {
-  std::string run, data, split = "test";
-  int img_size = 0, threads = 0;
+  std::string run, data, split = "test", img_size;
+  int threads = 0;
   bool json = false;
 };
 
-/// Every image resized (shorter side) and cut to size x size.
-data::Set resized(const data::Set& set, int size) {
+struct Size {
+  int h = 0, w = 0;
+};
+
+/// "48", or "40x56": height x width.
+Size parse_size(const std::string& s) {
+  const auto number = [&](std::string_view digits) {
+    int n = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), n);
+    if (error != std::errc() || end != digits.data() + digits.size() || n < 1 || n > 4096)
+      wrong_usage("--img-size {}: expected N or HxW (height x width), 1 to 4096", s);
+    return n;
+  };
+  const size_t x = s.find('x');
+  const std::string_view all = s;
+  if (x == std::string::npos) return {number(all), number(all)};
+  return {number(all.substr(0, x)), number(all.substr(x + 1))};
+}
+
+/// Every image resized until it covers `size`, and cut.
+data::Set resized(const data::Set& set, const Size& size) {
   data::Set out = set;
   auto pixels = std::make_shared<std::vector<uint8_t>>();
   auto labels = std::make_shared<Index>();
   out.rows.clear();
   for (size_t i = 0; i < set.size(); ++i) {
     data::Image image{set.h, set.w, set.channels, {set.image(i), set.image(i) + set.bytes()}};
-    const data::Image fitted = data::fit(image, size);
+    const data::Image fitted = data::fit(image, size.h, size.w);
     pixels->insert(pixels->end(), fitted.pixels.begin(), fitted.pixels.end());
     labels->push_back(set.label(i));
     out.rows.push_back(static_cast<int32_t>(i));
   }
-  out.h = out.w = size;
+  out.h = size.h, out.w = size.w;
   out.pixels = std::move(pixels), out.labels = std::move(labels);
   return out;
 }
@@ -40,6 +61,7 @@ int eval(const Request& r) {
   if (r.split != "test" && r.split != "val" && r.split != "train")
     wrong_usage("--split {}: expected test, val or train", r.split);
   check_data_name(r.data);
+  const Size size = r.img_size.empty() ? Size{} : parse_size(r.img_size);
   use_threads(r.threads);
   SavedRun run = open_run(r.run);
   DataConfig data = run.config.data;
@@ -49,7 +71,10 @@ int eval(const Request& r) {
   if (set.size() == 0)
     fail("eval", "{} has no {} split{}", data.name, r.split, r.split == "val" ? " (data.val_size is 0)" : "");
   if (!r.data.empty()) set.stats = run.stats;  // as the model was trained
-  if (r.img_size > 0 && (set.h != r.img_size || set.w != r.img_size)) set = resized(set, r.img_size);
+  if (size.h > 0 && (set.h != size.h || set.w != size.w)) set = resized(set, size);
+  if (const Shape& built = run.net.input; set.h != built[1] || set.w != built[2])
+    if (const std::string why = fixed_size(run.config.position); !why.empty())
+      fail("eval", "{} ({} x {}, not {} x {})", why, built[1], built[2], set.h, set.w);
   const Evaluation e = evaluate(*run.net.model, set);
   if (r.json) {
     print_json(Json{{"run", r.run},
@@ -57,6 +82,7 @@ int eval(const Request& r) {
                     {"split", r.split},
                     {"images", set.size()},
                     {"img_size", set.h},
+                    {"img_width", set.w},
                     {"loss", e.loss},
                     {"acc1", e.acc1},
                     {"acc5", e.acc5},
@@ -86,9 +112,7 @@ void add_eval(CLI::App& app, Action& chosen) {
   sub->add_option("--run", r->run, "The run directory")->required()->type_name("RUNDIR");
   sub->add_option("--data", r->data, "Other data of the same classes [the run's]")->type_name("SPEC");
   sub->add_option("--split", r->split, "test, val or train")->capture_default_str();
-  sub->add_option("--img-size", r->img_size, "Resize the images: the encoding follows by its rule")
-      ->check(CLI::Range(1, 4096))
-      ->type_name("N");
+  sub->add_option("--img-size", r->img_size, "Resize the images: the encoding follows by its rule")->type_name("N|HxW");
   sub->add_option("--threads", r->threads, "Worker threads [cores available]")
       ->check(CLI::Range(1, 4096))
       ->type_name("N");

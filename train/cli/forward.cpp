@@ -5,7 +5,6 @@
 
 #include "core/io/tensor_file.h"
 #include "core/parallel.h"
-#include "nn/weights.h"
 #include "train/cli/commands.h"
 #include "train/cli/console.h"
 #include "train/cli/network.h"
@@ -90,7 +89,7 @@ int forward(const Request& r) {
   Config config = r.model.resolve();
   if (r.train_mode) without_dropout(config);
   const Network net = build(config, 0, Draw::no);
-  io::load(*net.params, r.weights, {.dialect = tessera::model(config.model).dialect});
+  load(net, config, r.weights);
   const Sample sample = read_input(r.input, net.input);
 
   std::vector<io::NamedTensor> out;

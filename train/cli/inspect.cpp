@@ -1,5 +1,5 @@
 // tessera inspect: the layer table. tessera init: fresh weights.
-#include "nn/weights.h"
+#include "models/geometry.h"
 #include "train/cli/commands.h"
 #include "train/cli/console.h"
 #include "train/cli/json.h"
@@ -96,7 +96,9 @@ void add_init(CLI::App& app, Action& chosen) {
     chosen = [=] {
       const Config config = o->model.resolve();
       const Network net = build(config, o->seed);
-      io::save(*net.params, o->output, {{"model", config.model}, {"position", config.position}});
+      io::Metadata metadata = geometry(tessera::model(config.model), config.model_options);
+      metadata.insert({{"model", config.model}, {"position", config.position}});
+      io::save(*net.params, o->output, metadata);
       say("{}: {} parameters of {} with {} positions", o->output, net.params->count(), config.model, config.position);
       return static_cast<int>(done);
     };

@@ -1,5 +1,8 @@
 #include "train/cli/network.h"
 
+#include "models/geometry.h"
+#include "train/cli/console.h"
+
 namespace tessera::cli {
 namespace {
 
@@ -22,11 +25,26 @@ Network build(const Config& config, uint64_t seed, Draw draw) try {
   Network n;
   n.places = row.places(config.model_options);
   n.params = std::make_unique<Params>(seed, draw);
-  n.model = row.make(Scope(*n.params), config.model_options, position(config.position, config.position_options));
+  n.model = row.make(Scope(*n.params), config.model_options,
+                     observed(position(config.position, config.position_options), n.positions));
   n.input = sample_shape(config.model_options);
   return n;
 } catch (const Error& e) {
   throw Usage(e.what());
+}
+
+void load(const Network& net, const Config& config, const std::string& weights) {
+  const ModelRow& row = tessera::model(config.model);
+  const io::TensorFile file(weights);
+  const auto from = places_of(file.metadata(), row, config.model_options);
+  std::vector<std::string> lines;  // said when all has gone well
+  io::load(*net.params, file,
+           io::resampling(
+               net.positions, from, [&](const std::string& line) { lines.push_back(line); }, row.dialect));
+  for (const std::string& line : lines) say("{}: {}", weights, line);
+  if (!from) return;
+  if (const std::string moved = net.positions.encoding->moved(*from, net.places); !moved.empty())
+    say_warning(fmt::format("{}: {}", weights, moved));
 }
 
 void without_dropout(Config& config) {

@@ -120,11 +120,12 @@ struct Taps {
   int first, count;
   std::vector<float> weight;
 };
-std::vector<Taps> taps(int from, int to) {
-  const double scale = static_cast<double>(from) / to, reach = std::max(1.0, scale);
-  std::vector<Taps> all(static_cast<size_t>(to));
-  for (int i = 0; i < to; ++i) {
-    const double centre = (i + 0.5) * scale;
+/// Those of the pixels [begin, begin + count) of an axis resized from `from` to `to`, which may be far more than memory holds.
+std::vector<Taps> taps(int from, int64_t to, int64_t begin, int count) {
+  const double scale = static_cast<double>(from) / static_cast<double>(to), reach = std::max(1.0, scale);
+  std::vector<Taps> all(static_cast<size_t>(count));
+  for (int i = 0; i < count; ++i) {
+    const double centre = (static_cast<double>(begin + i) + 0.5) * scale;
     Taps& t = all[static_cast<size_t>(i)];
     t.first = std::max(0, static_cast<int>(std::floor(centre - reach)));
     const int last = std::min(from, static_cast<int>(std::ceil(centre + reach)));
@@ -152,37 +153,39 @@ Image read_image(const std::string& path) {
 
 Image fit(const Image& in, int size) { return fit(in, size, size); }
 
-Image fit(const Image& in, int to_h, int to_w) {
-  if (to_h < 1 || to_w < 1 || in.h < 1 || in.w < 1)
-    fail("data", "cannot fit a {}x{} picture to {}x{}", in.w, in.h, to_w, to_h);
-  // the side that is shorter in proportion fits exactly
-  const bool by_height = int64_t{in.h} * to_w <= int64_t{in.w} * to_h;
-  const int fitted = by_height ? to_h : to_w, side = by_height ? in.h : in.w;
-  const auto scaled = [&](int extent, int least) {
-    return std::max(least, static_cast<int>(std::lround(static_cast<double>(extent) * fitted / side)));
+Image fit(const Image& in, int height, int width) {
+  if (height < 1 || width < 1 || in.h < 1 || in.w < 1)
+    fail("data", "cannot fit a {}x{} picture to {}x{}", in.w, in.h, width, height);
+  // by the larger of the two factors, height / in.h and width / in.w
+  const bool by_height = static_cast<int64_t>(height) * in.w >= static_cast<int64_t>(width) * in.h;
+  const int to = by_height ? height : width, from = by_height ? in.h : in.w;
+  const auto scaled = [&](int extent) {
+    return int64_t{std::llround(static_cast<double>(extent) * to / from)};
   };
-  const int h = scaled(in.h, to_h), w = scaled(in.w, to_w), top = (h - to_h) / 2, left = (w - to_w) / 2;
-  const int c = in.channels;
-  const auto across = taps(in.w, w), down = taps(in.h, h);
-  const auto pitch = static_cast<size_t>(to_w * c);
-  std::vector<float> rows(static_cast<size_t>(in.h) * pitch);  // resized across and cut, not yet down
-  for (int y = 0; y < in.h; ++y)
-    for (int x = 0; x < to_w; ++x) {
-      const Taps& t = across[static_cast<size_t>(x + left)];
+  const int64_t h = std::max<int64_t>(height, scaled(in.h)), w = std::max<int64_t>(width, scaled(in.w));
+  const auto across = taps(in.w, w, (w - width) / 2, width), down = taps(in.h, h, (h - height) / 2, height);
+  // only the middle is made: a picture a pixel wide and a million high would be huge as a whole
+  const int c = in.channels, y0 = down.front().first, y1 = down.back().first + down.back().count;
+  const auto pitch = static_cast<size_t>(width * c);
+  std::vector<float> rows(static_cast<size_t>(y1 - y0) * pitch);  // resized across and cut, not yet down
+  for (int y = y0; y < y1; ++y)
+    for (int x = 0; x < width; ++x) {
+      const Taps& t = across[static_cast<size_t>(x)];
       for (int j = 0; j < c; ++j) {
         float sum = 0;
-        const uint8_t* p = &in.pixels[static_cast<size_t>((y * in.w + t.first) * c + j)];
+        const uint8_t* p = &in.pixels[(static_cast<size_t>(y) * static_cast<size_t>(in.w) + static_cast<size_t>(t.first)) *
+                                          static_cast<size_t>(c) + static_cast<size_t>(j)];
         for (int k = 0; k < t.count; ++k) sum += t.weight[static_cast<size_t>(k)] * static_cast<float>(p[k * c]);
-        rows[static_cast<size_t>(y) * pitch + static_cast<size_t>(x * c + j)] = sum;
+        rows[static_cast<size_t>(y - y0) * pitch + static_cast<size_t>(x * c + j)] = sum;
       }
     }
-  Image out{to_h, to_w, c, std::vector<uint8_t>(static_cast<size_t>(to_h) * pitch)};
-  for (int y = 0; y < to_h; ++y) {
-    const Taps& t = down[static_cast<size_t>(y + top)];
+  Image out{height, width, c, std::vector<uint8_t>(static_cast<size_t>(height) * pitch)};
+  for (int y = 0; y < height; ++y) {
+    const Taps& t = down[static_cast<size_t>(y)];
     for (size_t x = 0; x < pitch; ++x) {
       float sum = 0;
       for (int k = 0; k < t.count; ++k)
-        sum += t.weight[static_cast<size_t>(k)] * rows[static_cast<size_t>(t.first + k) * pitch + x];
+        sum += t.weight[static_cast<size_t>(k)] * rows[static_cast<size_t>(t.first - y0 + k) * pitch + x];
       out.pixels[static_cast<size_t>(y) * pitch + x] = static_cast<uint8_t>(std::clamp(sum + 0.5f, 0.0f, 255.0f));
     }
   }

@@ -17,7 +17,7 @@ struct Image {
 Image read_image(const std::string& path);
 /// Resizes the shorter side to `size` (bilinear with antialiasing) and cuts the middle size x size square.
 Image fit(const Image& image, int size);
-/// The same for h x w: the picture covers it just, and what stands out on two sides is cut off.
+/// Resizes until the picture covers h x w and cuts its middle. Throws Error on an empty picture or size.
 Image fit(const Image& image, int h, int w);
 /// A PNG file's bytes. pixels: h x w x channels (1 or 3).
 std::vector<uint8_t> encode_png(int h, int w, int channels, std::span<const uint8_t> pixels);
