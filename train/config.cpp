@@ -14,7 +14,9 @@ using S = SchedConfig;
 using T = TrainConfig;
 
 constexpr Field<D> data_table[] = {
-    {"name", &D::name, "cifar10, cifar100, mnist, fashion-mnist, imagefolder:DIR, where[:TASK]; empty: what is found"},
+    {"name", &D::name,
+     "cifar10, cifar100, mnist, fashion-mnist, cifar10:DIR or cifar100:DIR (a folder with any number of records), "
+     "imagefolder:DIR, where[:TASK]; empty: what is found"},
     {"dir", &D::dir, "where named sets are looked for before $TESSERA_DATA and ./data"},
     {"train_size", &D::train_size, "training images; 0: all that val_size leaves (where: 4000)"},
     {"val_size", &D::val_size, "images held out of the training set for validation; 0: none"},

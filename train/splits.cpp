@@ -10,7 +10,7 @@ Splits open_splits(DataConfig& c) {
   if (c.train_size > 0) options.train_size = size(c.train_size) + size(c.val_size);  // `where` makes what is asked for
   if (c.test_size > 0) options.test_size = size(c.test_size);
   const data::Named named = data::open(c.name, c.dir, options);
-  Splits d{named.train, {}, named.test};
+  Splits d{named.train, {}, named.test, named.note};
   if (c.train_size > 0 || c.val_size > 0) {
     if (size(c.val_size) >= named.train.size() || size(c.train_size) + size(c.val_size) > named.train.size()) {
       fail("data", "{} has {} images: not enough for data.train_size={} and data.val_size={}", named.train.name,

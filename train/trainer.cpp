@@ -194,6 +194,7 @@ RunResult Trainer::run() {
   say(fmt::format("{} with {} on {}: {} parameters, {} training, {} validation and {} test images, {} threads",
                   config_.model, config_.position, config_.data.name, params_.count(), data_.train.size(),
                   data_.val.size(), data_.test.size(), parallel::threads()));
+  if (!data_.note.empty()) say(data_.note);
   if (at_.epoch < config_.train.epochs && !budget_spent()) estimate();
   while (at_.epoch < config_.train.epochs) {
     const End end = budget_spent() ? End::of_budget : train_epoch();

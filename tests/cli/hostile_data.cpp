@@ -55,6 +55,55 @@ TEST_CASE("a CIFAR file that is too short, and one with a wrong label byte") {
   CHECK_FALSE(exists(cifar.folder / "run"));
 }
 
+TEST_CASE("cifar10:DIR trains, is evaluated and described; what is wrong with its files is one line") {
+  const Folder folder;
+  const std::string part = folder / "part", train = part + "/data_batch_1.bin", test = part + "/test_batch.bin";
+  fs::create_directory(part);
+  for (const auto& [file, n] : {std::pair{train, 20}, {test, 12}}) {
+    write(file, "");
+    fs::resize_file(file, record * static_cast<uintmax_t>(n));
+  }
+  const std::string spec = "cifar10:" + part, run = folder / "run";
+  const char* counts = "20 training and 12 test images; the official cifar10 has 50000 and 10000";
+  const Result info = tessera({"data", "info", spec});
+  CHECK(info.code == 0);
+  CHECK(info.err.find(counts) != std::string::npos);
+  CHECK(tessera({"data", "info", spec, "--json"}).out.find("\"official\":false") != std::string::npos);
+
+  const Result trained = tessera({"train", "--data", spec, "--out", run, "--epochs", "1", "--threads", "1", "depth=1",
+                                  "embed_dim=16", "num_heads=2", "data.val_size=15"});
+  INFO(trained.err);
+  REQUIRE(trained.code == 0);
+  CHECK(trained.err.find(counts) != std::string::npos);
+  CHECK(read(run + "/summary.json").find("\"official\":false") != std::string::npos);
+  // another set is not cut as the run's own was: 15 of 10 images cannot be held out
+  fs::resize_file(train, record * 10);
+  fs::create_directory(folder / "other");
+  fs::copy(part, folder / "other");
+  const Result other = tessera({"eval", "--run", run, "--data", "cifar10:" + (folder / "other")});
+  CHECK(other.code == 0);
+  CHECK(other.out.find("12 images") != std::string::npos);
+  CHECK(other.err.find("holds 10 training and 12 test images") != std::string::npos);
+
+  const auto refused = [&](const std::vector<std::string>& facts) {
+    check_refused(tessera({"data", "info", spec}), 1, facts);
+    check_refused(tessera({"train", "--data", spec, "--out", folder / "none"}), 1, facts);
+    check_refused(tessera({"eval", "--run", run, "--data", spec}), 1, facts);
+    CHECK_FALSE(exists(folder / "none"));
+  };
+  fs::resize_file(train, record * 10 - 1);
+  refused({"data_batch_1.bin", "30729 bytes"});
+  fs::resize_file(train, 0);
+  refused({"data_batch_1.bin", "empty"});
+  write(train, std::string(record, '\x0a'));
+  refused({"data_batch_1.bin", "record 0", "label byte 10"});
+  write(train, std::string(record, '\0'));
+  fs::remove(test);
+  refused({"no test_batch.bin"});
+  fs::remove_all(part);
+  refused({part, "no folder"});
+}
+
 TEST_CASE("a set that is nowhere: where it looked, and how to get it") {
   const Folder folder;
   RunOptions options{.env = {"TESSERA_DATA=" + folder.path()}, .folder = folder.path()};

@@ -124,7 +124,10 @@ TEST_CASE("cifar10: short, long, empty, missing, mislabelled files are named") {
   }
   SUBCASE("whole records missing") {
     std::filesystem::resize_file(third, 30'730'000 - 3073);
-    CHECK_THROWS_WITH_AS(open("cifar10", dir.path()), doctest::Contains("data_batch_3.bin"), Error);
+    CHECK_THROWS_WITH_AS(open("cifar10", dir.path()),
+                         doctest::Contains("data_batch_3.bin holds 9999 records, 10000 are right"), Error);
+    CHECK_THROWS_WITH_AS(open("cifar10", dir.path()),
+                         doctest::Contains(("cifar10:" + (dir / "cifar-10-batches-bin")).c_str()), Error);
   }
   SUBCASE("long") {
     std::filesystem::resize_file(third, 30'730'001);
@@ -148,6 +151,104 @@ TEST_CASE("cifar10: short, long, empty, missing, mislabelled files are named") {
     CHECK_THROWS_WITH_AS(open("cifar10", dir.path()),
                          doctest::Contains("data_batch_3.bin: record 4321 has label byte 10"), Error);
   }
+}
+
+TEST_CASE("cifar10:DIR: any number of records, and what is official is said") {
+  Temporary dir;
+  dir.zeros("data_batch_1.bin", 3 * 3073);
+  dir.zeros("data_batch_4.bin", 3073);
+  dir.zeros("test_batch.bin", 2 * 3073);
+  overwrite(dir / "data_batch_4.bin", 0, {9, 77});
+  const std::string spec = "cifar10:" + dir.path();
+  SUBCASE("read in the order of the files") {
+    dir.write("tessera-verified.txt", std::string("no digest of these files"));
+    const Named data = open(spec);
+    CHECK(data.train.size() == 4);
+    CHECK(data.test.size() == 2);
+    CHECK(data.classes == 10);
+    CHECK(data.train.class_names[9] == "truck");
+    CHECK(data.train.label(2) == 0);
+    CHECK(data.train.label(3) == 9);
+    CHECK(data.train.image(3)[0] == 77);
+    CHECK_FALSE(data.train.official);
+    CHECK(data.note == dir.path() + " holds 4 training and 2 test images; the official cifar10 has 50000 and 10000");
+    CHECK(available(spec));
+    CHECK(data.train.keeps_label(Augmentation::flip));
+  }
+  SUBCASE("names that say which part it is") {
+    std::filesystem::rename(dir / "data_batch_1.bin", dir / "data_batch_1_first3.bin");
+    std::filesystem::rename(dir / "test_batch.bin", dir / "test_batch_first2.bin");
+    dir.zeros("data_batch_10.bin", 7);  // none of the set's
+    const Named data = open(spec);
+    CHECK(data.train.size() == 4);
+    CHECK(data.train.label(3) == 9);
+    CHECK(data.test.size() == 2);
+    dir.zeros("test_batch_first1.bin", 3073);
+    CHECK_THROWS_WITH_AS(open(spec), doctest::Contains("test_batch_first1.bin, test_batch_first2.bin could all stand"),
+                         Error);
+    dir.zeros("test_batch.bin", 3073);  // the official name wins
+    CHECK(open(spec).test.size() == 1);
+  }
+  SUBCASE("a set that is whole is not official either: nothing was verified against the publisher") {
+    for (const char* file : {"data_batch_1.bin", "data_batch_4.bin", "test_batch.bin"})
+      std::filesystem::resize_file(dir / file, 30'730'000);
+    CHECK_FALSE(open(spec).train.official);
+  }
+  SUBCASE("not a whole number of records") {
+    for (const uintmax_t bytes : {uintmax_t{1}, uintmax_t{3072}, uintmax_t{3074}, uintmax_t{2 * 3073 - 1}}) {
+      std::filesystem::resize_file(dir / "data_batch_1.bin", bytes);
+      const std::string says = "data_batch_1.bin has " + std::to_string(bytes) + " bytes, which is no whole number";
+      CHECK_THROWS_WITH_AS(open(spec), doctest::Contains(says.c_str()), Error);
+    }
+  }
+  SUBCASE("an empty file") {
+    std::filesystem::resize_file(dir / "test_batch.bin", 0);
+    CHECK_THROWS_WITH_AS(open(spec), doctest::Contains("test_batch.bin is empty"), Error);
+  }
+  SUBCASE("more than any cut of it could hold") {
+    std::filesystem::resize_file(dir / "test_batch.bin", uintmax_t{3073} * 1'000'001);
+    CHECK_THROWS_WITH_AS(open(spec), doctest::Contains("1000001 records"), Error);
+  }
+  SUBCASE("a wrong label byte") {
+    overwrite(dir / "test_batch.bin", 3073, {10});
+    CHECK_THROWS_WITH_AS(open(spec), doctest::Contains("test_batch.bin: record 1 has label byte 10"), Error);
+  }
+  SUBCASE("no test file") {
+    std::filesystem::remove(dir / "test_batch.bin");
+    CHECK_THROWS_WITH_AS(open(spec), doctest::Contains("holds no test_batch.bin"), Error);
+  }
+  SUBCASE("no training file") {
+    std::filesystem::remove(dir / "data_batch_1.bin");
+    std::filesystem::remove(dir / "data_batch_4.bin");
+    CHECK_THROWS_WITH_AS(open(spec), doctest::Contains("holds no data_batch_1.bin"), Error);
+  }
+  SUBCASE("no such folder, and none named") {
+    CHECK_THROWS_WITH_AS(open(spec + "/none"), doctest::Contains("there is no folder"), Error);
+    CHECK_THROWS_WITH_AS(open(spec + "/test_batch.bin"), doctest::Contains("there is no folder"), Error);
+    CHECK_THROWS_WITH_AS(open("cifar10:"), doctest::Contains("cifar10:DIR"), Error);
+    CHECK_FALSE(available(spec + "/none"));
+    CHECK_FALSE(available("cifar10:"));
+  }
+}
+
+TEST_CASE("cifar100:DIR: two label bytes") {
+  Temporary dir;
+  dir.zeros("train.bin", 3 * 3074);
+  dir.zeros("test.bin", 3074);
+  overwrite(dir / "train.bin", 2 * 3074, {19, 99, 5});
+  const std::string spec = "cifar100:" + dir.path();
+  const Named data = open(spec);
+  CHECK(data.train.size() == 3);
+  CHECK(data.classes == 100);
+  CHECK(data.train.label(2) == 99);
+  CHECK(data.train.image(2)[0] == 5);
+  CHECK(data.note.ends_with("holds 3 training and 1 test images; the official cifar100 has 50000 and 10000"));
+  overwrite(dir / "train.bin", 3074, {20, 0});
+  CHECK_THROWS_WITH_AS(open(spec), doctest::Contains("record 1 has coarse label byte 20"), Error);
+  std::filesystem::resize_file(dir / "train.bin", 3073);  // a record of CIFAR-10
+  CHECK_THROWS_WITH_AS(open(spec), doctest::Contains("records of 3074 bytes"), Error);
+  std::filesystem::remove(dir / "test.bin");
+  CHECK_THROWS_WITH_AS(open(spec), doctest::Contains("holds no test.bin"), Error);
 }
 
 TEST_CASE("cifar100: the second byte is the label") {
@@ -277,7 +378,7 @@ TEST_CASE("open: where sets are looked for, and what is said when they are nowhe
   CHECK(available("where"));
   CHECK_THROWS_WITH_AS(open("cifar"), doctest::Contains("cifar10"), Error);
   CHECK_THROWS_WITH_AS(open(""), doctest::Contains("data set"), Error);
-  CHECK_THROWS_AS(open("mnist:3"), Error);
+  CHECK_THROWS_WITH_AS(open("mnist:3"), doctest::Contains("--data-dir"), Error);
 }
 
 TEST_CASE("real CIFAR-10: counts and labels") {

@@ -83,7 +83,8 @@ int read_label(std::string_view task, const Pixels& p) {
   if (task == "relation") return std::abs(dx) > std::abs(dy) ? (dx < 0 ? 0 : 1) : (dy < 0 ? 2 : 3);
   if (task == "distance") {
     const double d = std::hypot(dy, dx);
-    return d < 14 ? 0 : d < 19 ? 1 : 2;
+    REQUIRE((d <= 13 || d >= 24));
+    return d <= 13 ? 0 : 1;
   }
   return a.margin() < b.margin() ? 0 : 1;
 }

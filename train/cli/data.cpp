@@ -14,6 +14,8 @@
 namespace tessera::cli {
 namespace {
 
+bool is_where(const std::string& spec) { return spec.substr(0, spec.find(':')) == "where"; }
+
 int get(const std::string& name, const std::string& dir, const std::string& mirror) {
   check_data_name(name);
   const auto known = data::downloads();
@@ -31,6 +33,7 @@ int get(const std::string& name, const std::string& dir, const std::string& mirr
     }
     return !interrupt.stop();
   };
+  const bool there = data::fetched(name, dir);
   std::string folder;
   try {
     folder = data::get(name, dir, progress, mirror);
@@ -41,7 +44,11 @@ int get(const std::string& name, const std::string& dir, const std::string& mirr
     return interrupted;
   }
   if (bar && last >= 0) say("");
-  say("{} is in {}", name, folder);
+  if (there)
+    say("{} is in {} already: nothing was fetched or verified", name, folder);
+  else
+    say("{} is in {}", name, folder);
+  say("train on it with: tessera train --data {}{}", name, dir.empty() ? "" : " --data-dir " + dir);
   return done;
 }
 
@@ -77,7 +84,9 @@ int info(const std::string& spec, const std::string& dir, bool json) {
   }
   print(fmt::format("{}: {} classes, images {} x {} x {}\n", spec, named.classes, train.h, train.w, train.channels));
   print(fmt::format("train {} images, test {}{}\n", train.size(), named.test.size(),
-                    train.official ? ", the publisher's files by checksum" : ""));
+                    train.official   ? ", the publisher's files by checksum"
+                    : is_where(spec) ? ", made in memory (as many as data.train_size and data.test_size say)"
+                                     : ""));
   for (int c = 0; c < train.channels; ++c)
     print(fmt::format("channel {}: mean {:.4f}, standard deviation {:.4f}\n", c,
                       train.stats.mean[static_cast<size_t>(c)], train.stats.std[static_cast<size_t>(c)]));
@@ -93,15 +102,14 @@ int info(const std::string& spec, const std::string& dir, bool json) {
   return done;
 }
 
-int make(const std::string& spec, const std::string& out, uint64_t seed) {
-  if (spec.substr(0, spec.find(':')) != "where") wrong_usage("data make {}: only `where[:TASK]` can be made", spec);
+int make(const std::string& spec, const std::string& out, const data::OpenOptions& options) {
+  if (!is_where(spec)) wrong_usage("data make {}: only `where[:TASK]` can be made", spec);
   check_data_name(spec);
-  data::OpenOptions options;
-  options.seed = seed;
   const data::Named named = data::open(spec, "", options);
   data::write_folder(named, out);
-  say("{}: {} training and {} test images of {} (tessera train --data imagefolder:{})", out, named.train.size(),
-      named.test.size(), spec, out);
+  say("{}: {} training and {} test images of {}", out, named.train.size(), named.test.size(), spec);
+  // not the default recipe for pictures: it flips and crops, which changes where things are
+  say("train on them with: tessera train where --data imagefolder:{} train_size=0", out);
   return done;
 }
 
@@ -112,7 +120,7 @@ void add_data(CLI::App& app, Action& chosen) {
   sub->require_subcommand(1);
   struct Options {
     std::string name, dir, mirror, out;
-    uint64_t seed = 0;
+    data::OpenOptions make;
     bool json = false;
   };
   auto o = std::make_shared<Options>();
@@ -122,15 +130,23 @@ void add_data(CLI::App& app, Action& chosen) {
   g->add_option("--mirror", o->mirror, "Another address for the publisher's")->type_name("URL");
   g->callback([&chosen, o] { chosen = [=] { return get(o->name, o->dir, o->mirror); }; });
   auto* i = sub->add_subcommand("info", "Sizes, classes, statistics and digest of a set");
-  i->add_option("SPEC", o->name, "cifar10, cifar100, mnist, fashion-mnist, imagefolder:DIR, where[:TASK]")->required();
+  i->add_option("SPEC", o->name,
+                "cifar10, cifar100, mnist, fashion-mnist, cifar10:DIR, cifar100:DIR, imagefolder:DIR, where[:TASK]")
+      ->required();
   i->add_option("--data-dir", o->dir, "Looked into before $TESSERA_DATA and ./data")->type_name("DIR");
   i->add_flag("--json", o->json, "One JSON document on stdout");
   i->callback([&chosen, o] { chosen = [=] { return info(o->name, o->dir, o->json); }; });
   auto* m = sub->add_subcommand("make", "Write the pictures of `where` as PNG files");
   m->add_option("SPEC", o->name, "where, where:quadrant, where:relation, where:distance, where:border")->required();
   m->add_option("--out", o->out, "A new or empty folder")->required()->type_name("DIR");
-  m->add_option("--seed", o->seed, "Seed of the pictures")->capture_default_str();
-  m->callback([&chosen, o] { chosen = [=] { return make(o->name, o->out, o->seed); }; });
+  m->add_option("--seed", o->make.seed, "Seed of the pictures")->capture_default_str();
+  m->add_option("--train-size", o->make.train_size, "Training pictures")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1'000'000));
+  m->add_option("--test-size", o->make.test_size, "Test pictures")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1'000'000));
+  m->callback([&chosen, o] { chosen = [=] { return make(o->name, o->out, o->make); }; });
 }
 
 }  // namespace tessera::cli

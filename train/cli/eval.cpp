@@ -65,8 +65,13 @@ int eval(const Request& r) {
   use_threads(r.threads);
   SavedRun run = open_run(r.run);
   DataConfig data = run.config.data;
-  if (!r.data.empty()) data.name = r.data;
+  if (!r.data.empty() && r.data != data.name) {
+    data.name = r.data;
+    // how the run cut its own set says nothing about another one, which may be smaller; `where` makes what is asked for
+    if (r.data.substr(0, r.data.find(':')) != "where") data.train_size = data.val_size = 0, data.fraction = 1;
+  }
   const Splits splits = open_splits(data);
+  if (!splits.note.empty()) say(splits.note);
   data::Set set = r.split == "test" ? splits.test : r.split == "val" ? splits.val : splits.train;
   if (set.size() == 0)
     fail("eval", "{} has no {} split{}", data.name, r.split, r.split == "val" ? " (data.val_size is 0)" : "");

@@ -195,6 +195,16 @@ void write_evidence(const fs::path& folder) {
   io::replace_file((folder / Folder::verified).string(), text);
 }
 
+fs::path root_of(const std::string& dir) {
+  const char* env = std::getenv("TESSERA_DATA");
+  return !dir.empty() ? dir : env && *env ? env : "./data";
+}
+
+bool complete(const fs::path& folder, const Source& source) {
+  const Folder there(folder.string());
+  return there.has(source.landmark) || there.has(source.landmark + ".gz");
+}
+
 }  // namespace
 
 std::vector<std::string> downloads() {
@@ -203,16 +213,20 @@ std::vector<std::string> downloads() {
   return names;
 }
 
+bool fetched(std::string_view name, const std::string& dir) {
+  for (const Source& s : sources())
+    if (s.name == name) return complete(root_of(dir) / s.folder, s);
+  return false;
+}
+
 std::string get(const Source& source, const std::string& dir, const Progress& progress, const std::string& base_url) {
-  const char* env = std::getenv("TESSERA_DATA");
-  const fs::path root = !dir.empty() ? dir : env && *env ? env : "./data";
+  const fs::path root = root_of(dir);
   std::error_code error;
   fs::create_directories(root, error);
   if (error) fail("get", "cannot make the folder {}: {}; choose another with --dir", root.string(), error.message());
   const fs::path folder = root / source.folder;
   if (fs::exists(folder)) {
-    const Folder there(folder.string());
-    if (there.has(source.landmark) || there.has(source.landmark + ".gz")) return folder.string();
+    if (complete(folder, source)) return folder.string();
     fail("get", "{} exists but does not hold {}; move it away and try again", folder.string(), source.landmark);
   }
   std::string base = base_url.empty() ? source.base_url : base_url;
@@ -240,6 +254,7 @@ std::string get(std::string_view name, const std::string& dir, const Progress& p
   for (const Source& s : sources())
     if (s.name == name) return get(s, dir, progress, base_url);
   const auto names = downloads();
+  if (name.substr(0, name.find(':')) == "where") fail("get", "`where` is made in memory, there is nothing to fetch");
   unknown("data set to fetch", name, names);
 }
 

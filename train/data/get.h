@@ -15,6 +15,9 @@ using Progress = std::function<bool(std::string_view file, int64_t done, int64_t
 /// Names that get() knows: cifar10, cifar100, mnist, fashion-mnist.
 std::vector<std::string> downloads();
 
+/// Is `name` where get(name, dir) would put it? Then get() fetches and verifies nothing.
+bool fetched(std::string_view name, const std::string& dir = "");
+
 /// Fetches `name` into dir/<folder> (dir empty: $TESSERA_DATA, else ./data) and returns that folder. A download that
 /// was cut off is resumed; checksums are verified; the folder appears complete or not at all. `base_url` replaces the
 /// publisher's address (a mirror; tests). Throws Error on an unknown name, a failed transfer, a wrong checksum or a

@@ -16,11 +16,12 @@ namespace fs = std::filesystem;
 
 struct Spec {
   std::string name, rest;  // "imagefolder:DIR" -> name, rest
+  bool colon = false;      // "cifar10:" has one, and nothing behind it
 };
 Spec parse_spec(std::string_view spec) {
   const size_t colon = spec.find(':');
   if (colon == std::string_view::npos) return {std::string(spec), ""};
-  return {std::string(spec.substr(0, colon)), std::string(spec.substr(colon + 1))};
+  return {std::string(spec.substr(0, colon)), std::string(spec.substr(colon + 1)), true};
 }
 
 const Source* find_source(std::string_view name) {
@@ -65,7 +66,13 @@ Named open(std::string_view text, const std::string& dir, const OpenOptions& opt
     for (const Source& s : sources()) names.push_back(s.name);
     unknown("data set", spec.name, names);
   }
-  if (!spec.rest.empty()) fail("data", "{} takes nothing after a colon; '{}' was given", spec.name, spec.rest);
+  if (spec.colon && source->read_part) {
+    if (spec.rest.empty()) fail("data", "{}: needs its folder: {}:DIR", spec.name, spec.name);
+    return source->read_part(spec.rest);
+  }
+  if (spec.colon)
+    fail("data", "{} takes nothing after a colon; '{}' was given; --data-dir says where its files are", spec.name,
+         spec.rest);
   const std::string place = locate(*source, dir);
   if (place.empty()) {
     const auto all = places(*source, dir);
@@ -81,6 +88,7 @@ bool available(std::string_view text, const std::string& dir) {
   std::error_code none;
   if (spec.name == "imagefolder") return fs::is_directory(spec.rest, none);
   const Source* source = find_source(spec.name);
+  if (source && spec.colon) return source->read_part && fs::is_directory(spec.rest, none);
   return source && !locate(*source, dir).empty();
 }
 

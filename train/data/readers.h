@@ -49,6 +49,10 @@ void refuse(Named& data, std::initializer_list<Augmentation> which, const std::s
 
 Named read_cifar10(const std::string& folder);
 Named read_cifar100(const std::string& folder);
+/// Files of the same format and names, or of names that add to these (data_batch_1_first4000.bin), that hold any number
+/// of records (at least 1); not every training file need be there. Never official; the note says how many there are.
+Named read_part_of_cifar10(const std::string& folder);
+Named read_part_of_cifar100(const std::string& folder);
 /// MNIST and its look-alikes: idx files, plain or .gz.
 Named read_mnist(const std::string& folder, const std::string& name, std::vector<std::string> class_names,
                  std::span<const char* const> official_md5_of_gz);

@@ -50,7 +50,7 @@ struct Set {
 struct Named {
   Set train, test;
   int classes = 0;
-  std::string note;  ///< a sentence worth printing ("no train/ folder: ..."), or empty
+  std::string note;  ///< a sentence worth printing ("no train/ folder: ..."), or empty; open()'s caller prints it
 };
 
 struct OpenOptions {
@@ -60,7 +60,8 @@ struct OpenOptions {
   size_t test_size = 1000;   ///< of `where`
 };
 
-/// Opens cifar10, cifar100, mnist, fashion-mnist, imagefolder:DIR or where[:quadrant|relation|distance|border].
+/// Opens cifar10, cifar100, mnist, fashion-mnist, cifar10:DIR, cifar100:DIR (any number of records in files of the
+/// official names), imagefolder:DIR or where[:quadrant|relation|distance|border].
 /// A named set is looked for in `dir` (the files themselves or their folder), then $TESSERA_DATA, then ./data. Throws
 /// Error: an unknown name with the nearest known one, a missing set with the places searched, and whatever is wrong
 /// with the files.

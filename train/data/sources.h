@@ -22,6 +22,7 @@ struct Source {
   std::vector<Remote> remote;
   bool archive = false;  ///< remote is one .tar.gz that holds `folder`; else the files themselves go into it
   std::function<Named(const std::string&)> read;
+  std::function<Named(const std::string&)> read_part{};  ///< NAME:DIR, a folder with any number of records; or empty
 };
 
 const std::vector<Source>& sources();

@@ -13,7 +13,8 @@
 namespace tessera::data::where {
 namespace {
 
-constexpr int margin = 1;  // no shape touches the picture's border, under any label
+constexpr int margin = 1;              // no shape touches the picture's border, under any label
+constexpr double near = 13, far = 24;  // distance: pixels between the centres, at most and at least
 
 struct Shape {
   int kind, size;  // square, disc, diamond, cross
@@ -60,8 +61,10 @@ Content content(const Task& task, rng::Stream stream) {
     shape.kind = static_cast<int>(d.below(4));
     shape.size = 6 + static_cast<int>(d.below(2));
     const uint8_t strong = between(d, 215, 255), weak = between(d, 0, 40), other = between(d, 0, 40);
-    shape.colour = s == 0 ? std::array{strong, weak, other} : std::array{weak, other, strong};  // red, blue
-    if (name == "quadrant" || name == "distance") {  // there colour names nothing: any of six hues
+    // red and blue; for a distance it does not matter which is which
+    const bool red = s == 0 || name == "distance";
+    shape.colour = red ? std::array{strong, weak, other} : std::array{weak, other, strong};
+    if (name == "quadrant") {  // there colour names nothing: any of six hues
       const uint32_t hue = d.below(6);
       const std::array<uint8_t, 3> v{strong, hue < 3 ? weak : strong, other};
       for (size_t k = 0; k < 3; ++k) shape.colour[(k + hue) % 3] = v[k];
@@ -111,7 +114,7 @@ bool shows(std::string_view task, int label, const Content& c, At p, At q) {
   }
   if (task == "distance") {
     const double d = std::sqrt(dy * dy + dx * dx) / 2;
-    return label == 0 ? d <= 13 : label == 1 ? d >= 15 && d <= 18 : d >= 20;
+    return label == 0 ? d <= near : d >= far;
   }
   const int first = from_border(a, p), second = from_border(b, q);
   return label == 0 ? first <= 3 && second >= 7 : second <= 3 && first >= 7;
@@ -168,7 +171,7 @@ const std::vector<Task>& tasks() {
   static const std::vector<Task> all = {
       {"quadrant", {"top left", "top right", "bottom left", "bottom right"}, 8, "which quarter holds the shape?"},
       {"relation", {"left", "right", "above", "below"}, 8, "where is the red shape, seen from the blue one?"},
-      {"distance", {"near", "middle", "far"}, 4, "how far apart are the two shapes?"},
+      {"distance", {"near", "far"}, 4, "are the two shapes near to each other or far apart?"},
       {"border", {"red", "blue"}, 4, "which shape is nearer to a border?"},
   };
   return all;

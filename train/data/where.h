@@ -23,8 +23,9 @@ struct Task {
   const char* question;
 };
 
-/// quadrant: which quarter holds the shape. relation: where the red shape is, seen from the blue one. distance: how far
-/// apart two shapes are. border: which of two shapes that differ in nothing but colour is nearer to a border.
+/// quadrant: which quarter holds the shape. relation: where the red shape is, seen from the blue one. distance: are the
+/// two near to each other or far apart. border: which of two shapes that differ in nothing but colour is nearer to a
+/// border.
 const std::vector<Task>& tasks();
 /// Throws Error with the nearest known name.
 const Task& task(std::string_view name);
