@@ -322,66 +322,100 @@ namespace {
 
 enum : int { most_gates = 12 };
 
-/// prod_t table_t[rho_t, c..] for one pair without gate `but`.
-inline vec gate_product(const PairGate* gates, int64_t count, const real* const* rows, int64_t c, int64_t n,
-                        int64_t but) {
-  vec w = splat(1);
-  for (int64_t t = 0; t < count; ++t) {
-    if (t == but || !rows[t]) continue;
-    w *= gates[t].width == 1 ? splat(*rows[t]) : n < lanes ? load_part(rows[t] + c, n) : load(rows[t] + c);
+/// Rows of the gates that pair (i, j) sees. Their tables begin with a row of ones, for pairs without one, so nothing branches.
+template <int NG>
+struct GateRows {
+  const PairGate* gates;
+  int64_t count, ld, at[NG > 0 ? NG : most_gates];
+  GateRows(const PairGate* g, int64_t n, int64_t ldrow) : gates(g), count(NG > 0 ? NG : n), ld(ldrow) {}
+  void find(int64_t i, int64_t j) {
+    for (int64_t t = 0; t < count; ++t) at[t] = (gates[t].rho[i * gates[t].ldrho + j] + 1) * ld;
   }
-  return w;
+  /// x times the weights of all gates but one in the channels from c on.
+  vec operator()(vec x, int64_t c, int64_t but = -1) const {
+    for (int64_t t = 0; t < count; ++t)
+      if (t != but) x *= load(gates[t].table + at[t] + c);
+    return x;
+  }
+};
+
+/// NV vectors a head, NG gates; 0: as many as the arguments say. The channels of a pair are two or four vectors, so products with the
+/// gate go along them whatever its index is, and the sums of 16 pairs are made at once.
+template <int NV, int NG>
+void gated(real* s, int64_t ld, int64_t rows, int64_t m, int64_t d, real scale, const real* q, const real* k,
+           const PairGate* gates, int64_t count) {
+  const int64_t vectors = NV > 0 ? NV : d / lanes;
+  GateRows<NG> gate(gates, count, d);
+  for (int64_t i = 0; i < rows; ++i, q += d, s += ld)
+    for (int64_t j = 0; j < m; j += lanes) {
+      const int64_t n = m - j < lanes ? m - j : int64_t{lanes};
+      vec part[lanes] = {};
+      for (int64_t l = 0; l < n; ++l) {
+        gate.find(i, j + l);
+        const real* key = k + (j + l) * d;
+#pragma GCC unroll 4
+        for (int64_t v = 0; v < vectors; ++v) part[l] += gate(load(q + v * lanes) * load(key + v * lanes), v * lanes);
+      }
+      store(s + j, scale * across(part, [](vec x, vec y) { return x + y; }));
+    }
 }
-inline void gate_rows(const PairGate* gates, int64_t count, int64_t i, int64_t j, const real** rows) {
-  for (int64_t t = 0; t < count; ++t) {
-    const int64_t x = gates[t].rho[i * gates[t].ldrho + j];
-    rows[t] = x < 0 ? nullptr : gates[t].table + x * gates[t].width;
+
+template <int NV, int NG>
+void gated_backward(const real* ds, int64_t ld, int64_t rows, int64_t m, int64_t d, const real* q, const real* k,
+                    const PairGate* gates, int64_t count, real* dq, real* dk) {
+  GateRows<NG> gate(gates, count, d);
+  const auto pair = [&](int64_t j, int64_t c, vec g, vec a, vec& da) {
+    const vec b = load(k + j * d + c), ga = g * a;
+    da += gate(g * b, c);
+    store(dk + j * d + c, load(dk + j * d + c) + gate(ga, c));
+    for (int64_t t = 0; t < gate.count; ++t) {
+      real* to = gates[t].dtable + gate.at[t] + c;
+      store(to, load(to) + gate(ga, c, t) * b);
+    }
+  };
+  for (int64_t i = 0; i < rows; ++i, q += d, dq += d, ds += ld) {
+    if constexpr (NV > 0) {
+      vec a[NV], da[NV] = {};
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) a[v] = load(q + v * lanes);
+      for (int64_t j = 0; j < m; ++j) {
+        gate.find(i, j);
+        const vec g = splat(ds[j]);
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) pair(j, v * lanes, g, a[v], da[v]);
+      }
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) store(dq + v * lanes, da[v]);
+    } else {
+      for (int64_t c = 0; c < d; c += lanes) store(dq + c, vec{});
+      for (int64_t j = 0; j < m; ++j) {
+        gate.find(i, j);
+        for (int64_t c = 0; c < d; c += lanes) {
+          vec da = load(dq + c);
+          pair(j, c, splat(ds[j]), load(q + c), da);
+          store(dq + c, da);
+        }
+      }
+    }
   }
 }
 
 }  // namespace
 
-void gated_scores(real* s, int64_t ld, int64_t rows, int64_t m, int64_t d, real scale, const real* q, int64_t ldq,
-                  const real* k, int64_t ldk, const PairGate* gates, int64_t count) {
-  const real* at[most_gates];
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < m; ++j) {
-      gate_rows(gates, count, i, j, at);
-      vec total = {};
-      for (int64_t c = 0; c < d; c += lanes)  // q and k are padded with zeros
-        total += load(q + i * ldq + c) * load(k + j * ldk + c) * gate_product(gates, count, at, c, d - c, -1);
-      s[i * ld + j] = scale * sum(total);
-    }
+void gated_scores(real* s, int64_t ld, int64_t rows, int64_t m, int64_t d, real scale, const real* q, const real* k,
+                  const PairGate* gates, int64_t count) {
+  by_length<4>(d / lanes, [&]<int NV> {
+    if (count == 1) return gated<NV, 1>(s, ld, rows, m, d, scale, q, k, gates, count);
+    gated<NV, 0>(s, ld, rows, m, d, scale, q, k, gates, count);
+  });
 }
 
-void gated_scores_backward(const real* ds, int64_t ld, int64_t rows, int64_t m, int64_t d, real scale, const real* q,
-                           int64_t ldq, const real* k, int64_t ldk, const PairGate* gates, int64_t count, real* dq,
-                           real* dk) {
-  const real* at[most_gates];
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < m; ++j) {
-      const real g = ds[i * ld + j];
-      if (g == 0) continue;
-      gate_rows(gates, count, i, j, at);
-      for (int64_t c = 0; c < d; c += lanes) {
-        const vec a = load(q + i * ldq + c), b = load(k + j * ldk + c);
-        const vec w = g * gate_product(gates, count, at, c, d - c, -1);
-        store(dq + i * ldq + c, load(dq + i * ldq + c) + w * b);
-        store(dk + j * ldk + c, load(dk + j * ldk + c) + w * a);
-        for (int64_t t = 0; t < count; ++t) {
-          if (!at[t] || !gates[t].dtable) continue;
-          const vec dw = scale * g * a * b * gate_product(gates, count, at, c, d - c, t);
-          real* to = gates[t].dtable + (at[t] - gates[t].table);
-          if (gates[t].width == 1) {
-            *to += sum(dw);
-          } else if (d - c < lanes) {
-            store_part(to + c, load_part(to + c, d - c) + dw, d - c);
-          } else {
-            store(to + c, load(to + c) + dw);
-          }
-        }
-      }
-    }
+void gated_scores_backward(const real* ds, int64_t ld, int64_t rows, int64_t m, int64_t d, const real* q, const real* k,
+                           const PairGate* gates, int64_t count, real* dq, real* dk) {
+  by_length<4>(d / lanes, [&]<int NV> {
+    if (count == 1) return gated_backward<NV, 1>(ds, ld, rows, m, d, q, k, gates, count, dq, dk);
+    gated_backward<NV, 0>(ds, ld, rows, m, d, q, k, gates, count, dq, dk);
+  });
 }
 
 TESSERA_KERNELS_END

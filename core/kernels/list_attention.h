@@ -38,23 +38,24 @@
   /* dx turned back in place; dcos, dsin += scale (...) from the unrotated x, unless null */                                 \
   ROW(rotate_backward, const real* x, real* dx, int64_t ld, int64_t n, int64_t d, const real* cosine, const real* sine,      \
       bool halves, real scale, real* dcos, real* dsin)                                                                       \
-  /* s_ij = scale sum_c q_ic k_jc prod_t table_t[rho_t,ij, c]: gates of width 1 or d */                                      \
-  ROW(gated_scores, real* s, int64_t ld, int64_t rows, int64_t m, int64_t d, real scale, const real* q, int64_t ldq, const real* k, \
-      int64_t ldk, const PairGate* gates, int64_t count)                                                                         \
-  ROW(gated_scores_backward, const real* ds, int64_t ld, int64_t rows, int64_t m, int64_t d, real scale, const real* q, int64_t ldq, \
-      const real* k, int64_t ldk, const PairGate* gates, int64_t count, real* dq, real* dk)
+  /* s_ij = scale sum_c q_ic k_jc prod_t table_t[rho_t,ij + 1, c]: gates as wide as the head; rows of q, k, dq, dk and tables  \
+     are d apart, whole vectors; row 0 of a table is 1 */                                                                   \
+  ROW(gated_scores, real* s, int64_t ld, int64_t rows, int64_t m, int64_t d, real scale, const real* q, const real* k,       \
+      const PairGate* gates, int64_t count)                                                                                  \
+  /* dq = ..., dk += ..., dtable_t += ... from ds, all without scale; row 0 of dtable takes what nobody wants */              \
+  ROW(gated_scores_backward, const real* ds, int64_t ld, int64_t rows, int64_t m, int64_t d, const real* q, const real* k,   \
+      const PairGate* gates, int64_t count, real* dq, real* dk)
 // clang-format on
 
 #include "core/real.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
-/// One multiplicative term of a block of scores.
+/// One gate as wide as the head, of a block of scores.
 struct PairGate {
-  const real* table;   ///< (rows, width)
-  real* dtable;        ///< its gradient, or null
-  int64_t width;       ///< 1 or d
-  const int32_t* rho;  ///< of the block's first row
+  const real* table;   ///< (1 + rows, d): a row of ones, then the table
+  real* dtable;        ///< its gradient, likewise
+  const int32_t* rho;  ///< of the block's first row; -1: no row
   int64_t ldrho;
 };
 }  // namespace TESSERA_NS

@@ -9,6 +9,7 @@
 //  * a query term needs q . Q[rho] only for the rows of its table that a strip of queries touches: one product with that band, then
 //    a gather. Its gradient scatters into the same small matrix and takes two products. Value terms are the transpose of that;
 //    key terms do it by a few keys at a time (attention_head.cpp);
+//  * a gate as wide as the head takes the place of Q K^T: every pair's channels times its row (gated_scores in core/kernels);
 //  * a key term of one row is a vector added to all rows of scores; a query term of one row does nothing at all.
 // Outside of a shard the (head, image) pairs are cut into at most 8 fixed blocks; their table gradients are summed in order.
 #include "core/ops/attention_head.h"
@@ -51,6 +52,18 @@ bool cover(std::span<const Heads* const> views) {
       if (x != y && x->offset < y->offset + y->heads * y->d && y->offset < x->offset + x->heads * x->d) return false;
   }
   return covered == views[0]->stride;
+}
+
+/// Does a head of one view share channels with another head of another view of the same tensor? Then heads cannot be worked on side by
+/// side: both would add to the same gradients.
+bool heads_meet(const Call& c) {
+  const std::array<const Heads*, 3> views{&c.q, &c.k, &c.v};
+  for (const Heads* x : views)
+    for (const Heads* y : views)
+      if (x < y && same_gradient(x->x, y->x) && (x->offset != y->offset || x->d != y->d) &&
+          x->offset < y->offset + y->heads * y->d && y->offset < x->offset + x->heads * x->d)
+        return true;
+  return false;
 }
 
 /// The gradient buffers of q, k, v, which may be views of one tensor.
@@ -155,7 +168,7 @@ class Shares {
 
 void backward(const Call& c, const Tensor& logsum, const Tensor& dy, Back& back) {
   const Plan p(c);
-  const int blocks = blocks_of(p);
+  const int blocks = heads_meet(c) ? 1 : blocks_of(p);
   Shares shares(p, blocks, back);
   const Sinks sinks = sinks_of(c, back);
   each_block(p, blocks, [&](int block, int64_t from, int64_t to) {

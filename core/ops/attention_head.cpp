@@ -45,6 +45,10 @@ void HeadWorker::lay_out(Arena& a) {
     const Term& x = p.term[static_cast<size_t>(t)];
     Table& to = tables_[static_cast<size_t>(t)];
     const Relative::Kind kind = x.r->kind;
+    if (kind == Relative::gate && x.width > 1) {
+      to.copy = a.take<real>((1 + x.R) * p.dp);
+      if (backward_) to.gradient = a.take<real>((1 + x.R) * p.dp);
+    }
     if (!x.wide && !(x.uniform && kind == Relative::key)) continue;
     if (x.padded != x.width) to.copy = a.take<real>(x.R * x.padded);
     if (kind == Relative::query || (kind == Relative::value && backward_)) to.turned = a.take<real>(x.width * x.Rp);
@@ -65,7 +69,7 @@ void HeadWorker::run(int64_t from, int64_t to) {
         backward_ ? backward(b, g, h) : forward(b, g, h);
       }
     }
-    pairs_.end_head();
+    end_head(h);
     from += b1 - b0;
   }
 }
@@ -77,12 +81,26 @@ void HeadWorker::begin_head(int h) {
     const Term& x = p.term[static_cast<size_t>(t)];
     Table& to = tables_[static_cast<size_t>(t)];
     const int own = x.heads() == 1 ? 0 : h;
+    if (to.gradient) std::fill_n(to.gradient, (1 + x.R) * p.dp, real(0));
     if (to.h == own) continue;
     to.h = own, to.rows = x.table(h);
+    if (x.r->kind == Relative::gate && to.copy) {
+      std::fill_n(to.copy, p.dp, real(1));
+      k.gather_rows(x.table(h), x.width, nullptr, x.R, x.width, to.copy + p.dp, p.dp, 0);
+      continue;
+    }
     if (to.copy) k.gather_rows(x.table(h), x.width, nullptr, x.R, x.width, to.copy, x.padded, 0), to.rows = to.copy;
     const real factor = x.r->kind == Relative::query ? c.scale : real(1);
     if (to.turned) k.transpose_rows(x.table(h), x.width, nullptr, x.R, x.width, factor, to.turned, x.Rp, 0);
   }
+}
+
+void HeadWorker::end_head(int h) {
+  pairs_.end_head();
+  p.each_gate(true, [&](const Term& t) {
+    if (real* to = part_.of(t, h))
+      k.scatter_rows(table(t).gradient + p.dp, p.dp, nullptr, t.R, t.width, c.scale, nullptr, to, t.width, 1, 0);
+  });
 }
 
 void HeadWorker::begin_group(int g) {
@@ -192,22 +210,21 @@ void HeadWorker::scatter_by_row(const Term& t, const Block& at, const real* x, F
   });
 }
 
-int64_t HeadWorker::gates(const Block& at, std::array<PairGate, Terms::most>& list) const {
-  int64_t count = 0;
-  p.each(Relative::gate, [&](const Term& t) {
-    list[static_cast<size_t>(count++)] = {t.table(at.h), backward_ ? part_.of(t, at.h) : nullptr, t.width,
-                                          t.rho(at.g, at.row), p.m};
+std::array<PairGate, Terms::most> HeadWorker::gates(const Block& at, int64_t& count) const {
+  std::array<PairGate, Terms::most> list;
+  count = 0;
+  p.each_gate(true, [&](const Term& t) {
+    list[static_cast<size_t>(count++)] = {table(t).copy, table(t).gradient, t.rho(at.g, at.row), p.m};
   });
-  return count;
+  return list;
 }
 
 /// s = the logits of the block without what is added to them from `pairs_` and `column`.
 void HeadWorker::scores(const Block& at) {
   if (p.gated) {
-    std::array<PairGate, Terms::most> list;
-    const int64_t count = gates(at, list);
-    std::fill_n(s, at.count * p.mp, real(0));
-    k.gated_scores(s, p.mp, at.count, p.m, p.d, c.scale, q, p.dp, key, p.dp, list.data(), count);
+    int64_t count;
+    const auto list = gates(at, count);
+    k.gated_scores(s, p.mp, at.count, p.m, p.dp, c.scale, q, key, list.data(), count);
   } else {
     k.product(at.count, p.m, p.d, q_rows, ldq, kt, p.mp, s, p.mp, false);
   }
@@ -292,20 +309,19 @@ void HeadWorker::backward(int b, int g, int h) {
 
 /// dq (of this block) and dk from the product of rotated queries and keys, without scale; dq turned back.
 void HeadWorker::content_backward(const Block& at) {
+  const real* d = ds;
+  if (p.scaled) {
+    const int64_t size = at.count * p.mp;
+    k.mul(ds, content, content, size);
+    pairs_.factor_backward(at.h, at.g, at.row, at.count, content);
+    k.mul(ds, pairs_.factor(at.h, at.g, at.row, at.count), s, size);  // the weights are not needed any more
+    d = s;
+  }
   if (p.gated) {
-    std::array<PairGate, Terms::most> list;
-    const int64_t count = gates(at, list);
-    std::fill_n(dq, at.count * p.dp, real(0));
-    k.gated_scores_backward(ds, p.mp, at.count, p.m, p.d, c.scale, q, p.dp, key, p.dp, list.data(), count, dq, dk);
+    int64_t count;
+    const auto list = gates(at, count);
+    k.gated_scores_backward(d, p.mp, at.count, p.m, p.dp, q, key, list.data(), count, dq, dk);
   } else {
-    const real* d = ds;
-    if (p.scaled) {
-      const int64_t size = at.count * p.mp;
-      k.mul(ds, content, content, size);
-      pairs_.factor_backward(at.h, at.g, at.row, at.count, content);
-      k.mul(ds, pairs_.factor(at.h, at.g, at.row, at.count), s, size);  // the weights are not needed any more
-      d = s;
-    }
     k.product(at.count, p.d, p.m, d, p.mp, key, p.dp, dq, p.dp, false);
     k.product_tn(p.m, p.d, at.count, d, p.mp, q, p.dp, dk, p.dp, at.index > 0);
   }

@@ -32,6 +32,7 @@ class HeadWorker {
     const real* rows = nullptr;  ///< (R, padded)
     real* copy = nullptr;        ///< that, where the table itself is not padded
     real* turned = nullptr;      ///< (width, Rp), times scale for query terms
+    real* gradient = nullptr;    ///< of a gate as wide as the head, whose copy begins with a row of ones: (1 + R, dp)
     int h = -1;
   };
 
@@ -40,6 +41,7 @@ class HeadWorker {
   void lay_out(Arena& a);
 
   void begin_head(int h);
+  void end_head(int h);
   void begin_group(int g);
   void forward(int b, int g, int h);
   void backward(int b, int g, int h);
@@ -62,7 +64,7 @@ class HeadWorker {
   void gather_by_row(const Term& t, const Block& at, const real* x, int64_t ld, real* to) const;
   template <class F>
   void scatter_by_row(const Term& t, const Block& at, const real* x, F f) const;
-  int64_t gates(const Block& at, std::array<PairGate, Terms::most>& list) const;
+  std::array<PairGate, Terms::most> gates(const Block& at, int64_t& count) const;
 
   Block block(int b, int g, int h, int i) const {
     return {b, g, h, i, p.first_row(i), p.first_row(i + 1) - p.first_row(i)};

@@ -93,16 +93,15 @@ class PairBlocks {
     if (!x.open) return;
     x.open = false;
     if (&x == &added_) return scatter_biases(x.gradient, x.h, x.g, x.row, x.count);
-    p.each(Relative::gate,
-           [&](const Plan::Term& t) {  // the product of the others, so that a weight of 0 has its gradient
-             real* to = part.of(t, x.h);
-             if (!to) return;
-             std::copy_n(x.gradient, x.count * p.mp, x.value);
-             p.each(Relative::gate, [&](const Plan::Term& other) {
-               if (&other != &t) times(other, x.value);
-             });
-             k.pair_scatter(x.value, p.mp, x.count, p.m, to, 0, 1, 0, t.rho(x.g, x.row), p.m, 0);
-           });
+    p.each_gate(false, [&](const Plan::Term& t) {  // the product of the others, so that a weight of 0 has its gradient
+      real* to = part.of(t, x.h);
+      if (!to) return;
+      std::copy_n(x.gradient, x.count * p.mp, x.value);
+      p.each_gate(false, [&](const Plan::Term& other) {
+        if (&other != &t) times(other, x.value);
+      });
+      k.pair_scatter(x.value, p.mp, x.count, p.m, to, 0, 1, 0, t.rho(x.g, x.row), p.m, 0);
+    });
     x.h = -1;  // its values are gone
   }
 
@@ -136,7 +135,7 @@ class PairBlocks {
 
   void fill_factor() {
     std::fill_n(factor_.value, factor_.count * p.mp, real(1));
-    p.each(Relative::gate, [&](const Plan::Term& t) { times(t, factor_.value); });
+    p.each_gate(false, [&](const Plan::Term& t) { times(t, factor_.value); });
   }
   /// The rows that factor_ holds, times gate t.
   void times(const Plan::Term& t, real* to) const {

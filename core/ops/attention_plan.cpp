@@ -34,7 +34,6 @@ Plan::Plan(const Call& call)
   pairs_added = added_by_group = !who.label_q.empty() || who.causal || who.no_self;
   queries_in_order = G == 1 && n > 0 && who.q[0] >= 0;
   for (int i = 1; i < n && queries_in_order; ++i) queries_in_order = who.q[static_cast<size_t>(i)] == who.q[0] + i;
-  bool narrow_gates = false;
   for (int i = 0; i < c.where.count; ++i) {
     const Relative& r = c.where.relative[static_cast<size_t>(i)];
     const bool inner = r.kind == Relative::query || r.kind == Relative::key || r.kind == Relative::value;
@@ -49,7 +48,7 @@ Plan::Plan(const Call& call)
         pairs_added = true, added_by_group |= by_group;
         break;
       case Relative::gate:
-        (t.width == 1 ? narrow_gates : gated) = true, gates_by_group |= by_group;
+        (t.width == 1 ? scaled : gated) = true, gates_by_group |= by_group && t.width == 1;
         break;
       case Relative::query:
         query_terms = true;
@@ -63,7 +62,6 @@ Plan::Plan(const Call& call)
     }
     term[static_cast<size_t>(count++)] = t;
   }
-  scaled = narrow_gates && !gated;
   const int64_t target = std::max<int64_t>(8, (key_terms ? tall_block_reals : block_reals) / std::max<int64_t>(mp, 1));
   blocks = static_cast<int>(std::max<int64_t>(1, (n + target - 1) / target));
   rows = (n + blocks - 1) / blocks;

@@ -78,8 +78,8 @@ struct Plan {
   bool pairs_added = false;       ///< biases or masks: a block is added to the scores
   bool added_by_group = false;    ///< ... that differs by group
   bool pairs_whole = false;       ///< ... kept for all n rows, so that the images of a shard share it
-  bool scaled = false,
-       gated = false;  ///< gates of width 1 only: a block multiplies the scores; any of width d: pair by pair
+  bool scaled = false;            ///< gates of width 1: a block multiplies the products of queries and keys
+  bool gated = false;             ///< gates of width d: in the place of those products
   bool gates_by_group = false;
   bool query_terms = false, key_terms = false, value_terms = false, uniform_keys = false;
   /// Is term number `number` of the call part of the plan? Not if it cannot change a weight.
@@ -102,6 +102,13 @@ struct Plan {
   void each(Relative::Kind kind, F f) const {
     for (int t = 0; t < count; ++t)
       if (term[static_cast<size_t>(t)].r->kind == kind) f(term[static_cast<size_t>(t)]);
+  }
+  /// Gates of width 1, or of width d.
+  template <class F>
+  void each_gate(bool whole_head, F f) const {
+    each(Relative::gate, [&](const Term& t) {
+      if ((t.width > 1) == whole_head) f(t);
+    });
   }
   template <class F>
   void each_wide(Relative::Kind kind, F f) const {

@@ -22,6 +22,7 @@ using Function = decltype(&attention);
 struct Case {
   struct View {
     int leaf, heads, part, parts;
+    int offset = -1, d = 0;  ///< offset >= 0: heads of width d from that channel on, whatever the parts
   };
   struct Term {
     Relative::Kind kind;
@@ -51,7 +52,10 @@ struct Case {
   }
   /// The call on the given handles of the leaves.
   Tensor operator()(Function f, const std::vector<Tensor>& x) const {
-    const auto view = [&](const View& w) { return heads(x[static_cast<size_t>(w.leaf)], w.heads, w.part, w.parts); };
+    const auto view = [&](const View& w) {
+      const Tensor& t = x[static_cast<size_t>(w.leaf)];
+      return w.offset < 0 ? heads(t, w.heads, w.part, w.parts) : Heads{t, w.offset, t.dim(2), w.heads, w.d, t.dim(1)};
+    };
     Terms where;
     Tensor* angles[] = {&where.rotary.cos_q, &where.rotary.sin_q, &where.rotary.cos_k, &where.rotary.sin_k};
     for (int i = 0; i < 4; ++i)
@@ -62,17 +66,19 @@ struct Case {
   }
   Tensor value(Function f) const { return (*this)(f, leaf); }
   /// Output, then the gradient of sum(o * cotangent) for every leaf, in order.
-  std::vector<Tensor> all(Function f) const {
+  std::vector<Tensor> all(Function f) const { return some(f, std::vector<bool>(leaf.size(), true)); }
+  /// The same where only the `wanted` leaves are tracked; the others' gradients are empty.
+  std::vector<Tensor> some(Function f, const std::vector<bool>& wanted) const {
     Tape tape;
     std::vector<Tensor> x;
-    for (const Tensor& t : leaf) x.push_back(tape.watch(t));
+    for (size_t i = 0; i < leaf.size(); ++i) x.push_back(wanted[i] ? tape.watch(leaf[i]) : leaf[i]);
     const Tensor o = (*this)(f, x);
     std::vector<Tensor> result{o.detach()};
     Grads none;
     tape.backward(o, cotangent(o.shape()), none);
     for (size_t i = 0; i < x.size(); ++i) {
-      result.push_back(tape.grad(x[i]));
-      if (!result.back()) fail("test", "no gradient arrived at {}", name[i]);
+      result.push_back(wanted[i] ? tape.grad(x[i]) : Tensor());
+      if (wanted[i] && !result.back()) fail("test", "no gradient arrived at {}", name[i]);
     }
     return result;
   }
