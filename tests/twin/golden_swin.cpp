@@ -21,9 +21,12 @@ TWIN_CASE("golden: Swin, windows of 4 on 8 x 8 shifted, then one window, as timm
                  {"depths", std::vector<int>{2, 1}},
                  {"num_heads", std::vector<int>{2, 3}}});
 }
-TWIN_CASE("golden: Swin of three stages, as timm's") {
-  check("swin_deep",
-        {{"embed_dim", 4}, {"depths", std::vector<int>{2, 2, 1}}, {"num_heads", std::vector<int>{1, 2, 2}}});
+TWIN_CASE("golden: Swin of three stages, masked pairs skipped or lowered by 100, as timm's") {
+  for (double mask_value : {0.0, -100.0})
+    check("swin_deep", {{"embed_dim", 4},
+                        {"depths", std::vector<int>{2, 2, 1}},
+                        {"num_heads", std::vector<int>{1, 2, 2}},
+                        {"mask_value", mask_value}});
 }
 TWIN_CASE("golden: Swin on a 16 x 32 image, windows that shrink on one axis, no qkv bias, as timm's") {
   check("swin_wide", {{"img_size", 16},
