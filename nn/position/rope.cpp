@@ -122,7 +122,7 @@ struct Rope final : PositionEncoding {
 struct RopeAxial final : PositionEncoding {
   struct Config {
     double theta = 0, max_freq = 224;
-    std::string variant = "rope_vit", layout = "interleaved";
+    std::string variant = "rope_vit", bands = "linear", layout = "interleaved";
     int start = 0;
     bool rescale = false;
   };
@@ -133,6 +133,7 @@ struct RopeAxial final : PositionEncoding {
         {"variant", &Config::variant,
          "rope_vit | timm_language | timm_pixel (coordinates in [-1, 1]) | dinov3 (cell centres in [-1, 1])"},
         {"max_freq", &Config::max_freq, "timm_pixel: frequencies are spaced from pi to pi max_freq / 2"},
+        {"bands", &Config::bands, "timm_pixel: spacing of the frequencies, linear | log (timm's linear_bands=False)"},
         {"layout", &Config::layout, "pairs of channels: interleaved | halves (dinov3 implies halves)"},
         {"start", &Config::start, "coordinate of the first row and column (1 keeps it apart from a class token)"},
         {"rescale", &Config::rescale, "squeeze another resolution into the trained range of coordinates"},
@@ -142,17 +143,21 @@ struct RopeAxial final : PositionEncoding {
   static void check(const Config& c) {
     one_of("layout", c.layout, {"interleaved", "halves"});
     one_of("variant", c.variant, {"rope_vit", "timm_language", "timm_pixel", "dinov3"});
+    one_of("bands", c.bands, {"linear", "log"});
     if (c.theta < 0 || c.max_freq <= 0) fail("position rope_axial", "theta and max_freq must be positive");
   }
   static std::string refuses(const Places& at, const Config&) { return needs_width(at, 4); }
   RopeAxial(const Scope&, const Places&, const Config& c) : config(c) {}
 
   Terms terms(const Site& s, const Layout& now, const Run&) const override {
-    static Memo<std::tuple<Layout, Extent, int, double, double, std::string, bool, int>, Rotary> memo;
+    using Known = std::tuple<Layout, Extent, int, double, double, std::string, std::string, bool, int>;
+    static Memo<Known, Rotary> memo;
     const Extent is = query_extent(now), unit = config.rescale ? query_extent(s.trained) : is;
     const bool halves = config.layout == "halves" || config.variant == "dinov3";
+    const Known known{now,          unit,   s.head_dim,  config.theta, config.max_freq, config.variant,
+                      config.bands, halves, config.start};
     Terms t;
-    t.rotary = memo({now, unit, s.head_dim, config.theta, config.max_freq, config.variant, halves, config.start}, [&] {
+    t.rotary = memo(known, [&] {
       return rotation(now, s.head_dim, halves, [&](const Point& p, int pair) {
         return angle(p, pair, s.head_dim / 4, is, unit, now.window.h > 0);
       });
@@ -181,7 +186,8 @@ struct RopeAxial final : PositionEncoding {
       return on(!second, [&](double at, int n, int u) { return (config.start + at * u / n) * std::pow(theta, -band); });
     }
     if (config.variant == "timm_pixel") {
-      const double f = quarter > 1 ? 1 + (config.max_freq / 2 - 1) * t / (quarter - 1) : 1;
+      const double most = config.max_freq / 2, step = quarter > 1 ? static_cast<double>(t) / (quarter - 1) : 0;
+      const double f = config.bands == "log" ? std::pow(most, step) : 1 + (most - 1) * step;
       return on(!second,
                 [&](double at, int n, int) { return (n > 1 ? 2 * at / (n - 1) - 1 : -1) * f * std::numbers::pi; });
     }

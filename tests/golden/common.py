@@ -3,6 +3,7 @@ testing needs Python. To repeat them:
 
     python3 -m venv venv && venv/bin/pip install torch==2.14.1 torchvision==0.29.1 timm==1.0.31 safetensors
     venv/bin/python tests/golden/vit.py
+    venv/bin/python tests/golden/swin.py
 
 A case is three files under tests/golden/data, of which the program's `forward` reads the first two as they are:
     NAME.weights.safetensors   the parameters under timm's names                              F32
@@ -11,7 +12,7 @@ A case is three files under tests/golden/data, of which the program's `forward` 
         logits, grad.input, grad.PARAMETER of sum(logits * cotangent), feature.I if given     F64
         labels (B), trace: the losses of ten AdamW steps                                      I64, F64
 Losses are cross-entropies with label smoothing 0.1; AdamW has lr 1e-2, betas (0.9, 0.999), eps 1e-8, weight decay 0.05 on matrices
-(not on biases, norms, cls_token, pos_embed) and clips the gradient norm to 1.
+(not on biases, norms, cls_token, pos_embed, bias tables) and clips the gradient norm to 1.
 """
 import math
 import pathlib
@@ -39,7 +40,7 @@ def redraw(model, generator):
 
 
 def decays(name, p):
-    return p.ndim > 1 and not any(part in name for part in ("cls_token", "pos_embed"))
+    return p.ndim > 1 and not any(part in name for part in ("cls_token", "pos_embed", "bias_table"))
 
 
 def trace(model, x, labels, steps=10):

@@ -19,15 +19,11 @@ double difference(const Tensor& a, const Tensor& b) {
   return most;
 }
 
-namespace {
-
 double largest(const Tensor& a) {
   double most = 0;
   for (real v : a.values()) most = std::max(most, std::abs(static_cast<double>(v)));
   return most;
 }
-
-}  // namespace
 
 std::string golden_file(const std::string& name, const char* kind) {
   return std::string(TESSERA_SOURCE_DIR) + "/tests/golden/data/" + name + "." + kind + ".safetensors";

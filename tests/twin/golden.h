@@ -12,6 +12,9 @@ inline namespace TESSERA_NS {
 /// The largest difference of two tensors of one shape.
 double difference(const Tensor& a, const Tensor& b);
 
+/// The largest absolute value.
+double largest(const Tensor& a);
+
 struct GoldenErrors {
   double logits = 0;  ///< largest difference
   double gradients =

@@ -114,6 +114,7 @@ inline std::vector<Variant> variants() {
       {"rope_axial", {{"layout", "halves"}, {"start", 1}}},
       {"rope_axial", {{"variant", "timm_language"}}},
       {"rope_axial", {{"variant", "timm_pixel"}, {"max_freq", 8.0}}},
+      {"rope_axial", {{"variant", "timm_pixel"}, {"max_freq", 8.0}, {"bands", "log"}}},
       {"rope_axial", {{"variant", "dinov3"}}},
       {"rope_axial", {{"rescale", true}}, Variant::trained_unit},
       {"rope_mixed", {{"rotate", false}}},

@@ -1,4 +1,4 @@
-// Ten steps of AdamW on a ViT against PyTorch: tests/golden/vit.py wrote the losses. Nothing of the trainer is used but the optimiser.
+// Ten steps of AdamW on a ViT and a Swin against PyTorch: tests/golden/vit.py and swin.py wrote the losses. Nothing of the trainer is used but the optimiser.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -29,15 +29,7 @@ double loss_of(const Tensor& z, const Tensor& labels, double smoothing, Tensor& 
   return loss;
 }
 
-void check_trace(const std::string& name, const std::string& model_name, Options options) {
-  for (const auto& [key, value] : Options{{"img_size", 16},
-                                          {"patch_size", 4},
-                                          {"embed_dim", 24},
-                                          {"depth", 2},
-                                          {"num_heads", 3},
-                                          {"mlp_ratio", 2},
-                                          {"num_classes", 5}})
-    options.emplace(key, value);
+void check_trace(const std::string& name, const std::string& model_name, const Options& options) {
   const io::TensorFile file(golden_file(name, "golden"));
   const ModelRow& row = model(model_name);
   Params params(1);
@@ -62,13 +54,43 @@ void check_trace(const std::string& name, const std::string& model_name, Options
 }
 
 TEST_CASE("golden: ten AdamW steps of ViT and SimpleViT give PyTorch's losses") {
-  check_trace("vit_token", "vit", {});
-  check_trace("vit_avg", "vit", {{"class_token", false}, {"global_pool", "avg"}, {"qkv_bias", false}});
-  check_trace(
-      "vit_layerscale", "vit",
-      {{"img_size", 12}, {"img_width", 20}, {"init_values", 0.1}, {"no_embed_class", true}, {"global_pool", "avg"}});
-  check_trace("vit_resized", "vit", {});
-  check_trace("simple_vit", "simple_vit", {{"img_width", 12}});
+  const auto check = [](const std::string& name, const std::string& model, Options options) {
+    for (const auto& [key, value] : Options{{"img_size", 16},
+                                            {"patch_size", 4},
+                                            {"embed_dim", 24},
+                                            {"depth", 2},
+                                            {"num_heads", 3},
+                                            {"mlp_ratio", 2},
+                                            {"num_classes", 5}})
+      options.emplace(key, value);
+    check_trace(name, model, options);
+  };
+  check("vit_token", "vit", {});
+  check("vit_avg", "vit", {{"class_token", false}, {"global_pool", "avg"}, {"qkv_bias", false}});
+  check("vit_layerscale", "vit",
+        {{"img_size", 12}, {"img_width", 20}, {"init_values", 0.1}, {"no_embed_class", true}, {"global_pool", "avg"}});
+  check("vit_resized", "vit", {});
+  check("simple_vit", "simple_vit", {{"img_width", 12}});
+}
+
+TEST_CASE("golden: ten AdamW steps of Swin give timm's losses") {
+  const auto check = [](const std::string& name, Options options) {
+    options.emplace("num_classes", 5), options.emplace("drop_path_rate", 0.0);
+    check_trace(name, "swin", options);
+  };
+  check("swin", {{"patch_size", 4},
+                 {"embed_dim", 12},
+                 {"depths", std::vector<int>{2, 1}},
+                 {"num_heads", std::vector<int>{2, 3}}});
+  check("swin_deep",
+        {{"embed_dim", 4}, {"depths", std::vector<int>{2, 2, 1}}, {"num_heads", std::vector<int>{1, 2, 2}}});
+  check("swin_wide", {{"img_size", 16},
+                      {"img_width", 32},
+                      {"window_size", 8},
+                      {"embed_dim", 8},
+                      {"depths", std::vector<int>{2, 2}},
+                      {"num_heads", std::vector<int>{2, 4}},
+                      {"qkv_bias", false}});
 }
 
 }  // namespace
