@@ -8,6 +8,10 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/sanitizer.h"
+#if TESSERA_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace tessera {
 
@@ -18,6 +22,17 @@ struct alignas(Pool::alignment) Pool::Header {
 };
 
 namespace {
+
+// AddressSanitizer knows only what malloc hands out. Under it no block is rounded up or kept, so that reading past the end of
+// a tensor or after its release shows, and the header in front of a block is out of bounds, too.
+constexpr bool keep_blocks = !TESSERA_ASAN;
+#if TESSERA_ASAN
+void hide(const void* header, size_t bytes) { __asan_poison_memory_region(header, bytes); }
+void show(const void* header, size_t bytes) { __asan_unpoison_memory_region(header, bytes); }
+#else
+void hide(const void*, size_t) {}
+void show(const void*, size_t) {}
+#endif
 
 std::atomic<bool> poisoned{false};
 
@@ -70,6 +85,7 @@ Pool& Pool::mine() {
 void* Pool::take(size_t bytes) {
   const int c = class_of(bytes);
   if (c < 0 || c >= classes) fail("pool", "{} bytes are more than this machine can address", bytes);
+  const size_t usable = keep_blocks ? bytes_of(c) : bytes;
   Header* h;
   {
     std::lock_guard guard(lock_);
@@ -77,8 +93,10 @@ void* Pool::take(size_t bytes) {
     if (h) free_[c] = h->next;
     const auto size = static_cast<int64_t>(bytes_of(c));
     if (!h) {
-      h = static_cast<Header*>(std::aligned_alloc(alignment, sizeof(Header) + static_cast<size_t>(size)));
-      if (!h) fail("pool", "out of memory: {} more bytes are needed; use a smaller batch or model", size);
+      void* fresh = nullptr;
+      if (posix_memalign(&fresh, alignment, sizeof(Header) + usable) != 0)
+        fail("pool", "out of memory: {} more bytes are needed; use a smaller batch or model", size);
+      h = static_cast<Header*>(fresh);
       stats_.reserved += size;
     }
     stats_.live += size;
@@ -86,15 +104,22 @@ void* Pool::take(size_t bytes) {
   }
   new (h) Header{this, nullptr, c};
   void* block = h + 1;
-  if (poisoned.load(std::memory_order_relaxed)) std::memset(block, 0xff, bytes_of(c));
+  if (poisoned.load(std::memory_order_relaxed)) std::memset(block, 0xff, usable);
+  hide(h, sizeof(Header));
   return block;
 }
 
 void Pool::give(void* block) noexcept {
   Header* h = static_cast<Header*>(block) - 1;
+  show(h, sizeof(Header));
   Pool& p = *h->owner;
   std::lock_guard guard(p.lock_);
-  p.stats_.live -= static_cast<int64_t>(bytes_of(h->size_class));
+  const auto size = static_cast<int64_t>(bytes_of(h->size_class));
+  p.stats_.live -= size;
+  if constexpr (!keep_blocks) {
+    p.stats_.reserved -= size;
+    return std::free(h);
+  }
   h->next = p.free_[h->size_class];
   p.free_[h->size_class] = h;
 }

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "core/sanitizer.h"
 #include "tessera.h"
 #include "train/cli/count_malloc.h"
 
@@ -81,6 +82,10 @@ int main(int argc, char** argv) try {
               100 * (b + c) / (a + b + c));
   std::printf("malloc calls %llu, minor faults %lld a step (median of %d)\n",
               static_cast<unsigned long long>(median(mallocs)), static_cast<long long>(median(page_faults)), steps);
+  if (TESSERA_ASAN || TESSERA_TSAN) {  // its malloc is not ours, and touches pages as it likes
+    std::printf("not judged under this sanitizer\n");
+    return 0;
+  }
   return median(mallocs) == 0 && median(page_faults) == 0 ? 0 : 1;
 } catch (const Error& e) {
   std::fprintf(stderr, "%s\n", e.what());

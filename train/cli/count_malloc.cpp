@@ -4,6 +4,8 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "core/sanitizer.h"
+
 namespace {
 std::atomic<uint64_t> calls{0};
 }
@@ -13,7 +15,7 @@ uint64_t malloc_calls() { return calls.load(std::memory_order_relaxed); }
 }  // namespace tessera::cli
 
 // glibc lets a program bring its own malloc and keeps its own under other names. Sanitizers bring theirs.
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__GLIBC__) && !TESSERA_ASAN && !TESSERA_TSAN
 extern "C" {
 void* __libc_malloc(size_t);
 void* __libc_calloc(size_t, size_t);
