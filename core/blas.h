@@ -20,7 +20,8 @@ void self_test();
 
 /// cblas_gemm's arguments without the layout, which is row-major.
 template <class T>
-using Product = void(bool ta, bool tb, int M, int N, int K, T alpha, const T* A, int lda, const T* B, int ldb, T beta, T* C, int ldc);
+using Product = void(bool ta, bool tb, int M, int N, int K, T alpha, const T* A, int lda, const T* B, int ldb, T beta,
+                     T* C, int ldc);
 /// What self_test() does with OpenBLAS's products, with any.
 void self_test(Product<float>& single, Product<double>& twice);
 

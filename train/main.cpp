@@ -1,6 +1,7 @@
 // The program `tessera`: choose a subcommand, run it, turn what went wrong into one line and an exit code.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <csignal>
 #include <exception>
 #include <new>
 
@@ -136,6 +137,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace tessera::cli;
+  std::signal(SIGXFSZ, SIG_IGN);  // a file beyond `ulimit -f` is then an error of its write, and one line
   match_blas_to_isa(argv);
   try {
     const int code = run(argc, argv);

@@ -153,6 +153,7 @@ class Trainer {
   Progress at_;
   std::atomic<int64_t> hits_{0};  // of the batch under way: integers, so that the order of lanes does not matter
   Clock::time_point start_ = Clock::now(), saved_ = start_, shown_{};
+  int completed_ = -1;             // epochs, without one that a budget cut
   double before_ = 0;              // seconds of the parts before this one
   std::string epoch_, epoch_end_;  // what is said of the epoch that has ended
 };
@@ -206,14 +207,24 @@ RunResult Trainer::run() {
     }
     if (at_.seen == 0) break;  // the budget ended with an epoch
     close_epoch();
-    const bool last = at_.epoch == config_.train.epochs || end == End::of_budget;
+    const bool last = at_.epoch == config_.train.epochs || budget_spent();
     if (at_.epoch % config_.train.eval_every == 0 || last) validate();
     report_epoch();
-    if (end == End::of_budget) break;
-    if (at_.epoch % config_.train.checkpoint_every == 0 || last) checkpoint();
+    if (end == End::of_budget) {
+      completed_ = at_.epoch - 1;
+      break;
+    }
+    const bool stop = !last && hooks_.stop && hooks_.stop();  // asked for while the epoch was validated
+    if (at_.epoch % config_.train.checkpoint_every == 0 || last || stop) checkpoint();
+    if (stop) {
+      say(fmt::format("stopped after epoch {}; the checkpoint holds everything", at_.epoch));
+      result.interrupted = true;
+      break;
+    }
   }
+  if (completed_ < 0) completed_ = at_.epoch;
   if (!result.interrupted) finish(result);
-  result.epochs = at_.epoch, result.steps = at_.step;
+  result.epochs = completed_, result.steps = at_.step;
   result.train_loss = at_.train_loss, result.val_acc1 = at_.val_acc1, result.best_val_acc1 = at_.best_val_acc1;
   result.seconds = seconds();
   result.images_per_s = at_.train_seconds > 0 ? static_cast<double>(at_.images) / at_.train_seconds : 0;
@@ -221,16 +232,17 @@ RunResult Trainer::run() {
 }
 
 Trainer::End Trainer::train_epoch() {
+  auto last = Clock::now();  // a step's time begins with waiting for its batch; checkpoints do not count
   for (const Batch& batch : loader_.epoch(at_.epoch, at_.batch)) {
-    const auto start = Clock::now();
     const uint64_t before = at_.step;
     step(batch);
-    const double took = seconds_since(start);
+    const double took = seconds_since(last);
     at_.epoch_seconds += took, at_.train_seconds += took;
+    last = Clock::now();
     if (at_.step == before) continue;  // a part of a step: nothing may stop here
     show_progress();
     if (hooks_.stop && hooks_.stop()) return End::interrupted;
-    if (checkpoint_due()) checkpoint();
+    if (checkpoint_due()) checkpoint(), last = Clock::now();
     if (budget_spent() && at_.batch < loader_.batches()) return End::of_budget;
   }
   return End::of_epoch;
@@ -447,7 +459,7 @@ void Trainer::finish(RunResult& result) {
       {"params", params_.count()},
       {"macs", static_cast<int64_t>(macs(*model_, data_.train))},
       {"seed", config_.train.seed},
-      {"epochs", at_.epoch},
+      {"epochs", completed_},
       {"steps", at_.step},
       {"train_loss", at_.train_loss},
       {"val_acc1", share(at_.val_acc1)},

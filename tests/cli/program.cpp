@@ -70,7 +70,6 @@ Process::Process(const std::vector<std::string>& args, const RunOptions& options
     if (o < 0 || dup2(o, 1) < 0 || dup2(pipe_ends[1], 2) < 0) _exit(99);
     if (!options.folder.empty() && chdir(options.folder.c_str()) != 0) _exit(98);
     if (options.file_limit >= 0) {
-      ::signal(SIGXFSZ, SIG_IGN);  // a write beyond the limit then fails with EFBIG, as one to a full disk with ENOSPC
       const rlimit limit{static_cast<rlim_t>(options.file_limit), static_cast<rlim_t>(options.file_limit)};
       if (setrlimit(RLIMIT_FSIZE, &limit) != 0) _exit(97);
     }

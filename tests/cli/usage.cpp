@@ -83,7 +83,7 @@ TEST_CASE("wrong usage exits with 2 and suggests the nearest name") {
   check_refused(tessera({"forward", "--model", "vit"}), 2, {"required"});
   check_refused(tessera({"models", "extra"}), 2, {"extra"});
   check_refused(tessera({"data"}), 2, {"data"});
-  check_refused(tessera({"bench", "ops", "--model", "vit"}), 2, {"--model", "tessera bench ops --help"});
+  check_refused(tessera({"bench", "ops", "--steps", "3"}), 2, {"--steps", "tessera bench ops --help"});
   check_refused(tessera({"inspect", "--model", "vit", "--position", "learned+"}), 2, {"learned+", "missing"});
   check_refused(tessera({"inspect", "--model", "vit", "depth=2000000000"}), 2, {"depth", "2000000000"});
   check_refused(tessera({"inspect", "--model", "vit", "mlp_ratio=1e300"}), 2, {"mlp_ratio", "1e+300"});

@@ -39,7 +39,8 @@ TWIN_CASE("docs/add_an_op.md: its op and its rows are as the page says") {
     INFO(row.name);
     Array x(row.in[0].shape);
     Tensor in(x.shape);
-    for (int64_t i = 0; i < x.size(); ++i) x[i] = 0.1 * static_cast<double>(i % 61 - 30), in[i] = static_cast<real>(x[i]);
+    for (int64_t i = 0; i < x.size(); ++i)
+      x[i] = 0.1 * static_cast<double>(i % 61 - 30), in[i] = static_cast<real>(x[i]);
     const Array expected = row.reference(x)[0];
     const Tensor y = row.run(in)[0];
     for (int64_t i = 0; i < x.size(); ++i)

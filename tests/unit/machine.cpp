@@ -16,20 +16,21 @@ namespace {
 using namespace tessera;
 
 template <class T>
-void plain_product(bool ta, bool tb, int M, int N, int K, T alpha, const T* A, int lda, const T* B, int ldb, T beta, T* C,
-                   int ldc) {
+void plain_product(bool ta, bool tb, int M, int N, int K, T alpha, const T* A, int lda, const T* B, int ldb, T beta,
+                   T* C, int ldc) {
   for (int i = 0; i < M; ++i)
     for (int j = 0; j < N; ++j) {
       T sum = 0;
-      for (int k = 0; k < K; ++k) sum += (ta ? A[k * lda + i] : A[i * lda + k]) * (tb ? B[j * ldb + k] : B[k * ldb + j]);
+      for (int k = 0; k < K; ++k)
+        sum += (ta ? A[k * lda + i] : A[i * lda + k]) * (tb ? B[j * ldb + k] : B[k * ldb + j]);
       C[i * ldc + j] = alpha * sum + beta * C[i * ldc + j];
     }
 }
 
 /// As plain_product, but the last element of products deeper than 64 misses a term, as a wrong blocked kernel would.
 template <class T>
-void wrong_product(bool ta, bool tb, int M, int N, int K, T alpha, const T* A, int lda, const T* B, int ldb, T beta, T* C,
-                   int ldc) {
+void wrong_product(bool ta, bool tb, int M, int N, int K, T alpha, const T* A, int lda, const T* B, int ldb, T beta,
+                   T* C, int ldc) {
   plain_product(ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
   if (K > 64) C[(M - 1) * ldc + N - 1] += alpha / 2;
 }

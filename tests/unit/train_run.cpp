@@ -176,6 +176,7 @@ TEST_CASE("a budget of steps ends a run well, and a larger one goes on with equa
   const RunResult r = train_run(c, scratch / "parts", false);
   CHECK(r.finished);
   CHECK(r.steps == 6);
+  CHECK(r.epochs == 1);  // of four steps; the second was cut
   CHECK(metrics(scratch / "parts").size() == 5);
   c.train.max_steps = 0;
   CHECK(train_run(c, scratch / "parts", true).steps == 8);

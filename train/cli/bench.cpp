@@ -151,20 +151,23 @@ void add_bench(CLI::App& app, Action& chosen) {
   sub->require_subcommand(1);
   auto o = std::make_shared<BenchOptions>();
   const auto add = [&](const char* name, const char* help, int (*run)(const BenchOptions&)) {
+    const bool steps = run != bench_ops;
     auto* s = sub->add_subcommand(name, help);
     o->model.add_to(*s, false);
     s->add_option("--batch-size", o->batch_size, "Images a step")->check(CLI::Range(1, 1 << 20))->capture_default_str();
     s->add_option("--precision", o->precision, "Compute precision")->capture_default_str();
-    s->add_option("--steps", o->steps, "Steps that are timed")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-    s->add_option("--warmup", o->warmup, "Steps before")->check(CLI::Range(0, 1 << 20))->capture_default_str();
+    if (steps) {
+      s->add_option("--steps", o->steps, "Steps that are timed")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+      s->add_option("--warmup", o->warmup, "Steps before")->check(CLI::Range(0, 1 << 20))->capture_default_str();
+    }
     s->add_flag("--json", o->json, "One JSON document on stdout");
     s->callback([&chosen, o, run] { chosen = [=] { return run(*o); }; });
   };
   add("train", "Training steps on synthetic images", bench_train);
   add("infer", "Forward passes in evaluation mode", bench_infer);
-  auto* ops = sub->add_subcommand("ops", "Single ops, at the sizes of a small ViT");
-  ops->add_flag("--json", o->json, "One JSON document on stdout");
-  ops->callback([&chosen, o] { chosen = [=] { return bench_ops(o->json); }; });
+  o = std::make_shared<BenchOptions>();  // its own defaults: a shard of ViT-Ti/4
+  o->batch_size = 8, o->model.model = "vit_tiny_patch4_32";
+  add("ops", "Single ops on one thread, at the sizes of the model's first attention", bench_ops);
 }
 
 }  // namespace tessera::cli

@@ -16,7 +16,7 @@ struct BenchOptions {
 int bench_train(const BenchOptions& options);
 /// Forward passes in evaluation mode.
 int bench_infer(const BenchOptions& options);
-/// Timings of single ops as a table, or as JSON.
-int bench_ops(bool json);
+/// Timings of single ops, at the sizes of the model's first attention, as a table or as JSON.
+int bench_ops(const BenchOptions& options);
 
 }  // namespace tessera::cli

@@ -1,6 +1,7 @@
-// tessera bench ops: single ops at the sizes of ViT-Ti/4 (a shard of 8 images, 65 tokens, width 192), on one thread and
-// inside a shard, as a training step runs them.
+// tessera bench ops: single ops at the sizes of a model's first attention (by default ViT-Ti/4: a shard of 8 images, 65 tokens, width
+// 192), on one thread and inside a shard, as a training step runs them.
 #include <functional>
+#include <string>
 
 #include "core/kernels/kernels.h"
 #include "core/ops/activation.h"
@@ -10,6 +11,7 @@
 #include "core/ops/layernorm.h"
 #include "core/ops/linear.h"
 #include "core/parallel.h"
+#include "models/model.h"
 #include "nn/params.h"
 #include "train/cli/bench.h"
 #include "train/cli/console.h"
@@ -20,7 +22,7 @@ namespace tessera::cli {
 namespace {
 
 struct Case {
-  const char* name;
+  std::string name;
   Tensor x;
   std::function<Tensor(const Tensor&)> op;
   double bytes;  ///< read and written by forward, when memory and not arithmetic bounds it
@@ -73,8 +75,13 @@ Timing measure(const Case& c) {
 
 }  // namespace
 
-int bench_ops(bool json) {
-  constexpr int B = 8, N = 65, D = 192, H = 3;
+int bench_ops(const BenchOptions& o) {
+  check_precision(o.precision);
+  const Config config = o.model.resolve();
+  const Places places = tessera::model(config.model).places(config.model_options);
+  if (places.sites.empty()) wrong_usage("bench ops: {} has no attention to take its sizes from", config.model);
+  const Site& site = places.sites.front();
+  const int B = o.batch_size, N = site.trained.q.tokens(), D = site.heads * site.head_dim, H = site.heads;
   Params params(1);
   const Scope s(params);
   const auto random = [&](const char* name, const Shape& shape) { return s.param(name, shape, normal(0.5)).copy(); };
@@ -86,26 +93,26 @@ int bench_ops(bool json) {
   const Tensor g = weight("g", {D}), b = weight("b", {D}), K = weight("k", {64, 64, 3, 3}),
                dw = weight("dw", {64, 1, 3, 3});
   const Pattern& who = everyone(N, N);
-  const double mb = double{B} * N * D * sizeof(real);
+  const double mb = double(B) * N * D * sizeof(real);
 
   const std::vector<Case> cases = {
-      {"linear 192 -> 576 (qkv)", x, [&](const Tensor& t) { return linear(t, W3); }, 0},
-      {"linear 192 -> 768 (fc1)", x, [&](const Tensor& t) { return linear(t, W4, b4); }, 0},
-      {"linear 768 -> 192 (fc2)", hidden, [&](const Tensor& t) { return linear(t, W1); }, 0},
-      {"attention 3 heads of 64", qkv,
+      {fmt::format("linear {} -> {} (qkv)", D, 3 * D), x, [&](const Tensor& t) { return linear(t, W3); }, 0},
+      {fmt::format("linear {} -> {} (fc1)", D, 4 * D), x, [&](const Tensor& t) { return linear(t, W4, b4); }, 0},
+      {fmt::format("linear {} -> {} (fc2)", 4 * D, D), hidden, [&](const Tensor& t) { return linear(t, W1); }, 0},
+      {fmt::format("attention {} heads of {}", H, site.head_dim), qkv,
        [&](const Tensor& t) {
-         return attention(heads(t, H, 0, 3), heads(t, H, 1, 3), heads(t, H, 2, 3), who, {}, 0.125, {}, {}, Run{});
+         return attention(heads(t, H, 0, 3), heads(t, H, 1, 3), heads(t, H, 2, 3), who, {}, site.scale, {}, {}, Run{});
        },
        0},
       {"conv 3x3 64 -> 64 on 16x16", image, [&](const Tensor& t) { return conv2d(t, K, {}, conv_options(1, 1)); }, 0},
       {"depthwise 3x3 on 16x16x64", image, [&](const Tensor& t) { return conv2d(t, dw, {}, conv_options(1, 1, 64)); },
        0},
-      {"layernorm 192", x, [&](const Tensor& t) { return layernorm(t, g, b, 1e-6); }, 2 * mb},
-      {"gelu 768", hidden, [&](const Tensor& t) { return gelu(t); }, 8 * mb},
+      {fmt::format("layernorm {}", D), x, [&](const Tensor& t) { return layernorm(t, g, b, 1e-6); }, 2 * mb},
+      {fmt::format("gelu {}", 4 * D), hidden, [&](const Tensor& t) { return gelu(t); }, 8 * mb},
       {"add", x, [&](const Tensor& t) { return add(t, x); }, 3 * mb},
   };
   Json list = Json::array();
-  if (!json) {
+  if (!o.json) {
     print(fmt::format("one thread, {}, shard of {} x {} tokens x {}; best times\n", name(isa()), B, N, D));
     print(fmt::format("{:<28} {:>12} {:>16} {:>14} {:>14}\n", "op", "forward us", "fwd+bwd us", "GFLOP/s fwd",
                       "GB/s fwd"));
@@ -114,7 +121,7 @@ int bench_ops(bool json) {
     Timing t;
     parallel::shards(1, [&](int) { t = measure(c); });
     const double gflops = 2e-9 * t.macs / t.forward, gbs = 1e-9 * c.bytes / t.forward;
-    if (json) {
+    if (o.json) {
       list.push_back(Json{{"op", c.name},
                           {"forward_us", 1e6 * t.forward},
                           {"forward_backward_us", 1e6 * t.both},
@@ -126,7 +133,7 @@ int bench_ops(bool json) {
                         c.bytes > 0 ? fmt::format("{:.1f}", gbs) : ""));
     }
   }
-  if (json) print_json(list);
+  if (o.json) print_json(list);
   return done;
 }
 

@@ -1,4 +1,5 @@
 // tessera eval: how good a finished run is on a split of its data, or of other data, or at another image size.
+#include <algorithm>
 #include <charconv>
 
 #include "core/parallel.h"
@@ -15,7 +16,7 @@ namespace tessera::cli {
 namespace {
 
 struct Request {
-  std::string run, data, split = "test", img_size;
+  std::string run, data, data_dir, split = "test", img_size;
   int threads = 0;
   bool json = false;
 };
@@ -57,6 +58,24 @@ data::Set resized(const data::Set& set, const Size& size) {
   return out;
 }
 
+/// The set under the numbers that the model gives to its classes, which may be others in a folder of the same classes.
+data::Set under_names(const data::Set& set, const std::vector<std::string>& names) {
+  if (set.class_names == names) return set;
+  Index number;
+  for (const std::string& name : set.class_names) {
+    const auto it = std::find(names.begin(), names.end(), name);
+    if (it == names.end())
+      fail("eval", "{} has a class \"{}\" that the run does not know; it was trained on: {}", set.name, name,
+           fmt::join(names, ", "));
+    number.push_back(static_cast<int32_t>(it - names.begin()));
+  }
+  data::Set out = set;
+  auto labels = std::make_shared<Index>(*set.labels);
+  for (int32_t& label : *labels) label = number[static_cast<size_t>(label)];
+  out.labels = std::move(labels), out.class_names = names, out.classes = static_cast<int>(names.size());
+  return out;
+}
+
 int eval(const Request& r) {
   if (r.split != "test" && r.split != "val" && r.split != "train")
     wrong_usage("--split {}: expected test, val or train", r.split);
@@ -70,12 +89,16 @@ int eval(const Request& r) {
     // how the run cut its own set says nothing about another one, which may be smaller; `where` makes what is asked for
     if (r.data.substr(0, r.data.find(':')) != "where") data.train_size = data.val_size = 0, data.fraction = 1;
   }
+  if (!r.data_dir.empty()) data.dir = r.data_dir;
   const Splits splits = open_splits(data);
   if (!splits.note.empty()) say(splits.note);
   data::Set set = r.split == "test" ? splits.test : r.split == "val" ? splits.val : splits.train;
   if (set.size() == 0)
     fail("eval", "{} has no {} split{}", data.name, r.split, r.split == "val" ? " (data.val_size is 0)" : "");
-  if (!r.data.empty()) set.stats = run.stats;  // as the model was trained
+  if (!r.data.empty()) {
+    set = under_names(set, run.classes);
+    set.stats = run.stats;  // as the model was trained
+  }
   if (size.h > 0 && (set.h != size.h || set.w != size.w)) set = resized(set, size);
   if (const Shape& built = run.net.input; set.h != built[1] || set.w != built[2])
     if (const std::string why = fixed_size(run.config.position); !why.empty())
@@ -116,6 +139,7 @@ void add_eval(CLI::App& app, Action& chosen) {
   auto r = std::make_shared<Request>();
   sub->add_option("--run", r->run, "The run directory")->required()->type_name("RUNDIR");
   sub->add_option("--data", r->data, "Other data of the same classes [the run's]")->type_name("SPEC");
+  sub->add_option("--data-dir", r->data_dir, "Where the files of a named set are [as in training]")->type_name("DIR");
   sub->add_option("--split", r->split, "test, val or train")->capture_default_str();
   sub->add_option("--img-size", r->img_size, "Resize the images: the encoding follows by its rule")->type_name("N|HxW");
   sub->add_option("--threads", r->threads, "Worker threads [cores available]")

@@ -159,9 +159,7 @@ Image fit(const Image& in, int height, int width) {
   // by the larger of the two factors, height / in.h and width / in.w
   const bool by_height = static_cast<int64_t>(height) * in.w >= static_cast<int64_t>(width) * in.h;
   const int to = by_height ? height : width, from = by_height ? in.h : in.w;
-  const auto scaled = [&](int extent) {
-    return int64_t{std::llround(static_cast<double>(extent) * to / from)};
-  };
+  const auto scaled = [&](int extent) { return int64_t{std::llround(static_cast<double>(extent) * to / from)}; };
   const int64_t h = std::max<int64_t>(height, scaled(in.h)), w = std::max<int64_t>(width, scaled(in.w));
   const auto across = taps(in.w, w, (w - width) / 2, width), down = taps(in.h, h, (h - height) / 2, height);
   // only the middle is made: a picture a pixel wide and a million high would be huge as a whole
@@ -173,8 +171,10 @@ Image fit(const Image& in, int height, int width) {
       const Taps& t = across[static_cast<size_t>(x)];
       for (int j = 0; j < c; ++j) {
         float sum = 0;
-        const uint8_t* p = &in.pixels[(static_cast<size_t>(y) * static_cast<size_t>(in.w) + static_cast<size_t>(t.first)) *
-                                          static_cast<size_t>(c) + static_cast<size_t>(j)];
+        const uint8_t* p =
+            &in.pixels[(static_cast<size_t>(y) * static_cast<size_t>(in.w) + static_cast<size_t>(t.first)) *
+                           static_cast<size_t>(c) +
+                       static_cast<size_t>(j)];
         for (int k = 0; k < t.count; ++k) sum += t.weight[static_cast<size_t>(k)] * static_cast<float>(p[k * c]);
         rows[static_cast<size_t>(y - y0) * pitch + static_cast<size_t>(x * c + j)] = sum;
       }
