@@ -69,7 +69,7 @@ void check(const Config& c) {
   positive("img_size", c.img_size), positive("patch_size", c.patch_size), positive("in_chans", c.in_chans);
   positive("num_classes", c.num_classes), positive("embed_dim", c.embed_dim), positive("num_heads", c.num_heads);
   positive("mlp_ratio", c.mlp_ratio), positive("norm_eps", c.norm_eps);
-  if (c.depth < 1 || c.depth > 1000) fail("vit", "depth is {}, expected 1 to 1000", c.depth);
+  if (c.depth < 0 || c.depth > 1000) fail("vit", "depth is {}, expected 0 to 1000", c.depth);
   if (c.embed_dim * c.mlp_ratio < 1 || c.embed_dim * c.mlp_ratio > 1 << 30) {
     fail("vit", "mlp_ratio {} makes the MLP {} wide; expected 1 to {}", c.mlp_ratio, c.embed_dim * c.mlp_ratio,
          1 << 30);

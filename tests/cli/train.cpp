@@ -207,7 +207,7 @@ TEST_CASE("train: a model or a data set that makes no sense is wrong usage, and 
   const std::string run = folder / "run";
   check_refused(tessera(tiny(run, {"model.num_heads=3"})), 2, {"3 heads", "16"});
   check_refused(tessera(tiny(run, {"model.img_size=64"})), 2, {"64 x 64", "32 x 32", "model.img_size=32"});
-  check_refused(tessera(tiny(run, {"model.depth=0"})), 2, {"depth"});
+  check_refused(tessera(tiny(run, {"model.depth=-1"})), 2, {"depth"});
   check_refused(tessera(tiny(run, {"model.num_classes=7"})), 2, {"7", "4 classes"});
   check_refused(tessera(tiny(run, {"--data", "wheer"})), 2, {"wheer", "where"});
   check_refused(tessera(tiny(run, {"--data", "where:quadrent"})), 2, {"quadrent", "quadrant"});
