@@ -106,9 +106,11 @@ TEST_CASE("forward: Swin-T at 224 x 224 from seeded weights, logits and measures
   const Folder folder;
   const std::string weights = folder / "w.safetensors", input = folder / "x.safetensors",
                     output = folder / "y.safetensors", name = "swin_tiny_patch4_window7_224";
-  REQUIRE(tessera({"init", "--model", name, "--seed", "1", "--output", weights}).code == 0);
+  const RunOptions patient{.seconds = 600};  // 28 million parameters, under a sanitizer, on a busy machine
+  REQUIRE(tessera({"init", "--model", name, "--seed", "1", "--output", weights}, patient).code == 0);
   io::write_tensors(input, {{"input", pattern({1, 3, 224, 224}, 7919)}, {"cotangent", pattern({1, 1000}, 6007)}});
-  const Result r = tessera({"forward", "--model", name, "--weights", weights, "--input", input, "--output", output});
+  const Result r =
+      tessera({"forward", "--model", name, "--weights", weights, "--input", input, "--output", output}, patient);
   INFO(r.err);
   REQUIRE(r.code == 0);
   const io::TensorFile golden(TESSERA_SOURCE_DIR "/tests/golden/data/swin_tiny.golden.safetensors"), y(output);
