@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # From a fresh clone to a trained model or a tested build, in one command:
-#   ./bootstrap.sh train [OPTION...]   install what is missing, build, train the embedded default (tessera train --data where)
-#   ./bootstrap.sh test  [OPTION...]   install what is missing, build, run the whole test suite (options go to ctest)
-#   ./bootstrap.sh build               install what is missing and build
+#   ./bootstrap.sh train [OPTION...]   install what is missing, build the program, train the embedded default (tessera train --data where)
+#   ./bootstrap.sh test  [OPTION...]   install what is missing, build everything, run the whole test suite (options go to ctest)
+#   ./bootstrap.sh build [TARGET...]   install what is missing and build everything, or those targets
 # On Debian 12+, Ubuntu 24.04+ missing packages are installed with apt-get (with sudo unless root); elsewhere the list of what is
 # needed is printed. The build goes to build/release; TESSERA_PRESET chooses another preset of CMakePresets.json.
 set -euo pipefail
@@ -35,15 +35,15 @@ install_missing() {
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
 }
 
-build() {
+build() {  # [TARGET...]
   install_missing
   cmake --preset "$preset" >&2
-  cmake --build --preset "$preset" >&2
+  cmake --build --preset "$preset" ${1:+--target "$@"} >&2
 }
 
 case "${1:-}" in
-  build) build ;;
-  train) shift; build; exec "build/$preset/tessera" train --data where "$@" ;;
+  build) shift; build "$@" ;;
+  train) shift; build tessera_program; exec "build/$preset/tessera" train --data where "$@" ;;
   test) shift; build; exec ctest --preset "$preset" -j "$(nproc)" "$@" ;;
   *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

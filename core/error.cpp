@@ -8,7 +8,7 @@ std::string Crumb::path() {
   std::string path;
   for (const Crumb* c = top; c; c = c->up_) {
     if (c->name_.empty()) continue;
-    path = path.empty() ? std::string(c->name_) : std::string(c->name_) + "." + path;
+    path = path.empty() ? std::string(c->name_) : fmt::format("{}.{}", c->name_, path);
   }
   return path;
 }

@@ -34,6 +34,7 @@ double fma_peak_gflops(int threads) {
   std::barrier start(threads);
   {
     std::vector<std::jthread> workers;
+    workers.reserve(each.size());
     for (double& mine : each)
       workers.emplace_back([&] {
         start.arrive_and_wait();

@@ -49,7 +49,7 @@ Registry& registry() {
 int class_of(size_t bytes) {
   const size_t units = bytes / Pool::alignment + (bytes % Pool::alignment != 0);
   if (units <= 8) return 0;
-  const int shift = std::bit_width(units) - 4;
+  const int shift = static_cast<int>(std::bit_width(units)) - 4;
   const size_t step = size_t{1} << shift, mantissa = (units + step - 1) >> shift;  // 8..16
   return static_cast<int>((mantissa - 8) + 8 * static_cast<size_t>(shift));
 }

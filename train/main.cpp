@@ -43,8 +43,8 @@ std::string help(const CLI::App& app) {
   for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
     text += fmt::format("  {:<10} {}\n", sub->get_name(), sub->get_description());
   return text +
-         "\nEnvironment: TESSERA_DATA, TESSERA_THREADS, TESSERA_ISA=scalar|avx2|avx512, NO_COLOR. Exit codes: 0 done,\n"
-         "1 failure, 2 wrong usage, 130 interrupted (a checkpoint is written). tessera --version shows the build.\n";
+         "\nEnvironment: TESSERA_DATA, TESSERA_THREADS, TESSERA_ISA=scalar|avx2|avx512|neon, NO_COLOR.\n"
+         "Exit codes: 0 done, 1 failure, 2 wrong usage, 130 interrupted (a checkpoint is written).\n";
 }
 
 /// The subcommand that was chosen, the innermost one, and how to ask for its help.

@@ -127,7 +127,7 @@ int open_retrying(const char* path, int flags, mode_t mode = 0) {
 }  // namespace
 
 std::string explain(int error) {
-  const std::string reason = std::generic_category().message(error);
+  std::string reason = std::generic_category().message(error);
   switch (error) {
     case ENOSPC:
     case EDQUOT:

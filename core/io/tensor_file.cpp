@@ -42,6 +42,7 @@ Tensor TensorFile::read(std::string_view name) const {
 
 void write_tensors(const std::string& path, const std::vector<NamedTensor>& tensors, const Metadata& metadata) {
   std::vector<TensorBytes> bytes;
+  bytes.reserve(tensors.size());
   for (const auto& [name, t] : tensors) {
     bytes.push_back({name,
                      sizeof(real) == 4 ? DType::f32 : DType::f64,

@@ -94,8 +94,7 @@ inline vec across(vec (&r)[lanes], Op op) {
     high[l] = l & W ? lanes + l : l ^ W;
   }
 #pragma GCC unroll 8
-  for (int i = 0; i < W; ++i)
-    r[i] = op(__builtin_shuffle(r[i], r[i + W], low), __builtin_shuffle(r[i], r[i + W], high));
+  for (int i = 0; i < W; ++i) r[i] = op(shuffle(r[i], r[i + W], low), shuffle(r[i], r[i + W], high));
   if constexpr (W > 1) {
     return across<W / 2>(r, op);
   } else {

@@ -107,7 +107,7 @@ inline void transpose(vec (&r)[lanes]) {
   for (int i = 0; i < lanes; ++i) {
     if (i & W) continue;
     const vec a = r[i], b = r[i + W];
-    r[i] = __builtin_shuffle(a, b, low), r[i + W] = __builtin_shuffle(a, b, high);
+    r[i] = shuffle(a, b, low), r[i + W] = shuffle(a, b, high);
   }
   if constexpr (W > 1) transpose<W / 2>(r);
 }
@@ -214,7 +214,7 @@ inline vec twice(const real* angles, int64_t c, int64_t d) {
   const int64_t left = (d - c) / 2, n = left < lanes / 2 ? left : int64_t{lanes / 2};
   ivec from;
   for (int l = 0; l < lanes; ++l) from[l] = l / 2;
-  return __builtin_shuffle(load_part(angles + c / 2, n), from);
+  return shuffle(load_part(angles + c / 2, n), from);
 }
 inline vec odd_positive() {
   vec s;

@@ -137,13 +137,14 @@ static inline TESSERA_INLINE void sum_along_rows(Sums<R, V>& s, const Tile& t) {
     asm("" : "+r"(stride));  // an index register for all k, not one each
     outer(upto<R>(), s, b + k * panel, [&](int i) TESSERA_INLINE { return p[i / 3][(i % 3) * stride + k]; });
   };
+  const auto keep = [](const real*& pointer) TESSERA_INLINE { asm("" : "+r"(pointer)); };
   [&]<int... G>(Indices<G...>) TESSERA_INLINE {
     ((p[G] = t.a + 3 * G * stride), ...);
     const char* soon = t.soon.at;
     Rows<R, V> c(t);
     int64_t k = t.K;
     for (; k >= 4; k -= 4) {
-      ([&] { asm("" : "+r"(p[G])); }(), ...);  // one pointer each, not one a row
+      (keep(p[G]), ...);  // one pointer each, not one a row
       __builtin_prefetch(soon, 0, 2);
       soon += t.soon.step;
       c.fetch();
@@ -165,7 +166,7 @@ template <int R, int V>
 static inline TESSERA_INLINE void sum_along_columns(Sums<R, V>& s, const Tile& t) {
   const real *a = t.a, *b = t.b;
   const char *soon = t.soon.at, *strip = t.strip.at;
-  const auto step = [&] TESSERA_INLINE {
+  const auto step = [&]() TESSERA_INLINE {
     outer(upto<R>(), s, b, [&](int i) TESSERA_INLINE { return a[i]; });
     a += t.stride, b += panel;
   };

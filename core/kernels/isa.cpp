@@ -4,6 +4,13 @@
 #include "core/kernels/kernels.h"
 
 namespace tessera {
+namespace {
+#if defined(__aarch64__)
+constexpr std::string_view baseline = "neon", names = "neon (or scalar)";
+#else
+constexpr std::string_view baseline = "scalar", names = "scalar, avx2, avx512";
+#endif
+}  // namespace
 
 std::string_view name(Isa isa) {
   switch (isa) {
@@ -12,23 +19,25 @@ std::string_view name(Isa isa) {
     case Isa::avx2:
       return "avx2";
     default:
-      return "scalar";
+      return baseline;
   }
 }
 
 namespace {
 Isa choose() {
-  const char* forced = std::getenv("TESSERA_ISA");
+  const char* variable = std::getenv("TESSERA_ISA");
+  const std::string_view forced = variable ? variable : "";
+  if (forced == "scalar") return Isa::scalar;  // on every architecture, whatever its baseline is called
   for (const std::string_view elsewhere : {"amx", "neon"})
-    if (forced && forced == elsewhere)
+    if (forced == elsewhere && forced != baseline)
       fail("isa", "TESSERA_ISA={}: this CPU or this build has no such instructions", forced);
   for (Isa i : {Isa::avx512, Isa::avx2, Isa::scalar}) {
-    if (forced && *forced ? std::string_view(forced) == name(i) : kernels(i) != nullptr) {
+    if (!forced.empty() ? forced == name(i) : kernels(i) != nullptr) {
       if (!kernels(i)) fail("isa", "TESSERA_ISA={}: this CPU or this build has no such instructions", forced);
       return i;
     }
   }
-  fail("isa", "TESSERA_ISA={} is not one of scalar, avx2, avx512", forced);
+  fail("isa", "TESSERA_ISA={} is not one of {}", forced, names);
 }
 }  // namespace
 

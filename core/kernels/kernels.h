@@ -9,7 +9,7 @@
 
 namespace tessera {
 
-enum class Isa { scalar, avx2, avx512 };  ///< scalar: the baseline of the architecture (SSE2, NEON)
+enum class Isa { scalar, avx2, avx512 };  ///< scalar: the baseline of the architecture, SSE2 or ("neon") NEON
 /// The instruction set in use, after TESSERA_ISA; throws Error if that one is unknown or missing on this CPU.
 Isa isa();
 std::string_view name(Isa isa);

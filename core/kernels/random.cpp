@@ -5,8 +5,8 @@
 
 TESSERA_KERNELS_BEGIN
 
-typedef uint64_t draws __attribute__((vector_size(TESSERA_VECTOR_BYTES)));
-typedef uint32_t halves __attribute__((vector_size(TESSERA_VECTOR_BYTES)));
+using draws = uint64_t __attribute__((vector_size(TESSERA_VECTOR_BYTES)));
+using halves = uint32_t __attribute__((vector_size(TESSERA_VECTOR_BYTES)));
 
 static constexpr uint64_t golden = 0x9e3779b97f4a7c15ULL;
 

@@ -21,10 +21,17 @@ extern const Kernels table;
 
 const Kernels* kernels(Isa which) {
 #if defined(TESSERA_HAVE_X86_TARGETS)
+  // The levels that -march names, whole: compilers also use BMI2, LZCNT and the like, which virtual machines may hide.
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#if defined(__clang__)  // older ones know no levels here
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+                    __builtin_cpu_supports("bmi2");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+                      __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl");
+#else
+  const bool avx2 = __builtin_cpu_supports("x86-64-v3"), avx512 = __builtin_cpu_supports("x86-64-v4");
+#endif
   if (which == Isa::avx512) return avx512 ? &v4::table : nullptr;
   if (which == Isa::avx2) return avx2 ? &v3::table : nullptr;
 #else

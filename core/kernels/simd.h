@@ -36,9 +36,9 @@
 TESSERA_KERNELS_BEGIN
 
 /// As many reals as the target's registers hold; arithmetic operators work lane by lane, a*b+c contracts to one FMA.
-typedef real vec __attribute__((vector_size(TESSERA_VECTOR_BYTES)));
+using vec = real __attribute__((vector_size(TESSERA_VECTOR_BYTES)));
 /// Integers of the same width as real: the type of comparisons, all ones for true.
-typedef decltype(vec{} < vec{}) ivec;
+using ivec = decltype(vec{} < vec{});
 enum : int { lanes = TESSERA_VECTOR_BYTES / sizeof(real) };
 
 static inline vec load(const real* p) {
@@ -77,12 +77,28 @@ static inline void store_part(real* p, vec v, int64_t n) {
 static inline vec select(ivec mask, vec yes, vec no) { return mask ? yes : no; }
 static inline vec max(vec a, vec b) { return select(a > b, a, b); }
 static inline vec min(vec a, vec b) { return select(a < b, a, b); }
+/// Lane l of the result is lane from[l] of v, or of a and, from `lanes` up, b. With constant indices it is one instruction.
+#if defined(__clang__)
+static inline vec shuffle(vec v, ivec from) {
+  vec y;
+  for (int l = 0; l < lanes; ++l) y[l] = v[from[l]];
+  return y;
+}
+static inline vec shuffle(vec a, vec b, ivec from) {
+  vec y;
+  for (int l = 0; l < lanes; ++l) y[l] = from[l] < lanes ? a[from[l]] : b[from[l] - lanes];
+  return y;
+}
+#else
+static inline vec shuffle(vec v, ivec from) { return __builtin_shuffle(v, from); }
+static inline vec shuffle(vec a, vec b, ivec from) { return __builtin_shuffle(a, b, from); }
+#endif
 /// v with lane i taken from lane i ^ W.
 template <int W>
 static inline vec crossed(vec v) {
   ivec from;
-  for (int i = 0; i < lanes; ++i) from[i] = i ^ W;  // a constant: one shuffle
-  return __builtin_shuffle(v, from);
+  for (int i = 0; i < lanes; ++i) from[i] = i ^ W;
+  return shuffle(v, from);
 }
 template <int W = lanes / 2>
 static inline real sum(vec v) {

@@ -57,6 +57,7 @@ std::vector<Tensor> split(const Tensor& x, int parts, int dim) {
   if (parts < 1 || x.dim(d) % parts)
     fail("split", "dimension {} of {} is no {} equal parts", dim, x.shape().str(), parts);
   std::vector<Tensor> y;
+  y.reserve(static_cast<size_t>(parts));
   const int n = x.dim(d) / parts;
   for (int i = 0; i < parts; ++i) y.push_back(slice(x, d, i * n, (i + 1) * n));
   return y;

@@ -25,7 +25,7 @@ class Temporary {
   /// Writes a file, making its folders; returns its path.
   template <class Bytes>
   std::string write(const std::string& name, const Bytes& bytes) const {
-    const std::string path = *this / name;
+    std::string path = *this / name;
     std::filesystem::create_directories(std::filesystem::path(path).parent_path());
     std::ofstream(path, std::ios::binary)
         .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
@@ -33,7 +33,7 @@ class Temporary {
   }
   /// A file of `size` zero bytes that takes no room on the disk.
   std::string zeros(const std::string& name, uintmax_t size) const {
-    const std::string path = write(name, std::string());
+    std::string path = write(name, std::string());
     std::filesystem::resize_file(path, size);
     return path;
   }

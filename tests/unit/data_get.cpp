@@ -330,7 +330,9 @@ TEST_CASE("unpack: hostile and damaged archives") {
       {{"./../top/x", "x"}, "hostile"},
       {{"top/x", std::string(2 << 20, 'x')}, "more than"},
   };
-  for (const auto& [member, message] : hostile) {
+  for (const auto& entry : hostile) {  // clang before 16 captures no structured binding
+    const auto& member = entry.first;
+    const char* message = entry.second;
     CAPTURE(member.name);
     CHECK_THROWS_WITH_AS(unpack(gzip(tar({member}))), doctest::Contains(message), Error);
   }

@@ -46,7 +46,7 @@ void repeat_to(const Tensor& x, Tensor& y) {
   });
 }
 
-void add_summed(Back& back, const Tensor& x, Tensor dx) {
+void add_summed(Back& back, const Tensor& x, const Tensor& dx) {
   if (!back.wants(x)) return;
   if (dx.size() == x.size()) return back.add(x, dx.reshape(x.shape()));
   const auto [to, beta] = back.into(x);

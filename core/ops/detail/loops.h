@@ -85,7 +85,7 @@ void sum_to(const Tensor& from, const Shape& shape, real* to, real beta);
 /// The opposite: y = x repeated to y's shape.
 void repeat_to(const Tensor& x, Tensor& y);
 /// Sends dx, of a shape that x's broadcasts to, to x: as it is, or summed.
-void add_summed(Back& back, const Tensor& x, Tensor dx);
+void add_summed(Back& back, const Tensor& x, const Tensor& dx);
 
 /// Dimension `dim` (negative: from the end) as an index. Throws Error if there is none.
 int dimension(const char* op, const Tensor& x, int dim);
