@@ -39,6 +39,8 @@ TESSERA_KERNELS_BEGIN
 typedef real vec __attribute__((vector_size(TESSERA_VECTOR_BYTES)));
 /// Integers of the same width as real: the type of comparisons, all ones for true.
 typedef decltype(vec{} < vec{}) ivec;
+/// The bits of single precision, for arithmetic that wraps around.
+typedef uint32_t uvec __attribute__((vector_size(TESSERA_VECTOR_BYTES)));
 enum : int { lanes = TESSERA_VECTOR_BYTES / sizeof(real) };
 
 static inline vec load(const real* p) {
