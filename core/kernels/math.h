@@ -54,16 +54,16 @@ static inline vec exp(vec x) {
   }
 }
 
-/// ln x for x > 0.
+/// ln x for x > 0; anything for others.
 static inline vec log(vec x) {
   if constexpr (!single) {
     return log_exact(x);
   } else {
-    ivec bits;
+    uvec bits;
     __builtin_memcpy(&bits, &x, sizeof bits);
-    // x = 2^e m with m in [sqrt(1/2), sqrt(2))
-    const ivec e0 = (bits - 0x3f3504f3) >> 23;
-    const ivec mantissa = bits - (e0 << 23);
+    // x = 2^e m with m in [sqrt(1/2), sqrt(2)); without signs, since the bits of x < 0 wrap around
+    const ivec e0 = ivec(bits - 0x3f3504f3u) >> 23;
+    const uvec mantissa = bits - (uvec(e0) << 23);
     vec m;
     __builtin_memcpy(&m, &mantissa, sizeof m);
     const vec e = __builtin_convertvector(e0, vec);

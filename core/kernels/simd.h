@@ -39,6 +39,8 @@ TESSERA_KERNELS_BEGIN
 using vec = real __attribute__((vector_size(TESSERA_VECTOR_BYTES)));
 /// Integers of the same width as real: the type of comparisons, all ones for true.
 using ivec = decltype(vec{} < vec{});
+/// The bits of single precision, for arithmetic that wraps around.
+using uvec = uint32_t __attribute__((vector_size(TESSERA_VECTOR_BYTES)));
 enum : int { lanes = TESSERA_VECTOR_BYTES / sizeof(real) };
 
 static inline vec load(const real* p) {
