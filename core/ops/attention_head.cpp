@@ -221,7 +221,9 @@ std::array<PairGate, Terms::most> HeadWorker::gates(const Block& at, int64_t& co
 
 /// s = the logits of the block without what is added to them from `pairs_` and `column`.
 void HeadWorker::scores(const Block& at) {
-  if (p.gated) {
+  if (c.scale == 0) {  // nothing but biases counts (GPSA's positions)
+    std::fill_n(s, at.count * p.mp, real(0));
+  } else if (p.gated) {
     int64_t count;
     const auto list = gates(at, count);
     k.gated_scores(s, p.mp, at.count, p.m, p.dp, c.scale, q, key, list.data(), count);
@@ -317,7 +319,10 @@ void HeadWorker::content_backward(const Block& at) {
     k.mul(ds, pairs_.factor(at.h, at.g, at.row, at.count), s, size);  // the weights are not needed any more
     d = s;
   }
-  if (p.gated) {
+  if (c.scale == 0) {
+    std::fill_n(dq, at.count * p.dp, real(0));
+    if (at.index == 0) std::fill_n(dk, p.m * p.dp, real(0));
+  } else if (p.gated) {
     int64_t count;
     const auto list = gates(at, count);
     k.gated_scores_backward(d, p.mp, at.count, p.m, p.dp, q, key, list.data(), count, dq, dk);

@@ -40,7 +40,9 @@ class PairBlocks {
     return p.pairs_added ? hold(added_, h, p.added_by_group ? g : 0, row, count) : nullptr;
   }
   void added_backward(int h, int g, int row, int count, const real* ds) {
-    if (!p.pairs_added) return;
+    bool wanted = false;  // not of masks and fixed tables
+    p.each(Relative::bias, [&](const Plan::Term& t) { wanted |= part.of(t, h) != nullptr; });
+    if (!wanted) return;
     if (p.pairs_whole) {
       added(h, g, row, count);
       collect(added_, row, count, ds);

@@ -1,12 +1,12 @@
 // Log-spaced continuous position bias.  Liu et al. 2022 (Swin v2), in the form of the official code.
 //   s_ij += 16 sigmoid(MLP(x(dy), x(dx)))_head,   x(d) = sign(d') log2(|d'| + 1) / log2 8,   d' = 8 d / (M - 1)      offsets query minus key
-//   hooks: bias      parameters: 2 hidden + hidden + heads hidden per block      cost: the MLP on (2h - 1)(2w - 1) points per call
+//   hooks: bias      parameters: 2 hidden + hidden + heads hidden per block      cost: the MLP on (2h - 1)(2w - 1) points per call, one fused op
 //   class tokens: the value of an MLP output of 0, which is what every other pair has at the start, up to the MLP's small outputs
 //   another window: the coordinates are recomputed; `pretrained_window_size` (default: the trained one) fixes their unit M.
 #include "core/ops/activation.h"
 #include "core/ops/arithmetic.h"
-#include "core/ops/linear.h"
 #include "core/ops/permute.h"
+#include "core/ops/point_mlp.h"
 #include "nn/position/encoding.h"
 #include "nn/position/formulas.h"
 #include "nn/position/pairs.h"
@@ -53,7 +53,7 @@ struct LogCpb final : PositionEncoding {
                             ? Extent{config.pretrained_window_size, config.pretrained_window_size}
                             : extent(s.trained);
     const bool classes = now.q.prefix && !now.window.h;
-    const Tensor z = linear(relu(linear(coordinates(extent(now), unit, classes), m.w0, m.b0)), m.w2);  // (R, heads)
+    const Tensor z = point_mlp(coordinates(extent(now), unit, classes), m.w0, m.b0, m.w2);  // (R, heads)
     const Tensor z0 = classes ? mul(z, mask(z.dim(0))) : z;
     const Tensor bias = scale(sigmoid(z0), 16);
     return Terms{}.add({Relative::bias, permute(bias, {1, 0}).reshape({s.heads, z.dim(0), 1}), 0, &index(now)});

@@ -1,8 +1,10 @@
 // Stand-alone self-attention.  Ramachandran et al. 2019: every token attends to the k x k cells around it.
 //   s_ij = q_i . k_j + q_i . (row[y_j - y_i] | col[x_j - x_i]),  halves of the head width;  no 1/sqrt(d) unless `scaled`
-//   hooks: attend (its own neighbourhoods), query      parameters: 2 k d/2 per block, shared by its heads      cost: N k^2 C
+//   hooks: attend (its own neighbourhoods), query      parameters: 2 k d/2 per block, shared by its heads      cost: N k^2 C, on small maps N^2 C
 //   borders: cells outside of the map are masked; zero_pad = true lets them take part as zero keys and values, as public code does
 //   another resolution: nothing to do          class tokens and windows: refused, a neighbourhood has no place for them
+#include <limits>
+
 #include "nn/position/encoding.h"
 #include "nn/position/pairs.h"
 
@@ -55,19 +57,50 @@ struct Sasa final : PositionEncoding {
 
   Tensor attend(const Site& s, const Layout& now, const Heads& q, const Heads& k, const Heads& v, const Pattern&,
                 double scale, const Dropout& dropout, std::span<const int32_t> lengths, const Run& run) const override {
-    return attention(q, k, v, neighbourhoods(now.q, config.kernel, config.zero_pad), terms(s, now, run),
-                     config.scaled ? scale : 1, dropout, lengths, run);
+    const double own_scale = config.scaled ? scale : 1;
+    const Grid& g = now.q;
+    // One query a neighbourhood is slow work. Where neighbourhoods cover a good part of the map, all pairs at once and a mask are faster.
+    if (!config.zero_pad && g.tokens() <= 8 * config.kernel * config.kernel) {
+      Terms masked = tables(s, global(g, config.kernel, 1), global(g, config.kernel, 2));
+      masked.add({Relative::bias, minus_infinity(), 0, &global(g, config.kernel, 0)});
+      return attention(q, k, v, everyone(g.tokens(), g.tokens()), masked, own_scale, dropout, lengths, run);
+    }
+    return attention(q, k, v, neighbourhoods(g, config.kernel, config.zero_pad), terms(s, now, run), own_scale, dropout,
+                     lengths, run);
   }
 
+  /// Of neighbourhoods(): one query, its cells in order.
   Terms terms(const Site& s, const Layout&, const Run&) const override {
-    const Own& o = own.at(static_cast<size_t>(s.id));
-    const int half = s.head_dim / 2;
-    Terms t;
-    t.add({Relative::query, o.row.reshape({1, config.kernel, half}), 0, &offsets(config.kernel, true)});
-    return t.add({Relative::query, o.col.reshape({1, config.kernel, half}), half, &offsets(config.kernel, false)});
+    return tables(s, offsets(config.kernel, true), offsets(config.kernel, false));
   }
 
  private:
+  Terms tables(const Site& s, const Pairs& rows, const Pairs& columns) const {
+    const Own& o = own.at(static_cast<size_t>(s.id));
+    const int half = s.head_dim / 2;
+    Terms t;
+    t.add({Relative::query, o.row.reshape({1, config.kernel, half}), 0, &rows});
+    return t.add({Relative::query, o.col.reshape({1, config.kernel, half}), half, &columns});
+  }
+  /// All pairs of cells. axis 0: row 0 for pairs outside of each other's neighbourhood, none inside; 1, 2: their row and column offset.
+  static const Pairs& global(const Grid& g, int kernel, int axis) {
+    static Memo<std::tuple<Grid, int, int>, Pairs> memo;
+    return memo({g, kernel, axis}, [&] {
+      const int N = g.h * g.w, reach = kernel / 2;
+      Pairs p{N, N, axis ? kernel : 1, {}, 1};
+      for (int i = 0; i < N; ++i)
+        for (int j = 0; j < N; ++j) {
+          const int dy = j / g.w - i / g.w, dx = j % g.w - i % g.w;
+          const bool inside = std::abs(dy) <= reach && std::abs(dx) <= reach;
+          p.at.push_back(axis == 0 ? (inside ? -1 : 0) : !inside ? -1 : (axis == 1 ? dy : dx) + reach);
+        }
+      return p;
+    });
+  }
+  static const Tensor& minus_infinity() {
+    static Memo<int, Tensor> memo;
+    return memo(0, [] { return full({1, 1, 1}, -std::numeric_limits<real>::infinity()); });
+  }
   /// One group per token: itself as the query, the k x k cells around it as keys.
   static const Pattern& neighbourhoods(const Grid& g, int kernel, bool zero_pad) {
     static Memo<std::tuple<Grid, int, bool>, Pattern> memo;

@@ -1,6 +1,8 @@
-// Rows of linear and layernorm.
+// Rows of linear, point_mlp and layernorm.
+#include "core/ops/arithmetic.h"
 #include "core/ops/layernorm.h"
 #include "core/ops/linear.h"
+#include "core/ops/point_mlp.h"
 #include "tests/twin/op_table.h"
 
 namespace tessera {
@@ -49,6 +51,47 @@ OP_ROWS(linear) {
   errors.push_back({"linear", "width", [] { linear(zeros({2, 3}), zeros({4, 5})); }, "(2, 3) but weight is (4, 5)"});
   errors.push_back({"linear", "bias", [] { linear(zeros({2, 5}), zeros({4, 5}), zeros({5})); }, "bias (5,)"});
   errors.push_back({"linear", "scalar", [] { linear(zeros({}), zeros({4, 5})); }, "input is ()"});
+}
+
+/// Far from the kinks: units are open and closed in turn.
+double offset(int unit) { return unit % 2 ? -3 : 3; }
+
+Array plain_point_mlp(const Array& x, const Array& w0, const Array& b0, const Array& w2) {
+  const int R = x.dim(0), D = x.dim(1), F = w0.dim(0), O = w2.dim(0);
+  Array y({R, O});
+  for (int r = 0; r < R; ++r)
+    for (int f = 0; f < F; ++f) {
+      double h = b0[f] + offset(f);
+      for (int c = 0; c < D; ++c) h += x[r * D + c] * w0[f * D + c];
+      for (int o = 0; o < O; ++o) y[r * O + o] += std::max(h, 0.0) * w2[o * F + f];
+    }
+  return y;
+}
+
+OP_ROWS(point_mlp) {
+  for (const auto& [R, D, F, O] :
+       std::vector<std::array<int, 4>>{{1, 1, 2, 1}, {7, 2, 33, 4}, {31, 3, 32, 1}, {32, 1, 31, 7}, {33, 2, 70, 17}})
+    rows.push_back({.op = "point_mlp",
+                    .name = fmt::format("{} points of {}, {} units, {} outputs", R, D, F, O),
+                    .in = {{{R, D}, -0.5, 0.5}, {{F, D}, -1, 1}, {{F}, -1, 1}, {{O, F}}},
+                    .run =
+                        [F = F](const Tensors& x) {
+                          std::vector<double> more;
+                          for (int f = 0; f < F; ++f) more.push_back(offset(f));
+                          return point_mlp(x[0], x[1], add(x[2], tensor({F}, more)), x[3]);
+                        },
+                    .reference = [](const Arrays& x) { return plain_point_mlp(x[0], x[1], x[2], x[3]); },
+                    .K = static_cast<double>(R * (D + O) + F)});
+  errors.push_back({"point_mlp", "first layer",
+                    [] {
+                      point_mlp(zeros({5, 2}), zeros({8, 3}), zeros({8}), zeros({4, 8}));
+                    },
+                    "(8, 3)"});
+  errors.push_back({"point_mlp", "second layer",
+                    [] {
+                      point_mlp(zeros({5, 2}), zeros({8, 2}), zeros({8}), zeros({4, 7}));
+                    },
+                    "(4, 7)"});
 }
 
 double plain_gelu(double z) { return 0.5 * z * std::erfc(-z / std::sqrt(2.0)); }

@@ -309,32 +309,33 @@ TWIN_CASE("property: iRPE on queries is iRPE on keys with queries and keys excha
 }
 
 TWIN_CASE("property: stand-alone self-attention is global attention masked to the neighbourhood") {
-  const Grid g{4, 5, 0};
-  const int d = Bed::d;
-  Bed bed("sasa", {{"kernel", 3}, {"scaled", true}}, g);
-  const Tensor row = bed["attn.position.rel_h"], col = bed["attn.position.rel_w"];
-  const Tensor w = bed.by_hand([&](int b, int h, int i, int j) {
-    const int dy = j / g.w - i / g.w, dx = j % g.w - i % g.w;
-    if (std::abs(dy) > 1 || std::abs(dx) > 1) return -1e9;
-    double s = 0;
-    for (int c = 0; c < d / 2; ++c)
-      s += 0.3 * (bed.query(b, h, i, c) * static_cast<double>(row[(dy + 1) * d / 2 + c]) +
-                  bed.query(b, h, i, d / 2 + c) * static_cast<double>(col[(dx + 1) * d / 2 + c]));
-    return s;
-  });
-  const Tensor out = bed.output();
-  double off = 0;
-  const int N = g.tokens();
-  for (int b = 0; b < 2; ++b)
-    for (int h = 0; h < 2; ++h)
-      for (int i = 0; i < N; ++i)
-        for (int c = 0; c < d; ++c) {
-          double o = 0;
-          for (int j = 0; j < N; ++j)
-            o += static_cast<double>(w[((b * 2 + h) * N + i) * N + j]) * Bed::at(bed.v, b, h, j, c);
-          off = std::max(off, std::abs(o - Bed::at(out, b, h, i, c)));
-        }
-  CHECK(off < rounding);
+  for (const Grid g : {Grid{4, 5, 0}, Grid{9, 9, 0}}) {  // small maps run as a mask, others by neighbourhoods
+    const int d = Bed::d;
+    Bed bed("sasa", {{"kernel", 3}, {"scaled", true}}, g);
+    const Tensor row = bed["attn.position.rel_h"], col = bed["attn.position.rel_w"];
+    const Tensor w = bed.by_hand([&](int b, int h, int i, int j) {
+      const int dy = j / g.w - i / g.w, dx = j % g.w - i % g.w;
+      if (std::abs(dy) > 1 || std::abs(dx) > 1) return -1e9;
+      double s = 0;
+      for (int c = 0; c < d / 2; ++c)
+        s += 0.3 * (bed.query(b, h, i, c) * static_cast<double>(row[(dy + 1) * d / 2 + c]) +
+                    bed.query(b, h, i, d / 2 + c) * static_cast<double>(col[(dx + 1) * d / 2 + c]));
+      return s;
+    });
+    const Tensor out = bed.output();
+    double off = 0;
+    const int N = g.tokens();
+    for (int b = 0; b < 2; ++b)
+      for (int h = 0; h < 2; ++h)
+        for (int i = 0; i < N; ++i)
+          for (int c = 0; c < d; ++c) {
+            double o = 0;
+            for (int j = 0; j < N; ++j)
+              o += static_cast<double>(w[((b * 2 + h) * N + i) * N + j]) * Bed::at(bed.v, b, h, j, c);
+            off = std::max(off, std::abs(o - Bed::at(out, b, h, i, c)));
+          }
+    CHECK(off < rounding);
+  }
 }
 
 }  // namespace

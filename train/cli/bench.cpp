@@ -21,15 +21,19 @@ namespace {
 
 struct Resources {
   int64_t faults, peak_rss_kb;
+  double cpu_ms;  ///< of all threads
 };
 Resources usage() {
   rusage r{};
   getrusage(RUSAGE_SELF, &r);
-  return {r.ru_minflt, r.ru_maxrss};
+  const auto ms = [](const timeval& t) {
+    return 1e3 * static_cast<double>(t.tv_sec) + 1e-3 * static_cast<double>(t.tv_usec);
+  };
+  return {r.ru_minflt, r.ru_maxrss, ms(r.ru_utime) + ms(r.ru_stime)};
 }
 
 struct Measured {
-  Spread ms;
+  Spread ms, cpu_ms;
   double peak = 0, faults = 0, mallocs = 0;
 };
 
@@ -41,17 +45,18 @@ Measured measure_steps(const BenchOptions& o, F step) {
   m.peak = fma_peak_gflops(parallel::threads());
   for (int i = 0; i < o.warmup; ++i) step();
   const auto n = static_cast<size_t>(o.steps);
-  std::vector<double> ms(n), faults(n), mallocs(n);
+  std::vector<double> ms(n), cpu_ms(n), faults(n), mallocs(n);
   for (size_t i = 0; i < n; ++i) {
-    const int64_t faults_before = usage().faults;
+    const Resources before = usage();
     const uint64_t mallocs_before = malloc_calls();
     const auto start = Clock::now();
     step();
     ms[i] = 1e3 * seconds_since(start);
     mallocs[i] = static_cast<double>(malloc_calls() - mallocs_before);
-    faults[i] = static_cast<double>(usage().faults - faults_before);
+    const Resources after = usage();
+    faults[i] = static_cast<double>(after.faults - before.faults), cpu_ms[i] = after.cpu_ms - before.cpu_ms;
   }
-  m.ms = spread(ms), m.faults = spread(faults).median, m.mallocs = spread(mallocs).median;
+  m.ms = spread(ms), m.cpu_ms = spread(cpu_ms), m.faults = spread(faults).median, m.mallocs = spread(mallocs).median;
   m.peak = std::max(m.peak, fma_peak_gflops(parallel::threads()));
   return m;
 }
@@ -85,6 +90,7 @@ void show(const BenchOptions& o, const Config& config, const Network& net, const
                     {"batch_size", o.batch_size},
                     {"images_per_s", images},
                     {"ms_per_step", {{"min", m.ms.min}, {"median", m.ms.median}, {"max", m.ms.max}}},
+                    {"cpu_ms_per_step", m.cpu_ms.median},
                     {"gflops", gflops},
                     {"peak_gflops_measured", m.peak},
                     {"fraction_of_peak", gflops / m.peak},

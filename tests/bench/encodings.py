@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""What each position encoding costs in a training step: milliseconds relative to `none`, in turn with it.
+
+    python3 tests/bench/encodings.py [--tessera build/release/tessera] [--rounds 3] [--steps 8] [--csv FILE] [NAME ...]
+
+Runs `tessera bench train --model vit_cifar_small --position NAME --batch-size 128 --json` (0.8M parameters, 65 tokens, 4 heads of 32, fp32)
+and the same with `none` alternately; a ratio is that of the medians of two neighbouring runs, and the table shows the median, least and
+largest ratio of the rounds, and the median ratio of processor time, which holds on a busy machine, too. The limit is 1 + 0.15 per bias or one-row term + 0.3 per query term + 0.4 per key or value term; encodings
+that add no such term have none stated. With --csv rows are appended, so that the table can be taken in parts. --by-cpu judges by
+processor time.
+"""
+import argparse, csv, json, os, statistics, subprocess, sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from encodings_common import commit, cpu, milliseconds
+
+# terms of the defaults in that model: b bias or one row, q query, k key, v value. "" = another mechanism
+TERMS = {"shaw": "q", "shaw_kv": "qv", "shaw_axial": "qq", "shaw_axial_kv": "qqvv", "axial_sum": "qq", "conformer_shaw": "q",
+         "transformer_xl": "qbb", "transformer_xl_axial": "qbqbb", "transformer_xl_learned": "qbb", "music_transformer": "q",
+         "music_transformer_2d": "qq", "huang4": "qk", "sasa": "qq", "irpe": "q", "relative_position_bias": "b", "log_cpb": "b",
+         "alibi": "b", "alibi_2d": "b", "t5": "b", "t5_axial": "bb", "kerple_log": "b", "kerple_power": "b", "fire": "b", "levit": "b"}
+COST = {"b": 0.15, "q": 0.3, "k": 0.4, "v": 0.4}
+# where the default model cannot carry an encoding: the options that it and its `none` run with
+OPTIONS = {"sasa": ["model.class_token=false", "model.global_pool=avg"]}
+
+
+def limit(name):
+    return 1 + sum(COST[t] for t in TERMS[name]) if name in TERMS else None
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("names", nargs="*", help="encodings, also a+b; all of `tessera positions` if none is named")
+    p.add_argument("--tessera", default="build/release/tessera")
+    for name, value in (("rounds", 3), ("steps", 8), ("warmup", 2), ("threads", 2), ("batch", 128)):
+        p.add_argument("--" + name, type=int, default=value)
+    p.add_argument("--by-cpu", action="store_true", help="judge by processor time")
+    p.add_argument("--csv")
+    a = p.parse_args()
+    if not a.names:
+        listed = json.loads(subprocess.run([a.tessera, "positions", "--json"], check=True, capture_output=True, text=True).stdout)
+        a.names = [row["name"] for row in listed]
+    print(f"{'encoding':26} {'ms':>8} {'none':>8} {'ratio':>7} {'least':>7} {'most':>7} {'cpu':>7} {'limit':>7}", flush=True)
+    rows, over = [], []
+    for name in a.names:
+        options = OPTIONS.get(name, [])
+        none, own = [], []
+        for r in range(a.rounds):
+            pair = [("none", none), (name, own)]
+            for what, times in pair if r % 2 == 0 else pair[::-1]:
+                times.append(milliseconds(a.tessera, what, a.threads, a.steps, a.warmup, options, a.batch))
+        clock, cpu_time = ([x[i] / y[i] for x, y in zip(own, none)] for i in (0, 1))
+        ratio, cpu_ratio, most = statistics.median(clock), statistics.median(cpu_time), limit(name)
+        if most is not None and (cpu_ratio if a.by_cpu else ratio) > most:
+            over.append(name)
+        ms = [statistics.median(x[0] for x in times) for times in (own, none)]
+        row = [name, f"{ms[0]:.2f}", f"{ms[1]:.2f}", f"{ratio:.3f}", f"{min(clock):.3f}", f"{max(clock):.3f}", f"{cpu_ratio:.3f}",
+               "" if most is None else f"{most:.2f}"]
+        print(f"{row[0]:26} {row[1]:>8} {row[2]:>8} {row[3]:>7} {row[4]:>7} {row[5]:>7} {row[6]:>7} {row[7] or '-':>7}{'  over' if name in over else ''}",
+              flush=True)
+        rows.append([*row, cpu(), commit(), f"{os.getloadavg()[0]:.1f}"])
+    if a.csv:
+        fresh = not os.path.exists(a.csv)
+        with open(a.csv, "a", newline="") as f:
+            w = csv.writer(f, lineterminator="\n")
+            if fresh:
+                w.writerow(["encoding", "ms_per_step", "ms_none", "ratio", "ratio_least", "ratio_most", "cpu_ratio", "limit", "cpu", "commit", "load"])
+            w.writerows(rows)
+    print(f"{len(over)} over the limit" + (": " + ", ".join(over) if over else ""))
+
+
+if __name__ == "__main__":
+    main()
