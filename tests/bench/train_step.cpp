@@ -82,7 +82,7 @@ int main(int argc, char** argv) try {
   std::printf("malloc calls %llu, minor faults %lld a step (median of %d)\n",
               static_cast<unsigned long long>(median(mallocs)), static_cast<long long>(median(page_faults)), steps);
   return median(mallocs) == 0 && median(page_faults) == 0 ? 0 : 1;
-} catch (const Error& e) {
+} catch (const std::exception& e) {
   std::fprintf(stderr, "%s\n", e.what());
   return 2;
 }
