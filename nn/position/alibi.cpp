@@ -49,7 +49,8 @@ struct Alibi final : PositionEncoding {
     std::vector<double> v;
     for (int h = 0; h < heads; ++h)
       for (int r = 0; r < is.cells(); ++r) {
-        const double dy = r / is.w * uy, dx = r % is.w * ux;
+        const int y = r / is.w, x = r % is.w;
+        const double dy = y * uy, dx = x * ux;
         const double distance = config.metric == "raster"      ? r * static_cast<double>(unit.cells()) / is.cells()
                                 : config.metric == "euclidean" ? std::hypot(dy, dx)
                                 : config.metric == "l1"        ? dy + dx

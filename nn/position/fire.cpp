@@ -69,8 +69,8 @@ struct Fire final : PositionEncoding {
     static Memo<std::tuple<Extent, bool>, Tensor> memo;
     const bool raster_metric = config.metric == "raster";
     return memo({e, raster_metric}, [&] {
-      std::vector<double> v;
-      for (int r = 0; r < e.cells(); ++r) v.push_back(raster_metric ? r : std::hypot(r / e.w, r % e.w));
+      std::vector<double> v(static_cast<size_t>(e.cells()));
+      for (int r = 0; r < e.cells(); ++r) v[static_cast<size_t>(r)] = raster_metric ? r : std::hypot(r / e.w, r % e.w);
       return tensor({e.cells(), 1}, v);
     });
   }

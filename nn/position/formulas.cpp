@@ -11,6 +11,7 @@ std::vector<double> alibi_slopes(int heads) {
   while (2 * below <= heads) below *= 2;
   const auto geometric = [](int n, int i) { return std::exp2(-8.0 * (i + 1) / n); };
   std::vector<double> m;
+  m.reserve(static_cast<size_t>(heads));
   for (int i = 0; i < below; ++i) m.push_back(geometric(below, i));
   for (int i = 0; i < heads - below; ++i) m.push_back(geometric(2 * below, 2 * i));
   return m;

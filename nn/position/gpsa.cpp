@@ -62,7 +62,7 @@ struct Gpsa final : PositionEncoding {
                 double scale_, const Dropout& dropout, std::span<const int32_t> lengths,
                 const Run& run) const override {
     const Own& o = own.at(static_cast<size_t>(s.id));
-    const Tensor content = attention(q, k, v, who, {}, scale_, dropout, lengths, run);
+    Tensor content = attention(q, k, v, who, {}, scale_, dropout, lengths, run);
     if (!o.w) return content;
     const Extent e = extent(now);
     const Tensor logits = linear(features(e), o.w, o.b);  // (offsets, heads)
@@ -83,7 +83,7 @@ struct Gpsa final : PositionEncoding {
  private:
   void local(const Tensor& w, int heads) const {
     const int k = std::max(1, static_cast<int>(std::sqrt(static_cast<double>(heads))));
-    const double centre = k % 2 ? k / 2 : (k - 1) / 2.0, strength = config.locality_strength;
+    const double centre = (k - 1) / 2.0, strength = config.locality_strength;
     for (int h = 0; h < heads; ++h) {
       const int h1 = h % k, h2 = (h / k) % k;  // position = h1 + k h2, as in timm
       w[3 * h] = static_cast<real>(2 * (h2 - centre) * strength);

@@ -87,7 +87,7 @@ int main(int argc, char** argv) try {
     return 0;
   }
   return median(mallocs) == 0 && median(page_faults) == 0 ? 0 : 1;
-} catch (const Error& e) {
+} catch (const std::exception& e) {
   std::fprintf(stderr, "%s\n", e.what());
   return 2;
 }

@@ -95,7 +95,8 @@ TEST_CASE("forward: headers that lie") {
       {"negative extent", safetensors("{" + tensor("a", "-1", "0,4") + "}", floats(1))},
       {"offsets that leave the file", safetensors("{" + tensor("a", "1000", "0,4000") + "}", floats(1))},
   };
-  for (const auto& [what, bytes] : files) {
+  for (const auto& [name, bytes] : files) {
+    const std::string what = name;  // clang before 16 captures no structured binding
     CAPTURE(what);
     write(run.folder / "w.safetensors", bytes);
     run.refused({"w.safetensors"});

@@ -11,7 +11,7 @@ namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
 
-int64_t parameters(const char* name, Options options = {}) {
+int64_t parameters(const char* name, const Options& options = {}) {
   const ModelRow& row = model(name);
   Params params(1, Draw::no);
   row.make(Scope(params), options, position(row.position));

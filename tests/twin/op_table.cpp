@@ -445,7 +445,7 @@ TWIN_CASE("op table: a planted slope error of 0.1 % is caught") {
     const auto square_with = [](double slope) {
       Row row{.op = "square", .name = "planted", .in = {{{31}}}, .run = {}, .reference = {}};
       row.run = [slope](const Tensors& in) -> Tensors {
-        const Tensor x = in[0];
+        const Tensor& x = in[0];
         Tensor y(x.shape());
         for (int64_t i = 0; i < x.size(); ++i) y[i] = x[i] * x[i];
         return record("square", y, {&x}, [x, slope](const Tensor& dy, Back& back) {

@@ -53,7 +53,8 @@ OP_ROWS(activation) {
                       .run = [&f](const Tensors& x) { return f.op(x[0]); },
                       .reference = [&f](const Arrays& x) { return map(x[0], f.plain); },
                       .c = f.c});
-  for (const auto& [lo, hi] : {std::pair{-0.5, 1.0}, {0.25, 0.25}, {-9.0, 9.0}})
+  for (const auto& range : {std::pair{-0.5, 1.0}, {0.25, 0.25}, {-9.0, 9.0}}) {
+    const double lo = range.first, hi = range.second;
     rows.push_back(
         {.op = "clamp",
          .name = fmt::format("to [{}, {}]", lo, hi),
@@ -61,6 +62,7 @@ OP_ROWS(activation) {
          .run = [=](const Tensors& x) { return clamp(x[0], lo, hi); },
          .reference =
              [=](const Arrays& x) { return map(x[0], [=](double v) { return std::min(std::max(v, lo), hi); }); }});
+  }
   errors.push_back({"clamp", "empty", [] { clamp(zeros({2}), 1, 0); }, "[1, 0] is empty"});
 }
 

@@ -54,7 +54,8 @@ OP_ROWS(conv2d) {
       {"depthwise with a multiplier", {1, 4, 4, 3}, {6, 1, 3, 3}, conv_options(1, 1, 3)},
   };
   for (const ConvCase& c : cases) {
-    const double K = static_cast<double>(c.w[1] * c.w[2] * c.w[3] + c.x.size() / c.x[-1]);
+    const int64_t products = c.w[1] * c.w[2] * c.w[3], places = c.x.size() / c.x[-1];
+    const auto K = static_cast<double>(products + places);
     const ConvOptions o = c.o;
     rows.push_back({.op = "conv2d",
                     .name = c.name,
@@ -262,7 +263,8 @@ Array plain_batchnorm(const Arrays& x, double eps, bool training) {
 OP_ROWS(batchnorm) {
   for (const auto& shape : std::vector<Shape>{{7, 3}, {2, 3, 3, 33}, {31, 1}}) {
     const int C = shape[-1];
-    const double K = static_cast<double>(shape.size() / C);
+    const int64_t places = shape.size() / C;
+    const auto K = static_cast<double>(places);
     for (bool training : {true, false}) {
       const Run run{training ? Mode::train : Mode::eval, 0, 0, 0};
       rows.push_back({.op = "batchnorm",

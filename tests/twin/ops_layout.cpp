@@ -173,7 +173,8 @@ OP_ROWS(concat) {
                                          {{{2, 3}, {2, 0}, {2, 33}}, 1},
                                          {{{5, 2}}, 0},
                                          {{{1, 2, 2}, {3, 2, 2}}, 0}}) {
-    std::vector<In> in(c.shapes.begin(), c.shapes.end());
+    std::vector<In> in;
+    for (const Shape& s : c.shapes) in.push_back({s});
     rows.push_back({.op = "concat",
                     .name = fmt::format("{} of {}", in.size(), c.shapes[0].str()),
                     .in = in,
@@ -302,9 +303,9 @@ OP_ROWS(broadcast_to) {
     rows.push_back({.op = "broadcast_to",
                     .name = from.str() + " to " + to.str(),
                     .in = {{from}},
-                    .run = [to](const Tensors& x) { return broadcast_to(x[0], to); },
+                    .run = [to = to](const Tensors& x) { return broadcast_to(x[0], to); },
                     .reference =
-                        [from, to](const Arrays& x) {
+                        [from = from, to = to](const Arrays& x) {
                           return moved(x[0], to, [&](const std::vector<int>& at) {
                             std::vector<int> i(at.end() - from.rank, at.end());
                             for (int k = 0; k < from.rank; ++k)
