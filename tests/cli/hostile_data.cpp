@@ -75,7 +75,7 @@ TEST_CASE("cifar10:DIR trains, is evaluated and described; what is wrong with it
   INFO(trained.err);
   REQUIRE(trained.code == 0);
   CHECK(trained.err.find(counts) != std::string::npos);
-  CHECK(read(run + "/summary.json").find("\"official\":false") != std::string::npos);
+  CHECK(read(run + "/summary.json").find("\"official\": false") != std::string::npos);
   // another set is not cut as the run's own was: 15 of 10 images cannot be held out
   fs::resize_file(train, record * 10);
   fs::create_directory(folder / "other");

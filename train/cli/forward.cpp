@@ -46,10 +46,11 @@ struct Sample {
 
 Sample read_input(const std::string& path, const Shape& expected) {
   const io::TensorFile file(path);
+  if (!file.has("input"))
+    fail(path, "there is no tensor named input; the file holds {}", fmt::join(file.names(), ", "));
   for (const std::string& name : file.names())
     if (name != "input" && name != "cotangent" && name != "lengths")
       say("{}: {} is not read; input, cotangent and lengths are", path, name);
-  if (!file.has("input")) fail(path, "there is no tensor named input");
   for (const char* name : {"input", "cotangent"}) {
     if (!file.has(name)) continue;
     const Tensor t = file.read(name);
