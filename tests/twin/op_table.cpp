@@ -440,6 +440,16 @@ TWIN_CASE("op table: every op declared under core/ops has a row") {
   for (const std::string& op : tested) CHECK_MESSAGE(declared.contains(op), op << " has a row but is not declared");
 }
 
+TWIN_CASE("op table: every op of several tensors has a row of what it refuses") {
+  std::set<std::string> several, refusing;
+  for (const Row& r : table().rows)
+    if (r.in.size() > 1) several.insert(r.op);
+  for (const ErrorRow& e : table().errors) refusing.insert(e.op);
+  CHECK(several.size() > 10);
+  for (const std::string& op : several)
+    CHECK_MESSAGE(refusing.contains(op), op << " has no error row: which shapes do not go together?");
+}
+
 TWIN_CASE("op table: a planted slope error of 0.1 % is caught") {
   if constexpr (sizeof(real) == 8) {
     const auto square_with = [](double slope) {

@@ -1,6 +1,7 @@
 // What a ViT promises in training: masks that depend on nothing but seed, step and sample, and gradients of what it computed.
 #include <cmath>
 
+#include "core/pool.h"
 #include "models/model.h"
 #include "tests/twin/golden.h"
 #include "tests/twin/twin.h"
@@ -75,6 +76,26 @@ TWIN_CASE("vit training: each rate acts alone") {
     const Net net(one);
     CHECK(difference(net.logits(run, x), net.logits(Run{}, x)) > 1e-3);
   }
+}
+
+TWIN_CASE("vit training: a step reads no memory that nobody wrote") {
+  const auto step = [](bool poisoned) {  // logits, then every gradient
+    const Net net;
+    Pool::poison(poisoned);
+    Tape tape;
+    Grads grads;
+    const Tensor x = tape.watch(images(3)), y = net.logits({Mode::train, 11, 3, 0}, x);
+    tape.backward(y, images(1).reshape({64, 3}).rows(0, 3).copy(), grads);
+    std::vector<real> all(y.values().begin(), y.values().end());
+    const auto append = [&](const Tensor& t) { all.insert(all.end(), t.values().begin(), t.values().end()); };
+    append(tape.grad(x));
+    for (const auto& e : net.params.entries()) append(grads.of(e.value));
+    Pool::poison(false);
+    return all;
+  };
+  const std::vector<real> clean = step(false);
+  for (const real v : clean) REQUIRE(std::isfinite(v));
+  CHECK(step(true) == clean);
 }
 
 TWIN_CASE("vit training: drop_path rates rise linearly from 0 in the first block") {
