@@ -84,9 +84,9 @@ OP_ROWS(reduce) {
       rows.push_back({.op = "max",
                       .name = fmt::format("{} along {}{}", s.str(), dim, keep ? " kept" : ""),
                       .in = {{s, -2, 2, {}, true}},
-                      .run = [dim, keep](const Tensors& x) { return max(x[0], dim, keep); },
+                      .run = [dim = dim, keep](const Tensors& x) { return max(x[0], dim, keep); },
                       .reference =
-                          [dim, keep](const Arrays& x) {
+                          [dim = dim, keep](const Arrays& x) {
                             return reduced(x[0], 1u << (dim + x[0].shape.rank) % x[0].shape.rank, keep,
                                            [](const auto& v) { return *std::max_element(v.begin(), v.end()); });
                           }});

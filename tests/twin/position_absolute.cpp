@@ -90,7 +90,7 @@ TWIN_CASE("sincos2d: golden numbers and the variants") {
   check_row(t, 3, {0.841471, 0.0001, 0.540302, 1.0, 0.841471, 0.0001, 0.540302, 1.0});
   // With exponents t/K the frequencies of C = 8 are 1 and 0.01. Token 1 of a 2 x 2 grid is (y, x) = (0, 1).
   const double s = std::sin(1), c = std::cos(1), s2 = std::sin(0.01), c2 = std::cos(0.01);
-  const auto token1 = [&](const char* variant, std::vector<double> golden) {
+  const auto token1 = [&](const char* variant, const std::vector<double>& golden) {
     check_row(added("sincos2d", {{"variant", variant}}, {2, 2, 0}, 8), 1, golden);
   };
   token1("mae", {s, s2, c, c2, 0, 0, 1, 1});

@@ -30,7 +30,8 @@ TWIN_CASE("property: on a grid of one cell every encoding without value terms is
   }
   // values of Shaw: the row of offset 0 is added to every head
   Bed bed("shaw_kv", {{"max_distance", 3}}, Grid{1, 1, 0});
-  const Tensor plain = bed.plain(), out = bed.output(), table = bed["attn.position.value"];
+  const Tensor plain = bed.plain(), out = bed.output();
+  const Tensor& table = bed["attn.position.value"];
   for (int c = 0; c < 2 * Bed::d; ++c)
     CHECK(std::abs(static_cast<double>(out[c] - plain[c] - table[3 * Bed::d + c % Bed::d])) < rounding);
 }

@@ -216,7 +216,7 @@ TWIN_CASE("property: without labels a shifted window is the plain window of the 
 TWIN_CASE("property: class rows of the relative position bias: class to patch, patch to class, class to class") {
   const Grid g{2, 3, 1};
   Bed bed("relative_position_bias", {}, g);
-  const Tensor table = bed["attn.relative_position_bias_table"];  // 15 offsets and three rows, two heads
+  const Tensor& table = bed["attn.relative_position_bias_table"];  // 15 offsets and three rows, two heads
   REQUIRE(table.shape() == Shape{18, 2});
   CHECK(farthest(bed.weights(), bed.by_hand([&](int, int h, int i, int j) {
           const auto row = [&]() -> int64_t {
@@ -259,13 +259,14 @@ TWIN_CASE("property: clipped encodings keep the meaning of an offset on another 
     const int iy = dy < 0 ? -dy : 0, ix = dx < 0 ? -dx : 0;
     return rho.at[static_cast<size_t>((iy * g.w + ix) * g.tokens() + (iy + dy) * g.w + ix + dx)];
   };
-  for (const auto& [name, options] : {std::pair<const char*, Options>{"huang2", {{"index", "product"}}},
-                                      {"huang4", {{"index", "product"}}},
-                                      {"music_transformer_2d", {}},
-                                      {"transformer_xl_learned", {{"axial", true}}},
-                                      {"shaw_axial", {{"max_distance", 1}}},
-                                      {"t5_axial", {}},
-                                      {"irpe", {}}}) {
+  for (const auto& [encoding, options] : {std::pair<const char*, Options>{"huang2", {{"index", "product"}}},
+                                          {"huang4", {{"index", "product"}}},
+                                          {"music_transformer_2d", {}},
+                                          {"transformer_xl_learned", {{"axial", true}}},
+                                          {"shaw_axial", {{"max_distance", 1}}},
+                                          {"t5_axial", {}},
+                                          {"irpe", {}}}) {
+    const char* name = encoding;  // clang before 16 captures no structured binding
     INFO(name);
     Bed bed(name, options, trained);
     for (const Grid g : {Grid{5, 4, 0}, Grid{3, 7, 0}, Grid{6, 6, 0}, Grid{2, 3, 0}}) {

@@ -175,7 +175,8 @@ TWIN_CASE("walk: other resolutions do what the row says") {
     const std::vector<std::pair<int, int>> grids = windows(b) ? std::vector<std::pair<int, int>>{{8, 14}, {16, 16}}
                                                               : std::vector<std::pair<int, int>>{{10, 6}, {12, 12}};
     bool any_differs = false;
-    for (const auto& [H, W] : grids) {
+    for (const auto& grid : grids) {
+      const int H = grid.first, W = grid.second;
       CAPTURE(H);
       CAPTURE(W);
       const Tensor x = random_image(2, H, W, 2), y = net(x);

@@ -46,7 +46,7 @@ void black_cifar10(const Temporary& dir) {
   dir.zeros("cifar-10-batches-bin/test_batch.bin", 30'730'000);
 }
 
-std::string idx(std::vector<uint32_t> extents, const std::string& payload, uint8_t type = 8) {
+std::string idx(const std::vector<uint32_t>& extents, const std::string& payload, uint8_t type = 8) {
   std::string s{'\0', '\0', static_cast<char>(type), static_cast<char>(extents.size())};
   for (uint32_t e : extents)
     for (int shift = 24; shift >= 0; shift -= 8) s += static_cast<char>(e >> shift);
@@ -313,8 +313,9 @@ TEST_CASE("mnist: whatever is wrong with an idx file is said") {
       {std::string("\0\0\x08\x03", 4), "too few"},
       {"", "is empty"},
   };
-  for (const auto& [bytes, message] : bad) {
-    CAPTURE(std::string(message));
+  for (const auto& [bytes, expected] : bad) {
+    const std::string message = expected;  // clang before 16 captures no structured binding
+    CAPTURE(message);
     dir.write(images, bytes);
     CHECK_THROWS_WITH_AS(open("mnist", dir.path()), doctest::Contains(message), Error);
   }
