@@ -95,9 +95,8 @@ int cgroup_cores(const std::string& membership, const std::string& root) {
     const bool v2 = controllers == ",,";
     if (!v2 && controllers.find(",cpu,") == std::string::npos) continue;
     // every group above limits, too
-    std::string path = line.substr(b + 1);
-    if (!path.starts_with('/')) continue;
-    for (; path.size() > 1; path.resize(path.rfind('/')))
+    if (b + 1 >= line.size() || line[b + 1] != '/') continue;
+    for (std::string path = line.substr(b + 1); path.size() > 1; path = path.substr(0, path.rfind('/')))
       for (const char* mount : {"", "/cpu", "/cpu,cpuacct"})
         if (v2 == !*mount) cores = std::min(cores, cores_of(root + mount + path));
   }
