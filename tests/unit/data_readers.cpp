@@ -317,7 +317,7 @@ TEST_CASE("mnist: whatever is wrong with an idx file is said") {
     const std::string message = expected;  // clang before 16 captures no structured binding
     CAPTURE(message);
     dir.write(images, bytes);
-    CHECK_THROWS_WITH_AS(open("mnist", dir.path()), doctest::Contains(message), Error);
+    CHECK_THROWS_WITH_AS(open("mnist", dir.path()), doctest::Contains(message.c_str()), Error);
   }
   small_mnist(dir);
   dir.write(labels, idx({3}, {1, 10, 2}));
