@@ -7,17 +7,23 @@
 #include "core/kernels/kernels.h"
 #include "core/parallel.h"
 #include "core/pool.h"
+#include "core/precision.h"
 #include "core/tensor.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
 
-// The panels of a weight, one entry for each way it has been read: as W^T (forward) or as W (backward), whole or in
-// part.
-struct PackedWeight {
-  bool transposed;
+/// A way to read a weight: as W^T (forward) or as W (backward), in which precision, whole or in part.
+struct Reading {
+  bool transposed, bf16;
   const real* b;
   int64_t K, N, ldb;
+  bool operator==(const Reading&) const = default;
+};
+
+/// The panels of a weight, one entry for each way it has been read.
+struct PackedWeight {
+  Reading reading;
   real* panels;
   std::atomic<bool> ready;
   std::mutex packing;
@@ -28,13 +34,20 @@ namespace {
 
 constexpr int64_t block = 128;  // rows of C per task outside of shards
 
-int64_t panels_size(int64_t K, int64_t N) {
-  const int64_t width = 2 * int64_t{kernels().lanes};
-  return (N + width - 1) / width * width * K;
+bool in_bf16() { return sizeof(real) == sizeof(float) && precision() == Precision::bf16; }
+
+int64_t up_to_multiple(int64_t n, int64_t of) { return (n + of - 1) / of * of; }
+
+int64_t panels_size(bool bf16, int64_t K, int64_t N) {
+  return bf16 ? up_to_multiple(N, 32) * up_to_multiple(K, 32) : up_to_multiple(N, 2 * int64_t{kernels().lanes}) * K;
 }
 
-void pack(bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N, real* panels) {
-  (transposed ? kernels().gemm_pack_transposed : kernels().gemm_pack)(b, ldb, K, N, panels);
+void pack(bool bf16, bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N, real* panels) {
+  const Kernels& k = kernels();
+  const auto how = bf16         ? transposed ? k.bf16_pack_transposed : k.bf16_pack
+                   : transposed ? k.gemm_pack_transposed
+                                : k.gemm_pack;
+  how(b, ldb, K, N, panels);
 }
 
 real* take(int64_t n) { return static_cast<real*>(Pool::mine().take(static_cast<size_t>(n) * sizeof(real))); }
@@ -43,12 +56,13 @@ real* take(int64_t n) { return static_cast<real*>(Pool::mine().take(static_cast<
 class Panels {
  public:
   Panels(Leaf* weight, bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N) {
+    const bool bf16 = in_bf16();
     // The twin's tests move single weights without commit(), so there nothing is kept.
     if (weight && sizeof(real) == sizeof(float)) {
-      data_ = kept(*weight, transposed, b, ldb, K, N);
+      data_ = kept(*weight, {transposed, bf16, b, K, N, ldb});
     } else {
-      own_ = take(panels_size(K, N));
-      pack(transposed, b, ldb, K, N, own_);
+      own_ = take(panels_size(bf16, K, N));
+      pack(bf16, transposed, b, ldb, K, N, own_);
       data_ = own_;
     }
   }
@@ -60,27 +74,27 @@ class Panels {
   const real* data() const { return data_; }
 
  private:
-  static const real* kept(Leaf& weight, bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N) {
-    PackedWeight& p = entry(weight, transposed, b, ldb, K, N);
+  static const real* kept(Leaf& weight, const Reading& r) {
+    PackedWeight& p = entry(weight, r);
     if (p.ready.load(std::memory_order_acquire)) return p.panels;
     std::lock_guard guard(p.packing);  // several workers may ask at once: one packs, the others wait
     if (!p.ready.load(std::memory_order_relaxed)) {
-      pack(transposed, b, ldb, K, N, p.panels);
+      pack(r.bf16, r.transposed, r.b, r.ldb, r.K, r.N, p.panels);
       p.ready.store(true, std::memory_order_release);
     }
     return p.panels;
   }
-  static PackedWeight* find(PackedWeight* p, bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N) {
-    while (p && !(p->transposed == transposed && p->b == b && p->ldb == ldb && p->K == K && p->N == N)) p = p->next;
+  static PackedWeight* find(PackedWeight* p, const Reading& r) {
+    while (p && !(p->reading == r)) p = p->next;
     return p;
   }
-  static PackedWeight& entry(Leaf& weight, bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N) {
-    if (auto* p = find(weight.packed.load(std::memory_order_acquire), transposed, b, ldb, K, N)) return *p;
+  static PackedWeight& entry(Leaf& weight, const Reading& r) {
+    if (auto* p = find(weight.packed.load(std::memory_order_acquire), r)) return *p;
     static std::mutex adding;
     std::lock_guard guard(adding);
     PackedWeight* head = weight.packed.load(std::memory_order_relaxed);
-    if (auto* p = find(head, transposed, b, ldb, K, N)) return *p;
-    auto* p = new PackedWeight{transposed, b, K, N, ldb, take(panels_size(K, N)), false, {}, head};
+    if (auto* p = find(head, r)) return *p;
+    auto* p = new PackedWeight{r, take(panels_size(r.bf16, r.K, r.N)), false, {}, head};
     weight.packed.store(p, std::memory_order_release);
     return *p;
   }
@@ -103,7 +117,10 @@ void run(GemmTask t, int64_t i, int64_t e) {
   t.M = e - i, t.a += i * t.a_row, t.c += i * t.ldc;
   if (t.add) t.add += i * t.ld_add;
   if (t.slope) t.slope += i * t.ld_slope;
-  kernels().gemm(&t);
+  if (!in_bf16()) return kernels().gemm(&t);
+  t.scratch = take(64 * up_to_multiple(t.K, 32));
+  kernels().bf16_gemm(&t);
+  Pool::give(t.scratch);
 }
 
 void run(const GemmTask& t) {
@@ -115,7 +132,7 @@ int narrow(int64_t v) { return static_cast<int>(v); }
 /// Where vectors hold 16 bytes, OpenBLAS, which chooses its kernels itself, is faster, except for small products.
 bool prefer_blas(int64_t M, int64_t N, int64_t K) {
   static const bool narrow_vectors = kernels().lanes * sizeof(real) <= 16;
-  return narrow_vectors && M * N * K > 64 * 64 * 64;
+  return narrow_vectors && M * N * K > 64 * 64 * 64 && !in_bf16();
 }
 
 void blas_rows(bool ta, bool tb, int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B,
@@ -177,9 +194,9 @@ void gemm_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const 
              real* C, int64_t ldc) {
   if (M <= 0 || N <= 0) return;
   if (prefer_blas(M, N, K)) return blas_rows(true, false, M, N, K, A, lda, B, ldb, beta, C, ldc);
-  if (parallel::in_shard() || M <= block) {
+  if (!in_bf16() && (parallel::in_shard() || M <= block)) {
     GemmTask t = task(M, N, K, A, 1, lda, nullptr, beta, C, ldc);
-    t.b = B, t.ldb = ldb, t.scratch = take(panels_size(K, N));
+    t.b = B, t.ldb = ldb, t.scratch = take(panels_size(false, K, N));
     kernels().gemm(&t);
     return Pool::give(t.scratch);
   }

@@ -8,18 +8,20 @@
 
 #include "core/error.h"
 #include "core/kernels/kernels.h"
+#include "core/precision.h"
 
 namespace tessera {
 namespace {
 
 double best_of_runs(int runs) {
   using Clock = std::chrono::steady_clock;
+  const auto burn = precision() == Precision::bf16 ? kernels().bf16_burn : kernels().fma_burn;
   double best = 0;
   for (int r = 0; r < runs; ++r) {
     double count = 0;
     real sink = 0;
     const auto start = Clock::now();
-    kernels().fma_burn(40000, &count, &sink);
+    burn(40000, &count, &sink);
     const std::chrono::duration<double> seconds = Clock::now() - start;
     best = std::max(best, count / seconds.count() * 1e-9);
   }

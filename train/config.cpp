@@ -238,7 +238,7 @@ void check(const Config& c) {
   const auto& t = c.train;
   need(t.epochs >= 1 && t.epochs <= 1'000'000, "train.epochs", t.epochs, "1 or more");
   least("train.batch_size", t.batch_size, 1), least("train.seed", t.seed, 0);
-  need(t.precision == "f32", "train.precision", t.precision, "f32, the only one this version computes in");
+  need(t.precision == "f32" || t.precision == "bf16", "train.precision", t.precision, "f32 or bf16");
   share("train.ema_decay", t.ema_decay), share("train.label_smoothing", t.label_smoothing);
   least("train.shard_size", t.shard_size, 1);
   need(t.lanes >= 1 && t.lanes <= 64, "train.lanes", t.lanes, "1 to 64");

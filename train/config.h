@@ -53,10 +53,10 @@ struct SchedConfig {
 /// [train] The loop.
 struct TrainConfig {
   int epochs = 30;
-  int batch_size = 128;  ///< images of a batch
-  int seed = 1;          ///< of the weights, the order of images, augmentation, dropout
-  std::string precision = "f32";
-  double ema_decay = 0;  ///< exponential moving average of the weights; 0: off
+  int batch_size = 128;           ///< images of a batch
+  int seed = 1;                   ///< of the weights, the order of images, augmentation, dropout
+  std::string precision = "f32";  ///< of matrix products: f32 | bf16 (core/precision.h)
+  double ema_decay = 0;           ///< exponential moving average of the weights; 0: off
   double label_smoothing = 0.1;
   int shard_size = 8;              ///< images that run through the network together: part of the arithmetic
   int lanes = 8;                   ///< partial sums of the gradient: part of the arithmetic, unlike threads

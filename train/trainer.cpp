@@ -13,6 +13,7 @@
 #include "core/kernels/kernels.h"
 #include "core/parallel.h"
 #include "core/pool.h"
+#include "core/precision.h"
 #include "models/geometry.h"
 #include "nn/weights.h"
 #include "train/checkpoint.h"
@@ -139,6 +140,7 @@ class Trainer {
 
   Config config_;
   const Hooks& hooks_;
+  const Computing computing_;
   Splits data_;
   Params params_;
   Places places_;
@@ -166,6 +168,7 @@ Config checked(const Config& c) {
 Trainer::Trainer(const Config& config, const std::string& rundir, bool resume_run, const Hooks& hooks)
     : config_(checked(config)),
       hooks_(hooks),
+      computing_(precision(config_.train.precision)),
       data_(open_splits(config_.data)),
       params_(static_cast<uint64_t>(config_.train.seed)),
       model_([&] {

@@ -8,12 +8,14 @@ namespace {
 #if defined(__aarch64__)
 constexpr std::string_view baseline = "neon", names = "neon (or scalar)";
 #else
-constexpr std::string_view baseline = "scalar", names = "scalar, avx2, avx512";
+constexpr std::string_view baseline = "scalar", names = "scalar, avx2, avx512, amx";
 #endif
 }  // namespace
 
 std::string_view name(Isa isa) {
   switch (isa) {
+    case Isa::amx:
+      return "amx";
     case Isa::avx512:
       return "avx512";
     case Isa::avx2:
@@ -28,10 +30,9 @@ Isa choose() {
   const char* variable = std::getenv("TESSERA_ISA");
   const std::string_view forced = variable ? variable : "";
   if (forced == "scalar") return Isa::scalar;  // on every architecture, whatever its baseline is called
-  for (const std::string_view elsewhere : {"amx", "neon"})
-    if (forced == elsewhere && forced != baseline)
-      fail("isa", "TESSERA_ISA={}: this CPU or this build has no such instructions", forced);
-  for (Isa i : {Isa::avx512, Isa::avx2, Isa::scalar}) {
+  if (forced == "neon" && forced != baseline)
+    fail("isa", "TESSERA_ISA={}: this CPU or this build has no such instructions", forced);
+  for (Isa i : {Isa::amx, Isa::avx512, Isa::avx2, Isa::scalar}) {
     if (!forced.empty() ? forced == name(i) : kernels(i) != nullptr) {
       if (!kernels(i)) fail("isa", "TESSERA_ISA={}: this CPU or this build has no such instructions", forced);
       return i;

@@ -9,7 +9,8 @@
 
 namespace tessera {
 
-enum class Isa { scalar, avx2, avx512 };  ///< scalar: the baseline of the architecture, SSE2 or ("neon") NEON
+/// scalar: the baseline of the architecture, SSE2 or ("neon") NEON. amx: AVX-512, and tiles for the products in bf16.
+enum class Isa { scalar, avx2, avx512, amx };
 /// The instruction set in use, after TESSERA_ISA; throws Error if that one is unknown or missing on this CPU.
 Isa isa();
 std::string_view name(Isa isa);

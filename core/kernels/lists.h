@@ -5,6 +5,7 @@
 #include "core/kernels/list_elementwise.h"
 #include "core/kernels/list_gelu.h"
 #include "core/kernels/list_gemm.h"
+#include "core/kernels/list_gemm_bf16.h"
 #include "core/kernels/list_norm.h"
 #include "core/kernels/list_optim.h"
 #include "core/kernels/list_random.h"
@@ -17,6 +18,7 @@
   TESSERA_ELEMENTWISE_KERNELS(ROW) \
   TESSERA_GELU_KERNELS(ROW)        \
   TESSERA_GEMM_KERNELS(ROW)        \
+  TESSERA_GEMM_BF16_KERNELS(ROW)   \
   TESSERA_NORM_KERNELS(ROW)        \
   TESSERA_OPTIM_KERNELS(ROW)       \
   TESSERA_RANDOM_KERNELS(ROW)      \

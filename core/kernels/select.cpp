@@ -1,8 +1,13 @@
 // Chooses the table at start. Compiled with baseline flags, once per `real`.
-#include <cstdlib>
-
-#include "core/error.h"
 #include "core/kernels/kernels.h"
+
+#if defined(TESSERA_HAVE_X86_TARGETS)
+#include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -17,6 +22,43 @@ extern const Kernels table;
 namespace v4 {
 extern const Kernels table;
 }
+namespace amx {
+#define ROW(NAME, ...) void NAME(__VA_ARGS__);
+TESSERA_GEMM_BF16_KERNELS(ROW)
+#undef ROW
+}  // namespace amx
+
+namespace {
+
+/// Does this CPU multiply tiles of bfloat16, and does the system save tiles when it switches threads? Linux wants to be asked before their
+/// first use; its answer holds for all threads.
+bool may_use_tiles() {
+#if defined(__linux__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  constexpr unsigned amx_bf16 = 1u << 22, amx_tile = 1u << 24, avx512_bf16 = 1u << 5;
+  if (!(d & amx_bf16) || !(d & amx_tile)) return false;
+  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & avx512_bf16)) return false;
+  constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM of asm/prctl.h
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+  return false;
+#endif
+}
+
+const Kernels* with_tiles() {
+  static const bool usable = may_use_tiles();
+  static const Kernels table = [] {
+    Kernels k = v4::table;
+#define ROW(NAME, ...) k.NAME = amx::NAME;
+    TESSERA_GEMM_BF16_KERNELS(ROW)
+#undef ROW
+    return k;
+  }();
+  return usable ? &table : nullptr;
+}
+
+}  // namespace
 #endif
 
 const Kernels* kernels(Isa which) {
@@ -32,6 +74,7 @@ const Kernels* kernels(Isa which) {
 #else
   const bool avx2 = __builtin_cpu_supports("x86-64-v3"), avx512 = __builtin_cpu_supports("x86-64-v4");
 #endif
+  if (which == Isa::amx) return avx512 ? with_tiles() : nullptr;
   if (which == Isa::avx512) return avx512 ? &v4::table : nullptr;
   if (which == Isa::avx2) return avx2 ? &v3::table : nullptr;
 #else

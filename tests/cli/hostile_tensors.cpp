@@ -1,10 +1,13 @@
 // `tessera forward` on weight and input files that lie.
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <limits>
 
+#include "core/io/tensor_file.h"
 #include "tests/cli/program.h"
 
 namespace tessera::test {
@@ -180,10 +183,24 @@ TEST_CASE("forward: NaN, tensors of bytes, a pipe") {
   }
 }
 
-TEST_CASE("forward: bf16 and unknown precisions are refused") {
+TEST_CASE("forward: an unknown precision is refused") {
   const Forward run;
-  check_refused(run({"--precision", "bf16"}), 2, {"bf16"});
-  check_refused(run({"--precision", "f8"}), 2, {"f8"});
+  check_refused(run({"--precision", "f8"}), 2, {"f8", "f32 or bf16"});
+}
+
+TEST_CASE("forward: bf16 answers nearly as f32 does") {
+  const Forward run;
+  const auto logits = [&](const char* precision) {
+    REQUIRE(run({"--precision", precision}).code == 0);
+    const Tensor t = io::TensorFile(run.folder / "y.safetensors").read("logits");
+    return std::vector<float>(t.values().begin(), t.values().end());
+  };
+  const auto exact = logits("f32"), rounded = logits("bf16");
+  float largest = 0, off = 0;
+  for (size_t i = 0; i < exact.size(); ++i)
+    largest = std::max(largest, std::abs(exact[i])), off = std::max(off, std::abs(exact[i] - rounded[i]));
+  CHECK(off > 0);
+  CHECK(off < 0.03F * largest);
 }
 
 TEST_CASE("forward, init: a full disk leaves nothing behind") {

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <thread>
 
 #include "tests/cli/program.h"
@@ -123,6 +124,31 @@ TEST_CASE("train: a run directory, the same bits from its config.toml and for 1,
     check_refused(tessera(tiny(run)), 1, {run, "--resume"});
     CHECK(fs::last_write_time(run + "/weights.safetensors") == before);
   }
+}
+
+TEST_CASE(
+    "train: in bf16 a run is another one, equal for every number of threads, and eval reads it as it was tested") {
+  const Folder folder;
+  const std::string exact = folder / "f32";
+  REQUIRE(tessera(tiny(exact)).code == 0);
+  for (const char* threads : {"1", "3"}) {
+    const Result r = tessera(tiny(folder / threads, {"--precision", "bf16", "--threads", threads}));
+    INFO(r.err);
+    REQUIRE(r.code == 0);
+  }
+  const std::string run = folder / "1";
+  const json summary = json::parse(read(run + "/summary.json"));
+  CHECK(summary.at("precision") == "bf16");
+  CHECK(read(run + "/weights.safetensors") == read(folder / "3/weights.safetensors"));
+  CHECK(read(run + "/weights.safetensors") != read(exact + "/weights.safetensors"));
+  const Result e = tessera({"eval", "--run", run, "--json"});
+  REQUIRE(e.code == 0);
+  std::string last;  // metrics.jsonl ends with the test
+  std::istringstream lines(read(run + "/metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) last = line;
+  CHECK(json::parse(e.out).at("loss") == json::parse(last).at("loss"));
+  check_refused(tessera(tiny(folder / "no", {"--precision", "f16"})), 2, {"f16", "f32 or bf16"});
+  CHECK(!exists(folder / "no"));
 }
 
 TEST_CASE("train: Ctrl-C, SIGTERM and kill -9 in the middle; resumed equals never stopped") {

@@ -4,11 +4,14 @@
 
 #include <doctest/doctest.h>
 
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <vector>
 
 #include "core/kernels/kernels.h"
+#include "core/pool.h"
+#include "core/precision.h"
 #include "core/rng.h"
 #include "nn/params.h"
 
@@ -33,19 +36,39 @@ struct Matrix {
 
 enum Kind { nt, nn, tn };
 
+/// The nearest number with 8 bits of mantissa; of two equally near the one whose last bit is 0. Not for NaN.
+double to_bf16(float x) {
+  int exponent = 0;
+  std::frexp(x, &exponent);
+  const double step = std::ldexp(1.0, exponent - 8);
+  return std::nearbyint(static_cast<double>(x) / step) * step;
+}
+
+/// Memory for panels as the library would take it, full of NaN.
+struct Scratch {
+  int64_t n;
+  float* at;
+  explicit Scratch(int64_t size) : n(size), at(static_cast<float*>(Pool::mine().take(static_cast<size_t>(n) * 4))) {
+    std::fill_n(at, n, nan);
+  }
+  ~Scratch() { Pool::give(at); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+};
+
 double gelu(double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); }
 double slope(double x) { return 0.5 * std::erfc(-x / std::sqrt(2.0)) + x * std::exp(-x * x / 2) / std::sqrt(2 * M_PI); }
 
 /// Compares C (and the saved slope) with sums in double; K products of numbers below 1/2, each rounded once.
 void compare(Kind kind, const Matrix& a, const Matrix& b, const Matrix& before, const Matrix& after, float beta,
-             const float* bias, const Matrix* add, const Matrix* saved, int64_t K) {
+             const float* bias, const Matrix* add, const Matrix* saved, int64_t K, Precision p) {
+  const auto read = [p](float x) { return p == Precision::bf16 ? to_bf16(x) : static_cast<double>(x); };
   int wrong = 0;
   for (int64_t i = 0; i < after.rows; ++i) {
     for (int64_t j = 0; j < after.cols; ++j) {
       double want = 0;
       for (int64_t k = 0; k < K; ++k)
-        want += static_cast<double>(kind == tn ? a.at(k, i) : a.at(i, k)) *
-                static_cast<double>(kind == nt ? b.at(j, k) : b.at(k, j));
+        want += read(kind == tn ? a.at(k, i) : a.at(i, k)) * read(kind == nt ? b.at(j, k) : b.at(k, j));
       if (beta != 0) want += static_cast<double>(beta) * static_cast<double>(before.at(i, j));
       if (bias) want += static_cast<double>(bias[j]);
       if (add) want += static_cast<double>(add->at(i, j));
@@ -56,11 +79,12 @@ void compare(Kind kind, const Matrix& a, const Matrix& b, const Matrix& before, 
     }
     for (int64_t j = after.cols; j < after.stride; ++j) wrong += !std::isnan(after.at(i, j));  // written past the row
   }
-  CHECK_MESSAGE(wrong == 0, wrong, " wrong elements, kind ", int{kind}, " ", after.rows, "x", after.cols, "x", K,
-                " beta ", beta);
+  CHECK_MESSAGE(wrong == 0, wrong, " wrong elements, ", name(p), ", kind ", int{kind}, " ", after.rows, "x", after.cols,
+                "x", K, " beta ", beta);
 }
 
-void one(const Kernels& kernel, Kind kind, int64_t M, int64_t N, int64_t K, int64_t pad, float beta, bool extras) {
+void one(const Kernels& kernel, Precision precision, Kind kind, int64_t M, int64_t N, int64_t K, int64_t pad,
+         float beta, bool extras) {
   const auto seed = static_cast<uint64_t>(M * 10007 + N * 101 + K);
   Matrix a(kind == tn ? K : M, kind == tn ? M : K, pad, seed), b(kind == nt ? N : K, kind == nt ? K : N, pad, seed + 1);
   Matrix c(M, N, pad, seed + 2), add(M, N, 2 * pad, seed + 3), saved(M, N, pad, seed + 4);
@@ -68,25 +92,33 @@ void one(const Kernels& kernel, Kind kind, int64_t M, int64_t N, int64_t K, int6
   if (beta == 0)
     for (auto& v : c.v) v = nan;
   const Matrix before = c;
-  const int64_t width = 2 * int64_t{kernel.lanes};
-  std::vector<float> panels(static_cast<size_t>((N + width - 1) / width * width * K + 16), nan);
-  if (kind != tn)
-    (kind == nt ? kernel.gemm_pack_transposed : kernel.gemm_pack)(b.v.data(), b.stride, K, N, panels.data());
+  const bool bf16 = precision == Precision::bf16;
+  const auto padded = [](int64_t n) { return (n + 31) / 32 * 32; };
+  const Scratch panels(padded(N) * padded(K) + 16), strip(64 * padded(K) + 16);
+  const auto pack = [&](auto of_matrix, auto of_transpose) {
+    (kind == nt ? of_transpose : of_matrix)(b.v.data(), b.stride, K, N, panels.at);
+  };
   GemmTask t{};
-  t.M = M, t.N = N, t.K = K, t.a = a.v.data(), t.panels = panels.data(), t.beta = beta, t.c = c.v.data(),
-  t.ldc = c.stride;
-  if (kind == tn) t.b = b.v.data(), t.ldb = b.stride, t.scratch = panels.data();
+  t.M = M, t.N = N, t.K = K, t.a = a.v.data(), t.panels = panels.at, t.beta = beta, t.c = c.v.data(), t.ldc = c.stride;
+  t.scratch = strip.at;
+  if (bf16) {
+    pack(kernel.bf16_pack, kernel.bf16_pack_transposed);
+  } else if (kind == tn) {
+    t.b = b.v.data(), t.ldb = b.stride, t.scratch = panels.at;
+  } else {
+    pack(kernel.gemm_pack, kernel.gemm_pack_transposed);
+  }
   t.a_row = kind == tn ? 1 : a.stride, t.a_col = kind == tn ? a.stride : 1;
   if (extras) {
     t.bias = bias.v.data(), t.add = add.v.data(), t.ld_add = add.stride;
     t.gelu = true, t.slope = saved.v.data(), t.ld_slope = saved.stride;
   }
-  kernel.gemm(&t);
-  compare(kind, a, b, before, c, beta, t.bias, extras ? &add : nullptr, extras ? &saved : nullptr, K);
+  (bf16 ? kernel.bf16_gemm : kernel.gemm)(&t);
+  compare(kind, a, b, before, c, beta, t.bias, extras ? &add : nullptr, extras ? &saved : nullptr, K, precision);
 }
 
-TEST_CASE("gemm kernels: odd shapes, tails, strides, beta and epilogues on every instruction set") {
-  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+void odd_shapes(Precision precision) {
+  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::amx}) {
     const Kernels* kernel = kernels(isa);
     if (!kernel) {
       MESSAGE("skipped: no ", name(isa));
@@ -98,17 +130,58 @@ TEST_CASE("gemm kernels: odd shapes, tails, strides, beta and epilogues on every
         return 1 + static_cast<int64_t>(random.uniform(r * 8 + which) * static_cast<double>(most));
       };
       const Kind kind = static_cast<Kind>(r % 3);
-      one(*kernel, kind, draw(0, 70), draw(1, 70), draw(2, 70), r % 2 ? draw(3, 5) : 0,
+      one(*kernel, precision, kind, draw(0, 70), draw(1, 70), draw(2, 70), r % 2 ? draw(3, 5) : 0,
           std::array{0.F, 1.F, 0.5F}[r / 3 % 3], r % 4 == 0);
     }
     for (Kind kind : {nt, nn, tn}) {
-      one(*kernel, kind, 1, 1, 1, 0, 1, true);
-      one(*kernel, kind, 37, 10, 600, 3, 1, true);   // several blocks of k
-      one(*kernel, kind, 5, 2100, 300, 1, 0, true);  // several blocks of n
-      one(*kernel, kind, 65, 128, 48, 0, 0, false);
-      one(*kernel, kind, 3, 4, 0, 1, 0.5F, true);  // an empty sum
+      one(*kernel, precision, kind, 1, 1, 1, 0, 1, true);
+      one(*kernel, precision, kind, 37, 10, 600, 3, 1, true);   // several blocks of k
+      one(*kernel, precision, kind, 5, 2100, 300, 1, 0, true);  // several blocks of n
+      one(*kernel, precision, kind, 65, 128, 48, 0, 0, false);
+      one(*kernel, precision, kind, 3, 4, 0, 1, 0.5F, true);  // an empty sum
     }
   }
+}
+
+TEST_CASE("gemm kernels: odd shapes, tails, strides, beta and epilogues on every instruction set") {
+  odd_shapes(Precision::f32);
+}
+
+TEST_CASE("gemm kernels in bf16: operands rounded once, their products added in fp32, on every instruction set") {
+  CHECK(to_bf16(1 + 0x1p-8F) == 1);  // the tests' own rounding: ties to even
+  CHECK(to_bf16(1 + 0x3p-8F) == 1 + 0x1p-6);
+  odd_shapes(Precision::bf16);
+}
+
+TEST_CASE("gemm in bf16: NaN stays NaN, infinity infinity") {
+  const Computing computing(Precision::bf16);
+  const float inf = std::numeric_limits<float>::infinity(), quiet = std::bit_cast<float>(0x7fffffff);
+  Tensor a({1, 40}), b({2, 40}), y({1, 2});
+  for (int k = 0; k < 40; ++k) a[k] = 1, b[k] = b[40 + k] = 1;
+  b[7] = quiet, b[47] = inf;
+  gemm_nt(1, 2, 40, a.data(), 40, b.data(), 40, 0, y.data(), 2);
+  CHECK(std::isnan(y[0]));
+  CHECK(y[1] == inf);
+}
+
+TEST_CASE("gemm in bf16: rows do not depend on how many there are, panels of both precisions live beside each other") {
+  Params params(1);
+  const int64_t M = 300, N = 70, K = 90;
+  const Tensor W = params.make("w", {70, 90}, normal(1), Decay::yes, false),
+               x = params.make("x", {300, 90}, normal(1), Decay::no, false);
+  const auto product = [&](int64_t rows, Precision p) {
+    const Computing computing(p);
+    Tensor y({static_cast<int>(rows), 70});
+    gemm_nt(rows, N, K, x.data(), K, W.data(), K, 0, y.data(), N, nullptr, W.leaf());
+    return y;
+  };
+  const Tensor whole = product(M, Precision::bf16), exact = product(M, Precision::f32),
+               one = product(1, Precision::bf16);
+  for (int64_t j = 0; j < N; ++j) CHECK(one[j] == whole[j]);
+  double off = 0;
+  for (int64_t i = 0; i < M * N; ++i) off = std::max(off, std::abs(static_cast<double>(whole[i] - exact[i])));
+  CHECK(off > 1e-4);  // it does round
+  CHECK(off < 90 * 4 * 4 * 0x1p-8);
 }
 
 TEST_CASE("gemm: the panels of a weight follow commit(), and parts of a weight do not meet") {

@@ -104,8 +104,8 @@ void show(const BenchOptions& o, const Config& config, const Network& net, const
   print(fmt::format("images/s          {:>10.1f}\n", images));
   print(fmt::format("ms a step         {:>10.2f}   min {:.2f}, max {:.2f}, {} steps\n", m.ms.median, m.ms.min, m.ms.max,
                     o.steps));
-  print(fmt::format("GFLOP/s           {:>10.1f}   {:.0f} % of the FMA peak measured in this run, {:.1f}\n", gflops,
-                    100 * gflops / m.peak, m.peak));
+  print(fmt::format("GFLOP/s           {:>10.1f}   {:.0f} % of the {} peak measured in this run, {:.1f}\n", gflops,
+                    100 * gflops / m.peak, o.precision, m.peak));
   print(fmt::format("page faults       {:>10}   a step (median)\n", m.faults));
   print(fmt::format("allocations       {:>10}   a step (median)\n", m.mallocs));
   print(fmt::format("peak memory       {:>10.1f} MB\n", static_cast<double>(usage().peak_rss_kb) / 1024));
@@ -114,7 +114,7 @@ void show(const BenchOptions& o, const Config& config, const Network& net, const
 }  // namespace
 
 int bench_train(const BenchOptions& o) {
-  check_precision(o.precision);
+  use_precision(o.precision);
   use_threads(o.model.threads);
   const Config config = o.model.resolve();
   const Network net = build(config, 1);
@@ -135,7 +135,7 @@ int bench_train(const BenchOptions& o) {
 }
 
 int bench_infer(const BenchOptions& o) {
-  check_precision(o.precision);
+  use_precision(o.precision);
   use_threads(o.model.threads);
   const Config config = o.model.resolve();
   const Network net = build(config, 1);
@@ -161,7 +161,7 @@ void add_bench(CLI::App& app, Action& chosen) {
     auto* s = sub->add_subcommand(name, help);
     o->model.add_to(*s, false);
     s->add_option("--batch-size", o->batch_size, "Images a step")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-    s->add_option("--precision", o->precision, "Compute precision")->capture_default_str();
+    s->add_option("--precision", o->precision, "What matrix products compute in: f32 or bf16")->capture_default_str();
     if (steps) {
       s->add_option("--steps", o->steps, "Steps that are timed")->check(CLI::Range(1, 1 << 20))->capture_default_str();
       s->add_option("--warmup", o->warmup, "Steps before")->check(CLI::Range(0, 1 << 20))->capture_default_str();

@@ -76,7 +76,7 @@ Timing measure(const Case& c) {
 }  // namespace
 
 int bench_ops(const BenchOptions& o) {
-  check_precision(o.precision);
+  use_precision(o.precision);
   const Config config = o.model.resolve();
   const Places places = tessera::model(config.model).places(config.model_options);
   if (places.sites.empty()) wrong_usage("bench ops: {} has no attention to take its sizes from", config.model);

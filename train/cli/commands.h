@@ -37,7 +37,7 @@ struct ModelOptions {
 
 /// Sets the thread count of a --threads option; 0: the default.
 void use_threads(int threads);
-/// Throws Usage unless `precision` is one that this build computes in.
-void check_precision(const std::string& precision);
+/// Matrix products from now on compute in the precision of that name; throws Usage when there is none.
+void use_precision(const std::string& name);
 
 }  // namespace tessera::cli

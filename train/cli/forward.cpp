@@ -85,7 +85,7 @@ Sample read_input(const std::string& path, const Shape& expected) {
 }
 
 int forward(const Request& r) {
-  check_precision(r.precision);
+  use_precision(r.precision);
   use_threads(r.model.threads);
   Config config = r.model.resolve();
   if (r.train_mode) without_dropout(config);
@@ -151,7 +151,7 @@ void add_forward(CLI::App& app, Action& chosen) {
       ->type_name("Y.safetensors");
   sub->add_flag("--train-mode", r->train_mode, "Training mode with all dropout rates 0; the batch is one shard");
   sub->add_flag("--features", r->features, "Also write each stage's map (B,C,H,W)");
-  sub->add_option("--precision", r->precision, "Compute precision")->capture_default_str();
+  sub->add_option("--precision", r->precision, "What matrix products compute in: f32 or bf16")->capture_default_str();
   sub->callback([&chosen, r] { chosen = [=] { return forward(*r); }; });
 }
 

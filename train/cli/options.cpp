@@ -1,5 +1,6 @@
 // Options that several subcommands share.
 #include "core/parallel.h"
+#include "core/precision.h"
 #include "train/cli/commands.h"
 
 namespace tessera::cli {
@@ -38,10 +39,8 @@ void use_threads(int threads) {
   if (threads > 0) parallel::set_threads(threads);
 }
 
-void check_precision(const std::string& precision) {
-  if (precision == "f32") return;
-  if (precision == "bf16") wrong_usage("--precision bf16: this version computes in f32 only");
-  wrong_usage("--precision {}: expected f32", precision);
+void use_precision(const std::string& name) try { set_precision(precision(name)); } catch (const Error&) {
+  wrong_usage("--precision {}: expected f32 or bf16", name);
 }
 
 }  // namespace tessera::cli

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "core/io/replace_file.h"
+#include "core/precision.h"
 #include "nn/weights.h"
 #include "train/cli/json.h"
 
@@ -20,6 +21,7 @@ SavedRun open_run(const std::string& rundir) {
   Configuration configuration;
   configuration.read_recipe(rundir + "/config.toml");
   SavedRun run{configuration.resolve(), {}, {}, {}};
+  set_precision(precision(run.config.train.precision));  // it answers as it was tested
   run.net = build(run.config, 0, Draw::no);
   io::load(*run.net.params, weights);
   const auto channels_of = static_cast<size_t>(run.net.input[-1]);

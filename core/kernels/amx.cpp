@@ -1,0 +1,257 @@
+// The products in bf16 on AMX, which multiplies tiles: C (16,16) += A (16,32) B (32,16), operands in bfloat16, sums in fp32. Eight tile
+// registers hold 2 x 2 sums, two of A, two of B, so that each tile that is loaded is used twice.
+//
+// A tile of B has one row for two k: B[k][n], B[k+1][n] side by side, n = 0..15. Panels of 32 columns hold such tiles, one pair for
+// every 32 k, in the order in which they are read. A's strip of 32 rows is rounded just before it is used, and stays in L1 for all panels; both
+// operands of a weight gradient have their k in columns, so there A is transposed on the way, pairs of k as units of 32 bits.
+// What does not fill a tile is padded with zeros. As in gemm.cpp the sum over k has an order that depends on K alone.
+//
+// AMX treats numbers below 2^-126 as 0, which the plain version does not.
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC 12 takes the undefined operand inside its own unmasked intrinsics for a mistake (GCC bug 105593)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+#include "core/kernels/lists.h"
+#include "core/kernels/simd.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+namespace v4 {  // a CPU with AMX has AVX-512, too
+void gelu(const real* x, real* y, int64_t n);
+void gelu_and_slope(const real* x, real* y, real* slope, int64_t n);
+}  // namespace v4
+}  // namespace TESSERA_NS
+}  // namespace tessera
+
+TESSERA_KERNELS_BEGIN
+
+enum : int {
+  side = 16,         // rows of a tile; columns of a tile of sums
+  deep = 32,         // k of a tile
+  panel = 2 * side,  // columns of a panel, rows of a strip
+  most_k =
+      18 *
+      deep,  // of a block: a strip of A takes 36 KB; 8 images of 65 tokens, which are the k of a weight gradient, make one block
+  most_n = (1 << 20) / (most_k * 2) / panel * panel,  // of a block: 1 MB of panels
+};
+using half = uint16_t;  // bfloat16
+enum : int { tile_halves = side * deep };
+
+static int64_t blocks_of(int64_t K) { return (K + deep - 1) / deep; }
+
+static inline __mmask16 first(int64_t n) {
+  return n >= side ? __mmask16(0xffff) : n <= 0 ? __mmask16(0) : __mmask16((1u << n) - 1);
+}
+static inline __m512 part(const real* p, int64_t n) { return _mm512_maskz_loadu_ps(first(n), p); }
+
+/// 32 numbers in a row, as 16 pairs.
+static inline __m512i pairs_along(const real* p, int64_t n) {
+  return __m512i(_mm512_cvtne2ps_pbh(n > side ? part(p + side, n - side) : __m512{}, part(p, n)));
+}
+/// Lane j: a[j] and b[j].
+static inline __m512i pairs_across(__m512 a, __m512 b) {
+  alignas(64) static constexpr half zip[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                               8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return _mm512_permutexvar_epi16(_mm512_load_si512(zip), __m512i(_mm512_cvtne2ps_pbh(b, a)));
+}
+
+/// The transpose of 16 x 16 units of 32 bits: pairs, then quadruples, then lanes of 128 bits change places.
+static inline void transpose(__m512i (&r)[side]) {
+  __m512i t[side];
+  for (int i = 0; i < side; i += 2)
+    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]), t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  for (int i = 0; i < side; i += 4) {
+    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]), r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]), r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  // lane L of r[4 g + c] holds column 4 L + c of rows 4 g .. 4 g + 3
+  for (int c = 0; c < 4; ++c) {
+    const __m512i a = _mm512_shuffle_i32x4(r[c], r[4 + c], 0x44), b = _mm512_shuffle_i32x4(r[c], r[4 + c], 0xee);
+    const __m512i d = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0x44);
+    const __m512i e = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0xee);
+    t[c] = _mm512_shuffle_i32x4(a, d, 0x88), t[4 + c] = _mm512_shuffle_i32x4(a, d, 0xdd);
+    t[8 + c] = _mm512_shuffle_i32x4(b, e, 0x88), t[12 + c] = _mm512_shuffle_i32x4(b, e, 0xdd);
+  }
+  for (int i = 0; i < side; ++i) r[i] = t[i];
+}
+
+static inline void store_tile(half* to, const __m512i (&r)[side]) {
+  for (int i = 0; i < side; ++i) _mm512_store_si512(to + i * deep, r[i]);
+}
+
+/// The tile whose unit (i, p) is the pair x[i][2 p], x[i][2 p + 1] for rows < n, k < depth, of a matrix whose rows are contiguous.
+static inline void load_rows(const real* x, int64_t ld, int64_t n, int64_t depth, __m512i (&r)[side]) {
+  for (int i = 0; i < side; ++i) r[i] = i < n ? pairs_along(x + i * ld, depth) : __m512i{};
+}
+/// The tile whose unit (p, j) is the pair x[2 p][j], x[2 p + 1][j] for k < depth, columns < n.
+static inline void load_columns(const real* x, int64_t ld, int64_t n, int64_t depth, __m512i (&r)[side]) {
+  for (int p = 0; p < side; ++p)
+    r[p] = 2 * p < depth
+               ? pairs_across(part(x + 2 * p * ld, n), 2 * p + 1 < depth ? part(x + (2 * p + 1) * ld, n) : __m512{})
+               : __m512i{};
+}
+
+void bf16_pack(const real* b, int64_t ldb, int64_t K, int64_t N, real* panels) {
+  __m512i tile[side];
+  for (int64_t k = 0; k < blocks_of(K); ++k)
+    for (int64_t j = 0; j < N; j += panel) {
+      half* to = reinterpret_cast<half*>(panels) + (j / panel * blocks_of(K) + k) * 2 * tile_halves;
+      for (int h = 0; h < 2; ++h) {
+        load_columns(b + k * deep * ldb + j + h * side, ldb, N - j - h * side, K - k * deep, tile);
+        store_tile(to + h * tile_halves, tile);
+      }
+    }
+}
+
+void bf16_pack_transposed(const real* w, int64_t ldw, int64_t K, int64_t N, real* panels) {
+  __m512i tile[side];
+  half* to = reinterpret_cast<half*>(panels);
+  for (int64_t j = 0; j < N; j += panel)
+    for (int64_t k = 0; k < blocks_of(K); ++k)
+      for (int h = 0; h < 2; ++h, to += tile_halves) {
+        load_rows(w + (j + h * side) * ldw + k * deep, ldw, N - j - h * side, K - k * deep, tile);
+        transpose(tile);
+        store_tile(to, tile);
+      }
+}
+
+/// Rows [0, n) of A, n <= 32, for k in [0, depth): tiles in the order k, then both halves of the rows.
+static void pack_strip(const real* a, int64_t row, int64_t col, int64_t n, int64_t depth, half* strip) {
+  const bool transposed = row == 1 && col != 1;
+  __m512i tile[side];
+  for (int64_t k = 0; k < depth; k += deep)
+    for (int64_t i = 0; i < panel; i += side, strip += tile_halves) {
+      if (i >= n) continue;
+      if (transposed) {
+        load_columns(a + k * col + i, col, n - i, depth - k, tile);
+        transpose(tile);
+      } else {
+        load_rows(a + i * row + k, row, n - i, depth - k, tile);
+      }
+      store_tile(strip, tile);
+    }
+}
+
+/// The compiler does not know that tile instructions read memory.
+static inline void written() { asm volatile("" ::: "memory"); }
+
+static void configure() {
+  struct Config {
+    uint8_t palette, start, none[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+  };
+  alignas(64) static constexpr Config config = {
+      1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {side, side, side, side, side, side, side, side}};
+  asm volatile("ldtilecfg %0" ::"m"(config));
+}
+
+/// sums (32,32) = strip x panel over `blocks` blocks of k; only the first R x V tiles.
+template <int R, int V>
+static void multiply(const half* strip, const half* b, int64_t blocks, real* sums) {
+  _tile_zero(0);
+  if constexpr (V == 2) _tile_zero(1);
+  if constexpr (R == 2) _tile_zero(2);
+  if constexpr (R == 2 && V == 2) _tile_zero(3);
+  for (int64_t k = 0; k < blocks; ++k, strip += 2 * tile_halves, b += 2 * tile_halves) {
+    _tile_loadd(4, strip, 64);
+    _tile_loadd(6, b, 64);
+    if constexpr (V == 2) _tile_loadd(7, b + tile_halves, 64);
+    if constexpr (R == 2) _tile_loadd(5, strip + tile_halves, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    if constexpr (V == 2) _tile_dpbf16ps(1, 4, 7);
+    if constexpr (R == 2) _tile_dpbf16ps(2, 5, 6);
+    if constexpr (R == 2 && V == 2) _tile_dpbf16ps(3, 5, 7);
+  }
+  constexpr int row = panel * int{sizeof(real)};
+  _tile_stored(0, sums, row);
+  if constexpr (V == 2) _tile_stored(1, sums + side, row);
+  if constexpr (R == 2) _tile_stored(2, sums + side * panel, row);
+  if constexpr (R == 2 && V == 2) _tile_stored(3, sums + side * panel + side, row);
+}
+
+/// C (rows, columns) = beta C + sums + bias + add.
+static inline void finish(const real* sums, int64_t rows, int64_t columns, real beta, real* c, int64_t ldc,
+                          const real* bias, const real* add, int64_t ld_add) {
+  for (int64_t j = 0; j < columns; j += side) {
+    const __mmask16 mask = first(columns - j);
+    const __m512 offset = bias ? _mm512_maskz_loadu_ps(mask, bias + j) : __m512{};
+    for (int64_t i = 0; i < rows; ++i) {
+      __m512 v = _mm512_load_ps(sums + i * panel + j) + offset;
+      if (beta != 0) v += beta * _mm512_maskz_loadu_ps(mask, c + i * ldc + j);
+      if (add) v += _mm512_maskz_loadu_ps(mask, add + i * ld_add + j);
+      _mm512_mask_storeu_ps(c + i * ldc + j, mask, v);
+    }
+  }
+}
+
+void bf16_gemm(const GemmTask* task) {
+  const GemmTask& g = *task;
+  if (g.M <= 0 || g.N <= 0) return;
+  const int64_t blocks = blocks_of(g.K), k_blocks = g.K > most_k ? (g.K + most_k - 1) / most_k : 1;
+  const half* panels = reinterpret_cast<const half*>(g.panels);
+  half* strip = reinterpret_cast<half*>(g.scratch);
+  alignas(64) real sums[panel * panel];
+  const char* soon = static_cast<const char*>(g.soon);
+  int64_t lines = g.soon ? g.soon_bytes / 64 : 0;
+  configure();
+  for (int64_t n0 = 0; n0 < g.N; n0 += most_n)
+    for (int64_t q = 0; q < k_blocks; ++q) {
+      const int64_t n1 = g.N - n0 < most_n ? g.N : n0 + most_n;
+      const int64_t b0 = blocks * q / k_blocks, b1 = blocks * (q + 1) / k_blocks, k0 = b0 * deep;
+      const int64_t depth = (b1 * deep < g.K ? b1 * deep : g.K) - k0;
+      const bool last = q + 1 == k_blocks;
+      for (int64_t i = 0; i < g.M; i += panel) {
+        const int64_t rows = g.M - i < panel ? g.M - i : int64_t{panel};
+        pack_strip(g.a + i * g.a_row + k0 * g.a_col, g.a_row, g.a_col, rows, depth, strip);
+        written();
+        for (int64_t j = n0; j < n1; j += panel) {
+          const int64_t columns = n1 - j < panel ? n1 - j : int64_t{panel};
+          const half* b = panels + (j / panel * blocks + b0) * 2 * tile_halves;
+          for (int l = 0; l < 2 * panel && lines > 0; ++l, --lines, soon += 64) __builtin_prefetch(soon, 0, 2);
+          if (rows > side) {
+            (columns > side ? multiply<2, 2> : multiply<2, 1>)(strip, b, b1 - b0, sums);
+          } else {
+            (columns > side ? multiply<1, 2> : multiply<1, 1>)(strip, b, b1 - b0, sums);
+          }
+          finish(sums, rows, columns, q ? 1 : g.beta, g.c + i * g.ldc + j, g.ldc, g.bias && last ? g.bias + j : nullptr,
+                 g.add && last ? g.add + i * g.ld_add + j : nullptr, g.ld_add);
+        }
+        if (!g.gelu || !last) continue;
+        for (int64_t r = i; r < i + rows; ++r) {  // they are still in L1
+          real* c = g.c + r * g.ldc + n0;
+          if (g.slope) {
+            v4::gelu_and_slope(c, c, g.slope + r * g.ld_slope + n0, n1 - n0);
+          } else {
+            v4::gelu(c, c, n1 - n0);
+          }
+        }
+      }
+    }
+  _tile_release();
+}
+
+void bf16_burn(int64_t rounds, double* count, real* sink) {
+  alignas(64) real sums[side * side];
+  configure();
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_zero(4);
+  _tile_zero(6);
+  const int64_t runs = rounds / 8 + 1;  // for about the time that fma_burn takes
+  for (int64_t i = 0; i < runs; ++i) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 6);
+    _tile_dpbf16ps(2, 4, 6);
+    _tile_dpbf16ps(3, 4, 6);
+  }
+  _tile_stored(0, sums, side * int{sizeof(real)});
+  _tile_release();
+  *sink = sums[0];
+  *count = static_cast<double>(runs * (4 * 2 * int64_t{side} * side * deep));
+}
+
+TESSERA_KERNELS_END
