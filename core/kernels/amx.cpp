@@ -147,14 +147,30 @@ static void configure() {
   asm volatile("ldtilecfg %0" ::"m"(config));
 }
 
+/// Memory that comes nearer while tiles multiply, a few lines for every block of k: a burst would wait for fill buffers.
+struct Near {
+  const char* c;  // where the sums will go, row by row
+  int64_t ldc;    // in bytes
+  int64_t rows;   // for every block of k
+  const char* soon;
+  int64_t left;  // lines
+};
+static inline void fetch(Near& n) {
+  for (int64_t r = 0; r < n.rows; ++r, n.c += n.ldc) __builtin_prefetch(n.c, 1), __builtin_prefetch(n.c + 64, 1);
+  if (n.left <= 0) return;
+  n.left -= 8;
+  for (int l = 0; l < 8; ++l, n.soon += 64) __builtin_prefetch(n.soon, 0, 2);
+}
+
 /// sums (32,32) = strip x panel over `blocks` blocks of k; only the first R x V tiles.
 template <int R, int V>
-static void multiply(const half* strip, const half* b, int64_t blocks, real* sums) {
+static void multiply(const half* strip, const half* b, int64_t blocks, real* sums, Near& near) {
   _tile_zero(0);
   if constexpr (V == 2) _tile_zero(1);
   if constexpr (R == 2) _tile_zero(2);
   if constexpr (R == 2 && V == 2) _tile_zero(3);
   for (int64_t k = 0; k < blocks; ++k, strip += 2 * tile_halves, b += 2 * tile_halves) {
+    fetch(near);
     _tile_loadd(4, strip, 64);
     _tile_loadd(6, b, 64);
     if constexpr (V == 2) _tile_loadd(7, b + tile_halves, 64);
@@ -193,8 +209,7 @@ void bf16_gemm(const GemmTask* task) {
   const half* panels = reinterpret_cast<const half*>(g.panels);
   half* strip = reinterpret_cast<half*>(g.scratch);
   alignas(64) real sums[panel * panel];
-  const char* soon = static_cast<const char*>(g.soon);
-  int64_t lines = g.soon ? g.soon_bytes / 64 : 0;
+  Near near{nullptr, g.ldc * int64_t{sizeof(real)}, 0, static_cast<const char*>(g.soon), g.soon ? g.soon_bytes / 64 : 0};
   configure();
   for (int64_t n0 = 0; n0 < g.N; n0 += most_n)
     for (int64_t q = 0; q < k_blocks; ++q) {
@@ -209,11 +224,11 @@ void bf16_gemm(const GemmTask* task) {
         for (int64_t j = n0; j < n1; j += panel) {
           const int64_t columns = n1 - j < panel ? n1 - j : int64_t{panel};
           const half* b = panels + (j / panel * blocks + b0) * 2 * tile_halves;
-          for (int l = 0; l < 2 * panel && lines > 0; ++l, --lines, soon += 64) __builtin_prefetch(soon, 0, 2);
+          near.c = reinterpret_cast<const char*>(g.c + i * g.ldc + j), near.rows = b1 > b0 ? (rows + b1 - b0 - 1) / (b1 - b0) : 0;
           if (rows > side) {
-            (columns > side ? multiply<2, 2> : multiply<2, 1>)(strip, b, b1 - b0, sums);
+            (columns > side ? multiply<2, 2> : multiply<2, 1>)(strip, b, b1 - b0, sums, near);
           } else {
-            (columns > side ? multiply<1, 2> : multiply<1, 1>)(strip, b, b1 - b0, sums);
+            (columns > side ? multiply<1, 2> : multiply<1, 1>)(strip, b, b1 - b0, sums, near);
           }
           finish(sums, rows, columns, q ? 1 : g.beta, g.c + i * g.ldc + j, g.ldc, g.bias && last ? g.bias + j : nullptr,
                  g.add && last ? g.add + i * g.ld_add + j : nullptr, g.ld_add);
