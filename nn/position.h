@@ -2,6 +2,7 @@
 // A position encoding is one file under nn/position and one row of nn/position/registry.cpp; no model knows any of them.
 // It may act at five places and overrides only those it needs. Geometry is said by four small structs, free of `real`.
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -106,6 +107,7 @@ struct PositionRow {
   std::function<MakePosition(const Options&)> make;
   /// Why this encoding cannot run in a model with these places; "" if it can.
   std::function<std::string(const Places&, const Options&)> refuses;
+  std::map<std::string, std::string, std::less<>> help = {};  ///< one line for each key of `defaults`
 };
 
 /// All rows, in the order of the spec. A program may add its own with add_position().

@@ -36,7 +36,7 @@ double seconds_since(Clock::time_point t) { return std::chrono::duration<double>
 
 // ---- before the loop: data and a complete configuration ----------------------------------------------------------------
 
-/// Fills in what the data and the registry decide, and refuses a model that does not fit the data.
+/// Fills in what the data and the registry decide, and refuses a model or augmentations that do not fit the data.
 void complete(Config& c, const data::Set& set) try {
   const ModelRow& row = model(c.model);
   if (c.position.empty()) c.position = row.position;
@@ -66,6 +66,7 @@ void complete(Config& c, const data::Set& set) try {
   }
   for (const auto& [key, value] : row.defaults) o.try_emplace(key, value);
   row.places(o);  // looks at every value
+  data::check(c.augment, set);
 } catch (const Error& e) {
   throw Misfit(e.what());
 }

@@ -16,6 +16,7 @@ struct Encoding {
   Options defaults;
   std::function<MakePosition(const Options&)> make;
   std::function<std::string(const Places&, const Options&)> refuses;
+  std::map<std::string, std::string, std::less<>> help;
 };
 
 template <class E>
@@ -28,6 +29,7 @@ Encoding encoding(const typename E::Config& defaults = {}) {
   };
   Encoding e;
   e.defaults = read(defaults, E::fields());
+  for (const auto& f : E::fields()) e.help[f.name] = f.help;
   e.make = [configured](const Options& options) -> MakePosition {
     const Config c = configured(options);
     if constexpr (requires { E::check(c); }) E::check(c);

@@ -20,7 +20,8 @@ PositionRow row(const char* name, const char* title, Hooks hooks, bool trainable
           resolution,
           std::move(code.defaults),
           std::move(code.make),
-          std::move(code.refuses)};
+          std::move(code.refuses),
+          std::move(code.help)};
 }
 
 // clang-format off

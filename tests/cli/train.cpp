@@ -292,7 +292,7 @@ TEST_CASE("train: a bit of last.ckpt's numbers, and a summary that lies") {
 
 TEST_CASE("train: augmentations that destroy labels are refused") {
   const Folder folder;
-  check_refused(tessera(tiny(folder / "run", {"augment.flip=true"})), 1, {"flip", "where"});
+  check_refused(tessera(tiny(folder / "run", {"augment.flip=true"})), 2, {"flip", "where"});
   CHECK_FALSE(exists(folder / "run"));
 }
 

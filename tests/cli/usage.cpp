@@ -68,6 +68,26 @@ TEST_CASE("train --help explains every key of the model") {
   }
 }
 
+TEST_CASE("train --help explains every key of the position") {
+  const auto lines_of = [](const std::vector<std::string>& args) {
+    size_t keys = 0;
+    const Result r = tessera(args);
+    CHECK(r.code == 0);
+    std::istringstream lines(r.out);
+    for (std::string line; std::getline(lines, line);) {
+      if (!line.starts_with("  position.") || line.starts_with("  position.name=")) continue;
+      ++keys;
+      CHECK_MESSAGE(line.find(' ', 2) != std::string::npos, line);
+    }
+    return keys;
+  };
+  CHECK(lines_of({"train", "--help"}) == 6);  // of learned
+  CHECK(lines_of({"train", "--model", "swin", "--help"}) == 2);
+  CHECK(lines_of({"train", "--position", "irpe", "--help"}) == 5);
+  CHECK(lines_of({"train", "--position", "shaw+peg", "--help"}) == 10);
+  CHECK(lines_of({"inspect", "--model", "vit", "--position", "rope_axial", "--help"}) == 7);
+}
+
 TEST_CASE("wrong usage exits with 2 and suggests the nearest name") {
   check_refused(tessera({"trian"}), 2, {"trian", "train"});
   check_refused(tessera({"train", "--epoch", "3"}), 2, {"--epoch", "--epochs"});

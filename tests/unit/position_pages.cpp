@@ -56,6 +56,14 @@ TEST_CASE("pages: every encoding is in the index, and what a page links to exist
   }
 }
 
+TEST_CASE("the registry has a word for every option of every encoding") {
+  for (const auto& row : positions()) {
+    CAPTURE(row.title);
+    CHECK(row.help.size() == row.defaults.size());
+    for (const auto& [key, value] : row.defaults) CHECK_MESSAGE(row.help.at(key).size() > 3, key);
+  }
+}
+
 TEST_CASE("pages: the rule for another resolution is the registry's") {
   const fs::path folder = fs::path(TESSERA_SOURCE_DIR) / "docs" / "positions";
   const std::string index = read(folder / "index.md"), title = "## Another resolution\n";

@@ -48,8 +48,11 @@ std::vector<Key> position_keys(std::string_view name) {
         std::find_if(positions().begin(), positions().end(), [&](const PositionRow& r) { return part == r.name; });
     if (part.empty()) fail("position", "\"{}\": a name is missing beside a +", whole);
     if (row == positions().end()) unknown("position", part, known);
-    for (const auto& [key, value] : row->defaults)
-      keys.push_back({"position." + (composed ? std::string(part) + "." : "") + key, value, ""});
+    for (const auto& [key, value] : row->defaults) {
+      const auto help = row->help.find(key);
+      keys.push_back({"position." + (composed ? std::string(part) + "." : "") + key, value,
+                      help == row->help.end() ? "" : help->second});
+    }
     if (plus == name.size()) return keys;
     name.remove_prefix(plus + 1);
   }

@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include "core/parallel.h"
+#include "models/model.h"
 #include "train/cli/commands.h"
 #include "train/cli/console.h"
 #include "train/cli/data_name.h"
@@ -178,8 +179,13 @@ void add_train(CLI::App& app, Action& chosen) {
     for (const Recipe& recipe : recipes()) text += " " + recipe.name;
     try {
       const std::string name = r->values[0].empty() ? "vit" : r->values[0];
-      text += "\n\nKeys of recipes and of key=value, with their defaults (model keys are those of " + name + "):\n";
-      return text + describe(model_keys(name)) + describe(run_keys());
+      const std::string position = r->values[1].empty() ? tessera::model(name).position : r->values[1];
+      text += fmt::format(
+          "\n\nKeys of recipes and of key=value, with their defaults (those of the model are {}'s, those of the "
+          "position "
+          "{}'s):\n",
+          name, position);
+      return text + describe(model_keys(name)) + describe(position_keys(position)) + describe(run_keys());
     } catch (const Error& e) {
       return text + "\n" + e.what();
     }
