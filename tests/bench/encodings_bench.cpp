@@ -1,6 +1,6 @@
 // What each position encoding costs one shard: forward and backward of 8 images through the 0.8M ViT (65 tokens, 4 heads of 32, fp32),
 // relative to `none`, in turn with it on one thread. Processor time and the best of many, so that other programs disturb little;
-// whole steps by the clock are encodings.py's.
+// whole steps by the clock are position_cost.py's.
 //   ninja -C build/release encodings_bench && build/release/tests/encodings_bench [ROUNDS] [NAME ...]
 #include <fmt/format.h>
 #include <time.h>

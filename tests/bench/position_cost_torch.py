@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The same encodings as people write them in PyTorch, in the same training step, beside tessera's images a second, in turn in one run.
 
-    python tests/bench/encodings_torch.py [--tessera build/release/tessera] [--rounds 3] [--steps 6] [--csv FILE] [--no-compile] [NAME ...]
+    python tests/bench/position_cost_torch.py [--tessera build/release/tessera] [--rounds 3] [--steps 6] [--csv FILE] [--no-compile] [NAME ...]
 
 The step is that of `tessera bench train --model vit_cifar_small --batch-size 128`: 0.8M parameters, 65 tokens with a class token, 4 heads of 32,
 fp32, clipping, AdamW, 2 threads. Where a bias can be handed to F.scaled_dot_product_attention it is; terms of queries and values are einsums over a
@@ -12,7 +12,7 @@ import argparse, csv, json, math, os, statistics, sys, time
 import torch, torch.nn as nn, torch.nn.functional as F
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from encodings_common import commit, cpu, milliseconds
+from position_cost_common import commit, cpu, milliseconds
 
 C, DEPTH, H, GRID, BATCH = 128, 6, 4, 8, 128
 N, D = GRID * GRID + 1, C // H

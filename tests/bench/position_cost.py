@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What each position encoding costs in a training step: milliseconds relative to `none`, in turn with it.
 
-    python3 tests/bench/encodings.py [--tessera build/release/tessera] [--rounds 3] [--steps 8] [--csv FILE] [NAME ...]
+    python3 tests/bench/position_cost.py [--tessera build/release/tessera] [--rounds 3] [--steps 8] [--csv FILE] [NAME ...]
 
 Runs `tessera bench train --model vit_cifar_small --position NAME --batch-size 128 --json` (0.8M parameters, 65 tokens, 4 heads of 32, fp32)
 and the same with `none` alternately; a ratio is that of the medians of two neighbouring runs, and the table shows the median, least and
@@ -12,7 +12,7 @@ processor time.
 import argparse, csv, json, os, statistics, subprocess, sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from encodings_common import commit, cpu, milliseconds
+from position_cost_common import commit, cpu, milliseconds
 
 # terms of the defaults in that model: b bias or one row, q query, k key, v value. "" = another mechanism
 TERMS = {"shaw": "q", "shaw_kv": "qv", "shaw_axial": "qq", "shaw_axial_kv": "qqvv", "axial_sum": "qq", "conformer_shaw": "q",
