@@ -209,7 +209,8 @@ void bf16_gemm(const GemmTask* task) {
   const half* panels = reinterpret_cast<const half*>(g.panels);
   half* strip = reinterpret_cast<half*>(g.scratch);
   alignas(64) real sums[panel * panel];
-  Near near{nullptr, g.ldc * int64_t{sizeof(real)}, 0, static_cast<const char*>(g.soon), g.soon ? g.soon_bytes / 64 : 0};
+  Near near{nullptr, g.ldc * int64_t{sizeof(real)}, 0, static_cast<const char*>(g.soon),
+            g.soon ? g.soon_bytes / 64 : 0};
   configure();
   for (int64_t n0 = 0; n0 < g.N; n0 += most_n)
     for (int64_t q = 0; q < k_blocks; ++q) {
@@ -224,7 +225,8 @@ void bf16_gemm(const GemmTask* task) {
         for (int64_t j = n0; j < n1; j += panel) {
           const int64_t columns = n1 - j < panel ? n1 - j : int64_t{panel};
           const half* b = panels + (j / panel * blocks + b0) * 2 * tile_halves;
-          near.c = reinterpret_cast<const char*>(g.c + i * g.ldc + j), near.rows = b1 > b0 ? (rows + b1 - b0 - 1) / (b1 - b0) : 0;
+          near.c = reinterpret_cast<const char*>(g.c + i * g.ldc + j),
+          near.rows = b1 > b0 ? (rows + b1 - b0 - 1) / (b1 - b0) : 0;
           if (rows > side) {
             (columns > side ? multiply<2, 2> : multiply<2, 1>)(strip, b, b1 - b0, sums, near);
           } else {
