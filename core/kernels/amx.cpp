@@ -6,6 +6,9 @@
 // operands of a weight gradient have their k in columns, so there A is transposed on the way, pairs of k as units of 32 bits.
 // What does not fill a tile is padded with zeros. As in gemm.cpp the sum over k has an order that depends on K alone.
 //
+// Measured with the 0.8M ViT's step, two threads: 1446 images/s against 684 in f32 (gemm.cpp). Fetching the rows of C and what comes next
+// a few lines a block of k, not in a burst, made the step 5-12 % faster.
+//
 // AMX treats numbers below 2^-126 as 0, which the plain version does not.
 #if defined(__GNUC__) && !defined(__clang__)
 // GCC 12 takes the undefined operand inside its own unmasked intrinsics for a mistake (GCC bug 105593)

@@ -183,6 +183,7 @@ TEST_CASE("a budget of steps ends a run well, and a larger one goes on with equa
   check_equal_runs(scratch / "whole", scratch / "parts");
 }
 
+// Skipped unless named: the next test starts it as a process of its own, in order to kill it.
 TEST_CASE("the child of the kill test" * doctest::skip()) {
   Config c = tiny(6);
   c.train.checkpoint_steps = 2;

@@ -24,13 +24,19 @@ std::span<const Shortcut> shortcuts() {
   return all;
 }
 
+namespace {
+/// A key of a registry's row with its word of help, if the row has one.
+template <class Row>
+Key key_of(const Row& row, const std::string& prefix, const std::string& key, const Value& value) {
+  const auto help = row.help.find(key);
+  return {prefix + key, value, help == row.help.end() ? "" : help->second};
+}
+}  // namespace
+
 std::vector<Key> model_keys(std::string_view name) {
   const ModelRow& row = tessera::model(name);
   std::vector<Key> keys{{"model.name", row.name, "a family or a named configuration of one"}};
-  for (const auto& [key, value] : row.defaults) {
-    const auto help = row.help.find(key);
-    keys.push_back({"model." + key, value, help == row.help.end() ? "" : help->second});
-  }
+  for (const auto& [key, value] : row.defaults) keys.push_back(key_of(row, "model.", key, value));
   keys.push_back({"position.name", std::string(row.position), "the encoding, or several joined by +"});
   return keys;
 }
@@ -48,11 +54,8 @@ std::vector<Key> position_keys(std::string_view name) {
         std::find_if(positions().begin(), positions().end(), [&](const PositionRow& r) { return part == r.name; });
     if (part.empty()) fail("position", "\"{}\": a name is missing beside a +", whole);
     if (row == positions().end()) unknown("position", part, known);
-    for (const auto& [key, value] : row->defaults) {
-      const auto help = row->help.find(key);
-      keys.push_back({"position." + (composed ? std::string(part) + "." : "") + key, value,
-                      help == row->help.end() ? "" : help->second});
-    }
+    const std::string prefix = "position." + (composed ? std::string(part) + "." : "");
+    for (const auto& [key, value] : row->defaults) keys.push_back(key_of(*row, prefix, key, value));
     if (plus == name.size()) return keys;
     name.remove_prefix(plus + 1);
   }

@@ -39,8 +39,9 @@ void use_threads(int threads) {
   if (threads > 0) parallel::set_threads(threads);
 }
 
-void use_precision(const std::string& name) try { set_precision(precision(name)); } catch (const Error&) {
-  wrong_usage("--precision {}: expected f32 or bf16", name);
+void use_precision(const std::string& name) {
+  if (name != "f32" && name != "bf16") wrong_usage("--precision {}: expected f32 or bf16", name);
+  set_precision(precision(name));
 }
 
 }  // namespace tessera::cli

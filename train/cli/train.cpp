@@ -181,10 +181,8 @@ void add_train(CLI::App& app, Action& chosen) {
       const std::string name = r->values[0].empty() ? "vit" : r->values[0];
       const std::string position = r->values[1].empty() ? tessera::model(name).position : r->values[1];
       text += fmt::format(
-          "\n\nKeys of recipes and of key=value, with their defaults (those of the model are {}'s, those of the "
-          "position "
-          "{}'s):\n",
-          name, position);
+          "\n\nKeys of recipes and of key=value, with their defaults (model keys: {}, position keys: {}):\n", name,
+          position);
       return text + describe(model_keys(name)) + describe(position_keys(position)) + describe(run_keys());
     } catch (const Error& e) {
       return text + "\n" + e.what();
