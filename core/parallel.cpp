@@ -40,12 +40,8 @@ struct Task {
   ~Task() { release(ended); }
 };
 #else
-struct Fork {
-  ~Fork() {}  // not trivial, so that an object of it counts as used
-};
-struct Task {
-  ~Task() {}
-};
+struct Fork {};
+struct Task {};
 #endif
 
 struct Workers {
@@ -132,11 +128,11 @@ void shards(int n, Ref<void(int)> f) {
   if (in_shard()) fail("parallel", "a fork inside of a shard would record on another thread's tape");
   threads();
   const auto task = [&](int i) {
-    const Task in_order;
+    [[maybe_unused]] const Task in_order;
     Shard here;
     f(i);
   };
-  const Fork fork;
+  [[maybe_unused]] const Fork fork;
   workers().arena->execute([&] { tbb::parallel_for(0, n, task, tbb::simple_partitioner()); });
 }
 
@@ -148,10 +144,10 @@ void rows(int64_t n, int64_t grain, Ref<void(int64_t, int64_t)> f) {
     return;
   }
   const auto task = [&](int64_t i) {
-    const Task in_order;
+    [[maybe_unused]] const Task in_order;
     f(i * grain, std::min(n, (i + 1) * grain));
   };
-  const Fork fork;
+  [[maybe_unused]] const Fork fork;
   workers().arena->execute(
       [&] { tbb::parallel_for(int64_t{0}, (n + grain - 1) / grain, task, tbb::static_partitioner()); });
 }

@@ -43,7 +43,8 @@ std::string help(const CLI::App& app) {
   for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
     text += fmt::format("  {:<10} {}\n", sub->get_name(), sub->get_description());
   return text +
-         "\nEnvironment: TESSERA_DATA, TESSERA_THREADS, TESSERA_ISA=scalar|avx2|avx512|amx|neon, NO_COLOR.\n"
+         "\nEnvironment: TESSERA_DATA, TESSERA_THREADS, TESSERA_ISA=scalar|avx2|avx512|avx512_bf16|amx|neon, "
+         "NO_COLOR.\n"
          "Exit codes: 0 done, 1 failure, 2 wrong usage, 130 interrupted (a checkpoint is written).\n";
 }
 

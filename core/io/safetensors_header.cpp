@@ -193,7 +193,7 @@ void check_tiling(const Header& header, uint64_t data_bytes, const std::string& 
 
 std::string shown(std::string_view text) {
   std::string s = "'";
-  for (char c : text.substr(0, 120)) s += (c < ' ' && c >= 0) || c == 127 ? '?' : c;
+  for (char c : text.substr(0, 120)) s += static_cast<unsigned char>(c) < ' ' || c == 127 ? '?' : c;
   return s + (text.size() > 120 ? "...'" : "'");
 }
 

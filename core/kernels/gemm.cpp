@@ -15,11 +15,18 @@
 // and packed block by block (+10), C fetched a row at a time (+3). What did not: packing A, fetching panels ahead.
 #include "core/kernels/lists.h"
 #include "core/kernels/simd.h"
+#if defined(TESSERA_PAIRS)
+#include "core/kernels/bf16_pairs.h"
+#endif
 
 TESSERA_KERNELS_BEGIN
 
+#if defined(TESSERA_PAIRS)
+using v4::gelu, v4::gelu_and_slope;
+#else
 void gelu(const real* x, real* y, int64_t n);
 void gelu_and_slope(const real* x, real* y, real* slope, int64_t n);
+#endif
 void gemm_pack(const real* b, int64_t ldb, int64_t K, int64_t N, real* panels);
 
 #define TESSERA_INLINE __attribute__((always_inline))
@@ -64,7 +71,9 @@ static inline TESSERA_INLINE void clear(Indices<I...>, Sums<sizeof...(I), V>& s)
 
 /// sum += a b, in place: left to itself the compiler writes every other sum over a or b, and copies and spills to make up.
 static inline TESSERA_INLINE void add_product(vec& sum, vec a, vec b) {
-#if defined(__FMA__)
+#if defined(TESSERA_PAIRS)  // of bfloat16 numbers: dot_bf16.cpp
+  asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+#elif defined(__FMA__)
   if constexpr (sizeof(real) == 4) {
     asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
   } else {

@@ -9,8 +9,9 @@
 
 namespace tessera {
 
-/// scalar: the baseline of the architecture, SSE2 or ("neon") NEON. amx: AVX-512, and tiles for the products in bf16.
-enum class Isa { scalar, avx2, avx512, amx };
+/// scalar: the baseline of the architecture, SSE2 or ("neon") NEON. avx512_bf16 and amx: AVX-512, and dot
+/// products of pairs, or tiles, for the products in bf16.
+enum class Isa { scalar, avx2, avx512, avx512_bf16, amx };
 /// The instruction set in use, after TESSERA_ISA; throws Error if that one is unknown or missing on this CPU.
 Isa isa();
 std::string_view name(Isa isa);

@@ -22,40 +22,54 @@ extern const Kernels table;
 namespace v4 {
 extern const Kernels table;
 }
-namespace amx {
 #define ROW(NAME, ...) void NAME(__VA_ARGS__);
+namespace dot {
 TESSERA_GEMM_BF16_KERNELS(ROW)
+}
+namespace amx {
+TESSERA_GEMM_BF16_KERNELS(ROW)
+}
 #undef ROW
-}  // namespace amx
 
 namespace {
 
-/// Does this CPU multiply tiles of bfloat16, and does the system save tiles when it switches threads? Linux wants to be asked before their
-/// first use; its answer holds for all threads.
-bool may_use_tiles() {
-#if defined(__linux__)
+/// Does this CPU have AVX512-BF16, and what else of bfloat16?
+struct Bf16 {
+  bool dots = false, tiles = false;
+};
+Bf16 bf16_features() {
   unsigned a = 0, b = 0, c = 0, d = 0;
-  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
   constexpr unsigned amx_bf16 = 1u << 22, amx_tile = 1u << 24, avx512_bf16 = 1u << 5;
-  if (!(d & amx_bf16) || !(d & amx_tile)) return false;
-  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & avx512_bf16)) return false;
+  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & avx512_bf16)) return {};
+  Bf16 has{.dots = true};
+#if defined(__linux__)
+  // Linux saves tiles when it switches threads, but wants to be asked before their first use; its answer holds for all threads.
   constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM of asm/prctl.h
-  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
-#else
-  return false;
+  has.tiles = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & amx_bf16) && (d & amx_tile) &&
+              syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
 #endif
+  return has;
 }
 
-const Kernels* with_tiles() {
-  static const bool usable = may_use_tiles();
-  static const Kernels table = [] {
+/// AVX-512's kernels with other products in bf16, or null where this CPU lacks the instructions.
+const Kernels* with_bf16(Isa which) {
+  static const Bf16 has = bf16_features();
+  static const Kernels dots = [] {
+    Kernels k = v4::table;
+#define ROW(NAME, ...) k.NAME = dot::NAME;
+    TESSERA_GEMM_BF16_KERNELS(ROW)
+#undef ROW
+    return k;
+  }();
+  static const Kernels tiles = [] {
     Kernels k = v4::table;
 #define ROW(NAME, ...) k.NAME = amx::NAME;
     TESSERA_GEMM_BF16_KERNELS(ROW)
 #undef ROW
     return k;
   }();
-  return usable ? &table : nullptr;
+  if (which == Isa::amx) return has.tiles ? &tiles : nullptr;
+  return has.dots ? &dots : nullptr;
 }
 
 }  // namespace
@@ -74,7 +88,7 @@ const Kernels* kernels(Isa which) {
 #else
   const bool avx2 = __builtin_cpu_supports("x86-64-v3"), avx512 = __builtin_cpu_supports("x86-64-v4");
 #endif
-  if (which == Isa::amx) return avx512 ? with_tiles() : nullptr;
+  if (which == Isa::amx || which == Isa::avx512_bf16) return avx512 ? with_bf16(which) : nullptr;
   if (which == Isa::avx512) return avx512 ? &v4::table : nullptr;
   if (which == Isa::avx2) return avx2 ? &v3::table : nullptr;
 #else

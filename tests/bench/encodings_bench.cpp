@@ -91,7 +91,7 @@ int main(int argc, char** argv) try {
                more > 0 ? fmt::format("{:.2f}", 1 + more) : "-", more > 0 && b / a > 1 + more ? "  over" : "");
     std::fflush(stdout);
   }
-} catch (const tessera::Error& e) {
+} catch (const std::exception& e) {
   fmt::print(stderr, "{}\n", e.what());
   return 2;
 }

@@ -1,8 +1,9 @@
 """Milliseconds of a ViT training step in PyTorch (eager and torch.compile), the peer of `tessera bench train`.
 
-    python vit_step_torch.py [--dim 192 --depth 12 --heads 3 --mlp 4 --batch 64] [--threads 2] [--steps 12] [--compile]
+    python vit_step_torch.py [--dim 192 --depth 12 --heads 3 --mlp 4 --batch 64] [--threads 2] [--steps 12] [--compile] [--bf16]
 
-One step = forward, backward, gradient clipping, AdamW on random 32x32 images with patch 4 and a class token (65 tokens), fp32.
+One step = forward, backward, gradient clipping, AdamW on random 32x32 images with patch 4 and a class token (65 tokens), fp32, or
+with --bf16 forward and loss under torch.autocast, weights and optimiser in fp32: what `--precision bf16` is there.
 Prints one JSON document with min, median and max of the counted steps.
 """
 import argparse, json, statistics, time
@@ -11,7 +12,7 @@ import torch, torch.nn as nn, torch.nn.functional as F
 p = argparse.ArgumentParser()
 for name, value in (("dim", 192), ("depth", 12), ("heads", 3), ("batch", 64), ("threads", 2), ("steps", 12), ("warmup", 4)):
     p.add_argument("--" + name, type=int, default=value)
-p.add_argument("--mlp", type=float, default=4); p.add_argument("--compile", action="store_true")
+p.add_argument("--mlp", type=float, default=4); p.add_argument("--compile", action="store_true"); p.add_argument("--bf16", action="store_true")
 a = p.parse_args()
 torch.set_num_threads(a.threads); torch.manual_seed(1)
 
@@ -43,9 +44,10 @@ x, y = torch.randn(a.batch, 3, 32, 32), torch.randint(0, 10, (a.batch,))
 times = []
 for i in range(a.warmup + a.steps):
     t = time.perf_counter()
-    loss = F.cross_entropy(run(x), y, label_smoothing=.1)
+    with torch.autocast("cpu", torch.bfloat16, enabled=a.bf16):
+        loss = F.cross_entropy(run(x), y, label_smoothing=.1)
     opt.zero_grad(set_to_none=True); loss.backward(); nn.utils.clip_grad_norm_(net.parameters(), 1.); opt.step()
     if i >= a.warmup: times.append(1e3 * (time.perf_counter() - t))
 m = statistics.median(times)
-print(json.dumps({"framework": "torch " + torch.__version__, "compile": a.compile, "params": sum(q.numel() for q in net.parameters()),
+print(json.dumps({"framework": "torch " + torch.__version__, "compile": a.compile, "bf16": a.bf16, "params": sum(q.numel() for q in net.parameters()),
                   "threads": a.threads, "batch_size": a.batch, "ms_per_step": {"min": min(times), "median": m, "max": max(times)}, "images_per_s": 1e3 * a.batch / m}))

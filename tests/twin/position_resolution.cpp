@@ -141,7 +141,7 @@ TWIN_CASE("resolution: loaded into another geometry, weights answer as the train
     for (const auto& line : told) CHECK(line.find(" resampled from (") != std::string::npos);
   });
   CHECK(differs.size() == 7);
-  for (const auto& [label, differed] : differs) CHECK_MESSAGE(differed, label);
+  for (const auto& pair : differs) CHECK_MESSAGE(pair.second, pair.first);
 }
 
 TWIN_CASE("resolution: to the same geometry nothing changes, bit for bit") {

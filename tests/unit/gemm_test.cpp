@@ -118,7 +118,7 @@ void one(const Kernels& kernel, Precision precision, Kind kind, int64_t M, int64
 }
 
 void odd_shapes(Precision precision) {
-  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::amx}) {
+  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx}) {
     const Kernels* kernel = kernels(isa);
     if (!kernel) {
       MESSAGE("skipped: no ", name(isa));

@@ -60,7 +60,7 @@ TEST_CASE("the registry has a word for every option of every encoding") {
   for (const auto& row : positions()) {
     CAPTURE(row.title);
     CHECK(row.help.size() == row.defaults.size());
-    for (const auto& [key, value] : row.defaults) CHECK_MESSAGE(row.help.at(key).size() > 3, key);
+    for (const auto& option : row.defaults) CHECK_MESSAGE(row.help.at(option.first).size() > 3, option.first);
   }
 }
 
@@ -74,7 +74,8 @@ TEST_CASE("pages: the rule for another resolution is the registry's") {
     REQUIRE(close > open);
     pages[index.substr(open + 2, close + 1 - open)].push_back(&row);
   }
-  for (const auto& [page, rows] : pages) {
+  for (const auto& [file, rows] : pages) {
+    const std::string& page = file;  // CAPTURE is a lambda, and clang below 16 does not let it see a structured binding
     CAPTURE(page);
     const std::string text = read(folder / page);
     const size_t from = text.find(title);

@@ -232,7 +232,7 @@ std::string Configuration::apply(const Entry& e, std::span<const Key> keys, Opti
 }
 
 Config Configuration::resolve(bool complete) const try {
-  const auto name = [&](std::string_view key, std::string fallback) {
+  const auto name = [&](std::string_view key, const std::string& fallback) {
     const Entry* e = last(key);
     return e ? text(e->value) : fallback;
   };

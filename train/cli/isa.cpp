@@ -14,13 +14,13 @@ namespace tessera::cli {
 void match_blas_to_isa(char** argv) {
   const char* isa = std::getenv("TESSERA_ISA");
   if (!isa || !*isa || std::getenv("OPENBLAS_CORETYPE")) return;
-  const std::string_view wanted = isa;
   const char* core = nullptr;
 #if defined(__x86_64__)
+  const std::string_view wanted = isa;
   // the oldest core of each set that OpenBLAS's dynamic builds know
   if (wanted == "scalar") core = "Prescott";
   if (wanted == "avx2") core = "Haswell";
-  if (wanted == "avx512" || wanted == "amx") core = "SkylakeX";
+  if (wanted.starts_with("avx512") || wanted == "amx") core = "SkylakeX";
 #endif
   if (!core) return;
   setenv("OPENBLAS_CORETYPE", core, 1);
