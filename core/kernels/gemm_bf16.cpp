@@ -14,7 +14,8 @@ void fma_burn(int64_t rounds, double* count, real* sink);
 static inline vec rounded(vec v) {
   if constexpr (sizeof(real) == 4) {
     const uvec bits = uvec(v);
-    return select(v == v, vec((bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000), v);
+    const ivec number = v == v;  // NOLINT(misc-redundant-expression): a NaN is not
+    return select(number, vec((bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000), v);
   }
   return v;  // the double twin rounds nothing
 }

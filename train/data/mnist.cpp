@@ -98,8 +98,8 @@ Named read_mnist(const std::string& path, const std::string& name, std::vector<s
                  std::span<const char* const> md5) {
   Folder folder(path);
   const int classes = static_cast<int>(class_names.size());
-  Samples train = read_part(folder, "train", &md5[0], classes);
-  Samples test = read_part(folder, "t10k", &md5[2], classes);
+  Samples train = read_part(folder, "train", md5.data(), classes);
+  Samples test = read_part(folder, "t10k", md5.data() + 2, classes);
   return assemble(name, std::move(train), std::move(test), std::move(class_names), folder.digest(), folder.official());
 }
 
