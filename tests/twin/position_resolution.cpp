@@ -109,7 +109,9 @@ void moves(F f) {
            {{{"window_size", 4}}, {{"img_size", 16}, {"img_width", 10}, {"window_size", 3}}}};
   for (const Variant& v : variants())
     for (const Bench& b : benches())
-      for (const auto& [from, to] : b.family == std::string_view("swin") ? swin : vit) {
+      for (const auto& pair : b.family == std::string_view("swin") ? swin : vit) {
+        const auto &from = pair.first,
+                   &to = pair.second;  // CAPTURE is a lambda: clang below 16 refuses a structured binding in it
         const std::string where = std::string(b.title) + ": " + v.label();
         CAPTURE(where);
         if (!refusal(b, v.name, v.options, from).empty() || !refusal(b, v.name, v.options, to).empty()) continue;
