@@ -112,11 +112,8 @@ GemmTask task(int64_t M, int64_t N, int64_t K, const real* a, int64_t a_row, int
 }
 
 /// Runs rows [i, e) of a task.
-void run(GemmTask t, int64_t i, int64_t e) {
-  if (i > 0) t.soon = nullptr;  // once is enough
-  t.M = e - i, t.a += i * t.a_row, t.c += i * t.ldc;
-  if (t.add) t.add += i * t.ld_add;
-  if (t.slope) t.slope += i * t.ld_slope;
+void run(const GemmTask& whole, int64_t i, int64_t e) {
+  GemmTask t = rows_of(whole, i, e);
   if (!in_bf16()) return kernels().gemm(&t);
   t.scratch = take(64 * up_to_multiple(t.K, 32));
   kernels().bf16_gemm(&t);

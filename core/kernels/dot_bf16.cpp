@@ -14,8 +14,8 @@ void gemm(const GemmTask* task);
 enum : int {
   panel = 2 * side,  // columns of a panel
   strip_rows = 56,   // four tiles of 14
-  strip_row =
-      80,  // units in a row of a strip that has its k in rows: an odd number of cache lines, which meet all sets of L1
+  // units in a row of a strip that has its k in rows: an odd number of cache lines, which meet all sets of L1
+  strip_row = 80,
 };
 
 static int64_t pairs_of(int64_t K) { return (K + 1) / 2; }
@@ -51,10 +51,10 @@ void bf16_gemm(const GemmTask* task) {
   const bool transposed = g.a_row == 1 && g.a_col != 1;
   const int64_t pairs = pairs_of(g.K), strips = (g.M + strip_rows - 1) / strip_rows;
   for (int64_t s = 0; s < strips; ++s) {
-    const int64_t i0 = g.M * s / strips, rows = g.M * (s + 1) / strips - i0;
-    const real* a = g.a + i0 * g.a_row;
-    GemmTask strip = g;
-    strip.M = rows, strip.K = pairs, strip.a = g.scratch, strip.c = g.c + i0 * g.ldc;
+    GemmTask strip = rows_of(g, g.M * s / strips, g.M * (s + 1) / strips);
+    const int64_t rows = strip.M;
+    const real* a = strip.a;
+    strip.K = pairs, strip.a = g.scratch;
     if (transposed) {
       strip.a_row = 1, strip.a_col = strip_row;
       for (int64_t p = 0; p < pairs; ++p)
@@ -66,9 +66,6 @@ void bf16_gemm(const GemmTask* task) {
         for (int64_t p = 0; p < pairs; p += side)
           store_units(g.scratch + i * strip.a_row + p, pairs_along(a + i * g.a_row + 2 * p, g.K - 2 * p));
     }
-    if (g.add) strip.add = g.add + i0 * g.ld_add;
-    if (g.slope) strip.slope = g.slope + i0 * g.ld_slope;
-    if (s > 0) strip.soon = nullptr;
     gemm(&strip);
   }
 }

@@ -44,19 +44,15 @@ void bf16_gemm(const GemmTask* task) {
   const GemmTask& g = *task;
   const bool transposed = g.a_row == 1 && g.a_col != 1;
   for (int64_t i = 0; i < g.M; i += most) {
-    const int64_t rows = g.M - i < most ? g.M - i : most;
-    const real* a = g.a + i * g.a_row;
+    GemmTask strip = rows_of(g, i, g.M - i < most ? g.M : i + most);
+    const int64_t rows = strip.M;
+    const real* a = strip.a;
     if (transposed) {
       for (int64_t k = 0; k < g.K; ++k) round_all(a + k * g.a_col, g.scratch + k * most, rows);
     } else {
       for (int64_t r = 0; r < rows; ++r) round_all(a + r * g.a_row, g.scratch + r * g.K, g.K);
     }
-    GemmTask strip = g;
-    strip.M = rows, strip.a = g.scratch, strip.c = g.c + i * g.ldc;
-    strip.a_row = transposed ? 1 : g.K, strip.a_col = transposed ? most : 1;
-    if (g.add) strip.add = g.add + i * g.ld_add;
-    if (g.slope) strip.slope = g.slope + i * g.ld_slope;
-    if (i > 0) strip.soon = nullptr;
+    strip.a = g.scratch, strip.a_row = transposed ? 1 : g.K, strip.a_col = transposed ? most : 1;
     gemm(&strip);
   }
 }

@@ -30,5 +30,14 @@ struct GemmTask {
   int64_t soon_bytes;
 };
 
+/// Rows [i, e) of a task. Static: a kernel file may leave no symbol that the linker shares.
+static inline GemmTask rows_of(GemmTask t, int64_t i, int64_t e) {
+  t.M = e - i, t.a += i * t.a_row, t.c += i * t.ldc;
+  if (t.add) t.add += i * t.ld_add;
+  if (t.slope) t.slope += i * t.ld_slope;
+  if (i > 0) t.soon = nullptr;  // once is enough
+  return t;
+}
+
 }  // namespace TESSERA_NS
 }  // namespace tessera

@@ -51,23 +51,18 @@ Bf16 bf16_features() {
   return has;
 }
 
+Kernels v4_with_bf16(bool tiles) {
+  Kernels k = v4::table;
+#define ROW(NAME, ...) k.NAME = tiles ? amx::NAME : dot::NAME;
+  TESSERA_GEMM_BF16_KERNELS(ROW)
+#undef ROW
+  return k;
+}
+
 /// AVX-512's kernels with other products in bf16, or null where this CPU lacks the instructions.
 const Kernels* with_bf16(Isa which) {
   static const Bf16 has = bf16_features();
-  static const Kernels dots = [] {
-    Kernels k = v4::table;
-#define ROW(NAME, ...) k.NAME = dot::NAME;
-    TESSERA_GEMM_BF16_KERNELS(ROW)
-#undef ROW
-    return k;
-  }();
-  static const Kernels tiles = [] {
-    Kernels k = v4::table;
-#define ROW(NAME, ...) k.NAME = amx::NAME;
-    TESSERA_GEMM_BF16_KERNELS(ROW)
-#undef ROW
-    return k;
-  }();
+  static const Kernels dots = v4_with_bf16(false), tiles = v4_with_bf16(true);
   if (which == Isa::amx) return has.tiles ? &tiles : nullptr;
   return has.dots ? &dots : nullptr;
 }

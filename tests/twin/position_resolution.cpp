@@ -110,8 +110,7 @@ void moves(F f) {
   for (const Variant& v : variants())
     for (const Bench& b : benches())
       for (const auto& pair : b.family == std::string_view("swin") ? swin : vit) {
-        const auto &from = pair.first,
-                   &to = pair.second;  // CAPTURE is a lambda: clang below 16 refuses a structured binding in it
+        const auto &from = pair.first, &to = pair.second;  // no structured binding: CAPTURE is a lambda (clang < 16)
         const std::string where = std::string(b.title) + ": " + v.label();
         CAPTURE(where);
         if (!refusal(b, v.name, v.options, from).empty() || !refusal(b, v.name, v.options, to).empty()) continue;
