@@ -2,6 +2,7 @@
 // One kind of exception with one clear line: "[where] facts; what to do". The command line prints it and exits with 1.
 #include <fmt/core.h>
 
+#include <concepts>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -15,8 +16,12 @@ struct Error : std::runtime_error {
 /// The layer that is running on this thread ("blocks.3.attn"), kept by Crumb; part of every error message and observation.
 class Crumb {
  public:
-  /// Appends `name` to the thread's breadcrumb while this object lives. `name` must outlive it.
+  /// Appends `name` to the thread's breadcrumb while this object lives. `name` must outlive it, so a string made on the spot does not
+  /// compile.
   explicit Crumb(std::string_view name) : name_(name), up_(top) { top = this; }
+  template <class S>
+  requires std::same_as<S, std::string>
+  explicit Crumb(S&& made_on_the_spot) = delete;
   ~Crumb() { top = up_; }
   Crumb(const Crumb&) = delete;
   Crumb& operator=(const Crumb&) = delete;

@@ -57,8 +57,7 @@ class Panels {
  public:
   Panels(Leaf* weight, bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N) {
     const bool bf16 = in_bf16();
-    // The twin's tests move single weights without commit(), so there nothing is kept.
-    if (weight && sizeof(real) == sizeof(float)) {
+    if (weight && !weight->lent.load(std::memory_order_acquire)) {  // a lent weight may change at any moment
       data_ = kept(*weight, {transposed, bf16, b, K, N, ldb});
     } else {
       own_ = take(panels_size(bf16, K, N));

@@ -28,7 +28,7 @@ struct Epilogue {
 };
 
 /// C (M,N) = beta C + A (M,K) B(N,K)^T + bias. `bias` (N) may be null. `weight`, if given, is the parameter that owns
-/// B, whose packed panels may be kept until the next commit().
+/// B, whose packed panels are kept until its values are rewritten, unless a pointer to them is lent (Leaf::lent).
 void gemm_nt(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
              real* C, int64_t ldc, const real* bias = nullptr, Leaf* weight = nullptr);
 void gemm_nt(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,

@@ -6,12 +6,18 @@
 #include <tbb/task_arena.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
 
 #include "core/error.h"
 #include "core/sanitizer.h"
@@ -22,7 +28,8 @@
 namespace tessera::parallel {
 namespace {
 
-thread_local int shard_depth = 0;
+thread_local int depth = 0;
+constexpr int most_threads = 4096;
 
 // What a fork-join promises: tasks see all that came before the fork, and what comes after the join sees all that the tasks did.
 // oneTBB keeps the promise, but its library is not built with ThreadSanitizer, which therefore has to be told. Nothing is
@@ -45,20 +52,89 @@ struct Task {};
 #endif
 
 struct Workers {
-  int count = 0;
+  std::mutex lock;            // of all below but count
+  std::atomic<int> count{0};  // 0: nobody has asked yet
+  int created = 1;            // threads that are known to exist, the caller's included
+  std::shared_ptr<tbb::task_arena> arena;
   std::unique_ptr<tbb::global_control> limit;
-  std::unique_ptr<tbb::task_arena> arena;
 };
 Workers& workers() {
   static auto* w = new Workers;  // never destroyed: oneTBB ends by itself
   return *w;
 }
 
+/// oneTBB ends the process where the system refuses a thread. So ask before it does, all threads at once as it would have them, and
+/// say what can be done.
+void try_threads(int first, int last) {
+  std::vector<std::thread> alive;
+  std::atomic<bool> over{false};
+  std::string why;
+  try {
+    alive.reserve(static_cast<size_t>(std::max(0, last - first)));
+    for (int i = first; i < last; ++i) alive.emplace_back([&] { over.wait(false); });
+  } catch (const std::exception& e) {
+    why = e.what();
+  }
+  const int got = first + static_cast<int>(alive.size());
+  over = true;
+  over.notify_all();
+  for (std::thread& t : alive) t.join();
+  if (!why.empty()) {
+    fail("threads",
+         "the system refuses thread {} of {} ({}); use fewer (--threads, TESSERA_THREADS) or raise the limit "
+         "(ulimit -u, ulimit -v, pids.max)",
+         got + 1, last, why);
+  }
+}
+
+/// Has oneTBB create its threads now, right after they were seen to be possible, rather than at some later moment. Where the host
+/// allows it fewer, they never all meet: hence the deadline.
+void meet(tbb::task_arena& arena, int n) {
+  using Clock = std::chrono::steady_clock;
+  const auto deadline = Clock::now() + std::chrono::milliseconds(20);
+  std::atomic<int> here{0};
+  [[maybe_unused]] const Fork fork;
+  arena.execute([&] {
+    tbb::this_task_arena::isolate([&] {
+      tbb::parallel_for(
+          0, n,
+          [&](int) {
+            [[maybe_unused]] const Task in_order;
+            ++here;
+            while (here < n && Clock::now() < deadline) std::this_thread::yield();
+          },
+          tbb::simple_partitioner());
+    });
+  });
+}
+
+/// Under the lock: an arena of n threads in place of the one there is, which lives on where it is in use.
+void make_arena(Workers& w, int n) {
+  try_threads(w.created, n);
+  // oneTBB's own limit, the number of cores, can only be raised; a lower one that the host has set wins over this
+  using tbb::global_control;
+  if (static_cast<size_t>(n) > global_control::active_value(global_control::max_allowed_parallelism))
+    w.limit = std::make_unique<global_control>(global_control::max_allowed_parallelism, static_cast<size_t>(n));
+  auto arena = std::make_shared<tbb::task_arena>(n);
+  if (n > w.created) meet(*arena, n);
+  w.arena = std::move(arena);
+  w.created = std::max(w.created, n);
+}
+
+std::shared_ptr<tbb::task_arena> arena() {
+  const int n = threads();
+  Workers& w = workers();
+  std::lock_guard guard(w.lock);
+  if (!w.arena) make_arena(w, n);
+  return w.arena;
+}
+
 int default_threads() {
   if (const char* e = std::getenv("TESSERA_THREADS"); e && *e) {
     char* end = nullptr;
     const long n = std::strtol(e, &end, 10);
-    if (*end || n < 1 || n > 4096) fail("threads", "TESSERA_THREADS={} is not a number from 1 to 4096", e);
+    if (*end || n < 1 || n > most_threads)
+      fail("threads", "TESSERA_THREADS={} is not a number from 1 to {}", e, most_threads);
     return static_cast<int>(n);
   }
   return available_cores();
@@ -106,38 +182,44 @@ int available_cores() {
 }
 
 void set_threads(int n) {
-  if (n < 1) fail("threads", "{} threads: at least one is needed", n);
+  if (n < 1 || n > most_threads) fail("threads", "{} threads: expected 1 to {}", n, most_threads);
   Workers& w = workers();
-  if (w.count == n) return;
+  std::lock_guard guard(w.lock);
+  if (w.arena && w.count == n) return;
+  make_arena(w, n);
   w.count = n;
-  w.arena.reset();
-  w.limit = std::make_unique<tbb::global_control>(tbb::global_control::max_allowed_parallelism, static_cast<size_t>(n));
-  w.arena = std::make_unique<tbb::task_arena>(n);
 }
 
 int threads() {
-  if (workers().count == 0) set_threads(default_threads());
-  return workers().count;
+  Workers& w = workers();
+  if (const int n = w.count) return n;
+  const int n = default_threads();
+  int unset = 0;
+  return w.count.compare_exchange_strong(unset, n) ? n : unset;
 }
 
-bool in_shard() { return shard_depth > 0; }
-Shard::Shard() { ++shard_depth; }
-Shard::~Shard() { --shard_depth; }
+bool in_shard() { return depth > 0; }
+int shard_depth() { return depth; }
+Shard::Shard() { ++depth; }
+Shard::~Shard() { --depth; }
 
 void shards(int n, Ref<void(int)> f) {
   if (in_shard()) fail("parallel", "a fork inside of a shard would record on another thread's tape");
-  threads();
   const auto task = [&](int i) {
     [[maybe_unused]] const Task in_order;
     Shard here;
     f(i);
   };
+  const auto workers = arena();
   [[maybe_unused]] const Fork fork;
-  workers().arena->execute([&] { tbb::parallel_for(0, n, task, tbb::simple_partitioner()); });
+  // isolated: a thread that waits here takes no task of another fork, which would run amid this one's thread-local state
+  workers->execute(
+      [&] { tbb::this_task_arena::isolate([&] { tbb::parallel_for(0, n, task, tbb::simple_partitioner()); }); });
 }
 
 void rows(int64_t n, int64_t grain, Ref<void(int64_t, int64_t)> f) {
   if (n <= 0) return;
+  if (grain < 1) fail("parallel", "blocks of {} rows: at least one is needed", grain);
   if (in_shard() || n <= grain || threads() == 1) {
     if (in_shard()) return f(0, n);
     for (int64_t a = 0; a < n; a += grain) f(a, std::min(n, a + grain));
@@ -147,9 +229,12 @@ void rows(int64_t n, int64_t grain, Ref<void(int64_t, int64_t)> f) {
     [[maybe_unused]] const Task in_order;
     f(i * grain, std::min(n, (i + 1) * grain));
   };
+  const auto workers = arena();
   [[maybe_unused]] const Fork fork;
-  workers().arena->execute(
-      [&] { tbb::parallel_for(int64_t{0}, (n + grain - 1) / grain, task, tbb::static_partitioner()); });
+  workers->execute([&] {
+    tbb::this_task_arena::isolate(
+        [&] { tbb::parallel_for(int64_t{0}, (n + grain - 1) / grain, task, tbb::static_partitioner()); });
+  });
 }
 
 }  // namespace tessera::parallel

@@ -14,12 +14,16 @@ int available_cores();
 /// The smallest CPU quota, in cores rounded up, of the cgroups (v1 or v2) that the file `membership` (/proc/self/cgroup) names below
 /// `root` (/sys/fs/cgroup), and of those above them; the largest int without any.
 int cgroup_cores(const std::string& membership, const std::string& root);
-/// Worker count of shards() and rows(); default available_cores(), or TESSERA_THREADS. Results never depend on it.
+/// Worker count of shards() and rows() from the next of them on; default available_cores(), or TESSERA_THREADS. Results never depend
+/// on it, nor does oneTBB's work outside of tessera. May be called at any time from any thread, as may the rest of this file. Throws
+/// Error unless 1 <= n <= 4096, and if the system refuses to create that many threads; the count is then as before.
 void set_threads(int n);
+/// The count; creates no thread. Throws Error if TESSERA_THREADS is no number from 1 to 4096.
 int threads();
 
-/// Is this thread inside a shard?
+/// Is this thread inside a shard, and of how many nested ones?
 bool in_shard();
+int shard_depth();
 /// Marks this thread as inside a shard while it lives.
 class Shard {
  public:
@@ -29,7 +33,8 @@ class Shard {
   Shard& operator=(const Shard&) = delete;
 };
 
-/// A non-owning reference to a callable: no allocation.
+/// A non-owning reference to a callable: no allocation. Only as a function's parameter: a variable of this type dangles when it is
+/// made from a lambda on the spot.
 template <class Sig>
 class Ref;
 template <class R, class... A>

@@ -1,8 +1,9 @@
 #include "core/peak.h"
 
 #include <algorithm>
-#include <barrier>
+#include <atomic>
 #include <chrono>
+#include <exception>
 #include <thread>
 #include <vector>
 
@@ -33,16 +34,28 @@ double best_of_runs(int runs) {
 double fma_peak_gflops(int threads) {
   if (threads < 1) fail("peak", "{} threads: at least one is needed", threads);
   std::vector<double> each(static_cast<size_t>(threads));
-  std::barrier start(threads);
+  enum { waiting, started, given_up };
+  std::atomic<int> state{waiting};
+  std::exception_ptr wrong;
+  kernels();  // chosen here, where an Error can leave
   {
     std::vector<std::jthread> workers;
     workers.reserve(each.size());
-    for (double& mine : each)
-      workers.emplace_back([&] {
-        start.arrive_and_wait();
-        mine = best_of_runs(1000);
-      });
+    try {
+      for (double& mine : each)
+        workers.emplace_back([&] {
+          state.wait(waiting);
+          if (state == started) mine = best_of_runs(1000);
+        });
+      state = started;
+    } catch (const std::exception& e) {
+      wrong = std::make_exception_ptr(Error(fmt::format("[peak] the system refuses thread {} of {} ({}); use fewer",
+                                                        workers.size() + 1, threads, e.what())));
+      state = given_up;
+    }
+    state.notify_all();
   }
+  if (wrong) std::rethrow_exception(wrong);
   double sum = 0;
   for (double one : each) sum += one;
   return sum;

@@ -22,45 +22,86 @@ struct Sink {
   real beta;
 };
 
-/// Gradients of parameters, by Leaf::index. One per lane. Buffers are kept from step to step.
+/// Which parameter: the serial of its Params and its place there.
+struct LeafId {
+  uint64_t params;
+  int index;
+};
+inline LeafId id(const Leaf& leaf) { return {leaf.params, leaf.index}; }
+
+/// Gradients of parameters, of one Params or of several (two networks on one tape). One per lane. Buffers are kept from step to step;
+/// a copy has its own.
 class Grads {
  public:
+  Grads() = default;
+  Grads(const Grads& o);
+  Grads(Grads&&) noexcept = default;
+  Grads& operator=(Grads o) noexcept {
+    sets_ = std::move(o.sets_);
+    return *this;
+  }
+  /// Where w's gradient is written. Throws Error if w is no parameter, or of another size than what arrived before.
   Sink into(const Tensor& w);
-  /// The same by Leaf::index, for whoever adds up the gradients of several lanes.
-  Sink into(int leaf, const Shape& shape);
+  /// The same by identity, for whoever adds up the gradients of several lanes.
+  Sink into(LeafId leaf, const Shape& shape);
+  /// Throws Error if dw is not of w's size.
   void add(const Tensor& w, const Tensor& dw);
   bool has(const Tensor& w) const;
-  /// dL/dw in w's shape. Throws Error if nothing arrived.
+  /// dL/dw in w's shape: memory of these Grads, which the next step overwrites (copy() to keep it). Throws Error if nothing arrived
+  /// or w is no parameter.
   Tensor of(const Tensor& w) const;
   /// Forgets the values, keeps the memory: the next arrival overwrites. Replaces zero_grad().
-  void next_step() { seen_.assign(seen_.size(), 0); }
+  void next_step() {
+    for (Set& s : sets_) s.seen.assign(s.seen.size(), 0);
+  }
   /// this += o, leaf by leaf.
   void plus(const Grads& o);
-  int leaves() const { return static_cast<int>(grads_.size()); }
-  /// Leaf i's gradient, or the empty tensor if none arrived.
-  Tensor at(int i) const {
-    return i < leaves() && seen_[static_cast<size_t>(i)] ? grads_[static_cast<size_t>(i)] : Tensor();
+  /// A parameter's gradient, or the empty tensor if none arrived.
+  Tensor at(LeafId leaf) const {
+    const Set* s = set(leaf.params);
+    const auto i = static_cast<size_t>(leaf.index);
+    return s && i < s->seen.size() && s->seen[i] ? s->grads[i] : Tensor();
+  }
+  /// f(LeafId, gradient) for all that arrived.
+  template <class F>
+  void each(F f) const {
+    for (const Set& s : sets_)
+      for (size_t i = 0; i < s.seen.size(); ++i)
+        if (s.seen[i]) f(LeafId{s.params, static_cast<int>(i)}, s.grads[i]);
   }
 
  private:
-  std::vector<Tensor> grads_;
-  std::vector<char> seen_;
+  struct Set {  // of one Params
+    uint64_t params;
+    std::vector<Tensor> grads;
+    std::vector<char> seen;
+  };
+  const Set* set(uint64_t params) const {  // almost always the first
+    for (const Set& s : sets_)
+      if (s.params == params) return &s;
+    return nullptr;
+  }
+  std::vector<Set> sets_;
 };
 
 class Tape;
+using Inputs = std::span<const Tensor* const>;
 
 /// What a pullback talks to.
 class Back {
  public:
   Back(Tape& tape, Grads& leaves) : tape_(tape), leaves_(leaves) {}
+  Back(const Back&) = delete;
+  Back& operator=(const Back&) = delete;
   /// Compute a gradient only if somebody wants it: images, fixed tables and frozen weights cost nothing.
   bool wants(const Tensor& x) const { return tracked(x); }
-  /// The gradient buffer of x, to be written as to = beta * to + contribution.
+  /// The gradient buffer of x, to be written as to = beta * to + contribution. Throws Error if x belongs to another tape.
   Sink into(const Tensor& x);
-  /// Adds dx to the gradient of x; the first arrival is moved in without a copy.
+  /// Adds dx to the gradient of x; the first arrival is moved in without a copy. Throws Error if x belongs to another tape.
   void add(const Tensor& x, Tensor dx);
 
  private:
+  Tensor& slot(const Tensor& x);
   Tape& tape_;
   Grads& leaves_;
 };
@@ -86,14 +127,17 @@ struct BatchStatistics {
   Tensor mean, m2;  ///< (C): mean and sum of squared deviations over this shard
 };
 
-/// The thread-local state of the engine. Set by the RAII objects Tape, Observing, Collecting only.
+/// The thread-local state of the engine. Set by the RAII objects Tape, NoGrad, Observing, Collecting only.
 struct Context {
-  Tape* tape = nullptr;
+  Tape* tape = nullptr;    ///< the one that records
+  Tape* newest = nullptr;  ///< of those alive, recording or not
   Observer* observer = nullptr;
   std::vector<BatchStatistics>* statistics = nullptr;
 };
 Context& context();
 
+/// Records the ops of this thread while it lives, and is walked backwards once. A tensor that another tape recorded (one that has
+/// ended, one around this one, another thread's) is refused by every op under it with an Error: detach() it, or compute it again.
 class Tape {
  public:
   Tape();
@@ -101,26 +145,42 @@ class Tape {
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
 
-  /// Walks the nodes backwards from dL/d(loss) = seed in every element. Leaf gradients go to `grads`.
+  /// One of several losses, with its weight or its cotangent.
+  struct Loss {
+    Tensor y, dy;
+    Loss(Tensor loss, double seed = 1) : y(std::move(loss)), dy(full(y.shape(), static_cast<real>(seed))) {}  // NOLINT
+    Loss(Tensor output, Tensor cotangent) : y(std::move(output)), dy(std::move(cotangent)) {}
+  };
+
+  /// Walks the nodes backwards from dL/d(loss) = seed in every element. Leaf gradients go to `grads`. Frees what the ops saved, so a
+  /// second walk is an Error, as is recording after it. Throws Error if the loss is not of this tape or depends on nothing tracked.
   void backward(const Tensor& loss, Grads& grads, real seed = 1);
   /// The same from a given cotangent dy of y (same shape).
   void backward(const Tensor& y, const Tensor& dy, Grads& grads);
-  /// A tracked copy of the handle: the gradient of an input that is no parameter, read with grad() after backward().
-  Tensor watch(Tensor x);
-  /// dL/dx of a watched tensor; empty if none arrived.
-  Tensor grad(const Tensor& x) const {
-    const Tensor& g = slots_[static_cast<size_t>(x.node)];
-    return g ? g.reshape(x.shape()) : g;
+  /// Several losses in one walk, tape.backward({{a}, {b, 0.5}, {y, dy}}, grads): the gradient of a + 0.5 b + sum(y dy).
+  void backward(std::span<const Loss> losses, Grads& grads);
+  void backward(std::initializer_list<Loss> losses, Grads& grads) {
+    backward(std::span<const Loss>(losses.begin(), losses.size()), grads);
   }
+  /// A tracked handle of x whose gradient grad() gives after backward(): of an input that is no parameter, or of an op's output on
+  /// this tape (whose gradient flows on as ever). Throws Error if x is of another tape, or after backward().
+  Tensor watch(Tensor x);
+  /// dL/dx of a watched tensor; empty if none arrived. Throws Error if x was not watched on this tape.
+  Tensor grad(const Tensor& x) const;
   int nodes() const { return static_cast<int>(nodes_.size()); }
+  /// Is the tape of that serial alive on this thread?
+  static bool alive(uint64_t serial);
 
   // --- used by record() ---
   using Pull = void (*)(void* closure, const Tensor& dy0, const Tensor& dy1, Back&);
   using Destroy = void (*)(void* closure) noexcept;
   /// Memory for a closure, freed with its node.
   void* closure(size_t bytes);
-  /// Appends a node with `outputs` fresh slots; returns the first of them.
-  int push(const char* op, const Shape& y0, const Shape* y1, void* closure, Pull pull, Destroy destroy);
+  /// Appends a node and gives its one or two outputs their slots.
+  void push(const char* op, Tensor& y0, Tensor* y1, void* closure, Pull pull, Destroy destroy);
+  /// The tape on which an op of these inputs is recorded, or null: none of them is tracked, or no tape of this thread (and, inside a
+  /// shard, of this shard) records. Throws Error if an input is of another tape, or if the tape has been walked.
+  static Tape* recording(const Op& op, Inputs inputs);
 
  private:
   friend class Back;
@@ -133,16 +193,34 @@ class Tape {
     Shape shape[2];
     int outputs;
   };
+  friend class NoGrad;
   struct Memory;  // vectors and arena, kept by the thread from tape to tape
   void pop();
+  void own(const char* who, const Tensor& x) const;
   std::vector<Node> nodes_;
   std::vector<Tensor> slots_;
   std::vector<char> watched_;
   Memory* memory_;
-  Tape* previous_;
+  Tape* previous_;  // recorded before this one
+  Tape* outer_;     // the next older of those alive
+  uint64_t serial_;
+  int shard_;  // depth of shards it was born in
+  bool consumed_ = false;
 };
 
-using Inputs = std::span<const Tensor* const>;
+/// No tape records while it lives: values only, at no cost in memory. For a target network, a memory bank, metrics beside a loss. A
+/// Tape born inside records as ever; what a NoGrad computes is a constant to every tape, as after detach().
+class NoGrad {
+ public:
+  NoGrad() : previous_(std::exchange(context().tape, nullptr)), serial_(previous_ ? previous_->serial_ : 0) {}
+  ~NoGrad() { context().tape = serial_ && Tape::alive(serial_) ? previous_ : nullptr; }
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+
+ private:
+  Tape* previous_;
+  uint64_t serial_;
+};
 
 template <class F>
 concept Pullback = std::invocable<F&, const Tensor&, Back&>;
@@ -157,11 +235,11 @@ void observe(const Op& op, Inputs inputs, const Tensor& output);
 template <Pullback F>
 Tensor record(const Op& op, Tensor y, Inputs inputs, F pull) {
   observe(op, inputs, y);
-  Tape* tape = context().tape;
-  if (!tape || !any_tracked(inputs)) return y;
+  Tape* tape = Tape::recording(op, inputs);
+  if (!tape) return y;
   void* closure = new (tape->closure(sizeof(F))) F(std::move(pull));
-  y.node = tape->push(
-      op.name, y.shape(), nullptr, closure,
+  tape->push(
+      op.name, y, nullptr, closure,
       [](void* f, const Tensor& dy, const Tensor&, Back& back) { (*static_cast<F*>(f))(dy, back); },
       [](void* f) noexcept { static_cast<F*>(f)->~F(); });
   return y;
@@ -176,14 +254,13 @@ template <Pullback2 F>
 std::pair<Tensor, Tensor> record(const Op& op, Tensor y0, Tensor y1, std::initializer_list<const Tensor*> in, F pull) {
   const Inputs inputs(in.begin(), in.size());
   observe(op, inputs, y0);
-  Tape* tape = context().tape;
-  if (!tape || !any_tracked(inputs)) return {std::move(y0), std::move(y1)};
+  Tape* tape = Tape::recording(op, inputs);
+  if (!tape) return {std::move(y0), std::move(y1)};
   void* closure = new (tape->closure(sizeof(F))) F(std::move(pull));
-  y0.node = tape->push(
-      op.name, y0.shape(), &y1.shape(), closure,
+  tape->push(
+      op.name, y0, &y1, closure,
       [](void* f, const Tensor& dy0, const Tensor& dy1, Back& back) { (*static_cast<F*>(f))(dy0, dy1, back); },
       [](void* f) noexcept { static_cast<F*>(f)->~F(); });
-  y1.node = y0.node + 1;
   return {std::move(y0), std::move(y1)};
 }
 

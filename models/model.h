@@ -16,13 +16,15 @@ struct Input {
   Input() = default;
   Input(Tensor t) : x(std::move(t)) {}  // NOLINT: implicit by design
   Tensor x;                             ///< images (B, H, W, C), channels last, or sequences (B, T, F)
-  std::span<const int32_t> lengths;     ///< valid frames per sample, or empty
+  Index lengths;                        ///< valid frames per sample, or empty
   bool features = false;                ///< fill Output::stages
 };
 struct Output {
-  Tensor logits;                                     ///< (B, classes)
-  std::vector<Tensor> stages;                        ///< each stage's map (B, h, w, C), when asked for
-  operator const Tensor&() const { return logits; }  // NOLINT: a model in an expression is its logits
+  Tensor logits;               ///< (B, classes)
+  std::vector<Tensor> stages;  ///< each stage's map (B, h, w, C), when asked for
+  operator Tensor() const {
+    return logits;
+  }  // NOLINT: a model in an expression is its logits; by value, to outlive this Output
 };
 
 struct Model {

@@ -1,11 +1,18 @@
 #include "nn/params.h"
 
+#include <atomic>
 #include <cmath>
 
 #include "core/gemm.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
+
+namespace {
+std::atomic<uint64_t> serials{0};
+}
+
+Params::Params(uint64_t seed, Draw draw) : seed_(seed), draw_(draw), serial_(++serials) {}
 
 Tensor Params::make(const std::string& name, const Shape& shape, Init init, Decay decay, bool buffer) {
   if (by_name_.contains(name)) fail("params", "{} is declared twice", name);
@@ -36,6 +43,7 @@ Tensor Params::make(const std::string& name, const Shape& shape, Init init, Deca
   }
   if (const auto start = presets_.find(name); start != presets_.end()) start->second(t);
   t.storage()->leaf = std::make_unique<Leaf>();
+  t.leaf()->params = serial_;
   t.leaf()->index = static_cast<int>(entries_.size());
   t.leaf()->trainable = !buffer;
   t.leaf()->name = name;
@@ -67,7 +75,11 @@ int64_t Params::count() const {
 }
 
 void Params::commit() {
-  for (auto& e : entries_) drop_packed(*e.value.leaf());
+  for (auto& e : entries_) {
+    Leaf& leaf = *e.value.leaf();
+    drop_packed(leaf);
+    leaf.lent.store(false, std::memory_order_release);
+  }
 }
 
 Scope Scope::operator/(std::string_view name) const {

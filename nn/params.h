@@ -43,7 +43,9 @@ inline namespace TESSERA_NS {
 
 class Params {
  public:
-  explicit Params(uint64_t seed = 0, Draw draw = Draw::yes) : seed_(seed), draw_(draw) {}
+  explicit Params(uint64_t seed = 0, Draw draw = Draw::yes);
+  Params(const Params&) = delete;  // two lists of the same parameters would give new ones the same identity
+  Params& operator=(const Params&) = delete;
   struct Entry {
     std::string name;
     Tensor value;
@@ -61,7 +63,8 @@ class Params {
   int64_t count() const;
   /// Runs `start` on the parameter of that name right after its own initialisation, when it is declared (possibly later).
   void preset(const std::string& name, std::function<void(Tensor&)> start) { presets_[name] = std::move(start); }
-  /// To be called after writing weights: panels packed from the old values are dropped.
+  /// A promise that no pointer, span or reference from Tensor::data(), values() and [] is written through any more: products keep
+  /// the panels of these weights again. Never needed for right numbers; without it a weight once lent is packed at every product.
   void commit();
   uint64_t seed() const { return seed_; }
 
@@ -71,6 +74,7 @@ class Params {
   std::map<std::string, std::function<void(Tensor&)>> presets_;
   uint64_t seed_;
   Draw draw_;
+  uint64_t serial_;  // of this Params in the process; its parameters carry it
 };
 
 /// A place in the tree of names, used while a model is built.

@@ -110,7 +110,8 @@ struct PositionRow {
   std::map<std::string, std::string, std::less<>> help = {};  ///< one line for each key of `defaults`
 };
 
-/// All rows, in the order of the spec. A program may add its own with add_position().
+/// All rows, in the order of the spec. A program may add its own with add_position(), from any thread and at any time: lists and rows
+/// seen before stay as they are. Throws Error if the name is taken, empty or holds '+' or '.', or if the row has no `make`.
 const std::vector<PositionRow>& positions();
 void add_position(PositionRow row);
 /// "rope_axial", or a composition "learned+rope_axial" (token hooks in order, terms appended, at most one attend). Options are

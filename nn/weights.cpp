@@ -116,7 +116,7 @@ Metadata load(Params& params, const TensorFile& file, const LoadOptions& options
   for (const auto& entry : params.entries()) {
     for (const Source& source : sources.find(entry.name)->second) {
       const size_t n = static_cast<size_t>(entry.value.size() / source.parts);
-      const auto to = entry.value.values().subspan(static_cast<size_t>(source.part) * n, n);
+      const auto to = entry.value.rewrite().subspan(static_cast<size_t>(source.part) * n, n);
       if (const auto f = fitted.find(source.info); f != fitted.end()) {
         std::copy_n(f->second.data(), n, to.data());
       } else {
@@ -124,7 +124,6 @@ Metadata load(Params& params, const TensorFile& file, const LoadOptions& options
       }
     }
   }
-  params.commit();
   return file.metadata();
 }
 

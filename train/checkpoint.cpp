@@ -78,9 +78,8 @@ Restored load_checkpoint(const std::string& path, Params& params, Optimiser& opt
   optimiser.restore(file, r.at.step);
   for (const auto& e : params.entries()) {
     const Tensor t = file.read("model." + e.name);
-    std::memcpy(e.value.data(), t.data(), static_cast<size_t>(t.size()) * sizeof(real));
+    std::memcpy(e.value.rewrite().data(), t.data(), static_cast<size_t>(t.size()) * sizeof(real));
   }
-  params.commit();
   return r;
 }
 

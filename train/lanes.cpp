@@ -18,6 +18,8 @@ alignas(64) const real
 Lanes::Lanes(const LanesOptions& options) : options_(options) {
   if (options.lanes < 1 || options.lanes > 64) fail("lanes", "{} lanes; expected 1 to 64", options.lanes);
   if (options.shard_size < 1) fail("lanes", "a shard of {} images; expected at least 1", options.shard_size);
+  if (!(options.bn_momentum >= 0 && options.bn_momentum <= 1))
+    fail("lanes", "bn_momentum is {}; expected from 0 to 1", options.bn_momentum);
   lanes_.resize(static_cast<size_t>(options.lanes));
 }
 
@@ -32,7 +34,7 @@ void Lanes::add(const Run& run, const Batch& part, Loss loss) {
   if (part.size() < 1) fail("lanes", "an empty batch");
   if (over_) discard();
   over_ = false;
-  const int S = (part.size() + options_.shard_size - 1) / options_.shard_size, L = options_.lanes;
+  const int S = (part.size() - 1) / options_.shard_size + 1, L = options_.lanes;
   if (statistics_.size() < shards_ + static_cast<size_t>(S)) statistics_.resize(shards_ + static_cast<size_t>(S));
   try {
     parallel::shards(L, [&](int l) {
@@ -48,7 +50,7 @@ void Lanes::add(const Run& run, const Batch& part, Loss loss) {
 
 void Lanes::run_lane(Lane& lane, int first_shard, int last_shard, const Run& run, const Batch& part, Loss loss) {
   for (int s = first_shard; s < last_shard; ++s) {
-    const int begin = s * options_.shard_size, end = std::min(part.size(), begin + options_.shard_size);
+    const int begin = s * options_.shard_size, end = begin + std::min(part.size() - begin, options_.shard_size);
     const Batch shard = part.rows(begin, end);
     Run here = run;
     here.first = shard.first;
@@ -61,7 +63,7 @@ void Lanes::run_lane(Lane& lane, int first_shard, int last_shard, const Run& run
   }
 }
 
-Lanes::Step Lanes::finish() {
+Lanes::Step Lanes::finish() & {
   if (over_) fail("lanes", "finish() without a batch");
   sum_gradients();
   move_running_statistics();
@@ -73,19 +75,15 @@ Lanes::Step Lanes::finish() {
 
 // All lanes are read once and the sum is written once, in parallel over fixed chunks; the tree is the kernel's.
 void Lanes::sum_gradients() {
-  int leaves = 0;
-  for (const Lane& lane : lanes_) leaves = std::max(leaves, lane.grads.leaves());
   sum_.next_step();
   chunks_.clear();
-  for (int leaf = 0; leaf < leaves; ++leaf) {
-    for (const Lane& lane : lanes_) {
-      const Tensor g = lane.grads.at(leaf);
-      if (!g) continue;
+  for (const Lane& lane : lanes_) {
+    lane.grads.each([&](LeafId leaf, const Tensor& g) {
+      if (sum_.at(leaf)) return;  // an earlier lane has it
       sum_.into(leaf, g.shape());
       for (int64_t a = 0; a < g.size(); a += chunk_size)
         chunks_.push_back({leaf, a, std::min(chunk_size, g.size() - a)});
-      break;
-    }
+    });
   }
   parallel::rows(static_cast<int64_t>(chunks_.size()), 1, [&](int64_t a, int64_t b) {
     for (auto i = static_cast<size_t>(a); i < static_cast<size_t>(b); ++i) {
@@ -113,11 +111,9 @@ void Lanes::move_running_statistics() {
 
 int64_t Lanes::bytes() const {
   int64_t n = 0;
-  for (const Lane& lane : lanes_)
-    for (int i = 0; i < lane.grads.leaves(); ++i)
-      if (const Tensor g = lane.grads.at(i)) n += g.size();
-  for (int i = 0; i < sum_.leaves(); ++i)
-    if (const Tensor g = sum_.at(i)) n += g.size();
+  const auto count = [&](LeafId, const Tensor& g) { n += g.size(); };
+  for (const Lane& lane : lanes_) lane.grads.each(count);
+  sum_.each(count);
   return n * static_cast<int64_t>(sizeof(real));
 }
 

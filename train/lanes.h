@@ -29,18 +29,20 @@ class Lanes {
   /// Builds the loss of one shard, a single number, on the tape of its lane.
   using Loss = parallel::Ref<Tensor(const Run&, const Batch& shard)>;
 
-  /// Throws Error unless there are 1 to 64 lanes and a shard has at least one image.
+  /// Throws Error unless there are 1 to 64 lanes, a shard has at least one image, and bn_momentum is from 0 to 1.
   explicit Lanes(const LanesOptions& options = {});
 
-  /// Value and gradient of a batch. Moves the running statistics of BatchNorm. What `loss` throws comes out here.
-  Step operator()(const Run& run, const Batch& batch, Loss loss) {
+  /// Value and gradient of a batch, of one Params or of several. Moves the running statistics of BatchNorm. What `loss` throws comes
+  /// out here.
+  Step operator()(const Run& run, const Batch& batch,
+                  Loss loss) & {  // not of a temporary: the gradients are its memory
     add(run, batch, loss);
     return finish();
   }
   /// The same in parts, for steps of more than one batch: add() each of them, then finish(). Batch::of and Batch::first
   /// tell a part where it stands in the whole.
   void add(const Run& run, const Batch& part, Loss loss);
-  Step finish();
+  Step finish() &;
   /// Forgets what add() gathered: a step that shall not happen.
   void discard();
 
@@ -64,7 +66,7 @@ class Lanes {
   std::vector<BatchStatistics> in_order_;
   size_t shards_ = 0;  // of the parts so far
   struct Chunk {       // a piece of one parameter in every lane that has a gradient of it
-    int leaf;
+    LeafId leaf;
     int64_t begin, count;
   };
   std::vector<Chunk> chunks_;

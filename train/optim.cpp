@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "core/kernels/kernels.h"
 #include "core/parallel.h"
@@ -45,9 +46,31 @@ struct Pointers {  // a chunk's place in every array; null where there is none
 void update(const AdamWStep& s, const Pointers& p) { kernels().adamw(&s, p.g, p.w, p.m, p.v, p.ema, p.n); }
 void update(const SgdStep& s, const Pointers& p) { kernels().sgd(&s, p.g, p.w, p.m, p.ema, p.n); }
 
+void need(bool holds, const char* what, double value, const char* domain) {
+  if (!holds) fail("optim", "{} is {}; expected {}", what, value, domain);
+}
+bool from_0_below_1(double v) { return v >= 0 && v < 1; }
+/// At least 0, and finite as the real that the kernels see.
+bool magnitude(double v) { return v >= 0 && v <= static_cast<double>(std::numeric_limits<real>::max()); }
+
+void check(const AdamWOptions& o) {
+  need(from_0_below_1(o.beta1), "beta1", o.beta1, "at least 0 and below 1");
+  need(from_0_below_1(o.beta2), "beta2", o.beta2, "at least 0 and below 1");
+  need(magnitude(o.eps) && static_cast<real>(o.eps) > 0, "eps", o.eps, "a number above 0");
+}
+void check(const SgdOptions& o) { need(from_0_below_1(o.momentum), "momentum", o.momentum, "at least 0 and below 1"); }
+
 }  // namespace
 
 Optimiser::Optimiser(Params& params, const Rule& rule) : params_(params), rule_(rule) {
+  std::visit(
+      [](const auto& o) {
+        check(o);
+        need(magnitude(o.weight_decay), "weight_decay", o.weight_decay, "a number of at least 0");
+        need(magnitude(o.clip_grad), "clip_grad", o.clip_grad, "a number above 0, or 0 for none");
+        need(from_0_below_1(o.ema_decay), "ema_decay", o.ema_decay, "at least 0 (none) and below 1");
+      },
+      rule_);
   bool first_moment = true;
   std::visit([&](const auto& o) { clip_grad_ = o.clip_grad, ema_decay_ = o.ema_decay; }, rule_);
   second_moment_ = std::holds_alternative<AdamWOptions>(rule_);
@@ -71,7 +94,7 @@ double Optimiser::norm(const Grads& grads) {
     for (auto i = static_cast<size_t>(a); i < static_cast<size_t>(b); ++i) {
       const Chunk& c = chunks_[i];
       square_sums_[i] = 0;
-      if (const Tensor g = grads.at(params_.entries()[c.entry].value.leaf()->index))
+      if (const Tensor g = grads.at(id(*params_.entries()[c.entry].value.leaf())))
         kernels().square_sum(g.data() + c.begin, &square_sums_[i], c.count);
     }
   });
@@ -80,7 +103,23 @@ double Optimiser::norm(const Grads& grads) {
   return std::sqrt(sum);
 }
 
+void Optimiser::check_step(const Grads& grads, double lr) const {
+  need(magnitude(lr), "the learning rate", lr, "a number of at least 0");
+  const auto& entries = params_.entries();
+  if (entries.size() != state_.size())
+    fail("optim", "{} was declared after the optimiser was made; make it when the model is complete",
+         entries[state_.size()].name);
+  size_t arrived = 0, ours = 0;
+  grads.each([&](LeafId leaf, const Tensor&) {
+    ++arrived;
+    ours += !entries.empty() && leaf.params == entries[0].value.leaf()->params;
+  });
+  if (arrived > 0 && ours == 0)
+    fail("optim", "the gradients are of other Params than those of this optimiser, of which none arrived");
+}
+
 double Optimiser::step(const Grads& grads, double lr) {
+  check_step(grads, lr);
   const double size = norm(grads);
   if (!std::isfinite(size)) {
     fail("optim", "the gradient of step {} is not finite; try a smaller learning rate, a longer warm-up or clip_grad",
@@ -96,11 +135,11 @@ double Optimiser::step(const Grads& grads, double lr) {
             const Chunk& c = chunks_[i];
             const auto& entry = params_.entries()[c.entry];
             const State& s = state_[c.entry];
-            const Tensor g = grads.at(entry.value.leaf()->index);
+            const Tensor g = grads.at(id(*entry.value.leaf()));
             if (!g) continue;
             const auto at = [&](const Tensor& x) { return x ? x.data() + c.begin : nullptr; };
             update(entry.decay == Decay::yes ? decayed : plain,
-                   {at(g), at(entry.value), at(s.m), at(s.v), at(s.ema), c.count});
+                   {at(g), entry.value.rewrite().data() + c.begin, at(s.m), at(s.v), at(s.ema), c.count});
           }
         });
       },
@@ -110,10 +149,9 @@ double Optimiser::step(const Grads& grads, double lr) {
     for (size_t e = 0; e < entries.size(); ++e) {
       const Tensor& x = entries[e].value;
       if (entries[e].buffer)
-        kernels().average(x.data(), state_[e].ema.data(), static_cast<real>(1 - ema_decay_), x.size());
+        kernels().average(x.read().data(), state_[e].ema.data(), static_cast<real>(1 - ema_decay_), x.size());
     }
   }
-  params_.commit();
   return size;
 }
 
@@ -160,9 +198,7 @@ Optimiser::Rule rule(const OptimConfig& o, double ema_decay) {
 void Optimiser::swap_average() {
   if (ema_decay_ <= 0) return;
   const auto& entries = params_.entries();
-  for (size_t e = 0; e < entries.size(); ++e)
-    std::swap(entries[e].value.storage()->data, state_[e].ema.storage()->data);
-  params_.commit();
+  for (size_t e = 0; e < state_.size(); ++e) entries[e].value.exchange_values(state_[e].ema);
 }
 
 }  // namespace TESSERA_NS

@@ -39,12 +39,15 @@ inline namespace TESSERA_NS {
 class Optimiser {
  public:
   using Rule = std::variant<AdamWOptions, SgdOptions>;
+  /// Throws Error if an option is outside of its domain: betas, momentum and ema_decay in [0, 1), eps > 0, the rest >= 0, all finite.
   Optimiser(Params& params, const Rule& rule);
   Optimiser(const Optimiser&) = delete;
   Optimiser& operator=(const Optimiser&) = delete;
 
-  /// One step at the given learning rate; commits the weights. Parameters without a gradient stay as they are. Returns
-  /// the norm of the gradient before clipping. Throws Error, with all weights untouched, if that is not finite.
+  /// One step at the given learning rate. Parameters without a gradient stay as they are; gradients of other Params beside these are
+  /// left alone. Returns the norm of the gradient before clipping. Throws Error, with all weights untouched, if that is not finite, if
+  /// the rate is negative or not finite, if all gradients are of other Params, or if parameters were declared since the optimiser
+  /// was made.
   double step(const Grads& grads, double lr);
   uint64_t steps() const { return steps_; }
 
@@ -76,6 +79,7 @@ class Optimiser {
     size_t entry;
     int64_t begin, count;
   };
+  void check_step(const Grads& grads, double lr) const;
   double norm(const Grads& grads);
   void swap_average();
 

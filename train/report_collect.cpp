@@ -22,7 +22,8 @@ Table table(const Params::Entry& p, std::string kind, const Grid& grid) {
   Table t;
   t.name = p.name, t.kind = std::move(kind);
   t.h = grid.h, t.w = grid.w, t.prefix = grid.prefix;
-  t.values.assign(p.value.data(), p.value.data() + p.value.size());
+  const auto values = p.value.read();
+  t.values.assign(values.begin(), values.end());
   return t;
 }
 

@@ -17,7 +17,7 @@ bool is_position(std::string_view name) {
 Table values(const Params::Entry& e, std::string kind, int h, int w, int channels, int prefix) {
   Table t{e.name, std::move(kind), h, w, channels, prefix, {}};
   const int64_t n = (prefix + int64_t{h} * w) * channels;
-  for (int64_t i = 0; i < n; ++i) t.values.push_back(static_cast<float>(e.value[i]));
+  for (int64_t i = 0; i < n; ++i) t.values.push_back(static_cast<float>(e.value.read()[static_cast<size_t>(i)]));
   return t;
 }
 

@@ -47,7 +47,7 @@ void write_tensors(const std::string& path, const std::vector<NamedTensor>& tens
     bytes.push_back({name,
                      sizeof(real) == 4 ? DType::f32 : DType::f64,
                      {t.shape().begin(), t.shape().end()},
-                     {reinterpret_cast<const char*>(t.data()), static_cast<size_t>(t.size()) * sizeof(real)}});
+                     {reinterpret_cast<const char*>(t.read().data()), static_cast<size_t>(t.size()) * sizeof(real)}});
   }
   write_safetensors(path, bytes, metadata);
 }

@@ -19,5 +19,19 @@ Tensor add_scalar(const Tensor& x, double s);
 /// -x
 Tensor neg(const Tensor& x);
 
+// The same as operators. Numbers are scalars: 2 * x, x - 1, 1 - x.
+inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
+inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
+inline Tensor operator*(const Tensor& a, const Tensor& b) { return mul(a, b); }
+inline Tensor operator/(const Tensor& a, const Tensor& b) { return div(a, b); }
+inline Tensor operator-(const Tensor& x) { return neg(x); }
+inline Tensor operator+(const Tensor& x, double s) { return add_scalar(x, s); }
+inline Tensor operator+(double s, const Tensor& x) { return add_scalar(x, s); }
+inline Tensor operator-(const Tensor& x, double s) { return add_scalar(x, -s); }
+inline Tensor operator-(double s, const Tensor& x) { return add_scalar(neg(x), s); }
+inline Tensor operator*(const Tensor& x, double s) { return scale(x, s); }
+inline Tensor operator*(double s, const Tensor& x) { return scale(x, s); }
+inline Tensor operator/(const Tensor& x, double s) { return scale(x, 1 / s); }
+
 }  // namespace TESSERA_NS
 }  // namespace tessera

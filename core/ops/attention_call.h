@@ -73,9 +73,7 @@ Call check(const Heads& q, const Heads& k, const Heads& v, const Pattern& who, c
            const Dropout& dropout, std::span<const int32_t> lengths, const Run& run);
 
 /// Is the gradient of these two handles the same buffer?
-inline bool same_gradient(const Tensor& a, const Tensor& b) {
-  return a.node >= 0 || b.node >= 0 ? a.node == b.node : a.storage() == b.storage();
-}
+inline bool same_gradient(const Tensor& a, const Tensor& b) { return a.same_gradient(b); }
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

@@ -32,14 +32,14 @@ Shape output_shape(const Tensor& x, const Sizes& s) {
 
 void forward(const Sizes& s, const Tensor& x, const Tensor& W, const Tensor& b, Epilogue end, const Tensor& y) {
   end.bias = b ? b.data() : nullptr;
-  gemm_nt(s.rows, s.out, s.in, x.data(), s.in, W.data(), s.in, 0, y.data(), s.out, end, W.leaf());
+  gemm_nt(s.rows, s.out, s.in, x.data(), s.in, W.read().data(), s.in, 0, y.data(), s.out, end, W.leaf());
 }
 
 /// What x and W get from dz.
 void backward(const Sizes& s, const Tensor& x, const Tensor& W, const Tensor& dz, Back& back) {
   if (back.wants(x)) {
     const auto [dx, beta] = back.into(x);
-    gemm_nn(s.rows, s.in, s.out, dz.data(), s.out, W.data(), s.in, beta, dx, s.in, W.leaf(),
+    gemm_nn(s.rows, s.in, s.out, dz.data(), s.out, W.read().data(), s.in, beta, dx, s.in, W.leaf(),
             back.wants(W) ? x.values() : std::span<const real>());
   }
   if (back.wants(W)) {

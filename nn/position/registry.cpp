@@ -1,5 +1,8 @@
 // Every position encoding, one row each. To add one: a file in this folder, its function in encoding.h, a row here.
 #include <algorithm>
+#include <atomic>
+#include <deque>
+#include <mutex>
 
 #include "nn/position/encoding.h"
 
@@ -25,8 +28,8 @@ PositionRow row(const char* name, const char* title, Hooks hooks, bool trainable
 }
 
 // clang-format off
-std::vector<PositionRow>& table() {
-  static std::vector<PositionRow> rows{
+std::vector<PositionRow> built_in() {
+  return {
       // name, title, hooks, trainable, year, reference, at another resolution, code
       row("none", "No position information", {}, false, 2017, "the control of every comparison", "recompute", none()),
       row("frozen_random", "Random table, never trained", {"tokens"}, false, 2020, "control: Dosovitskiy et al. 2021, arXiv 2010.11929", "interpolate", frozen_random()),
@@ -69,22 +72,40 @@ std::vector<PositionRow>& table() {
       row("levit", "Bias of the unsigned offset", {"bias"}, true, 2021, "Graham et al. 2021 (LeViT), arXiv 2104.01136", "interpolate", levit()),
       row("gpsa", "Gated positional self-attention", {"attend"}, true, 2021, "d'Ascoli et al. 2021 (ConViT), arXiv 2103.10697", "recompute", gpsa()),
   };
-  return rows;
 }
 // clang-format on
 
+// A list is never changed or freed: who walks positions(), or holds a row in an encoding's recipe, may do so while another is added.
+struct Table {
+  std::mutex adding;
+  std::deque<std::vector<PositionRow>> lists{built_in()};
+  std::deque<std::string> texts;  // of added rows, whose pointers may come from strings that die
+  std::atomic<const std::vector<PositionRow>*> now{&lists.back()};
+  const char* keep(const char* text) { return texts.emplace_back(text ? text : "").c_str(); }
+};
+Table& table() {
+  static auto* t = new Table;  // never destroyed: an encoding may be built after main
+  return *t;
+}
+
 }  // namespace
 
-const std::vector<PositionRow>& positions() { return table(); }
+const std::vector<PositionRow>& positions() { return *table().now.load(std::memory_order_acquire); }
 
 void add_position(PositionRow new_row) {
-  const std::string_view name = new_row.name;
+  const std::string_view name = new_row.name ? new_row.name : "";
   if (name.empty() || name.find_first_of("+.") != std::string_view::npos) {
     fail("add_position", "\"{}\" cannot be a name: it must not be empty or contain '+' or '.'", name);
   }
-  if (std::ranges::any_of(table(), [&](const auto& r) { return name == r.name; }))
-    fail("add_position", "{} exists", name);
-  table().push_back(std::move(new_row));
+  if (!new_row.make) fail("add_position", "{} has no `make`, which builds it", name);
+  Table& t = table();
+  std::lock_guard guard(t.adding);
+  std::vector<PositionRow> rows = t.lists.back();
+  if (std::ranges::any_of(rows, [&](const auto& r) { return name == r.name; })) fail("add_position", "{} exists", name);
+  for (const char** text : {&new_row.name, &new_row.title, &new_row.reference, &new_row.resolution})
+    *text = t.keep(*text);
+  rows.push_back(std::move(new_row));
+  t.now.store(&t.lists.emplace_back(std::move(rows)), std::memory_order_release);
 }
 
 void one_of(std::string_view key, const std::string& value, std::initializer_list<const char*> choices) {

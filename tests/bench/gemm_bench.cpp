@@ -87,10 +87,11 @@ Shares measure(const Layer& l, int rounds, std::barrier<>& start) {
       blas::gemm(true, false, l.out, l.in, l.M, 1.F, y.data(), l.out, next().data(), l.in, 1.F, W.data(), l.in);
     });
     time(shares.ours[0], [&] {
-      gemm_nt(l.M, l.out, l.in, x.data(), l.in, W.data(), l.in, 0, next_fresh().data(), l.out, b.data(), W.leaf());
+      gemm_nt(l.M, l.out, l.in, x.data(), l.in, W.read().data(), l.in, 0, next_fresh().data(), l.out, b.data(),
+              W.leaf());
     });
     time(shares.ours[1], [&] {
-      gemm_nn(l.M, l.in, l.out, y.data(), l.out, W.data(), l.in, 0, x.data(), l.in, W.leaf(),
+      gemm_nn(l.M, l.in, l.out, y.data(), l.out, W.read().data(), l.in, 0, x.data(), l.in, W.leaf(),
               saved[turn % saved.size()].values());
     });
     time(shares.ours[2], [&] { gemm_tn(l.out, l.in, l.M, y.data(), l.out, next().data(), l.in, 1, W.data(), l.in); });

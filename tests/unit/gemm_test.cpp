@@ -172,7 +172,7 @@ TEST_CASE("gemm in bf16: rows do not depend on how many there are, panels of bot
   const auto product = [&](int64_t rows, Precision p) {
     const Computing computing(p);
     Tensor y({static_cast<int>(rows), 70});
-    gemm_nt(rows, N, K, x.data(), K, W.data(), K, 0, y.data(), N, nullptr, W.leaf());
+    gemm_nt(rows, N, K, x.data(), K, W.read().data(), K, 0, y.data(), N, nullptr, W.leaf());
     return y;
   };
   const Tensor whole = product(M, Precision::bf16), exact = product(M, Precision::f32),
@@ -190,9 +190,10 @@ TEST_CASE("gemm: the panels of a weight follow commit(), and parts of a weight d
   const Tensor x = full({3, 24}, 1);
   const auto product = [&](int64_t first, int64_t rows, int64_t cols) {
     Tensor y({3, static_cast<int>(rows)});
-    gemm_nt(3, rows, cols, x.data(), 24, W.data() + first * 24, 24, 0, y.data(), rows, nullptr, W.leaf());
+    gemm_nt(3, rows, cols, x.data(), 24, W.read().data() + first * 24, 24, 0, y.data(), rows, nullptr, W.leaf());
     double sum = 0;
-    for (int64_t i = 0; i < rows * cols; ++i) sum += static_cast<double>(W[first * 24 + i / cols * 24 + i % cols]);
+    for (int64_t i = 0; i < rows * cols; ++i)
+      sum += static_cast<double>(W.read()[static_cast<size_t>(first * 24 + i / cols * 24 + i % cols)]);
     double got = 0;
     for (int64_t j = 0; j < rows; ++j) got += static_cast<double>(y[j]);
     return got - sum;

@@ -9,17 +9,21 @@ namespace tessera {
 inline namespace TESSERA_NS {
 
 struct Batch {
-  Tensor x;  ///< (B, h, w, channels), normalised
-  std::span<const int32_t>
-      labels;         ///< B class numbers; memory of whoever made the batch, valid as long as the batch is
-  Tensor targets;     ///< (B, classes) soft labels (mixup, cutmix), or empty: the labels are the target
-  int64_t first = 0;  ///< index of x's first sample in the global batch
-  int of = 0;         ///< size of the global batch; the loss divides by it
+  Tensor x;                         ///< (B, h, w, channels), normalised
+  std::span<const int32_t> labels;  ///< B class numbers; memory of `owner`, or else of whoever made the batch
+  Tensor targets;                   ///< (B, classes) soft labels (mixup, cutmix), or empty: the labels are the target
+  int64_t first = 0;                ///< index of x's first sample in the global batch
+  int of = 0;                       ///< size of the global batch; the loss divides by it
+  Tensor owner = {};                ///< keeps the memory of `labels` alive (int32 in its bytes), or empty
 
   /// Samples [a, b) as free views: a shard of the same global batch.
   Batch rows(int a, int b) const {
-    return {x.rows(a, b), labels.subspan(static_cast<size_t>(a), static_cast<size_t>(b - a)),
-            targets ? targets.rows(a, b) : Tensor(), first + a, of};
+    return {x.rows(a, b),
+            labels.subspan(static_cast<size_t>(a), static_cast<size_t>(b - a)),
+            targets ? targets.rows(a, b) : Tensor(),
+            first + a,
+            of,
+            owner};
   }
   int size() const { return x ? x.dim(0) : 0; }
 };

@@ -3,6 +3,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -14,15 +15,14 @@ namespace tessera::data {
 
 // Batch b is made in slot b % slots by whichever worker is free; the consumer holds one slot, the workers may fill the
 // others.
-struct Loader::Impl {
+struct Loading {
   struct Slot {
-    Tensor x, targets;  // full size; batch views them
-    Index labels;
+    Tensor x, targets, labels;  // full size; batch views them. Labels are int32 in the tensor's bytes
     Batch batch;
     bool ready = false;
   };
 
-  Impl(Set s, LoaderOptions o) : set(std::move(s)), options(o) {
+  Loading(Set s, LoaderOptions o) : set(std::move(s)), options(o) {
     if (set.size() == 0) fail("loader", "{} is empty", set.name);
     if (options.batch_size < 1) fail("loader", "batch_size {} makes no sense; at least 1", options.batch_size);
     if (options.workers < 1 || options.workers > 256)
@@ -32,10 +32,25 @@ struct Loader::Impl {
     size = static_cast<int>(std::min<size_t>(static_cast<size_t>(options.batch_size), set.size()));
     batches = (set.size() + static_cast<size_t>(size) - 1) / static_cast<size_t>(size);
     slots.resize(static_cast<size_t>(options.workers) + 1);
-    for (int i = 0; i < options.workers; ++i) threads.emplace_back([this] { work(); });
+    try {
+      for (int i = 0; i < options.workers; ++i)
+        threads.emplace_back([this, p = std::make_unique<Pipeline>(options.augment, set)] { work(*p); });
+    } catch (const std::system_error& e) {
+      close();
+      fail("loader",
+           "the system refuses background thread {} of {} ({}); use fewer workers or raise the limit (ulimit -u, "
+           "pids.max)",
+           threads.size() + 1, options.workers, e.what());
+    } catch (...) {
+      close();
+      throw;
+    }
   }
+  Loading(const Loading&) = delete;
+  Loading& operator=(const Loading&) = delete;
+  ~Loading() { close(); }
 
-  ~Impl() {
+  void close() {
     {
       std::lock_guard guard(lock);
       stop = true;
@@ -44,8 +59,7 @@ struct Loader::Impl {
     for (std::thread& t : threads) t.join();
   }
 
-  void work() {
-    Pipeline pipeline(options.augment, set);
+  void work(Pipeline& pipeline) {
     std::unique_lock guard(lock);
     for (;;) {
       wake.wait(guard, [&] { return stop || (next < end && next < held + slots.size()); });
@@ -76,22 +90,24 @@ struct Loader::Impl {
     const size_t begin = b * static_cast<size_t>(size), n = std::min(static_cast<size_t>(size), set.size() - begin);
     slot.batch = {};
     reserve(slot.x, {size, set.h, set.w, set.channels});
-    slot.labels.resize(n);
+    reserve(slot.labels, {size});
+    static_assert(sizeof(real) == sizeof(int32_t));
+    const std::span labels(reinterpret_cast<int32_t*>(slot.labels.data()), n);
     const uint64_t key = rng::mix(rng::mix(options.seed ^ rng::hash("augment")) + static_cast<uint64_t>(epoch));
     for (size_t j = 0; j < n; ++j) {
       const auto i = options.shuffle ? static_cast<size_t>(order[begin + j]) : begin + j;
-      slot.labels[j] = set.label(i);
+      labels[j] = set.label(i);
       pipeline.apply(i, rng::Stream(rng::mix(key + i)), slot.x.data() + j * set.bytes());
     }
     const int rows = static_cast<int>(n);
     slot.batch.x = rows == size ? slot.x : slot.x.rows(0, rows);
-    slot.batch.labels = slot.labels;
+    slot.batch.labels = labels;
+    slot.batch.owner = slot.labels;
     slot.batch.of = rows;
     if (options.augment.mixes(epoch)) {
       reserve(slot.targets, {size, set.classes});
       slot.batch.targets = rows == size ? slot.targets : slot.targets.rows(0, rows);
-      mix(options.augment, slot.batch.x, slot.labels, slot.batch.targets,
-          rng::Stream(rng::mix(key ^ rng::hash("mix")) + b));
+      mix(options.augment, slot.batch.x, labels, slot.batch.targets, rng::Stream(rng::mix(key ^ rng::hash("mix")) + b));
     }
   }
 
@@ -151,23 +167,27 @@ struct Loader::Impl {
   std::vector<std::thread> threads;
 };
 
-Loader::Loader(Set set, LoaderOptions options) : impl_(std::make_unique<Impl>(std::move(set), options)) {}
+Loader::Loader(Set set, LoaderOptions options) : impl_(std::make_shared<Loading>(std::move(set), options)) {}
 Loader::~Loader() = default;
 size_t Loader::batches() const { return impl_->batches; }
 const Set& Loader::set() const { return impl_->set; }
 const LoaderOptions& Loader::options() const { return impl_->options; }
 Epoch Loader::epoch(int e, size_t first_batch) {
   impl_->begin_epoch(e, first_batch);
-  return Epoch(this);
+  return Epoch(impl_);
 }
 
-Epoch::Iterator::Iterator(Epoch* epoch) : epoch_(epoch), batch_(epoch->loader_->impl_->advance()) {}
+Epoch::Iterator::Iterator(Loading* from) : from_(from), batch_(from->advance()) {}
 Epoch::Iterator& Epoch::Iterator::operator++() {
-  batch_ = epoch_->loader_->impl_->advance();
+  batch_ = from_->advance();
   return *this;
 }
+Epoch::Iterator Epoch::begin() {
+  if (!from_) fail("loader", "an epoch that has been moved from holds no batches");
+  return Iterator(from_.get());
+}
 Epoch::~Epoch() {
-  if (loader_) loader_->impl_->end_epoch();
+  if (from_) from_->end_epoch();
 }
 
 }  // namespace tessera::data

@@ -19,10 +19,11 @@ struct LoaderOptions {
   int workers = 1;      ///< background threads
 };
 
-class Loader;
+struct Loading;  // threads and buffers of a loader; its epoch keeps them alive, too
 
 /// One pass over the set: `for (const Batch& batch : loader.epoch(e))`. A batch is valid until the next one is asked
-/// for (copies of its tensors stay valid). Leaving the loop early is fine. One Epoch of a loader lives at a time.
+/// for (copies of the batch or its tensors stay valid). Leaving the loop early is fine. One Epoch of a loader lives at a
+/// time; it may outlive the loader, as in `for (const Batch& batch : Loader(set, options).epoch(0))`.
 class Epoch {
  public:
   class Iterator {
@@ -37,25 +38,27 @@ class Epoch {
 
    private:
     friend class Epoch;
-    explicit Iterator(Epoch* epoch);
-    Epoch* epoch_;
+    explicit Iterator(Loading* from);
+    Loading* from_;
     const Batch* batch_ = nullptr;
   };
-  Iterator begin() { return Iterator(this); }
+  /// Throws Error if this epoch has been moved from, and whatever went wrong in a background thread.
+  Iterator begin();
   std::default_sentinel_t end() const { return {}; }
-  Epoch(Epoch&& o) noexcept : loader_(std::exchange(o.loader_, nullptr)) {}
+  Epoch(Epoch&&) noexcept = default;
   Epoch& operator=(Epoch&&) = delete;
   ~Epoch();
 
  private:
   friend class Loader;
-  explicit Epoch(Loader* loader) : loader_(loader) {}
-  Loader* loader_;
+  explicit Epoch(std::shared_ptr<Loading> from) : from_(std::move(from)) {}
+  std::shared_ptr<Loading> from_;
 };
 
 class Loader {
  public:
-  /// Throws Error on an empty set, a batch size below 1, or an augmentation the set's labels do not survive.
+  /// Throws Error on an empty set, a batch size below 1, workers outside of 1 to 256, an augmentation outside of its domain or one the
+  /// set's labels do not survive, and if the system refuses a thread.
   Loader(Set set, LoaderOptions options);
   Loader(Loader&&) = delete;
   ~Loader();
@@ -67,9 +70,7 @@ class Loader {
   const LoaderOptions& options() const;
 
  private:
-  friend class Epoch;
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Loading> impl_;
 };
 
 }  // namespace tessera::data

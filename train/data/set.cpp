@@ -103,7 +103,7 @@ Index permutation(size_t n, uint64_t seed) {
 }
 
 std::pair<Set, Set> split(const Set& set, size_t first, size_t second, uint64_t seed) {
-  if (first + second > set.size())
+  if (first > set.size() || second > set.size() - first)
     fail("data", "cannot split {} + {} images from {}, which has {}", first, second, set.name, set.size());
   const Index order = permutation(set.size(), seed ^ rng::hash("split"));
   auto part = [&](size_t begin, size_t count) {

@@ -1,7 +1,9 @@
 #pragma once
 // All that a program using the library needs: #include "tessera.h". The README shows a complete one.
 #include "core/error.h"
+#include "core/ops/arithmetic.h"
 #include "core/parallel.h"
+#include "core/print.h"
 #include "core/tape.h"
 #include "core/tensor.h"
 #include "models/geometry.h"
