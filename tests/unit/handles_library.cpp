@@ -54,10 +54,10 @@ TEST_CASE("a tensor prints its shape and values, long dimensions without their m
   CHECK(str(zeros({2, 0})) == "(2, 0) [[], []]");
   Tensor x({100});
   for (int i = 0; i < 100; ++i) x[i] = static_cast<real>(i);
-  CHECK(str(x) == "(100) [0, 1, 2, ..., 97, 98, 99]");
+  CHECK(str(x) == "(100,) [0, 1, 2, ..., 97, 98, 99]");
   CHECK(str(full({}, 3)) == "() 3");
   std::ostringstream to;
   to << full({1}, std::numeric_limits<real>::quiet_NaN());
-  CHECK(to.str() == "(1) [nan]");
-  CHECK(fmt::format("{}", full({2}, 1)) == "(2) [1, 1]");
+  CHECK(to.str() == "(1,) [nan]");
+  CHECK(fmt::format("{}", full({2}, 1)) == "(2,) [1, 1]");
 }
