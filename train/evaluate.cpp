@@ -63,9 +63,9 @@ Evaluation evaluate(const Model& model, const data::Set& set) {
   for (const Tally& t : tallies) all.loss += t.loss, all.hits1 += t.hits1, all.hits5 += t.hits5;
   const auto images = static_cast<double>(n);
   e.loss = all.loss / images, e.acc1 = all.hits1 / images, e.acc5 = all.hits5 / images;
-  e.confusion.assign(classes, std::vector<int64_t>(classes));
-  for (size_t i = 0; i < n; ++i)
-    ++e.confusion[static_cast<size_t>(set.label(i))][static_cast<size_t>(e.predictions[i])];
+  Index labels;
+  for (size_t i = 0; i < n; ++i) labels.push_back(set.label(i));
+  e.confusion = Confusion::count(classes, labels, e.predictions);
   e.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return e;
 }

@@ -3,17 +3,18 @@
 #include <vector>
 
 #include "models/model.h"
+#include "train/confusion.h"
 #include "train/data/set.h"
 
 namespace tessera {
 
 struct Evaluation {
-  double loss = 0;  ///< mean cross-entropy, without smoothing
-  double acc1 = 0;  ///< share of images whose label has the largest logit, in [0, 1]
-  double acc5 = 0;  ///< whose label is among the five largest (1 with five classes or fewer)
-  std::vector<std::vector<int64_t>> confusion;  ///< [label][prediction], counts
-  Index predictions;                            ///< by image of the set
-  std::vector<float> probabilities;             ///< of the predicted class
+  double loss = 0;                   ///< mean cross-entropy, without smoothing
+  double acc1 = 0;                   ///< share of images whose label has the largest logit, in [0, 1]
+  double acc5 = 0;                   ///< whose label is among the five largest (1 with five classes or fewer)
+  Confusion confusion;               ///< [label][prediction]
+  Index predictions;                 ///< by image of the set
+  std::vector<float> probabilities;  ///< of the predicted class
   double seconds = 0;
 };
 

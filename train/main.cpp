@@ -4,8 +4,10 @@
 #include <csignal>
 #include <exception>
 #include <new>
+#include <string_view>
 
 #include "core/blas.h"
+#include "core/io/text.h"
 #include "core/kernels/kernels.h"
 #include "core/parallel.h"
 #include "train/cli/commands.h"
@@ -96,12 +98,20 @@ void check_environment() try {
   throw Usage(e.what());
 }
 
+/// What a run is told stands in its files, which are UTF-8: a name that is not would end it when the first of them is written.
+void check_words(int argc, char** argv) {
+  if (argc < 2 || std::string_view(argv[1]) != "train") return;
+  for (int i = 2; i < argc; ++i)
+    if (!io::is_utf8(argv[i])) wrong_usage("argument {} '{}' is no UTF-8; rename it", i, io::printable(argv[i]));
+}
+
 void allow_leftovers(CLI::App& app) {
   app.allow_extras();
   for (CLI::App* sub : app.get_subcommands([](CLI::App*) { return true; })) allow_leftovers(*sub);
 }
 
 int run(int argc, char** argv) {
+  check_words(argc, argv);
   Action chosen;
   CLI::App app;
   setup(app, chosen);

@@ -72,6 +72,8 @@ Data collect(const Evaluation& e, const data::Set& set, const Params& params, co
   if (d.classes.empty())
     for (int k = 0; k < set.classes; ++k) d.classes.push_back(std::to_string(k));
   d.confusion = e.confusion;
+  constexpr size_t most_bytes = 48 << 20;  // of pictures: the file can then be read back, and the page be opened
+  samples = std::min(samples, most_bytes / set.bytes());
   if (set.channels == 1 || set.channels == 3) {
     const size_t spread = std::min(samples / 2, set.size());
     for (size_t i = 0; i < spread; ++i) d.samples.push_back(sample(e, set, i * set.size() / spread));

@@ -13,6 +13,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr size_t most_dense = 200;  // classes; more are written by pairs
 constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 std::vector<uint8_t> unbase64(std::string_view text, const std::string& file) {
@@ -36,12 +37,6 @@ void check(const Data& data, const std::string& file) {
   const auto refuse = [&](const std::string& facts) { fail("report", "{}: {}", file, facts); };
   if (!data.confusion.empty() && data.confusion.size() != K) {
     refuse(fmt::format("the confusion matrix has {} rows for {} classes", data.confusion.size(), K));
-  }
-  for (const auto& row : data.confusion) {
-    if (row.size() != K)
-      refuse(fmt::format("a row of the confusion matrix has {} numbers for {} classes", row.size(), K));
-    for (int64_t n : row)
-      if (n < 0) refuse(fmt::format("a count of the confusion matrix is {}", n));
   }
   const auto is_class = [&](int c) { return c >= 0 && static_cast<size_t>(c) < K; };
   for (const auto& s : data.samples) {
@@ -68,6 +63,29 @@ void check(const Data& data, const std::string& file) {
   }
 }
 
+/// The confusion matrix in either form; `classes` of the form by pairs.
+Confusion confusion_from(const json& j, size_t classes) {
+  constexpr int64_t most = int64_t{1} << 40;
+  const auto whole = [](const json& v, int64_t high) {
+    // what is no integer, or 1e19, is no count
+    if (!v.is_number_integer() || (v.is_number_unsigned() && v.get<uint64_t>() > static_cast<uint64_t>(most)) ||
+        v.get<int64_t>() > high)
+      fail("confusion", "a count of the confusion matrix is {}", v.dump().substr(0, 40));
+    return v.get<int64_t>();
+  };
+  if (const auto pairs = j.find("confused"); pairs != j.end()) {
+    std::vector<Confusion::Cell> cells;
+    for (const json& p : *pairs)
+      cells.push_back({static_cast<int32_t>(whole(p.at(0), INT32_MAX)), static_cast<int32_t>(whole(p.at(1), INT32_MAX)),
+                       whole(p.at(2), most)});
+    return {classes, std::move(cells)};
+  }
+  std::vector<std::vector<int64_t>> rows;
+  for (const json& row : j.value("confusion", json::array()))
+    for (auto& counts = rows.emplace_back(); const json& n : row) counts.push_back(whole(n, most));
+  return Confusion(rows);
+}
+
 /// Five digits are more than a picture shows, and keep the file small; JSON knows no infinity.
 double rounded(float v) {
   if (!std::isfinite(v)) return 0;
@@ -91,11 +109,11 @@ std::string base64(const void* bytes, size_t count) {
 
 std::string to_json(const Data& data) {
   check(data, "report data");
-  json j = {{"split", data.split},
-            {"classes", data.classes},
-            {"confusion", data.confusion},
-            {"samples", json::array()},
-            {"tables", json::array()}};
+  json j = {{"split", data.split}, {"classes", data.classes}, {"samples", json::array()}, {"tables", json::array()}};
+  if (data.confusion.size() <= most_dense) j["confusion"] = data.confusion.dense();
+  if (data.confusion.size() > most_dense) j["confused"] = json::array();
+  for (const Confusion::Cell& c : data.confusion.cells())
+    if (data.confusion.size() > most_dense) j["confused"].push_back({c.label, c.prediction, c.count});
   for (const auto& s : data.samples) {
     j["samples"].push_back({{"height", s.height},
                             {"width", s.width},
@@ -125,7 +143,7 @@ Data from_json(std::string_view text, const std::string& file) {
     const json j = json::parse(text.begin(), text.end());
     data.split = j.value("split", "test");
     j.at("classes").get_to(data.classes);
-    data.confusion = j.value("confusion", data.confusion);
+    data.confusion = confusion_from(j, data.classes.size());
     for (const auto& s : j.value("samples", json::array())) {
       Sample sample{s.at("height"), s.at("width"),     s.at("channels"),   {},
                     s.at("true"),   s.at("predicted"), s.at("probability")};
@@ -136,6 +154,8 @@ Data from_json(std::string_view text, const std::string& file) {
       data.tables.push_back(
           {t.at("name"), t.at("kind"), t.at("h"), t.at("w"), t.at("channels"), t.at("prefix"), t.at("values")});
     }
+  } catch (const Error& e) {
+    fail("report", "{}: {}", file, e.what());
   } catch (const json::parse_error& e) {
     fail("report", "{}: malformed JSON near byte {}; train the run again or remove the file", file, e.byte);
   } catch (const json::exception& e) {

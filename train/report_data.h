@@ -1,7 +1,8 @@
 #pragma once
 // What a run leaves for its report beside the files of the command line's contract: RUNDIR/report_data.json, written by
 // the trainer after the last evaluation and read by `tessera report`.
-//   {"split": "test", "classes": ["cat", ...], "confusion": [[true 0 -> predicted 0, 1, ...], ...],
+//   {"split": "test", "classes": ["cat", ...], "confusion": [[true 0 -> predicted 0, 1, ...], ...] (more than 200 classes:
+//    "confused": [[true, predicted, images], ...] of the pairs that occur),
 //    "samples": [{"height", "width", "channels", "pixels": base64 of height x width x channels bytes, "true",
 //    "predicted", "probability"}, ...], "tables": [{"name", "kind", "h", "w", "channels", "prefix", "values": [...]},
 //    ...]}
@@ -9,6 +10,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "train/confusion.h"
 
 namespace tessera::report {
 
@@ -34,7 +37,7 @@ struct Table {
 struct Data {
   std::string split = "test";  ///< what confusion and samples are of
   std::vector<std::string> classes;
-  std::vector<std::vector<int64_t>> confusion;  ///< [true][predicted], counts; K x K, or empty
+  Confusion confusion;  ///< [true][predicted]; of as many classes, or empty
   std::vector<Sample> samples;
   std::vector<Table> tables;
 };

@@ -481,6 +481,9 @@ void Trainer::finish(RunResult& result) {
        {{"name", config_.data.name},
         {"digest", data_.train.digest},
         {"official", data_.train.official},
+        {"train_images", data_.train.size()},
+        {"val_images", data_.val.size()},
+        {"test_images", data_.test.size()},
         {"classes", data_.train.class_names},
         {"mean", channels(data_.train.stats.mean)},
         {"std", channels(data_.train.stats.std)}}}};

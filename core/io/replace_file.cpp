@@ -107,8 +107,33 @@ struct Temporary {
 
 std::string temporary_name(const std::filesystem::path& path) {
   static std::atomic<unsigned> count{0};
-  const std::string name = fmt::format(".{}.tmp-{}-{}", path.filename().string(), ::getpid(), count++);
+  const std::string name = fmt::format(".{}.tmp-{}-{}", short_name(path.filename().string()), ::getpid(), count++);
   return (path.parent_path() / name).string();
+}
+
+/// Calls `make` with new names until none is in the way, as the temporary of a killed process with the same number may be (in
+/// a container every run has the same). Returns what `make` returned last.
+template <class Make>
+int with_new_name(const std::filesystem::path& path, std::string& name, Make make) {
+  int result = -1;
+  for (int attempt = 0; attempt < 1000; ++attempt) {
+    name = temporary_name(path);
+    if (result = make(name.c_str()); result >= 0 || errno != EEXIST) break;
+  }
+  return result;
+}
+
+/// Where a chain of links leads, be there a file or not.
+std::filesystem::path followed(std::filesystem::path path, std::error_code& error) {
+  namespace fs = std::filesystem;
+  std::error_code none;
+  for (int links = 0; fs::is_symlink(path, none); ++links) {
+    const fs::path target = fs::read_symlink(path, error);
+    if (!error && links == 40) error = std::make_error_code(std::errc::too_many_symbolic_link_levels);
+    if (error) break;
+    path = target.is_absolute() ? target : path.parent_path() / target;
+  }
+  return path;
 }
 
 /// A file without a name vanishes with the process, even when it is killed; not every file system has that.
@@ -143,6 +168,10 @@ std::string explain(int error) {
       return reason + ": a part of the path is a file";
     case EISDIR:
       return reason + ": give the name of a file";
+    case ENAMETOOLONG:
+      return reason + ": choose a shorter name";
+    case ENXIO:
+      return reason + ": nobody reads from this pipe";
     case EIO:
       return reason + ": check the disk";
     case EMFILE:
@@ -151,6 +180,14 @@ std::string explain(int error) {
     default:
       return reason;
   }
+}
+
+std::string short_name(const std::string& name) {
+  constexpr size_t most = 100;  // file systems take 255 bytes, some (eCryptfs) 143
+  if (name.size() <= most) return name;
+  size_t n = most;
+  while (n > 0 && (static_cast<unsigned char>(name[n]) & 0xc0) == 0x80) --n;
+  return name.substr(0, n);
 }
 
 void inject_fault(std::string_view call, uint64_t bytes, int error) {
@@ -191,18 +228,17 @@ void replace_file(const std::string& to, const std::function<void(Sink&)>& fill)
   namespace fs = std::filesystem;
   if (to.empty()) fail("write", "the file name is empty");
   std::error_code error;
-  fs::path path(to);
-  if (fs::is_symlink(path, error)) {
-    path = fs::weakly_canonical(path, error);  // the link stays, the file it points to is replaced
-    if (error) fail_write(to, "following the link", error.value());
-  }
+  const fs::path path = followed(to, error);
+  if (error) fail_write(to, "following the link", error.value());
   struct stat old {};
   const bool exists = ::stat(path.c_str(), &old) == 0;
   if (exists && S_ISDIR(old.st_mode)) fail_write(to, "opening", EISDIR);
   if (const int e = fault_at("open")) fail_write(to, "opening", e);
   if (exists && !S_ISREG(old.st_mode)) {  // /dev/stdout, a pipe: nothing that could be replaced
-    const Fd device{open_retrying(path.c_str(), O_WRONLY | O_CLOEXEC)};
+    // O_NONBLOCK: a pipe that nobody reads is an error instead of a wait without end
+    const Fd device{open_retrying(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)};
     if (device.fd < 0) fail_write(to, "opening", errno);
+    if (const int flags = ::fcntl(device.fd, F_GETFL); flags >= 0) ::fcntl(device.fd, F_SETFL, flags & ~O_NONBLOCK);
     Sink sink(device.fd, to);
     fill(sink);
     return sink.flush();
@@ -211,11 +247,13 @@ void replace_file(const std::string& to, const std::function<void(Sink&)>& fill)
   if (exists && ::access(path.c_str(), W_OK) != 0) fail_write(to, "opening", errno);
 
   const std::string folder = path.has_parent_path() ? path.parent_path().string() : ".";
-  const std::string name = temporary_name(path);
+  std::string name;
   Temporary temporary;
   Fd file{open_nameless(folder)};
   if (file.fd < 0) {
-    file.fd = open_retrying(name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+    file.fd = with_new_name(path, name, [](const char* n) {  // O_EXCL follows no link
+      return open_retrying(n, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+    });
     if (file.fd < 0) fail_write(to, "opening", errno);
     temporary.name = name;
   }
@@ -231,7 +269,11 @@ void replace_file(const std::string& to, const std::function<void(Sink&)>& fill)
   step("fsync", [&] { return ::fsync(file.fd); });
   if (temporary.name.empty()) {
     const std::string nameless = fmt::format("/proc/self/fd/{}", file.fd);
-    step("link", [&] { return ::linkat(AT_FDCWD, nameless.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW); });
+    step("link", [&] {
+      return with_new_name(path, name, [&](const char* n) {
+        return ::linkat(AT_FDCWD, nameless.c_str(), AT_FDCWD, n, AT_SYMLINK_FOLLOW);
+      });
+    });
     temporary.name = name;
   }
   step("rename", [&] { return ::rename(name.c_str(), path.c_str()); });
@@ -245,26 +287,6 @@ void replace_file(const std::string& to, const std::function<void(Sink&)>& fill)
 
 void replace_file(const std::string& path, std::string_view bytes) {
   replace_file(path, [&](Sink& sink) { sink.write(bytes); });
-}
-
-std::string read_file(const std::string& path, uint64_t limit) {
-  Fd file{open_retrying(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (file.fd < 0) fail("read", "{}: {}", path, explain(errno));
-  struct stat info {};
-  if (::fstat(file.fd, &info) != 0) fail("read", "{}: {}", path, explain(errno));
-  if (S_ISDIR(info.st_mode)) fail("read", "{}: {}", path, explain(EISDIR));
-  std::string bytes;
-  bytes.reserve(std::min(static_cast<uint64_t>(info.st_size), limit) + 1);
-  for (;;) {  // to the end, not to st_size: pipes and files that grow
-    const size_t had = bytes.size(), step = std::max<size_t>(bytes.capacity() - had, gather_size);
-    bytes.resize(had + step);
-    const ssize_t n = ::read(file.fd, bytes.data() + had, step);
-    bytes.resize(had + static_cast<size_t>(std::max<ssize_t>(n, 0)));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail("read", "{}: {}", path, explain(errno));
-    if (n == 0) return bytes;
-    if (bytes.size() > limit) fail("read", "{}: larger than {} bytes, which is all that is read here", path, limit);
-  }
 }
 
 }  // namespace tessera::io

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/io/read_file.h"
+
 namespace tessera::io {
 
 /// Where the bytes of a replaced file go. Small writes are gathered.
@@ -31,16 +33,17 @@ class Sink {
 };
 
 /// Replaces (or creates) the file `path` by what `fill` writes. Throws Error on a full disk, a missing right, a folder
-/// that does not exist, a failing disk; what `fill` throws passes through. Symbolic links are followed; devices and
-/// pipes are written as they are. The rights of a file that existed are kept.
+/// that does not exist, a failing disk; what `fill` throws passes through. Symbolic links are followed: the link stays,
+/// and what it points to is replaced or created. Devices and pipes are written as they are; a pipe that nobody reads is
+/// an error. The rights of a file that existed are kept. The temporary is called .NAME.tmp-PID-N, a long NAME cut short.
 void replace_file(const std::string& path, const std::function<void(Sink&)>& fill);
 void replace_file(const std::string& path, std::string_view bytes);
 
-/// The whole file. Throws Error if it cannot be read or is larger than `limit` bytes.
-std::string read_file(const std::string& path, uint64_t limit = uint64_t{1} << 40);
-
-/// "No space left on device: free some space or choose another folder" for an errno.
+/// "No space left on device: free some space or choose another folder" for the errno of a write; of a read: explain_read.
 std::string explain(int error);
+
+/// "NAME" cut to fewer bytes where it is long, never inside a UTF-8 sequence: what a temporary beside it is called by.
+std::string short_name(const std::string& name);
 
 /// A fault for tests: after `bytes` more bytes have been written, `call` ("open", "write", "fsync", "link", "rename" or
 /// "folder") fails once with `error`; 0 takes the fault back. The environment variable

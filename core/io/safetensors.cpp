@@ -1,13 +1,8 @@
 #include "core/io/safetensors.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -17,6 +12,7 @@
 #include "core/error.h"
 #include "core/io/checksum.h"
 #include "core/io/replace_file.h"
+#include "core/io/text.h"
 
 namespace tessera::io {
 namespace {
@@ -101,19 +97,9 @@ void convert_chunk(DType dtype, const char* from, std::span<T> to) {
 
 }  // namespace
 
-SafeTensors::SafeTensors(const std::string& path) : path_(path) {
-  fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // opening a FIFO must not hang
-  if (fd_ < 0) fail("safetensors", "{}: {}", path, explain(errno));
-  try {
-    struct stat info {};
-    if (::fstat(fd_, &info) != 0) fail("safetensors", "{}: {}", path, explain(errno));
-    if (!S_ISREG(info.st_mode)) fail("safetensors", "{}: not a regular file", path);
-    file_size_ = static_cast<uint64_t>(info.st_size);
-    open();
-  } catch (...) {
-    ::close(fd_);
-    throw;
-  }
+SafeTensors::SafeTensors(const std::string& path) : path_(path), file_(std::in_place, path, "safetensors") {
+  file_size_ = file_->size();
+  open();
 }
 
 SafeTensors SafeTensors::from_bytes(std::string bytes, std::string label) {
@@ -123,19 +109,6 @@ SafeTensors SafeTensors::from_bytes(std::string bytes, std::string label) {
   file.bytes_ = std::move(bytes);
   file.open();
   return file;
-}
-
-SafeTensors::SafeTensors(SafeTensors&& o) noexcept
-    : path_(std::move(o.path_)),
-      fd_(std::exchange(o.fd_, -1)),
-      bytes_(std::move(o.bytes_)),
-      file_size_(o.file_size_),
-      data_start_(o.data_start_),
-      header_(std::move(o.header_)),
-      by_name_(std::move(o.by_name_)) {}
-
-SafeTensors::~SafeTensors() {
-  if (fd_ >= 0) ::close(fd_);
 }
 
 void SafeTensors::open() {
@@ -169,13 +142,7 @@ void SafeTensors::fetch(uint64_t offset, char* to, size_t count) const {
     std::memcpy(to, bytes_->data() + offset, count);
     return;
   }
-  while (count > 0) {
-    const ssize_t n = ::pread(fd_, to, count, static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail("safetensors", "{}: {}", path_, explain(errno));
-    if (n == 0) fail("safetensors", "{}: the file became shorter while it was read", path_);
-    to += n, offset += static_cast<uint64_t>(n), count -= static_cast<size_t>(n);
-  }
+  file_->read_at(offset, to, count);
 }
 
 template <class T>
@@ -228,16 +195,24 @@ void write_safetensors(const std::string& path, std::span<const TensorBytes> ten
   std::vector<const TensorBytes*> order;
   std::set<std::string_view> names;
   for (const auto& t : tensors) {
-    int64_t bytes = static_cast<int64_t>(width(t.dtype));
-    for (int64_t extent : t.shape) bytes *= extent;
-    if (static_cast<uint64_t>(bytes) != t.bytes.size())
-      fail("safetensors", "{}: {} has {} bytes, its shape says {}", path, t.name, t.bytes.size(), bytes);
+    uint64_t bytes = width(t.dtype);
+    for (int64_t extent : t.shape)
+      if (extent < 0 || __builtin_mul_overflow(bytes, static_cast<uint64_t>(extent), &bytes))
+        fail("safetensors", "{}: {} has an extent of {}, which no tensor has", path, shown(t.name), extent);
+    if (bytes != t.bytes.size())
+      fail("safetensors", "{}: {} has {} bytes, its shape says {}", path, shown(t.name), t.bytes.size(), bytes);
     if (t.name == "__metadata__" || !names.insert(t.name).second)
-      fail("safetensors", "{}: the name {} cannot be used twice", path, t.name);
+      fail("safetensors", "{}: the name {} cannot be used twice", path, shown(t.name));
     order.push_back(&t);
   }
   std::stable_sort(order.begin(), order.end(),
                    [](const auto* a, const auto* b) { return width(a->dtype) > width(b->dtype); });
+
+  const auto writable = [&](std::string_view what, std::string_view text) {
+    if (!is_utf8(text)) fail("safetensors", "{}: the {} '{}' is no UTF-8", path, what, printable(text));
+  };
+  for (const TensorBytes& t : tensors) writable("name", t.name);
+  for (const auto& [key, value] : metadata) writable("metadata", key), writable("metadata", value);
 
   Checksum sum;
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
@@ -254,12 +229,7 @@ void write_safetensors(const std::string& path, std::span<const TensorBytes> ten
   header["__metadata__"][checksum_key] = said.metadata[checksum_key] = sum.hex();
   header["__metadata__"][header_key] = digest_of(said);
 
-  std::string json;
-  try {
-    json = header.dump();
-  } catch (const nlohmann::json::exception&) {
-    fail("safetensors", "{}: names and metadata have to be UTF-8", path);
-  }
+  std::string json = header.dump();
   json.resize((json.size() + 7) / 8 * 8, ' ');
   if (json.size() > SafeTensors::max_header)
     fail("safetensors", "{}: the header would be larger than the format allows", path);

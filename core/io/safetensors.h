@@ -13,13 +13,15 @@
 #include <string_view>
 #include <vector>
 
+#include "core/io/read_file.h"
+
 namespace tessera::io {
 
 enum class DType : uint8_t { f64, f32, f16, bf16, i64, i32, i16, i8, u64, u32, u16, u8, boolean };
 /// "F32", and the bytes of one element.
 std::string_view name(DType dtype);
 size_t width(DType dtype);
-/// A name out of a file, made fit for one line: quoted, without control characters, at most 120 bytes.
+/// A name out of a file, made fit for one line: quoted, printable (core/io/text.h), of at most 120 of its bytes.
 std::string shown(std::string_view text);
 
 struct TensorInfo {
@@ -38,7 +40,7 @@ struct Header {
 };
 /// Parses and checks a header that stands before `data_bytes` bytes of data; `file` is for the messages. Throws Error:
 /// malformed JSON, duplicate tensors or fields, unknown dtypes or fields, shapes whose product overflows, sizes that
-/// disagree, offsets that are misordered, overlap, leave a hole or leave the file, bytes behind the last tensor.
+/// disagree, offsets that are misordered, overlap, leave a hole or leave the file, bytes after the last tensor.
 Header parse_header(std::string_view json, uint64_t data_bytes, const std::string& file);
 
 /// A file open for reading. Only the header is held in memory.
@@ -50,9 +52,8 @@ class SafeTensors {
   explicit SafeTensors(const std::string& path);
   /// The same from memory; `label` stands for the path in messages.
   static SafeTensors from_bytes(std::string bytes, std::string label);
-  SafeTensors(SafeTensors&& other) noexcept;
+  SafeTensors(SafeTensors&& other) noexcept = default;
   SafeTensors& operator=(SafeTensors&&) = delete;
-  ~SafeTensors();
 
   const std::vector<TensorInfo>& tensors() const { return header_.tensors; }
   const Metadata& metadata() const { return header_.metadata; }
@@ -76,7 +77,7 @@ class SafeTensors {
   void convert(const TensorInfo& info, std::span<T> to) const;
 
   std::string path_;
-  int fd_ = -1;
+  std::optional<RegularFile> file_;  ///< or
   std::optional<std::string> bytes_;
   uint64_t file_size_ = 0, data_start_ = 0;
   Header header_;

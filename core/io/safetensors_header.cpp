@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/io/safetensors.h"
+#include "core/io/text.h"
 
 namespace tessera::io {
 namespace {
@@ -192,9 +193,11 @@ void check_tiling(const Header& header, uint64_t data_bytes, const std::string& 
 }  // namespace
 
 std::string shown(std::string_view text) {
-  std::string s = "'";
-  for (char c : text.substr(0, 120)) s += static_cast<unsigned char>(c) < ' ' || c == 127 ? '?' : c;
-  return s + (text.size() > 120 ? "...'" : "'");
+  constexpr size_t most = 120;
+  if (text.size() <= most) return "'" + printable(text) + "'";
+  size_t n = most;
+  while (n > most - 4 && (static_cast<unsigned char>(text[n]) & 0xc0) == 0x80) --n;  // not inside a UTF-8 sequence
+  return "'" + printable(text.substr(0, n)) + "...'";
 }
 
 std::string_view name(DType dtype) { return dtypes[static_cast<size_t>(dtype)].name; }

@@ -4,11 +4,11 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
-#include <fstream>
+#include <filesystem>
 #include <limits>
 #include <optional>
-#include <sstream>
 
+#include "core/io/read_file.h"
 #include "train/cli/recipes.h"
 
 namespace tessera::cli {
@@ -100,16 +100,21 @@ void Configuration::read(std::string_view text, const std::string& source) {
 void Configuration::read_recipe(const std::string& path_or_name) {
   for (const Recipe& r : recipes())
     if (r.name == path_or_name) return read(r.text, r.name + ".toml");
-  std::ifstream file(path_or_name, std::ios::binary);
-  std::ostringstream text;
-  if (!(file && text << file.rdbuf())) {
+  std::error_code none;
+  if (!std::filesystem::exists(path_or_name, none)) {
     std::vector<std::string> known;
     for (const Recipe& r : recipes()) known.push_back(r.name);
     const std::string near = nearest(path_or_name, known);
     wrong_usage("{} is neither a readable file nor an embedded recipe{}", path_or_name,
                 near.empty() ? fmt::format(" ({})", fmt::join(known, ", ")) : fmt::format("; did you mean {}?", near));
   }
-  read(text.str(), path_or_name);
+  try {
+    read(io::read_file(path_or_name, io::limit::recipe, "recipe"), path_or_name);
+  } catch (const Usage&) {
+    throw;
+  } catch (const Error& e) {
+    throw Usage(e.what());
+  }
 }
 
 void Configuration::assign(std::string_view assignment) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/io/text.h"
 #include "core/parallel.h"
 #include "train/cli/commands.h"
 #include "train/cli/console.h"
@@ -63,9 +64,11 @@ Json describe(const data::Set& set) {
       {"official", set.official}};
 }
 
-int info(const std::string& spec, const std::string& dir, bool json) {
+int info(const std::string& spec, const std::string& dir, int img_size, bool json) {
   check_data_name(spec);
-  const data::Named named = data::open(spec, dir);
+  if (img_size > 0 && spec.substr(0, spec.find(':')) != "imagefolder")
+    wrong_usage("--img-size {}: only an imagefolder is resized, {} has its own size", img_size, spec);
+  const data::Named named = data::open(spec, dir, {.img_size = img_size});
   const data::Set& train = named.train;
   const auto augmentations = {data::Augmentation::crop,  data::Augmentation::flip,  data::Augmentation::randaug,
                               data::Augmentation::erase, data::Augmentation::mixup, data::Augmentation::cutmix};
@@ -73,17 +76,22 @@ int info(const std::string& spec, const std::string& dir, bool json) {
   for (const auto a : augmentations)
     if (train.keeps_label(a)) keeps.emplace_back(data::name(a));
   if (json) {
-    print_json(Json{{"name", spec},
-                    {"classes", named.classes},
-                    {"class_names", train.class_names},
-                    {"image", std::vector<int>{train.channels, train.h, train.w}},
-                    {"augmentations", keeps},
-                    {"train", describe(train)},
-                    {"test", describe(named.test)}});
+    Json document{{"name", spec},
+                  {"classes", named.classes},
+                  {"class_names", train.class_names},
+                  {"image", std::vector<int>{train.channels, train.h, train.w}},
+                  {"augmentations", keeps},
+                  {"train", describe(train)},
+                  {"test", describe(named.test)}};
+    if (named.val.size() > 0) document["val"] = describe(named.val);
+    document["note"] = named.note;
+    print_json(document);
     return done;
   }
   print(fmt::format("{}: {} classes, images {} x {} x {}\n", spec, named.classes, train.h, train.w, train.channels));
-  print(fmt::format("train {} images, test {}{}\n", train.size(), named.test.size(),
+  const bool val = named.val.size() > 0;
+  print(fmt::format("train {} images{}, test {}{}\n", train.size(),
+                    val ? fmt::format(", validation {}", named.val.size()) : "", named.test.size(),
                     train.official   ? ", the publisher's files by checksum"
                     : is_where(spec) ? ", made in memory (as many as data.train_size and data.test_size say)"
                                      : ""));
@@ -92,11 +100,10 @@ int info(const std::string& spec, const std::string& dir, bool json) {
                       train.stats.mean[static_cast<size_t>(c)], train.stats.std[static_cast<size_t>(c)]));
   print(fmt::format("labels survive: {}\n",
                     keeps.empty() ? "no augmentation" : fmt::format("{}", fmt::join(keeps, ", "))));
-  const auto train_counts = train.histogram(), test_counts = named.test.histogram();
+  const auto train_counts = train.histogram(), val_counts = named.val.histogram(), test_counts = named.test.histogram();
   for (size_t k = 0; k < train_counts.size(); ++k)
-    print(fmt::format("  {:>3} {:<20} {:>8} train {:>8} test\n", k,
-                      k < train.class_names.size() ? train.class_names[k] : "", train_counts[k],
-                      k < test_counts.size() ? test_counts[k] : 0));
+    print(fmt::format("  {:>3} {:<20} {:>8} train{} {:>8} test\n", k, io::printable(train.class_names[k]),
+                      train_counts[k], val ? fmt::format(" {:>8} val", val_counts[k]) : "", test_counts[k]));
   print("digest " + train.digest + "\n");
   if (!named.note.empty()) say(named.note);
   return done;
@@ -105,9 +112,15 @@ int info(const std::string& spec, const std::string& dir, bool json) {
 int make(const std::string& spec, const std::string& out, const data::OpenOptions& options) {
   if (!is_where(spec)) wrong_usage("data make {}: only `where[:TASK]` can be made", spec);
   check_data_name(spec);
-  const data::Named named = data::open(spec, "", options);
-  data::write_folder(named, out);
-  say("{}: {} training and {} test images of {}", out, named.train.size(), named.test.size(), spec);
+  Interrupt interrupt;
+  try {
+    data::write_folder(data::open(spec, "", options), out, [&] { return interrupt.stop(); });
+  } catch (const Error&) {
+    if (!interrupt.stop()) throw;
+    say_error(fmt::format("interrupted; nothing is left of {}", out));
+    return interrupted;
+  }
+  say("{}: {} training and {} test images of {}", out, options.train_size, options.test_size, spec);
   // not the default recipe for pictures: it flips and crops, which changes where things are
   say("train on them with: tessera train where --data imagefolder:{} train_size=0", out);
   return done;
@@ -121,6 +134,7 @@ void add_data(CLI::App& app, Action& chosen) {
   struct Options {
     std::string name, dir, mirror, out;
     data::OpenOptions make;
+    int img_size = 0;
     bool json = false;
   };
   auto o = std::make_shared<Options>();
@@ -134,8 +148,11 @@ void add_data(CLI::App& app, Action& chosen) {
                 "cifar10, cifar100, mnist, fashion-mnist, cifar10:DIR, cifar100:DIR, imagefolder:DIR, where[:TASK]")
       ->required();
   i->add_option("--data-dir", o->dir, "Looked into before $TESSERA_DATA and ./data")->type_name("DIR");
+  i->add_option("--img-size", o->img_size, "imagefolder: bring all pictures to this size, as data.img_size does")
+      ->check(CLI::Range(1, 4096))
+      ->type_name("N");
   i->add_flag("--json", o->json, "One JSON document on stdout");
-  i->callback([&chosen, o] { chosen = [=] { return info(o->name, o->dir, o->json); }; });
+  i->callback([&chosen, o] { chosen = [=] { return info(o->name, o->dir, o->img_size, o->json); }; });
   auto* m = sub->add_subcommand("make", "Write the pictures of `where` as PNG files");
   m->add_option("SPEC", o->name, "where, where:quadrant, where:relation, where:distance, where:border")->required();
   m->add_option("--out", o->out, "A new or empty folder")->required()->type_name("DIR");

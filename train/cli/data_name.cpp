@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/io/text.h"
 #include "train/cli/config_file.h"
 #include "train/data/get.h"
 #include "train/data/where.h"
@@ -10,6 +11,7 @@ namespace tessera::cli {
 
 void check_data_name(const std::string& spec) try {
   if (spec.empty()) return;  // what is found
+  io::check_text("data", "the data set", spec);
   const size_t colon = std::min(spec.find(':'), spec.size());
   const std::string name = spec.substr(0, colon);
   std::vector<std::string> names = data::downloads();

@@ -94,7 +94,10 @@ int eval(const Request& r) {
   if (!splits.note.empty()) say(splits.note);
   data::Set set = r.split == "test" ? splits.test : r.split == "val" ? splits.val : splits.train;
   if (set.size() == 0)
-    fail("eval", "{} has no {} split{}", data.name, r.split, r.split == "val" ? " (data.val_size is 0)" : "");
+    fail("eval", "{} has no {} split{}", data.name, r.split,
+         r.split == "val"        ? " (data.val_size is 0)"
+         : splits.val.size() > 0 ? "; it has a validation split: --split val"
+                                 : "");
   if (!r.data.empty()) {
     set = under_names(set, run.classes);
     set.stats = run.stats;  // as the model was trained
@@ -105,6 +108,10 @@ int eval(const Request& r) {
       fail("eval", "{} ({} x {}, not {} x {})", why, built[1], built[2], set.h, set.w);
   const Evaluation e = evaluate(*run.net.model, set);
   if (r.json) {
+    constexpr size_t most_dense = 1000;  // classes; more make a matrix of gigabytes
+    Json confusion = e.confusion.size() <= most_dense ? Json(e.confusion.dense()) : Json();
+    Json cells = Json::array();
+    for (const Confusion::Cell& c : e.confusion.cells()) cells.push_back({c.label, c.prediction, c.count});
     print_json(Json{{"run", r.run},
                     {"data", data.name},
                     {"split", r.split},
@@ -115,7 +122,8 @@ int eval(const Request& r) {
                     {"acc1", e.acc1},
                     {"acc5", e.acc5},
                     {"classes", set.class_names},
-                    {"confusion", e.confusion},
+                    {"confusion", std::move(confusion)},
+                    {"confused", std::move(cells)},
                     {"seconds", e.seconds}});
     return done;
   }
@@ -123,8 +131,7 @@ int eval(const Request& r) {
   print(fmt::format("accuracy {:.2f} %   top-5 {:.2f} %   loss {:.4f}   {:.0f} images/s\n", 100 * e.acc1, 100 * e.acc5,
                     e.loss, static_cast<double>(set.size()) / e.seconds));
   for (size_t k = 0; k < e.confusion.size(); ++k) {
-    int64_t all = 0;
-    for (const int64_t n : e.confusion[k]) all += n;
+    const int64_t all = e.confusion[k].sum();
     if (all == 0 || e.confusion.size() > 100) continue;
     print(fmt::format("  {:<20} {:6.2f} % of {}\n", k < set.class_names.size() ? set.class_names[k] : std::to_string(k),
                       100.0 * static_cast<double>(e.confusion[k][k]) / static_cast<double>(all), all));

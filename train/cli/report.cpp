@@ -51,7 +51,7 @@ std::string table(const std::vector<std::string>& runs, const std::string& root)
   std::set<std::string> columns;
   for (const std::string& run : runs) {
     if (!fs::exists(run + "/summary.json")) continue;
-    const Json summary = Json::parse(io::read_file(run + "/summary.json", 1 << 20), nullptr, false);
+    const Json summary = Json::parse(io::read_file(run + "/summary.json", io::limit::summary), nullptr, false);
     if (!summary.is_object()) fail("report", "{}/summary.json is damaged", run);
     auto& row = rows.emplace_back();
     row["run"] = run == root ? "." : fs::relative(run, root).string();

@@ -1,10 +1,9 @@
 #include "train/cli/saved_run.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 
-#include "core/io/replace_file.h"
+#include "core/io/json.h"
 #include "core/precision.h"
 #include "nn/weights.h"
 #include "train/cli/json.h"
@@ -26,13 +25,13 @@ SavedRun open_run(const std::string& rundir) {
   io::load(*run.net.params, weights);
   const auto channels_of = static_cast<size_t>(run.net.input[-1]);
   try {
-    const Json data = Json::parse(io::read_file(summary, 1 << 20)).at("data");
+    const Json data = io::read_json(summary, io::limit::summary, "run").at("data");
     data.at("classes").get_to(run.classes);
     const auto channels = [&](const char* key, std::array<float, 4>& to) {
-      const auto values = data.at(key).get<std::vector<float>>();
-      const bool good = values.size() == channels_of && values.size() <= to.size() &&
-                        std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
-      if (!good) fail("run", "data.{} is not a number for each of {} channels", key, channels_of);
+      std::vector<float> values;
+      for (const Json& v : data.at(key)) values.push_back(static_cast<float>(io::number(v, key, 1e30, "run")));
+      if (values.size() != channels_of || values.size() > to.size())
+        fail("run", "data.{} is not a number for each of {} channels", key, channels_of);
       std::copy(values.begin(), values.end(), to.begin());
     };
     channels("mean", run.stats.mean), channels("std", run.stats.std);

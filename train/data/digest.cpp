@@ -3,12 +3,10 @@
 #include <fmt/format.h>
 #include <openssl/evp.h>
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <vector>
 
 #include "core/error.h"
+#include "core/io/read_file.h"
 
 namespace tessera::data {
 
@@ -47,12 +45,10 @@ std::string Digest::hex() {
 std::string hex_digest(Digest::Kind kind, std::span<const uint8_t> bytes) { return Digest(kind).add(bytes).hex(); }
 
 std::string file_digest(Digest::Kind kind, const std::string& path) {
-  std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
-  if (!file) fail("data", "cannot open {}: {}", path, std::strerror(errno));
+  io::RegularFile file(path, "data");
   Digest digest(kind);
   std::vector<uint8_t> block(1 << 18);
-  while (const size_t n = std::fread(block.data(), 1, block.size(), file.get())) digest.add({block.data(), n});
-  if (std::ferror(file.get())) fail("data", "cannot read {}: {}", path, std::strerror(errno));
+  while (const size_t n = file.read(block.data(), block.size())) digest.add({block.data(), n});
   return digest.hex();
 }
 

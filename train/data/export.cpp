@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <filesystem>
 
@@ -7,6 +6,7 @@
 #include "core/io/replace_file.h"
 #include "train/data/image.h"
 #include "train/data/set.h"
+#include "train/data/staged.h"
 
 namespace tessera::data {
 
@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-void write_pictures(const Named& data, const fs::path& dir) {
+void write_pictures(const Named& data, const fs::path& dir, const std::function<bool()>& stop) {
   for (const Set* set : {&data.train, &data.test}) {
     const fs::path root = dir / (set == &data.train ? "train" : "test");
     for (const std::string& name : set->class_names) {
@@ -23,6 +23,7 @@ void write_pictures(const Named& data, const fs::path& dir) {
       if (error) fail("data", "cannot make the folder {}: {}", (root / name).string(), io::explain(error.value()));
     }
     for (size_t i = 0; i < set->size(); ++i) {
+      if (stop && stop()) fail("data", "stopped after {} pictures; nothing is left of them", i);
       const fs::path path = root / set->class_names[static_cast<size_t>(set->label(i))] / fmt::format("{:06}.png", i);
       const auto png = encode_png(set->h, set->w, set->channels, {set->image(i), set->bytes()});
       io::replace_file(path.string(), {reinterpret_cast<const char*>(png.data()), png.size()});
@@ -32,22 +33,16 @@ void write_pictures(const Named& data, const fs::path& dir) {
 
 }  // namespace
 
-void write_folder(const Named& data, const std::string& dir) {
+void write_folder(const Named& data, const std::string& dir, const std::function<bool()>& stop) {
   std::error_code error;
   if (fs::exists(dir, error) && !(fs::is_directory(dir, error) && fs::is_empty(dir, error)))
     fail("data", "{} exists and is not an empty folder; choose another", dir);
   // whole or not at all: half a data set would look like a smaller one
   fs::path target = fs::absolute(dir).lexically_normal();
   if (!target.has_filename()) target = target.parent_path();  // "made/"
-  const fs::path unfinished = target.parent_path() / fmt::format(".{}.tmp-{}", target.filename().string(), ::getpid());
-  try {
-    write_pictures(data, unfinished);
-    fs::rename(unfinished, target, error);
-    if (error) fail("data", "cannot rename {} to {}: {}", unfinished.string(), dir, io::explain(error.value()));
-  } catch (...) {
-    fs::remove_all(unfinished, error);
-    throw;
-  }
+  Staged staged(target, "data");
+  write_pictures(data, staged.path(), stop);
+  staged.publish();
 }
 
 }  // namespace tessera::data

@@ -1,52 +1,24 @@
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <limits>
 
 #include "core/error.h"
 #include "train/data/digest.h"
 #include "train/data/readers.h"
 
 namespace tessera::data {
-namespace {
-
-struct File {  // closes itself
-  int fd;
-  ~File() {
-    if (fd >= 0) ::close(fd);
-  }
-};
-
-}  // namespace
-
-std::vector<uint8_t> read_file(const std::string& path) {
-  // O_NONBLOCK: opening a FIFO must not hang
-  const File file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-  if (file.fd < 0) fail("data", "cannot open {}: {}", path, std::strerror(errno));
-  struct stat info {};
-  if (::fstat(file.fd, &info) != 0) fail("data", "cannot read {}: {}", path, std::strerror(errno));
-  if (!S_ISREG(info.st_mode)) fail("data", "{} is not a regular file", path);
-  if (info.st_size == 0) fail("data", "{} is empty; fetch it again", path);
-  std::vector<uint8_t> bytes(static_cast<size_t>(info.st_size));
-  size_t have = 0;
-  while (have < bytes.size()) {
-    const ssize_t n = ::read(file.fd, bytes.data() + have, bytes.size() - have);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail("data", "cannot read {}: {}", path, std::strerror(errno));
-    if (n == 0) fail("data", "{} shrank while it was read", path);
-    have += static_cast<size_t>(n);
-  }
+std::vector<uint8_t> read_file(const std::string& path, uint64_t most) {
+  io::RegularFile file(path, "data");
+  if (file.size() == 0) fail("data", "{} is empty; fetch it again", path);
+  if (file.size() > most) fail("data", "{} has {} bytes; {} are the most that are read", path, file.size(), most);
+  std::vector<uint8_t> bytes(file.size());
+  file.read_at(0, bytes.data(), bytes.size());
   return bytes;
 }
 
 Folder::Folder(std::string path) : path_(std::move(path)) {
   if (has(verified)) {
-    const auto bytes = read_file(path_ + "/" + verified);
+    const auto bytes = read_file(path_ + "/" + verified, 1 << 20);
     known_.assign(bytes.begin(), bytes.end());
   }
 }

@@ -3,6 +3,7 @@
 #include <curl/curl.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +20,7 @@
 #include "train/data/digest.h"
 #include "train/data/readers.h"
 #include "train/data/sources.h"
+#include "train/data/staged.h"
 #include "train/data/tar.h"
 
 namespace tessera::data {
@@ -34,14 +36,16 @@ struct Transfer {
   int64_t had;  // bytes of an earlier attempt
   FILE* file;
   int64_t bytes = 0;
+  int64_t most = 0;  // in all
   int write_error = 0;
-  bool stopped = false;
+  bool stopped = false, too_long = false;
 };
 
 size_t on_bytes(char* bytes, size_t size, size_t count, void* user) {
   auto* t = static_cast<Transfer*>(user);
   t->bytes += static_cast<int64_t>(size * count);
-  if (t->bytes > most_bytes) return CURL_WRITEFUNC_ERROR;  // a server that never ends
+  t->too_long = t->had + t->bytes > t->most;
+  if (t->too_long) return CURL_WRITEFUNC_ERROR;  // a server that never ends
   const size_t written = std::fwrite(bytes, size, count, t->file);
   if (written != count) t->write_error = errno;
   return written * size;
@@ -55,17 +59,41 @@ int on_progress(void* user, curl_off_t total, curl_off_t done, curl_off_t, curl_
 
 enum class Outcome { complete, restart };
 
+void remove_file(const std::string& path) {
+  std::error_code none;
+  fs::remove(path, none);
+}
+
+// What waits beside the data is ours: a link or a pipe of that name is not written to.
+FILE* open_part(const std::string& part) {
+  const int fd = ::open(part.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+  if (fd < 0) fail("get", "cannot write {}: {}", part, io::explain(errno));
+  struct stat info {};
+  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    ::close(fd);
+    fail("get", "{} is not a regular file; remove it and try again", part);
+  }
+  FILE* file = ::fdopen(fd, "ab");
+  if (!file) ::close(fd);
+  return file;
+}
+
 // Fetches url into `part`, going on where an earlier attempt ended. restart: the server cannot go on from there.
-Outcome fetch(const std::string& url, const std::string& name, const std::string& part, const Progress& progress) {
+Outcome fetch(const std::string& url, const Remote& remote, const std::string& part, const Progress& progress,
+              const Patience& patience) {
+  const std::string& name = remote.file;
   static const CURLcode ready = curl_global_init(CURL_GLOBAL_DEFAULT);
   const std::unique_ptr<CURL, void (*)(CURL*)> curl(curl_easy_init(), curl_easy_cleanup);
   if (ready != CURLE_OK || !curl) fail("get", "libcurl does not start");
   std::error_code none;
   const auto size = fs::file_size(part, none);
-  std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(part.c_str(), "ab"), std::fclose);
+  std::unique_ptr<FILE, int (*)(FILE*)> file(open_part(part), std::fclose);
   if (!file) fail("get", "cannot write {}: {}", part, std::strerror(errno));
-  Transfer transfer{
-      .name = name, .progress = progress, .had = none ? 0 : static_cast<int64_t>(size), .file = file.get()};
+  Transfer transfer{.name = name,
+                    .progress = progress,
+                    .had = none ? 0 : static_cast<int64_t>(size),
+                    .file = file.get(),
+                    .most = remote.bytes > 0 ? 2 * remote.bytes : most_bytes};
   char message[CURL_ERROR_SIZE] = "";
   CURL* c = curl.get();
   curl_easy_setopt(c, CURLOPT_URL, url.c_str());
@@ -78,9 +106,10 @@ Outcome fetch(const std::string& url, const std::string& name, const std::string
   curl_easy_setopt(c, CURLOPT_FAILONERROR, 1L);
   curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, 30L);
-  curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);  // a minute without a byte
-  curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, 60L);
-  curl_easy_setopt(c, CURLOPT_MAXFILESIZE_LARGE, most_bytes);
+  curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, static_cast<long>(patience.bytes_per_second));
+  curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, static_cast<long>(patience.seconds));
+  curl_easy_setopt(c, CURLOPT_TIMEOUT, static_cast<long>(patience.in_all));
+  curl_easy_setopt(c, CURLOPT_MAXFILESIZE_LARGE, static_cast<curl_off_t>(transfer.most));
   curl_easy_setopt(c, CURLOPT_RESUME_FROM_LARGE, static_cast<curl_off_t>(transfer.had));
   curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_bytes);
   curl_easy_setopt(c, CURLOPT_WRITEDATA, &transfer);
@@ -94,20 +123,22 @@ Outcome fetch(const std::string& url, const std::string& name, const std::string
   if (transfer.write_error) fail("get", "cannot write {}: {}", part, io::explain(transfer.write_error));
   if (result == CURLE_OK) return Outcome::complete;
   if (transfer.stopped) fail("get", "stopped; what has come of {} is kept and the next call goes on from it", name);
+  if (transfer.too_long || result == CURLE_FILESIZE_EXCEEDED) {
+    remove_file(part);
+    fail("get",
+         "{} is larger than expected: more than {} bytes{}; another file, or a stream without end; nothing was kept",
+         url, transfer.most, remote.bytes > 0 ? fmt::format(" where {} are right", remote.bytes) : "");
+  }
   if (result == CURLE_RANGE_ERROR || (transfer.had > 0 && status == 416)) return Outcome::restart;
   const char* why = message[0] ? message : curl_easy_strerror(result);
   fail("get", "{}: {}; run the same command again to go on, or fetch the file by other means and put it into {}", url,
        why, fs::path(part).parent_path().string());
 }
 
-void remove_file(const std::string& path) {
-  std::error_code none;
-  fs::remove(path, none);
-}
-
 // The verified file url in `path`. A part file of an earlier attempt is used, and dropped when it turns out to be of no
 // use.
-void obtain(const std::string& url, const Remote& remote, const std::string& path, const Progress& progress) {
+void obtain(const std::string& url, const Remote& remote, const std::string& path, const Progress& progress,
+            const Patience& patience) {
   std::error_code none;
   if (fs::exists(path, none)) {  // put there by hand, or left by an unpacking that was cut off
     if (file_digest(Digest::md5, path) == remote.md5) return;
@@ -116,7 +147,7 @@ void obtain(const std::string& url, const Remote& remote, const std::string& pat
   const std::string part = path + ".part";
   for (int attempt = 0; attempt < 2; ++attempt) {
     const bool resumed = fs::exists(part, none);
-    if (fetch(url, remote.file, part, progress) == Outcome::restart) {
+    if (fetch(url, remote, part, progress, patience) == Outcome::restart) {
       // either it is complete already, or the server cannot resume
       if (file_digest(Digest::md5, part) != remote.md5) {
         remove_file(part);
@@ -137,45 +168,6 @@ void obtain(const std::string& url, const Remote& remote, const std::string& pat
   }
   fail("get", "{} could not be fetched whole", url);
 }
-
-// Makes a folder complete or not at all: filled under a temporary name, synced, renamed.
-class Staged {
- public:
-  explicit Staged(fs::path target) : target_(std::move(target)) {
-    temporary_ = target_.parent_path() / fmt::format(".{}.{}", target_.filename().string(), ::getpid());
-    std::error_code error;
-    fs::remove_all(temporary_, error);
-    if (!fs::create_directory(temporary_, error) || error)
-      fail("get", "cannot make the folder {}: {}", temporary_.string(), error.message());
-  }
-  ~Staged() {
-    std::error_code none;
-    if (!temporary_.empty()) fs::remove_all(temporary_, none);
-  }
-  Staged(const Staged&) = delete;
-  Staged& operator=(const Staged&) = delete;
-  const fs::path& path() const { return temporary_; }
-
-  void publish() {
-    sync(temporary_);
-    if (::rename(temporary_.c_str(), target_.c_str()) != 0) {
-      const int error = errno;
-      fail("get", "cannot rename {} to {}: {}; if that folder is in the way, move it", temporary_.string(),
-           target_.string(), std::strerror(error));
-    }
-    temporary_.clear();
-    sync(target_.parent_path());
-  }
-
- private:
-  static void sync(const fs::path& folder) {
-    const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return;
-    ::fsync(fd);
-    ::close(fd);
-  }
-  fs::path target_, temporary_;
-};
 
 void copy(const std::string& from, const std::string& to) {
   const auto bytes = read_file(from);
@@ -219,7 +211,8 @@ bool fetched(std::string_view name, const std::string& dir) {
   return false;
 }
 
-std::string get(const Source& source, const std::string& dir, const Progress& progress, const std::string& base_url) {
+std::string get(const Source& source, const std::string& dir, const Progress& progress, const std::string& base_url,
+                const Patience& patience) {
   const fs::path root = root_of(dir);
   std::error_code error;
   fs::create_directories(root, error);
@@ -236,8 +229,8 @@ std::string get(const Source& source, const std::string& dir, const Progress& pr
   auto waiting = [&](const Remote& r) {
     return (root / (source.archive ? r.file : source.name + "-" + r.file)).string();
   };
-  for (const Remote& r : source.remote) obtain(base + r.file, r, waiting(r), progress);
-  Staged staged(folder);
+  for (const Remote& r : source.remote) obtain(base + r.file, r, waiting(r), progress, patience);
+  Staged staged(folder, "get");
   for (const Remote& r : source.remote) {
     if (source.archive)
       unpack_tar_gz(waiting(r), source.folder, staged.path().string());

@@ -12,39 +12,95 @@
 #include <cmath>
 #include <csetjmp>
 #include <cstring>
+#include <new>
+#include <string_view>
+#include <utility>
 
 #include "core/error.h"
+#include "train/data/orientation.h"
 #include "train/data/readers.h"
 
 namespace tessera::data {
 namespace {
 
 constexpr int64_t most_pixels = 64'000'000;
+constexpr int most_scans = 64;  // progressive files have about ten
 
 void check_extent(const std::string& path, int64_t w, int64_t h) {
   if (w < 1 || h < 1 || w * h > most_pixels)
     fail("data", "{} is a picture of {}x{} pixels; at least one and at most {} are read", path, w, h, most_pixels);
 }
 
+// libpng reports errors like libjpeg, by a call that must not return: only trivial objects live between setjmp and longjmp.
+struct Png {
+  const std::vector<uint8_t>& bytes;
+  Image image{};
+  std::vector<png_bytep> rows{};
+  size_t at = 0;
+  png_structp png = nullptr;
+  png_infop info = nullptr;
+  char message[200] = "";
+  jmp_buf back{};
+
+  explicit Png(const std::vector<uint8_t>& b) : bytes(b) {}
+  ~Png() { png_destroy_read_struct(&png, &info, nullptr); }
+  Png(const Png&) = delete;
+  Png& operator=(const Png&) = delete;
+};
+
+void png_stop(png_structp png, png_const_charp why) {
+  auto* p = static_cast<Png*>(png_get_error_ptr(png));
+  std::snprintf(p->message, sizeof p->message, "%s", why);
+  std::longjmp(p->back, 1);
+}
+void png_quiet(png_structp, png_const_charp) {}
+void png_fetch(png_structp png, png_bytep to, size_t count) {
+  auto* p = static_cast<Png*>(png_get_io_ptr(png));
+  if (count > p->bytes.size() - p->at) png_error(png, "it is cut off");
+  std::memcpy(to, p->bytes.data() + p->at, count);
+  p->at += count;
+}
+
+enum class Decoded { good, damaged, extent };
+
+// The samples as they stand in the file, 16 bits by their upper half: what PIL's convert("RGB") gives. Gamma, colour profiles and
+// transparency say how to show a picture, and change no sample of it.
+Decoded decode_png(Png& p) {
+  static const png_byte ignored[] =
+      "bKGD\0cHRM\0eXIf\0gAMA\0hIST\0iCCP\0iTXt\0oFFs\0pCAL\0pHYs\0sBIT\0sCAL\0sPLT\0sRGB\0tEXt\0tIME\0tRNS\0zTXt";
+  if (setjmp(p.back)) return Decoded::damaged;
+  p.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &p, png_stop, png_quiet);
+  if (p.png) p.info = png_create_info_struct(p.png);
+  if (!p.info) throw std::bad_alloc();
+  png_set_read_fn(p.png, &p, png_fetch);
+  png_set_keep_unknown_chunks(p.png, PNG_HANDLE_CHUNK_NEVER, ignored, sizeof ignored / 5);
+  png_set_user_limits(p.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // check_extent has the say
+  png_read_info(p.png, p.info);
+  const auto w = png_get_image_width(p.png, p.info), h = png_get_image_height(p.png, p.info);
+  p.image.h = static_cast<int>(h), p.image.w = static_cast<int>(w);
+  if (int64_t{h} * w > most_pixels) return Decoded::extent;
+  const int colour = png_get_color_type(p.png, p.info);
+  png_set_strip_16(p.png);
+  if (colour == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(p.png);
+  if (colour == PNG_COLOR_TYPE_GRAY && png_get_bit_depth(p.png, p.info) < 8) png_set_expand_gray_1_2_4_to_8(p.png);
+  if (!(colour & PNG_COLOR_MASK_COLOR)) png_set_gray_to_rgb(p.png);
+  png_set_strip_alpha(p.png);  // thrown away, not blended with a background
+  png_set_interlace_handling(p.png);
+  png_read_update_info(p.png, p.info);
+  const size_t stride = png_get_rowbytes(p.png, p.info);
+  if (stride != size_t{3} * w) png_error(p.png, "its pixels have an unknown form");
+  p.image.pixels.resize(stride * h);
+  for (size_t y = 0; y < h; ++y) p.rows.push_back(p.image.pixels.data() + y * stride);
+  png_read_image(p.png, p.rows.data());
+  return Decoded::good;
+}
+
 Image read_png(const std::string& path, const std::vector<uint8_t>& bytes) {
-  png_image png{};
-  png.version = PNG_IMAGE_VERSION;
-  struct Free {
-    png_image* png;
-    ~Free() { png_image_free(png); }
-  } guard{&png};
-  if (!png_image_begin_read_from_memory(&png, bytes.data(), bytes.size()))
-    fail("data", "{} is a damaged PNG file: {}", path, png.message);
-  check_extent(path, png.width, png.height);
-  png.format = PNG_FORMAT_RGBA;            // the alpha is thrown away, not blended with a background
-  png.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;  // 16-bit samples are meant like 8-bit ones
-  std::vector<uint8_t> rgba(PNG_IMAGE_SIZE(png));
-  if (!png_image_finish_read(&png, nullptr, rgba.data(), 0, nullptr) || PNG_IMAGE_FAILED(png))
-    fail("data", "{} is a damaged PNG file: {}", path, png.message);
-  Image image{static_cast<int>(png.height), static_cast<int>(png.width), 3, {}};
-  image.pixels.resize(rgba.size() / 4 * 3);
-  for (size_t i = 0; i < rgba.size() / 4; ++i) std::memcpy(&image.pixels[3 * i], &rgba[4 * i], 3);
-  return image;
+  Png p(bytes);
+  const Decoded result = decode_png(p);
+  if (result == Decoded::extent) check_extent(path, p.image.w, p.image.h);
+  if (result != Decoded::good) fail("data", "{} is a damaged PNG file: {}", path, p.message);
+  return upright(std::move(p.image), png_orientation(bytes));
 }
 
 // libjpeg reports errors through a callback that must not return; only trivial objects live between setjmp and longjmp.
@@ -53,6 +109,7 @@ struct JpegErrors {
   jmp_buf back;
   char message[JMSG_LENGTH_MAX];
   bool cut_off;
+  jpeg_progress_mgr progress;
 };
 
 void jpeg_stop(j_common_ptr info) {
@@ -68,23 +125,32 @@ void jpeg_message(j_common_ptr info, int level) {
   }
 }
 
-enum class Jpeg { good, damaged, extent };
+// Called now and then while it decodes. Every scan goes over the whole picture, which a file of some bytes a scan can ask for
+// thousands of times.
+void jpeg_watch(j_common_ptr info) {
+  auto* errors = reinterpret_cast<JpegErrors*>(info->err);
+  if (reinterpret_cast<j_decompress_ptr>(info)->input_scan_number <= most_scans) return;
+  std::snprintf(errors->message, sizeof errors->message, "it has more than %d scans", most_scans);
+  std::longjmp(errors->back, 1);
+}
 
 // Decodes into image (whose pixels are allocated by `allocate` once the size is known).
-Jpeg decode_jpeg(const std::vector<uint8_t>& bytes, jpeg_decompress_struct& jpeg, JpegErrors& errors, Image& image) {
+Decoded decode_jpeg(const std::vector<uint8_t>& bytes, jpeg_decompress_struct& jpeg, JpegErrors& errors, Image& image) {
   jpeg.err = jpeg_std_error(&errors.base);
   errors.base.error_exit = jpeg_stop;
   errors.base.emit_message = jpeg_message;
   errors.cut_off = false;
-  if (setjmp(errors.back)) return Jpeg::damaged;
+  if (setjmp(errors.back)) return Decoded::damaged;
   jpeg_create_decompress(&jpeg);
+  errors.progress.progress_monitor = jpeg_watch;
+  jpeg.progress = &errors.progress;
   jpeg_mem_src(&jpeg, bytes.data(), bytes.size());
   jpeg_read_header(&jpeg, TRUE);
   const bool cmyk = jpeg.jpeg_color_space == JCS_CMYK || jpeg.jpeg_color_space == JCS_YCCK;
   jpeg.out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
   jpeg.dct_method = JDCT_ISLOW;
   image.h = static_cast<int>(jpeg.image_height), image.w = static_cast<int>(jpeg.image_width);
-  if (int64_t{image.h} * image.w > most_pixels || image.h < 1 || image.w < 1) return Jpeg::extent;
+  if (int64_t{image.h} * image.w > most_pixels || image.h < 1 || image.w < 1) return Decoded::extent;
   jpeg_start_decompress(&jpeg);
   const size_t stride = static_cast<size_t>(image.w) * (cmyk ? 4 : 3);
   image.pixels.resize(stride * static_cast<size_t>(image.h));
@@ -97,22 +163,26 @@ Jpeg decode_jpeg(const std::vector<uint8_t>& bytes, jpeg_decompress_struct& jpeg
     const size_t n = image.pixels.size() / 4;
     for (size_t i = 0; i < n; ++i) {
       const int k = image.pixels[4 * i + 3];
-      for (size_t c = 0; c < 3; ++c) image.pixels[3 * i + c] = static_cast<uint8_t>(image.pixels[4 * i + c] * k / 255);
+      for (size_t c = 0; c < 3; ++c)
+        image.pixels[3 * i + c] = static_cast<uint8_t>((image.pixels[4 * i + c] * k + 127) / 255);
     }
     image.pixels.resize(3 * n);
   }
-  return errors.cut_off ? Jpeg::damaged : Jpeg::good;
+  return errors.cut_off ? Decoded::damaged : Decoded::good;
 }
 
 Image read_jpeg(const std::string& path, const std::vector<uint8_t>& bytes) {
+  const JpegSurvey survey = survey_jpeg(bytes);
+  if (survey.scans > most_scans)
+    fail("data", "{} is a JPEG file of {} scans; at most {} are read, save it anew", path, survey.scans, most_scans);
   jpeg_decompress_struct jpeg{};
   JpegErrors errors{};
   Image image;
-  const Jpeg result = decode_jpeg(bytes, jpeg, errors, image);
+  const Decoded result = decode_jpeg(bytes, jpeg, errors, image);
   jpeg_destroy_decompress(&jpeg);
-  if (result == Jpeg::extent) check_extent(path, image.w, image.h);
-  if (result != Jpeg::good) fail("data", "{} is a damaged JPEG file: {}", path, errors.message);
-  return image;
+  if (result == Decoded::extent) check_extent(path, image.w, image.h);
+  if (result != Decoded::good) fail("data", "{} is a damaged JPEG file: {}", path, errors.message);
+  return upright(std::move(image), survey.orientation);
 }
 
 // One axis of an antialiased bilinear resize: a triangle as wide as the reduction.
@@ -144,11 +214,18 @@ std::vector<Taps> taps(int from, int64_t to, int64_t begin, int count) {
 }  // namespace
 
 Image read_image(const std::string& path) {
-  const auto bytes = read_file(path);
-  constexpr uint8_t png_signature[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
-  if (bytes.size() >= 8 && std::memcmp(bytes.data(), png_signature, 8) == 0) return read_png(path, bytes);
-  if (bytes.size() >= 3 && bytes[0] == 0xff && bytes[1] == 0xd8 && bytes[2] == 0xff) return read_jpeg(path, bytes);
-  fail("data", "{} is neither a PNG nor a JPEG file", path);
+  const auto bytes = read_file(path, io::limit::picture);
+  const std::string_view start(reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 16));
+  if (start.starts_with("\x89PNG\r\n\x1a\n")) return read_png(path, bytes);
+  if (start.starts_with("\xff\xd8\xff")) return read_jpeg(path, bytes);
+  const char* what = start.starts_with("RIFF") && start.substr(8).starts_with("WEBP") ? "it is WebP"
+                     : start.starts_with("BM")                                        ? "it looks like BMP"
+                     : start.starts_with("GIF8")                                      ? "it is GIF"
+                     : start.starts_with("II*") || start.starts_with({"MM\0*", 4})    ? "it is TIFF"
+                     : start.size() > 11 && start.substr(4).starts_with("ftyp")       ? "it is AVIF, HEIC or a film"
+                     : start.starts_with("<") || start.starts_with("\xef\xbb\xbf<")   ? "it is text"
+                                                                                      : "";
+  fail("data", "{} is neither a PNG nor a JPEG file{}", path, *what ? fmt::format(": {}; convert it", what) : "");
 }
 
 Image fit(const Image& in, int size) { return fit(in, size, size); }

@@ -12,8 +12,10 @@ struct Image {
   std::vector<uint8_t> pixels;  ///< h x w x channels
 };
 
-/// Reads a PNG or JPEG file (told apart by content): grey, palette, 16-bit and CMYK become RGB, alpha is dropped.
-/// Throws Error naming the file when it is neither, is damaged or truncated, or has more than 64 million pixels.
+/// Reads a PNG or JPEG file (told apart by content) as PIL's ImageOps.exif_transpose(image).convert("RGB") does: turned
+/// upright as EXIF says; grey, palette, 16-bit (by its upper half) and CMYK become RGB; alpha is dropped; gamma and
+/// colour profiles change nothing. Throws Error naming the file when it is neither, is damaged or truncated, has more
+/// than 64 million pixels, or more than 64 scans (progressive JPEG has about ten).
 Image read_image(const std::string& path);
 /// Resizes the shorter side to `size` (bilinear with antialiasing) and cuts the middle size x size square.
 Image fit(const Image& image, int size);

@@ -5,12 +5,13 @@
 #include <string>
 #include <vector>
 
+#include "core/io/read_file.h"
 #include "train/data/set.h"
 
 namespace tessera::data {
 
-/// A readable regular file's bytes. Throws Error: missing, not a file, empty, unreadable.
-std::vector<uint8_t> read_file(const std::string& path);
+/// A regular file's bytes. Throws Error: missing, not a file, empty, larger than `most`, unreadable.
+std::vector<uint8_t> read_file(const std::string& path, uint64_t most = io::limit::any);
 
 /// The files of one data set as they are read: collects their digest and asks whether they are the publisher's.
 class Folder {
@@ -41,9 +42,14 @@ struct Samples {
   Index labels;
 };
 
-/// Makes the two sets: shared pixels, stats of the training images, digest.
+constexpr size_t most_classes =
+    100'000;  ///< so many names of 255 bytes each fit into a summary.json that can be read back
+
+/// Makes the sets: shared pixels, stats of the training images, digest. Throws Error when there are no training images,
+/// neither test nor validation images, sizes that differ, pixels or labels that do not fit each other, or names of
+/// classes that cannot stand in a file (io::check_text).
 Named assemble(const std::string& name, Samples train, Samples test, std::vector<std::string> class_names,
-               const std::string& digest, bool official);
+               const std::string& digest, bool official, Samples val = {});
 /// Marks the augmentations that destroy labels, and why ("the label says where things are").
 void refuse(Named& data, std::initializer_list<Augmentation> which, const std::string& why);
 

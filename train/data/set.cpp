@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "core/io/text.h"
 #include "core/rng.h"
 #include "train/data/augment.h"
 #include "train/data/readers.h"
@@ -30,6 +31,20 @@ Stats stats_of(const Samples& s) {
     stats.std[j] = variance > 1e-6 ? static_cast<float>(std::sqrt(variance) / 255) : 1.0f;
   }
   return stats;
+}
+
+/// The pixels and labels that the rest of the program indexes without asking.
+void check_samples(const std::string& name, const char* what, const Samples& s, size_t classes) {
+  if (s.h < 1 || s.w < 1 || s.channels < 1 || s.channels > 4)
+    fail("data", "{}: {} images of {}x{}x{} (height, width, channels) cannot be", name, what, s.h, s.w, s.channels);
+  const size_t bytes = static_cast<size_t>(s.h) * static_cast<size_t>(s.w) * static_cast<size_t>(s.channels);
+  if (s.labels.size() > static_cast<size_t>(INT32_MAX) || s.pixels.size() / bytes != s.labels.size() ||
+      s.pixels.size() % bytes != 0)
+    fail("data", "{}: {} {} labels need as many images of {} bytes, but there are {} bytes of pixels", name,
+         s.labels.size(), what, bytes, s.pixels.size());
+  for (size_t i = 0; i < s.labels.size(); ++i)
+    if (s.labels[i] < 0 || static_cast<size_t>(s.labels[i]) >= classes)
+      fail("data", "{}: {} image {} has label {}, but labels are 0 to {}", name, what, i, s.labels[i], classes - 1);
 }
 
 Set make_set(const std::string& name, Samples s, const Named& common) {
@@ -69,13 +84,23 @@ Tensor Set::tensor(std::span<const size_t> which) const {
 }
 
 Named assemble(const std::string& name, Samples train, Samples test, std::vector<std::string> class_names,
-               const std::string& digest, bool official) {
-  if (train.labels.empty() || test.labels.empty())
+               const std::string& digest, bool official, Samples val) {
+  if (train.labels.empty() || (test.labels.empty() && val.labels.empty()))
     fail("data", "{} has {} training and {} test images; both need at least one", name, train.labels.size(),
          test.labels.size());
-  if (train.h != test.h || train.w != test.w || train.channels != test.channels)
-    fail("data", "{}: training images are {}x{}x{} but test images {}x{}x{} (height, width, channels)", name, train.h,
-         train.w, train.channels, test.h, test.w, test.channels);
+  if (class_names.empty() || class_names.size() > most_classes)
+    fail("data", "{} has {} classes; 1 to {} can be", name, class_names.size(), most_classes);
+  for (const std::string& c : class_names) io::check_text("data", fmt::format("{}: the class", name), c);
+  for (const auto& [what, part] : {std::pair{"training", &train}, {"validation", &val}, {"test", &test}}) {
+    if (part->labels.empty()) {
+      part->h = train.h, part->w = train.w, part->channels = train.channels;
+      continue;
+    }
+    check_samples(name, what, *part, class_names.size());
+    if (train.h != part->h || train.w != part->w || train.channels != part->channels)
+      fail("data", "{}: training images are {}x{}x{} but {} images {}x{}x{} (height, width, channels)", name, train.h,
+           train.w, train.channels, what, part->h, part->w, part->channels);
+  }
   Named data;
   data.classes = data.train.classes = static_cast<int>(class_names.size());
   data.train.class_names = std::move(class_names);
@@ -83,12 +108,13 @@ Named assemble(const std::string& name, Samples train, Samples test, std::vector
   data.train.digest = digest;
   data.train.official = official;
   data.test = make_set(name + " test", std::move(test), data);
+  data.val = make_set(name + " val", std::move(val), data);
   data.train = make_set(name + " train", std::move(train), data);
   return data;
 }
 
 void refuse(Named& data, std::initializer_list<Augmentation> which, const std::string& why) {
-  for (Set* set : {&data.train, &data.test}) {
+  for (Set* set : {&data.train, &data.val, &data.test}) {
     for (Augmentation a : which) set->breaks |= 1u << static_cast<unsigned>(a);
     set->why_refused = why;
   }

@@ -2,6 +2,7 @@
 // Labelled images in memory, 8 bits a channel, channels last; subsets share the pixels.
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -48,7 +49,8 @@ struct Set {
 };
 
 struct Named {
-  Set train, test;
+  Set train, test;  ///< test is empty only where a folder has a validation split instead
+  Set val;          ///< of an imagefolder with a val folder; else empty
   int classes = 0;
   std::string note;  ///< a sentence worth printing ("no train/ folder: ..."), or empty; open()'s caller prints it
 };
@@ -62,6 +64,7 @@ struct OpenOptions {
 
 /// Opens cifar10, cifar100, mnist, fashion-mnist, cifar10:DIR, cifar100:DIR (any number of records in files of the
 /// official names), imagefolder:DIR or where[:quadrant|relation|distance|border].
+/// An imagefolder's `val` is the validation split, its `test` the test split; either may be missing.
 /// A named set is looked for in `dir` (the files themselves or their folder), then $TESSERA_DATA, then ./data. Throws
 /// Error: an unknown name with the nearest known one, a missing set with the places searched, and whatever is wrong
 /// with the files.
@@ -75,7 +78,7 @@ std::pair<Set, Set> split(const Set& set, size_t first, size_t second, uint64_t 
 Set fraction(const Set& set, double share, uint64_t seed);
 
 /// Writes DIR/train/CLASS/N.png and DIR/test/CLASS/N.png, which imagefolder:DIR reads. Throws Error if DIR exists and
-/// is not empty; DIR then is as before, as it is after any other failure.
-void write_folder(const Named& data, const std::string& dir);
+/// is not empty, or when `stop` returns true; DIR then is as before, as it is after any other failure.
+void write_folder(const Named& data, const std::string& dir, const std::function<bool()>& stop = {});
 
 }  // namespace tessera::data

@@ -11,11 +11,11 @@ std::vector<std::string> clothes() {
 }
 
 // The files in the order train images, train labels, test images, test labels.
-std::vector<Remote> idx(const char* const (&md5)[4]) {
-  return {{"train-images-idx3-ubyte.gz", md5[0]},
-          {"train-labels-idx1-ubyte.gz", md5[1]},
-          {"t10k-images-idx3-ubyte.gz", md5[2]},
-          {"t10k-labels-idx1-ubyte.gz", md5[3]}};
+std::vector<Remote> idx(const char* const (&md5)[4], const int64_t (&bytes)[4]) {
+  return {{"train-images-idx3-ubyte.gz", md5[0], bytes[0]},
+          {"train-labels-idx1-ubyte.gz", md5[1], bytes[1]},
+          {"t10k-images-idx3-ubyte.gz", md5[2], bytes[2]},
+          {"t10k-labels-idx1-ubyte.gz", md5[3], bytes[3]}};
 }
 
 // Checksums. CIFAR archives: the column "md5sum" of the publisher's page, www.cs.toronto.edu/~kriz/cifar.html, rows
@@ -26,6 +26,9 @@ constexpr const char* mnist_md5[4] = {"f68b3c2dcbeaaa9fbdd348bbdeb94873", "d53e1
                                       "9fb629c4189551a2d022fa330f9573f3", "ec29112dd5afa0611ce80d1b7f02629c"};
 constexpr const char* fashion_md5[4] = {"8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe",
                                         "bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310"};
+// Sizes, so that a stream without end is known for one; the checksum decides.
+constexpr int64_t mnist_bytes[4] = {9'912'422, 28'881, 1'648'877, 4'542};
+constexpr int64_t fashion_bytes[4] = {26'421'880, 29'515, 4'422'102, 5'148};
 
 Named read_digits(const std::string& folder) {
   Named data = read_mnist(folder, "mnist", digits(), mnist_md5);
@@ -42,7 +45,7 @@ const std::vector<Source>& sources() {
        "cifar-10-batches-bin",
        "data_batch_1.bin",
        "https://www.cs.toronto.edu/~kriz/",
-       {{"cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"}},
+       {{"cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", 170'052'171}},
        true,
        read_cifar10,
        read_part_of_cifar10},
@@ -50,14 +53,15 @@ const std::vector<Source>& sources() {
        "cifar-100-binary",
        "train.bin",
        "https://www.cs.toronto.edu/~kriz/",
-       {{"cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"}},
+       {{"cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8", 168'513'733}},
        true,
        read_cifar100,
        read_part_of_cifar100},
-      {"mnist", "mnist", "train-images-idx3-ubyte", "https://ossci-datasets.s3.amazonaws.com/mnist/", idx(mnist_md5),
-       false, read_digits},
+      {"mnist", "mnist", "train-images-idx3-ubyte", "https://ossci-datasets.s3.amazonaws.com/mnist/",
+       idx(mnist_md5, mnist_bytes), false, read_digits},
       {"fashion-mnist", "fashion-mnist", "train-images-idx3-ubyte",
-       "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/", idx(fashion_md5), false, read_clothes},
+       "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/", idx(fashion_md5, fashion_bytes), false,
+       read_clothes},
   };
   return all;
 }

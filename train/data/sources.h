@@ -1,5 +1,6 @@
 #pragma once
 // The table of public data sets: where they come from, what they must hash to, where they lie, who reads them.
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -11,7 +12,8 @@ namespace tessera::data {
 /// A file as its publisher offers it.
 struct Remote {
   std::string file;
-  std::string md5;  ///< of the file, in hexadecimal
+  std::string md5;    ///< of the file, in hexadecimal
+  int64_t bytes = 0;  ///< of the file; 0: not known
 };
 
 struct Source {

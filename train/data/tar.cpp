@@ -2,6 +2,8 @@
 // a name prefix) and the content, padded to whole blocks; two blocks of zeros end it.
 #include "train/data/tar.h"
 
+#include <fcntl.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include <array>
@@ -13,6 +15,7 @@
 
 #include "core/error.h"
 #include "core/io/replace_file.h"
+#include "core/io/text.h"
 
 namespace tessera::data {
 namespace {
@@ -22,8 +25,14 @@ constexpr size_t block = 512;
 
 class Gzip {
  public:
-  explicit Gzip(std::string path) : path_(std::move(path)), file_(gzopen(path_.c_str(), "rb")) {
-    if (!file_) fail("unpack", "cannot open {}", path_);
+  explicit Gzip(std::string path) : path_(std::move(path)) {
+    const io::RegularFile file(path_, "unpack");
+    const int fd = ::fcntl(file.fd(), F_DUPFD_CLOEXEC, 0);
+    file_ = fd < 0 ? nullptr : gzdopen(fd, "rb");
+    if (!file_) {
+      if (fd >= 0) ::close(fd);
+      fail("unpack", "cannot open {}", path_);
+    }
     gzbuffer(file_, 1 << 18);
   }
   ~Gzip() { gzclose_r(file_); }
@@ -40,7 +49,7 @@ class Gzip {
 
  private:
   std::string path_;
-  gzFile file_;
+  gzFile file_ = nullptr;
 };
 
 std::string_view text(const uint8_t* field, size_t size) {
@@ -57,7 +66,7 @@ uint64_t octal(const uint8_t* field, size_t size, const std::string& archive) {
       continue;
     }
     if (c < '0' || c > '7' || value >> 60)
-      fail("unpack", "{} has a damaged header: '{}' is no octal number", archive, c);
+      fail("unpack", "{} has a damaged header: byte {} is no octal digit", archive, static_cast<unsigned char>(c));
     value = value * 8 + static_cast<uint64_t>(c - '0');
     any = true;
   }
@@ -72,6 +81,7 @@ bool all_zero(const std::array<uint8_t, block>& b) {
 
 // The path below `top`, or an Error if the name would lead elsewhere. Empty for `top` itself.
 fs::path below(const std::string& name, const std::string& top, const std::string& archive) {
+  io::check_text("unpack", fmt::format("{} is hostile; the name", archive), name);
   const fs::path path(name);
   fs::path clean;
   for (const auto& part : path) {

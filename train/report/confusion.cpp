@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "train/report/html.h"
 
@@ -69,9 +68,9 @@ std::string pairs(const Data& data, const std::vector<double>& total) {
     int64_t count;
   };
   std::vector<Pair> all;
-  for (size_t i = 0; i < data.classes.size(); ++i)
-    for (size_t j = 0; j < data.classes.size(); ++j)
-      if (i != j && data.confusion[i][j] > 0) all.push_back({i, j, data.confusion[i][j]});
+  for (const Confusion::Cell& c : data.confusion.cells())
+    if (c.label != c.prediction)
+      all.push_back({static_cast<size_t>(c.label), static_cast<size_t>(c.prediction), c.count});
   std::stable_sort(all.begin(), all.end(), [](const Pair& a, const Pair& b) { return a.count > b.count; });
   std::string html =
       "<h3>Most often confused</h3>\n<table><thead><tr><th>true</th><th>predicted</th><th class=\"n\">images</th><th "
@@ -92,8 +91,7 @@ std::string confusion(const Data& data) {
   std::vector<double> total;
   double right = 0, all = 0;
   for (size_t i = 0; i < K; ++i) {
-    total.push_back(
-        static_cast<double>(std::accumulate(data.confusion[i].begin(), data.confusion[i].end(), int64_t{0})));
+    total.push_back(static_cast<double>(data.confusion[i].sum()));
     right += static_cast<double>(data.confusion[i][i]), all += total.back();
   }
   if (all == 0) return "";

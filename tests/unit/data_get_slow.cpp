@@ -1,0 +1,146 @@
+// `data get` against servers that never end: too slow, too much, too many redirections, and parts that are no files.
+#include <arpa/inet.h>
+#include <doctest/doctest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <thread>
+
+#include "core/error.h"
+#include "tests/unit/data_folder.h"
+#include "train/data/get.h"
+#include "train/data/sources.h"
+
+using namespace tessera;
+using namespace tessera::data;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Answers every request by `body(send)`, which sends until it is done or the other side has gone.
+class Endless {
+ public:
+  using Send = std::function<bool(const std::string&)>;
+  explicit Endless(std::function<void(const Send&)> body)
+      : body_(std::move(body)), socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    REQUIRE(::bind(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    REQUIRE(::listen(socket_, 8) == 0);
+    socklen_t size = sizeof address;
+    ::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size);
+    port_ = ntohs(address.sin_port);
+    thread_ = std::thread([this] { serve(); });
+  }
+  ~Endless() {
+    over_ = true;
+    ::shutdown(socket_, SHUT_RDWR);
+    thread_.join();
+    ::close(socket_);
+  }
+  Endless(const Endless&) = delete;
+  Endless& operator=(const Endless&) = delete;
+  std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
+
+ private:
+  void serve() {
+    for (;;) {
+      const int connection = ::accept(socket_, nullptr, nullptr);
+      if (connection < 0) return;
+      char request[4096];
+      if (::recv(connection, request, sizeof request, 0) > 0)
+        body_([&](const std::string& s) {
+          return !over_ && ::send(connection, s.data(), s.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(s.size());
+        });
+      ::close(connection);
+    }
+  }
+  std::function<void(const Send&)> body_;
+  int socket_, port_ = 0;
+  std::atomic<bool> over_{false};
+  std::thread thread_;
+};
+
+const std::string head = "HTTP/1.1 200 OK\r\nConnection: close\r\n";
+
+Source things(int64_t bytes = 0) {
+  return {"things", "things", "a.bin", "", {{"things.tar.gz", std::string(32, '0'), bytes}}, true, {}};
+}
+
+}  // namespace
+
+TEST_CASE("get: a byte now and then is given up, by the default after half a minute") {
+  CHECK(Patience().bytes_per_second >= 100);
+  CHECK(Patience().seconds <= 60);
+  CHECK(Patience().in_all <= 86'400);
+  const test::Temporary dir;
+  const Endless server([](const Endless::Send& send) {
+    send(head + "Content-Length: 1000000\r\n\r\n");
+    while (send("x")) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  });
+  const auto start = Clock::now();
+  CHECK_THROWS_WITH_AS(get(things(), dir.path(), {}, server.url(), {.bytes_per_second = 1000, .seconds = 2}),
+                       doctest::Contains("too slow"), Error);
+  CHECK_THROWS_WITH_AS(get(things(), dir.path(), {}, server.url(), {.bytes_per_second = 1, .seconds = 60, .in_all = 1}),
+                       doctest::Contains("run the same command again"), Error);
+  CHECK(Clock::now() - start < std::chrono::seconds(30));
+  CHECK(std::filesystem::exists(dir / "things.tar.gz.part"));
+}
+
+TEST_CASE("get: headers without end are given up, too") {
+  const test::Temporary dir;
+  const Endless server([](const Endless::Send& send) {
+    send(head);
+    while (send("X: y\r\n")) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  });
+  CHECK_THROWS_WITH_AS(get(things(), dir.path(), {}, server.url(), {.bytes_per_second = 1000, .seconds = 2}),
+                       doctest::Contains("too slow"), Error);
+}
+
+TEST_CASE("get: a stream without end is larger than expected, and nothing is kept") {
+  const test::Temporary dir;
+  const std::string block(1 << 16, 'x');
+  for (const char* length : {"", "Content-Length: 99999999999\r\n"}) {
+    const Endless server([&](const Endless::Send& send) {
+      send(head + length + "\r\n");
+      while (send(block)) {}
+    });
+    CHECK_THROWS_WITH_AS(get(things(1'000'000), dir.path(), {}, server.url(), {}),
+                         doctest::Contains("larger than expected: more than 2000000 bytes where 1000000 are right"),
+                         Error);
+    CHECK(std::filesystem::is_empty(dir.path()));
+  }
+}
+
+TEST_CASE("get: every source says how large its files are") {
+  for (const Source& s : sources())
+    for (const Remote& r : s.remote) CHECK_MESSAGE(r.bytes > 0, r.file);
+}
+
+TEST_CASE("get: a redirection that leads back to itself") {
+  const test::Temporary dir;
+  const Endless server([](const Endless::Send& send) {
+    send("HTTP/1.1 302 Found\r\nLocation: /things.tar.gz\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+  });
+  CHECK_THROWS_WITH_AS(get(things(), dir.path(), {}, server.url(), {}), doctest::Contains("redirect"), Error);
+}
+
+TEST_CASE("get: a part that is a link or a pipe is not written to") {
+  const test::Temporary dir;
+  dir.write("precious", std::string("precious"));
+  const Endless server([](const Endless::Send& send) { send(head + "Content-Length: 1\r\n\r\nx"); });
+  std::filesystem::create_symlink("precious", dir / "things.tar.gz.part");
+  CHECK_THROWS_WITH_AS(get(things(), dir.path(), {}, server.url(), {}), doctest::Contains("things.tar.gz.part"), Error);
+  CHECK(std::filesystem::file_size(dir / "precious") == 8);
+  std::filesystem::remove(dir / "things.tar.gz.part");
+  REQUIRE(::mkfifo((dir / "things.tar.gz.part").c_str(), 0600) == 0);
+  CHECK_THROWS_AS(get(things(), dir.path(), {}, server.url(), {}), Error);
+}
