@@ -44,7 +44,7 @@ ModelRow simple_vit_row(const char* name, const simple_vit::Config& c) {
 
 ModelRow swin_row(const char* name, const swin::Config& c) {
   return row<swin::Swin>(name, "swin", "Liu et al. 2021, arXiv 2103.14030", "relative_position_bias", c, swin::fields(),
-                         swin::places);
+                         swin::places, swin::dialect());
 }
 
 /// A ViT of the paper's shape: 224 x 224 images, patches of 16, MLP four times as wide, 1000 classes.

@@ -214,5 +214,48 @@ Output Swin::forward(const Run& run, const Input& input) const {
   return out;
 }
 
+// ---- names of other programs ---------------------------------------------------------------------------------------------
+
+// The official code (and timm before 0.9) puts a stage's merging behind its blocks, timm and we before those of the next: the file that
+// has one in stage 0 counts so. Its head has no `fc`. transformers: what version 4 has in memory and all versions save, then what
+// version 5 has in memory.
+std::vector<Rename> dialect() {
+  const std::string block = "encoder.layers.*.blocks.*.", ours = "layers.*.blocks.*.";
+  std::vector<Rename> rows{{"embeddings.patch_embeddings.projection.*", "patch_embed.proj.*"},
+                           {"embeddings.norm.*", "patch_embed.norm.*"},
+                           {"embeddings.position_embeddings", "absolute_pos_embed"},
+                           {"embeddings.mask_token", ""},
+                           {block + "attention.self.query.*", ours + "attn.qkv.*", 0, 3},
+                           {block + "attention.self.key.*", ours + "attn.qkv.*", 1, 3},
+                           {block + "attention.self.value.*", ours + "attn.qkv.*", 2, 3},
+                           {block + "attention.self.*", ours + "attn.*"},  // the bias table and what is derived from it
+                           {block + "attention.output.dense.*", ours + "attn.proj.*"},
+                           {block + "intermediate.dense.*", ours + "mlp.fc1.*"},
+                           {block + "output.dense.*", ours + "mlp.fc2.*"},
+                           {block + "layernorm_before.*", ours + "norm1.*"},
+                           {block + "layernorm_after.*", ours + "norm2.*"},
+                           {block + "attention.q_proj.*", ours + "attn.qkv.*", 0, 3},
+                           {block + "attention.k_proj.*", ours + "attn.qkv.*", 1, 3},
+                           {block + "attention.v_proj.*", ours + "attn.qkv.*", 2, 3},
+                           {block + "attention.o_proj.*", ours + "attn.proj.*"},
+                           {block + "attention.relative_position_bias.*", ours + "attn.*"},
+                           {block + "mlp.*", ours + "mlp.*"},
+                           {"layernorm.*", "norm.*"},
+                           {"pooler.*", ""}};
+  constexpr int most_stages = 8;  // check() allows no more
+  for (int s = 0; s + 1 < most_stages; ++s)
+    rows.push_back({fmt::format("encoder.layers.{}.downsample.*", s), fmt::format("layers.{}.downsample.*", s + 1)});
+  std::vector<Rename> all{
+      {"classifier.*", "head.fc.*"}, {"head.weight", "head.fc.weight"}, {"head.bias", "head.fc.bias"}};
+  for (int s = 0; s + 1 < most_stages; ++s)
+    all.push_back({fmt::format("layers.{}.downsample.*", s), fmt::format("layers.{}.downsample.*", s + 1), 0, 1,
+                   "layers.0.downsample.*"});
+  for (const Rename& r : rows) {
+    all.push_back({"swin." + r.from, r.to, r.part, r.parts});
+    all.push_back(r);
+  }
+  return all;
+}
+
 }  // namespace TESSERA_NS
 }  // namespace tessera::swin

@@ -29,6 +29,9 @@ Fields<Config> fields();
 /// Throws Error on a configuration that makes no sense.
 Places places(const Config& c);
 
+/// The official code's and transformers' names, for io::load.
+std::vector<Rename> dialect();
+
 /// x += drop_path1(attn(norm1 x)) in windows, x += drop_path2(mlp(norm2 x)).
 struct Block {
   LayerNorm norm1;

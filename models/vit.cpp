@@ -233,10 +233,12 @@ Output Vit::forward(const Run& run, const Input& input) const {
 
 // ---- names of other programs --------------------------------------------------------------------------------------
 
+// transformers: what version 4 has in memory and all versions save, then what version 5 has in memory. Headless models have no prefix.
 std::vector<Rename> dialect() {
   const Rename rows[] = {{"embeddings.cls_token", "cls_token"},
                          {"embeddings.position_embeddings", "pos_embed"},
                          {"embeddings.patch_embeddings.projection.*", "patch_embed.proj.*"},
+                         {"embeddings.mask_token", ""},
                          {"encoder.layer.*.attention.attention.query.*", "blocks.*.attn.qkv.*", 0, 3},
                          {"encoder.layer.*.attention.attention.key.*", "blocks.*.attn.qkv.*", 1, 3},
                          {"encoder.layer.*.attention.attention.value.*", "blocks.*.attn.qkv.*", 2, 3},
@@ -245,6 +247,13 @@ std::vector<Rename> dialect() {
                          {"encoder.layer.*.output.dense.*", "blocks.*.mlp.fc2.*"},
                          {"encoder.layer.*.layernorm_before.*", "blocks.*.norm1.*"},
                          {"encoder.layer.*.layernorm_after.*", "blocks.*.norm2.*"},
+                         {"layers.*.attention.q_proj.*", "blocks.*.attn.qkv.*", 0, 3},
+                         {"layers.*.attention.k_proj.*", "blocks.*.attn.qkv.*", 1, 3},
+                         {"layers.*.attention.v_proj.*", "blocks.*.attn.qkv.*", 2, 3},
+                         {"layers.*.attention.o_proj.*", "blocks.*.attn.proj.*"},
+                         {"layers.*.mlp.*", "blocks.*.mlp.*"},
+                         {"layers.*.layernorm_before.*", "blocks.*.norm1.*"},
+                         {"layers.*.layernorm_after.*", "blocks.*.norm2.*"},
                          {"layernorm.*", "norm.*"},
                          {"pooler.*", ""}};
   std::vector<Rename> all{{"classifier.*", "head.*"}};

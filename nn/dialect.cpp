@@ -40,9 +40,21 @@ std::string fill(std::string_view pattern, const Wilds& wilds) {
 Rename renamed(const std::string& name, const std::vector<Rename>& rows) {
   for (const Rename& row : rows) {
     Wilds wilds;
-    if (match(row.from, name, wilds)) return {name, fill(row.to, wilds), row.part, row.parts};
+    if (match(row.from, name, wilds)) return {name, fill(row.to, wilds), row.part, row.parts, row.given};
   }
   return {name, name};
+}
+
+std::vector<Rename> rows_for(const std::vector<std::string>& names, const std::vector<Rename>& rows) {
+  std::vector<Rename> all;
+  for (const Rename& row : rows) {
+    const bool holds = row.given.empty() || std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+                         Wilds wilds;
+                         return match(row.given, name, wilds);
+                       });
+    if (holds) all.push_back(row);
+  }
+  return all;
 }
 
 bool derived_buffer(std::string_view name) {

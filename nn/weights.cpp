@@ -52,8 +52,11 @@ Metadata load(Params& params, const TensorFile& file, const LoadOptions& options
   // 1. who fills whom
   std::map<std::string, std::vector<Source>, std::less<>> sources;
   std::vector<std::string> missing, extra, misshapen, twice, foreign, broken;
+  std::vector<std::string> names;
+  for (const auto& info : file.tensors()) names.push_back(info.name);
+  const std::vector<Rename> dialect = rows_for(names, options.dialect);
   for (const auto& info : file.tensors()) {
-    const Rename r = renamed(info.name, options.dialect);
+    const Rename r = renamed(info.name, dialect);
     if (r.to.empty()) continue;
     if (!params.find(r.to)) {
       if (!derived_buffer(info.name)) extra.push_back(shown(info.name));

@@ -13,16 +13,21 @@ namespace tessera {
 /// A row of a dialect: how another program's name becomes ours. Each * of `from` matches any characters (as few as
 /// possible), and the i-th * of `to` stands for what the i-th * of `from` matched. An empty `to` drops the tensor. With
 /// parts > 1 the file's tensor is part `part` of ours along its first dimension: {"*.query.weight",
-/// "*.attn.qkv.weight", 0, 3}.
+/// "*.attn.qkv.weight", 0, 3}. A row with `given` holds only for files that have a tensor of such a name: two programs may
+/// mean different tensors by one name, and it is another name that tells whose file it is.
 struct Rename {
   std::string from, to;
   int part = 0, parts = 1;
+  std::string given = {};
 };
 
 namespace io {
 
 /// What `rows` make of a file's name: the first row that matches, or the name itself as {name, name}.
 Rename renamed(const std::string& name, const std::vector<Rename>& rows);
+
+/// The rows that hold for a file of these names: those without `given`, and those whose `given` one of the names matches.
+std::vector<Rename> rows_for(const std::vector<std::string>& names, const std::vector<Rename>& rows);
 
 /// Buffers that other programs derive and save: relative_position_index, attn_mask, num_batches_tracked,
 /// relative_coords_table, k_bias.

@@ -23,7 +23,7 @@ struct Alibi final : PositionEncoding {
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
         {"metric", &Config::metric,
-         "raster | euclidean | l1 | axes (the first half of the heads sees rows, the second columns)"},
+         "raster | euclidean | l1 | axes (the first half of the heads, rounded up, sees rows, the others columns)"},
         {"rescale", &Config::rescale, "measure distances in cells of the trained grid"},
     };
     return table;

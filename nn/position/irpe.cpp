@@ -1,6 +1,7 @@
 // Image relative position encoding.  Wu et al. 2021 (iRPE), conventions of the released code.          offsets are query minus key
 //   contextual:  on k: s_ij += scale q_i . r[I(i,j)]     on q: s_ij += scale k_j . r[I(j,i)]     on v: o_i += sum_j p_ij r[I(i,j)]
-//   bias:        s_ij += r[I(i,j)] on k or q, unscaled
+//   bias:        on k: s_ij += r[I(i,j)]                 on q: s_ij += r[I(j,i)]                 unscaled
+//   The code looks up by the token that brings the content (k for the table on q) and transposes the scores, in either mode.
 //   I by `method`: product (g(dy), g(dx));  cross: two tables g(dy), g(dx), summed;  euclidean g(round |offset|);
 //                  quant_code g(dy^2 + dx^2), as released;  quant_paper g(rank of |offset| among the grid's distances)
 //   g(x) = round x up to alpha, then alpha + ln(x / alpha) / ln(gamma / alpha) (beta - alpha) rounded half to even and truncated at beta;
@@ -60,7 +61,7 @@ struct Irpe final : PositionEncoding {
   Terms terms(const Site& s, const Layout& now, const Run&) const override {
     Terms t;
     for (const Table& o : own.at(static_cast<size_t>(s.id))) {
-      const Pairs& rho = irpe_pairs(now, o.method, config.ratio, o.on == 'q' && config.mode == "contextual");
+      const Pairs& rho = irpe_pairs(now, o.method, config.ratio, o.on == 'q');
       if (config.mode == "bias") {
         t.add({Relative::bias, o.weight.reshape({o.weight.dim(0), o.weight.dim(1), 1}), 0, &rho});
       } else if (o.on == 'v') {

@@ -37,6 +37,9 @@ struct Convolution final : PositionEncoding {
     one_of("padding", c.padding, {"zero", "circular", "reflect"});
     if (c.kernel < 1 || c.kernel % 2 == 0) fail("position peg", "kernel {} must be odd", c.kernel);
     if (c.after.empty()) fail("position peg", "after must name at least one block");
+    if (c.kernel == 1 && c.padding != "zero")
+      fail("position peg", "padding = {} does nothing with kernel = 1, which never leaves the map; leave it out",
+           c.padding);
     for (int a : c.after)
       if (a < -1) fail("position peg", "after = {}: blocks count from 0, and -1 is before the first", a);
   }

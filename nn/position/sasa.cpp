@@ -29,6 +29,8 @@ struct Sasa final : PositionEncoding {
   }
   static void check(const Config& c) {
     if (c.kernel < 1 || c.kernel % 2 == 0) fail("position sasa", "kernel {} must be odd", c.kernel);
+    if (c.kernel == 1 && c.zero_pad)
+      fail("position sasa", "zero_pad does nothing with kernel = 1, which never leaves the map; leave it out");
   }
   static std::string refuses(const Places& at, const Config&) {
     for (const Site& s : at.sites) {

@@ -10,7 +10,8 @@
 //                               and another grid is scrambled: so is the source)
 //   mae               t/K       sin x, cos x, sin y, cos y
 //   timm              t/K       sin y, sin x, cos y, cos x                      timm's build_sincos2d_pos_embed
-//   timm_reversed     t/K       sin x, sin y, cos x, cos y                      its reverse_coord
+//   timm_reversed     t/K       sin a, sin b, cos a, cos b; a = n / H and b = n % H of token n: its reverse_coord, which
+//                               exchanges the sides of the grid and nothing else: timm on a square, scrambled elsewhere
 //   timm_interleaved  t/K       sin y, cos y, sin x, cos x                      its interleave_sin_cos
 //   t2t               t/(K-1)   sin y, cos y, sin x, cos x, spare channels 0    tensor2tensor's add_timing_signal_nd
 //   hooks: tokens      parameters: 0      cost: one addition      class tokens: zero
@@ -38,13 +39,14 @@ struct Variant {
   const char* name;
   bool last;  ///< the last frequency is 1/T: exponents t/(K-1)
   std::array<Band, 4> bands;
+  bool columns_first = false;  ///< tokens are taken to run down the columns, whatever their order
 };
 constexpr Band sin_y{Band::y, false}, cos_y{Band::y, true}, sin_x{Band::x, false}, cos_x{Band::x, true};
 constexpr std::array<Variant, 7> variants{{{"simplevit", true, {sin_x, cos_x, sin_y, cos_y}},
-                                           {"moco_v3", false, {sin_x, cos_x, sin_y, cos_y}},
+                                           {"moco_v3", false, {sin_x, cos_x, sin_y, cos_y}, true},
                                            {"mae", false, {sin_x, cos_x, sin_y, cos_y}},
                                            {"timm", false, {sin_y, sin_x, cos_y, cos_x}},
-                                           {"timm_reversed", false, {sin_x, sin_y, cos_x, cos_y}},
+                                           {"timm_reversed", false, {sin_x, sin_y, cos_x, cos_y}, true},
                                            {"timm_interleaved", false, {sin_y, cos_y, sin_x, cos_x}},
                                            {"t2t", true, {sin_y, cos_y, sin_x, cos_x}}}};
 
@@ -107,10 +109,9 @@ struct SinCos2d final : PositionEncoding {
   std::vector<double> rows(const Grid& unit, const Grid& now, int C) const {
     const Variant& v = variant(config.variant);
     const int K = C / 4;
-    const bool moco = config.variant == "moco_v3";
     std::vector<double> pe(static_cast<size_t>(now.h) * static_cast<size_t>(now.w) * static_cast<size_t>(C), 0.0);
     for (int n = 0; n < now.h * now.w; ++n) {
-      const double row = moco ? n % now.h : n / now.w, col = moco ? n / now.h : n % now.w;
+      const double row = v.columns_first ? n % now.h : n / now.w, col = v.columns_first ? n / now.h : n % now.w;
       const std::array<double, 2> at{row * unit.h / now.h, col * unit.w / now.w};  // by Band::Axis
       double* to = pe.data() + static_cast<size_t>(n) * static_cast<size_t>(C);
       for (const Band& band : v.bands) {

@@ -96,9 +96,40 @@ TWIN_CASE("sincos2d: golden numbers and the variants") {
   token1("mae", {s, s2, c, c2, 0, 0, 1, 1});
   token1("moco_v3", {0, 0, 1, 1, s, s2, c, c2});
   token1("timm", {0, 0, s, s2, 1, 1, c, c2});
-  token1("timm_reversed", {s, s2, 0, 0, c, c2, 1, 1});
+  token1("timm_reversed", {0, 0, s, s2, 1, 1, c, c2});
   token1("timm_interleaved", {0, 0, 1, 1, s, s2, c, c2});
   token1("t2t", {0, 0, 1, 1, s, 0.0001, c, 1});
+  SUBCASE("on a grid that is not square, timm's build_sincos2d_pos_embed((2, 3), 8, 100, ...)") {
+    const double d = std::sin(2), e = std::cos(2), r = std::sin(0.1), q = std::cos(0.1), r2 = std::sin(0.2),
+                 q2 = std::cos(0.2);
+    const auto is = [](const char* variant, const std::vector<std::vector<double>>& rows) {
+      const auto t = added("sincos2d", {{"variant", variant}, {"temperature", 100.0}}, {2, 3, 0}, 8);
+      for (int n = 0; n < 6; ++n) check_row(t, n, rows[static_cast<size_t>(n)]);
+    };
+    is("timm", {{0, 0, 0, 0, 1, 1, 1, 1},
+                {0, 0, s, r, 1, 1, c, q},
+                {0, 0, d, r2, 1, 1, e, q2},
+                {s, r, 0, 0, c, q, 1, 1},
+                {s, r, s, r, c, q, c, q},
+                {s, r, d, r2, c, q, e, q2}});
+    is("timm_interleaved", {{0, 0, 1, 1, 0, 0, 1, 1},
+                            {0, 0, 1, 1, s, r, c, q},
+                            {0, 0, 1, 1, d, r2, e, q2},
+                            {s, r, c, q, 0, 0, 1, 1},
+                            {s, r, c, q, s, r, c, q},
+                            {s, r, c, q, d, r2, e, q2}});
+    is("timm_reversed", {{0, 0, 0, 0, 1, 1, 1, 1},
+                         {0, 0, s, r, 1, 1, c, q},
+                         {s, r, 0, 0, c, q, 1, 1},
+                         {s, r, s, r, c, q, c, q},
+                         {d, r2, 0, 0, e, q2, 1, 1},
+                         {d, r2, s, r, e, q2, c, q}});
+  }
+  SUBCASE("timm's reverse_coord changes nothing on a square") {
+    for (int side : {2, 5})
+      CHECK(added("sincos2d", {{"variant", "timm_reversed"}}, {side, side, 1}, 12) ==
+            added("sincos2d", {{"variant", "timm"}}, {side, side, 1}, 12));
+  }
   SUBCASE("class tokens get zero; spare channels of t2t are zero") {
     check_row(added("sincos2d", {}, {2, 2, 1}, 8), 0, {0, 0, 0, 0, 0, 0, 0, 0});
     const auto spare = added("sincos2d", {{"variant", "t2t"}}, {1, 2, 0}, 11);

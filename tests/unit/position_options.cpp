@@ -1,0 +1,177 @@
+// No option of an encoding is said in vain: a value other than the default changes the parameters or the output somewhere, or is refused.
+// In every configuration of every other option, since one option may switch another off.
+#include <cstring>
+
+#include "tests/twin/position_walk.h"
+
+namespace tessera {
+namespace {
+
+using namespace walk;
+
+/// The values of an option that are tried; of `encoding` alone where it is named. Booleans need none.
+struct Values {
+  const char* key;
+  std::vector<Value> all;
+  const char* encoding = "";
+};
+Value word(const char* s) { return std::string(s); }
+const std::vector<Values>& values() {
+  using List = std::vector<int>;
+  static const std::vector<Values> all{
+      {"init", {word("normal"), word("truncated")}, "learned frozen_random pvt"},
+      {"init", {word("normal"), word("xavier")}, "transformer_xl transformer_xl_axial"},
+      {"std", {0.5}},
+      {"resize",
+       {word("bicubic_antialias"), word("bicubic"), word("bilinear"), word("corner_aligned"), word("crop")},
+       "relative_position_bias"},
+      {"resize", {word("bicubic_antialias"), word("bicubic"), word("bilinear"), word("corner_aligned")}},
+      {"layout", {word("interleaved"), word("halves")}},
+      {"denom", {word("C"), word("C/2-1")}},
+      {"temperature", {20.0}},
+      {"class_position", {word("zero"), word("count")}},
+      {"resolution", {word("recompute"), word("interpolate")}, "sinusoidal"},
+      {"resolution", {word("recompute"), word("rescale")}},
+      {"variant",
+       {word("simplevit"), word("moco_v3"), word("mae"), word("timm"), word("timm_reversed"), word("timm_interleaved"),
+        word("t2t")},
+       "sincos2d"},
+      {"variant", {word("rope_vit"), word("timm_language"), word("timm_pixel"), word("dinov3")}},
+      {"max_distance", {12}, "t5 t5_axial"},
+      {"max_distance", {2}},
+      {"axes", {word("raster"), word("concat"), word("sum")}},
+      {"offset", {word("key_minus_query"), word("query_minus_key")}},
+      {"clamp_len", {2}},
+      {"max_relative_position", {2}},
+      {"index", {word("raster"), word("product")}},
+      {"kernel", {1, 3, 5, 7}},
+      {"method", {word("product"), word("cross"), word("euclidean"), word("quant_code"), word("quant_paper")}},
+      {"mode", {word("contextual"), word("bias")}},
+      {"on", {word("k"), word("q"), word("v"), word("qk"), word("qkv")}},
+      {"ratio", {3.0}},
+      {"hidden", {5}},
+      {"pretrained_window_size", {5}},
+      {"after", {List{-1}, List{0}, List{1}, List{-1, 0}}},
+      {"padding", {word("zero"), word("circular"), word("reflect")}},
+      {"base", {50.0}},
+      {"theta", {7.0}},
+      {"start", {1}},
+      {"max_freq", {10.0}},
+      {"bands", {word("linear"), word("log")}},
+      {"metric", {word("raster"), word("euclidean"), word("l1"), word("axes")}, "alibi alibi_2d"},
+      {"metric", {word("raster"), word("euclidean")}},
+      {"num_buckets", {8}},
+      {"init_c", {0.3}},
+      {"local_up_to_layer", {1}},
+      {"locality_strength", {0.5}},
+      {"gate", {0.25}},
+  };
+  return all;
+}
+
+/// The values to try beside the default; empty if the table above does not know the option.
+std::vector<Value> others(const PositionRow& row, const std::string& key, const Value& normal) {
+  std::vector<Value> all;
+  if (const bool* b = std::get_if<bool>(&normal)) return {!*b};
+  for (const Values& v : values()) {
+    const std::string of = " " + std::string(v.encoding) + " ";
+    if (key != v.key || (of != "  " && of.find(" " + std::string(row.name) + " ") == std::string::npos)) continue;
+    for (const Value& value : v.all)
+      if (value != normal) all.push_back(value);
+    return all;
+  }
+  return all;
+}
+
+std::string bytes(const Tensor& t) {
+  std::string s(static_cast<size_t>(t.size()) * sizeof(real), '\0');
+  std::memcpy(s.data(), t.data(), s.size());
+  return t.shape().str() + s;
+}
+
+/// Where a difference may show: parameters as they start, the output at the size it is built for, and at another.
+constexpr int looks = 3;
+std::string seen(const Bench& bench, const char* name, const Options& options, int look) try {
+  // heads wide enough for every band of frequencies
+  const Options wide =
+      bench.family == std::string_view("swin") ? Options{} : Options{{"embed_dim", 32}, {"num_heads", 2}};
+  Net net(bench, name, options, wide, 1, look == 0);
+  std::string s;
+  if (look == 0)
+    for (const auto& e : net.params.entries())
+      s += fmt::format("{} {} {} ", e.name, e.buffer, static_cast<int>(e.decay)) + bytes(e.value);
+  if (look == 1)
+    s = bytes(net(
+        random_image(1, std::get<int>(bench.options.at("img_size")), std::get<int>(bench.options.at("img_width")), 2)));
+  if (look == 2) s = bytes(net(random_image(1, 12, 40, 2)));  // larger, and of another shape
+  return s;
+} catch (const Error& e) {
+  return std::string("refused: ") + e.what();
+}
+bool refused(const std::string& s) { return s.starts_with("refused: "); }
+
+/// Nothing tells the two apart, in any kind of model; "refused" in all of them counts as a difference.
+bool in_vain(const char* name, const Options& with, const Options& without) {
+  bool runs = false;
+  for (const Bench& b : benches())
+    for (int look = 0; look < looks; ++look) {
+      const std::string now = seen(b, name, with, look);
+      if (refused(now) && look == 0) break;
+      runs = true;
+      if (now != seen(b, name, without, look)) return false;
+    }
+  return runs;
+}
+
+TEST_CASE("position options: a value that does nothing is refused, whatever the other options are") {
+  for (const auto& row : positions()) {
+    CAPTURE(row.name);
+    std::vector<std::pair<std::string, Value>> all;  // every value of every option beside its default
+    for (const auto& [key, normal] : row.defaults) {
+      const auto more = others(row, key, normal);
+      CHECK_MESSAGE(!more.empty(), row.name << ": this test knows no other value of the option " << key);
+      for (const Value& v : more) all.emplace_back(key, v);
+    }
+    for (const auto& [key, value] : all) {
+      const std::string one = key + "=" + text(value);
+      CHECK_MESSAGE(!in_vain(row.name, {{key, value}}, {}), row.name << " " << one << " changes nothing");
+      for (const auto& [mode, chosen] : all) {
+        if (mode == key) continue;
+        const Options with{{key, value}, {mode, chosen}}, without{{mode, chosen}};
+        CHECK_MESSAGE(!in_vain(row.name, with, without),
+                      row.name << " " << one << " changes nothing beside " << mode << "=" << text(chosen));
+      }
+    }
+  }
+}
+
+TEST_CASE("position options: what a padding, a distance or a band would do is said when it is refused") {
+  const auto says = [](const char* name, const Options& options, std::initializer_list<const char*> words) {
+    const std::string why = refusal(benches()[1], name, options);
+    CAPTURE(name);
+    CAPTURE(why);
+    REQUIRE(!why.empty());
+    for (const char* w : words) CHECK(why.find(w) != std::string::npos);
+    CHECK(why.find('\n') == std::string::npos);
+  };
+  says("peg", {{"kernel", 1}, {"padding", word("circular")}}, {"padding", "kernel"});
+  says("cpe", {{"kernel", 1}, {"padding", word("reflect")}}, {"padding", "kernel"});
+  says("cpe_raster", {{"padding", word("circular")}}, {"padding"});
+  says("cpe_raster", {{"padding", word("reflect")}}, {"padding"});
+  says("sasa", {{"kernel", 1}, {"zero_pad", true}}, {"zero_pad", "kernel"});
+  for (const char* huang : {"huang1", "huang2", "huang3", "huang4"})
+    says(huang, {{"index", word("product")}, {"max_distance", 3}}, {"max_distance", "index"});
+  says("sinusoidal", {{"resize", word("bilinear")}}, {"resize", "resolution"});
+  says("rope_axial", {{"bands", word("log")}}, {"bands", "variant"});
+  says("rope_axial", {{"max_freq", 8.0}}, {"max_freq", "variant"});
+  for (const char* variant : {"timm_pixel", "dinov3"}) {
+    says("rope_axial", {{"variant", word(variant)}, {"start", 1}}, {"start", "variant"});
+    says("rope_axial", {{"variant", word(variant)}, {"rescale", true}}, {"rescale", "variant"});
+  }
+  says("rope_axial", {{"variant", word("timm_pixel")}, {"theta", 9.0}}, {"theta", "variant"});
+  says("gpsa", {{"local_init", false}, {"locality_strength", 2.0}}, {"locality_strength", "local_init"});
+  says("learned", {{"frozen", true}, {"decay", true}}, {"decay", "frozen"});
+}
+
+}  // namespace
+}  // namespace tessera
