@@ -35,6 +35,10 @@ constexpr std::array<double, 3> specials{nan, inf, -inf};
 /// gets its cotangent; that is PyTorch's answer, too (but for clamp, where PyTorch sends nothing).
 const std::set<std::string> selecting = {"relu", "relu6", "clamp", "max", "max_pool2d"};
 
+/// Ops that choose between formulas by a number that the NaN is part of: all they give, gradients too, may become NaN or that of the other
+/// formula. A unit of point_mlp is open or closed, normalize divides by the norm or by eps.
+const std::set<std::string> choosing = {"point_mlp", "normalize"};
+
 /// Ops in which a NaN or an infinity may reach more outputs than in the definition, as 0 times it.
 const std::map<std::string, std::string> spreading = {
     {"conv1d", "zero padding is multiplied by the weights like the map (im2col)"},
@@ -127,41 +131,46 @@ std::string wrong_values(const Row& row, const std::vector<std::vector<double>>&
   return "";
 }
 
-/// Which gradients depend on element i of input k: those that change when it moves to other values of its range.
-std::vector<std::vector<bool>> dependent(const Row& row, const Arrays& x, const Pulled& before, size_t k, int64_t i) {
-  std::vector<std::vector<bool>> yes;
-  for (const auto& d : before.dx) yes.emplace_back(d.size(), false);
+/// How gradients depend on element i of input k: not at all, if their bits stay when it moves to other values of its range.
+enum class Depends { no, hardly, yes };
+std::vector<std::vector<Depends>> dependence(const Row& row, const Arrays& x, const Pulled& before, size_t k,
+                                             int64_t i) {
+  std::vector<std::vector<Depends>> how;
+  for (const auto& d : before.dx) how.emplace_back(d.size(), Depends::no);
   for (const double share : {0.13, 0.41, 0.87}) {
     Arrays moved = x;
     moved[k][i] = static_cast<double>(static_cast<float>(row.in[k].lo + (row.in[k].hi - row.in[k].lo) * share));
     const Pulled after = pull(row, moved);
-    for (size_t t = 0; t < yes.size(); ++t)
-      for (size_t e = 0; e < yes[t].size(); ++e)
-        if (std::abs(after.dx[t][e] - before.dx[t][e]) > 1e-4 * std::max(largest(before.dx[t]), 1e-30))
-          yes[t][e] = true;
+    for (size_t t = 0; t < how.size(); ++t)
+      for (size_t e = 0; e < how[t].size(); ++e) {
+        const double change = std::abs(after.dx[t][e] - before.dx[t][e]);
+        if (change > 1e-4 * std::max(largest(before.dx[t]), 1e-30)) how[t][e] = Depends::yes;
+        if (change > 0 && how[t][e] == Depends::no) how[t][e] = Depends::hardly;
+      }
   }
-  return yes;
+  return how;
 }
 
 /// What is wrong with the gradients when element i of input k is NaN.
 std::string wrong_gradients(const Row& row, const Arrays& x, const Pulled& before, const Pulled& is, size_t k,
                             int64_t i) {
   if (selecting.contains(row.op)) {  // it gets the cotangents of all outputs it is now
-    double sent = 0;
-    for (size_t t = 0; t < is.values.size(); ++t) {
-      const std::vector<double> u = to_doubles(cotangents(row, row.run(to_tensors(x)))[t]);
-      for (size_t e = 0; e < u.size(); ++e) sent += std::isnan(is.values[t][e]) ? u[e] : 0;
-    }
+    double sent = 0, size = 0;
+    const Tensors u = cotangents(row, row.run(to_tensors(x)));
+    for (size_t t = 0; t < is.values.size(); ++t)
+      for (size_t e = 0; e < is.values[t].size(); ++e)
+        if (const double one = to_doubles(u[t])[e]; std::isnan(is.values[t][e])) sent += one, size += std::abs(one);
     const double got = is.dx[k][static_cast<size_t>(i)];
-    return std::abs(got - sent) <= 1e-5 * std::abs(sent) ? "" : entry("gradient", k, static_cast<size_t>(i), got, sent);
+    const bool arrived = size > 0 && std::abs(got - sent) <= 1e-5 * size;
+    return arrived ? "" : entry("gradient", k, static_cast<size_t>(i), got, sent);
   }
-  const std::vector<std::vector<bool>> must = dependent(row, x, before, k, i);
-  for (size_t t = 0; t < must.size(); ++t)
-    for (size_t e = 0; e < must[t].size(); ++e) {
+  const auto how = dependence(row, x, before, k, i);
+  for (size_t t = 0; t < how.size(); ++t)
+    for (size_t e = 0; e < how[t].size(); ++e) {
       const double v = is.dx[t][e], was = before.dx[t][e];
       const bool own = t == k && e == static_cast<size_t>(i);
-      if (must[t][e] && !std::isnan(v)) return entry("gradient", t, e, v, nan);
-      if (!must[t][e] && !own && !spreading.contains(row.op) &&
+      if (how[t][e] == Depends::yes && !std::isnan(v)) return entry("gradient", t, e, v, nan);
+      if (how[t][e] == Depends::no && !own && !spreading.contains(row.op) && !choosing.contains(row.op) &&
           !(std::abs(v - was) <= 1e-3 * std::max(largest(before.dx[t]), 1e-30)))
         return entry("gradient", t, e, v, was);
     }
