@@ -34,7 +34,8 @@ namespace {
 
 constexpr int64_t block = 128;  // rows of C per task outside of shards
 
-bool in_bf16() { return sizeof(real) == sizeof(float) && precision() == Precision::bf16; }
+/// Does it round operands? The double twin never does.
+bool rounds(Precision in) { return sizeof(real) == sizeof(float) && in == Precision::bf16; }
 
 int64_t up_to_multiple(int64_t n, int64_t of) { return (n + of - 1) / of * of; }
 
@@ -55,8 +56,7 @@ real* take(int64_t n) { return static_cast<real*>(Pool::mine().take(static_cast<
 /// B in panels: those a weight keeps, or fresh ones that live as long as this object.
 class Panels {
  public:
-  Panels(Leaf* weight, bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N) {
-    const bool bf16 = in_bf16();
+  Panels(Leaf* weight, bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N, bool bf16) {
     if (weight && !weight->lent.load(std::memory_order_acquire)) {  // a lent weight may change at any moment
       data_ = kept(*weight, {transposed, bf16, b, K, N, ldb});
     } else {
@@ -111,24 +111,24 @@ GemmTask task(int64_t M, int64_t N, int64_t K, const real* a, int64_t a_row, int
 }
 
 /// Runs rows [i, e) of a task.
-void run(const GemmTask& whole, int64_t i, int64_t e) {
+void run(const GemmTask& whole, int64_t i, int64_t e, bool bf16) {
   GemmTask t = rows_of(whole, i, e);
-  if (!in_bf16()) return kernels().gemm(&t);
+  if (!bf16) return kernels().gemm(&t);
   t.scratch = take(64 * up_to_multiple(t.K, 32));
   kernels().bf16_gemm(&t);
   Pool::give(t.scratch);
 }
 
-void run(const GemmTask& t) {
-  parallel::rows(t.M, block, [&](int64_t i, int64_t e) { run(t, i, e); });
+void run(const GemmTask& t, bool bf16) {
+  parallel::rows(t.M, block, [&](int64_t i, int64_t e) { run(t, i, e, bf16); });
 }
 
 int narrow(int64_t v) { return static_cast<int>(v); }
 
 /// Where vectors hold 16 bytes, OpenBLAS, which chooses its kernels itself, is faster, except for small products.
-bool prefer_blas(int64_t M, int64_t N, int64_t K) {
+bool prefer_blas(int64_t M, int64_t N, int64_t K, bool bf16) {
   static const bool narrow_vectors = kernels().lanes * sizeof(real) <= 16;
-  return narrow_vectors && M * N * K > 64 * 64 * 64 && !in_bf16();
+  return narrow_vectors && M * N * K > 64 * 64 * 64 && !bf16;
 }
 
 void blas_rows(bool ta, bool tb, int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B,
@@ -156,48 +156,51 @@ void finish_rows(int64_t M, int64_t N, real* C, int64_t ldc, const Epilogue& end
 }  // namespace
 
 void gemm_nt(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
-             real* C, int64_t ldc, const Epilogue& end, Leaf* weight) {
+             real* C, int64_t ldc, const Epilogue& end, Leaf* weight, Precision in) {
   if (M <= 0 || N <= 0) return;
-  if (prefer_blas(M, N, K)) {
+  const bool bf16 = rounds(in);
+  if (prefer_blas(M, N, K, bf16)) {
     blas_rows(false, true, M, N, K, A, lda, B, ldb, beta, C, ldc);
     return finish_rows(M, N, C, ldc, end);
   }
-  const Panels panels(weight, true, B, ldb, K, N);
+  const Panels panels(weight, true, B, ldb, K, N, bf16);
   GemmTask t = task(M, N, K, A, lda, 1, panels.data(), beta, C, ldc);
   t.bias = end.bias, t.add = end.add, t.ld_add = end.ld_add, t.gelu = end.gelu, t.slope = end.slope,
   t.ld_slope = end.ld_slope;
-  run(t);
+  run(t, bf16);
 }
 
 void gemm_nt(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
-             real* C, int64_t ldc, const real* bias, Leaf* weight) {
+             real* C, int64_t ldc, const real* bias, Leaf* weight, Precision in) {
   Epilogue end;
   end.bias = bias;
-  gemm_nt(M, N, K, A, lda, B, ldb, beta, C, ldc, end, weight);
+  gemm_nt(M, N, K, A, lda, B, ldb, beta, C, ldc, end, weight, in);
 }
 
 void gemm_nn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
-             real* C, int64_t ldc, Leaf* weight, std::span<const real> soon) {
+             real* C, int64_t ldc, Leaf* weight, std::span<const real> soon, Precision in) {
   if (M <= 0 || N <= 0) return;
-  if (prefer_blas(M, N, K)) return blas_rows(false, false, M, N, K, A, lda, B, ldb, beta, C, ldc);
-  const Panels panels(weight, false, B, ldb, K, N);
+  const bool bf16 = rounds(in);
+  if (prefer_blas(M, N, K, bf16)) return blas_rows(false, false, M, N, K, A, lda, B, ldb, beta, C, ldc);
+  const Panels panels(weight, false, B, ldb, K, N, bf16);
   GemmTask t = task(M, N, K, A, lda, 1, panels.data(), beta, C, ldc);
   t.soon = soon.data(), t.soon_bytes = static_cast<int64_t>(soon.size_bytes());
-  run(t);
+  run(t, bf16);
 }
 
 void gemm_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
-             real* C, int64_t ldc) {
+             real* C, int64_t ldc, Precision in) {
   if (M <= 0 || N <= 0) return;
-  if (prefer_blas(M, N, K)) return blas_rows(true, false, M, N, K, A, lda, B, ldb, beta, C, ldc);
-  if (!in_bf16() && (parallel::in_shard() || M <= block)) {
+  const bool bf16 = rounds(in);
+  if (prefer_blas(M, N, K, bf16)) return blas_rows(true, false, M, N, K, A, lda, B, ldb, beta, C, ldc);
+  if (!bf16 && (parallel::in_shard() || M <= block)) {
     GemmTask t = task(M, N, K, A, 1, lda, nullptr, beta, C, ldc);
     t.b = B, t.ldb = ldb, t.scratch = take(panels_size(false, K, N));
     kernels().gemm(&t);
     return Pool::give(t.scratch);
   }
-  const Panels panels(nullptr, false, B, ldb, K, N);
-  run(task(M, N, K, A, 1, lda, panels.data(), beta, C, ldc));
+  const Panels panels(nullptr, false, B, ldb, K, N, bf16);
+  run(task(M, N, K, A, 1, lda, panels.data(), beta, C, ldc), bf16);
 }
 
 void drop_packed(Leaf& weight) {

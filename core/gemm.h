@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <span>
 
+#include "core/precision.h"
 #include "core/real.h"
 
 namespace tessera {
@@ -28,17 +29,18 @@ struct Epilogue {
 };
 
 /// C (M,N) = beta C + A (M,K) B(N,K)^T + bias. `bias` (N) may be null. `weight`, if given, is the parameter that owns
-/// B, whose packed panels are kept until its values are rewritten, unless a pointer to them is lent (Leaf::lent).
+/// B, whose packed panels are kept until its values are rewritten, unless a pointer to them is lent (Leaf::lent). All compute in the
+/// process's precision unless `in` says another.
 void gemm_nt(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
-             real* C, int64_t ldc, const real* bias = nullptr, Leaf* weight = nullptr);
+             real* C, int64_t ldc, const real* bias = nullptr, Leaf* weight = nullptr, Precision in = precision());
 void gemm_nt(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
-             real* C, int64_t ldc, const Epilogue& end, Leaf* weight = nullptr);
+             real* C, int64_t ldc, const Epilogue& end, Leaf* weight = nullptr, Precision in = precision());
 /// C (M,N) = beta C + A (M,K) B (K,N). `soon` is memory that is needed next and comes into the cache meanwhile.
 void gemm_nn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
-             real* C, int64_t ldc, Leaf* weight = nullptr, std::span<const real> soon = {});
+             real* C, int64_t ldc, Leaf* weight = nullptr, std::span<const real> soon = {}, Precision in = precision());
 /// C (M,N) = beta C + A(K,M)^T B (K,N).
 void gemm_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
-             real* C, int64_t ldc);
+             real* C, int64_t ldc, Precision in = precision());
 
 /// Forgets the packed panels of a weight whose values change; their memory waits for the next ones. Not beside a
 /// running product.

@@ -5,36 +5,40 @@ TESSERA_KERNELS_BEGIN
 
 namespace {
 
-/// Scores are exponentiated as 2^(s unit - ...): with unit = log2 e the subtraction of the maximum is one multiply-add,
-/// and 2^x needs neither a second constant of ln 2 nor scaling in two halves.
-constexpr real unit = static_cast<real>(single ? 1.4426950408889634 : 1.0);
+constexpr real none = static_cast<real>(-__builtin_inf());
 
-/// 2^x for x <= 127; exactly 0 from -127 down, so that a masked pair weighs nothing. In double, the twin, e^x.
+/// e^x for x <= 0, by 2^(x log2 e); 1 at 0, exactly 0 from -87.7 down, so that a masked pair weighs nothing, and NaN for NaN. The maximum
+/// of a row is subtracted before the multiplication and not inside of it: a multiply-add of the scaled maximum, which is rounded, leaves
+/// that rounding in the exponent, and at scores of 1e9 it is 64. In double, the twin, libm.
 inline vec power(vec x) {
   if constexpr (!single) {
     return exp_exact(x);
   } else {
-    x = max(x, splat(-127));  // there n = -127, r = 0, and the exponent's bits below vanish with the mantissa's: +0
-    const vec magic = splat(12582912);  // 1.5 2^23: its last bits take round(x)
-    vec n = x + magic;
+    const real unit = static_cast<real>(1.4426950408889634);
+    x = max(splat(static_cast<real>(-88.0297)), x);  // 127 ln 2; in this order NaN stays
+    // its last bits take 127 + round(x log2 e), which is the exponent field of that power of 2; of -127, zero's
+    const vec magic = splat(12582912 + 127);  // 1.5 2^23 + 127
+    vec n = x * unit + magic;
     ivec bits;
     __builtin_memcpy(&bits, &n, sizeof bits);
     n -= magic;
-    const vec r = x - n;
-    // minimax on [-1/2, 1/2] with p(0) = 1: relative error 9.2e-8
+    const vec r = x * unit - n;
+    // 2^r: minimax on [-1/2, 1/2] with p(0) = 1: relative error 9.2e-8
     vec p = splat(static_cast<real>(1.326472725e-3));
     p = p * r + static_cast<real>(9.671512786e-3);
     p = p * r + static_cast<real>(5.550733744e-2);
     p = p * r + static_cast<real>(2.402224208e-1);
     p = p * r + static_cast<real>(6.931469776e-1);
     p = p * r + static_cast<real>(1);
-    ivec y;
-    __builtin_memcpy(&y, &p, sizeof y);
-    y += bits << 23;  // the magic number's own bits leave at the top
-    __builtin_memcpy(&p, &y, sizeof p);
-    return p;
+    bits <<= 23;  // the magic number's own bits leave at the top
+    vec whole;
+    __builtin_memcpy(&whole, &bits, sizeof whole);
+    return p * whole;  // a product, since an addition to the exponent would make a number of NaN
   }
 }
+
+/// A score and what is added to it. -inf hides the pair whatever its score is: a NaN or +inf, too, of a padded column or a masked key.
+inline vec added(vec score, vec b) { return select(b == none, b, score + b); }
 
 /// The scores of one row as softmax sees them. Reading them twice is cheaper than keeping them.
 struct Row {
@@ -42,18 +46,16 @@ struct Row {
   int64_t from;
   vec operator()(int64_t v) const {
     vec x = load(s + v * lanes);
-    if (bias) x += load(bias + v * lanes);
-    return v < from ? x : x + load(column + v * lanes);
+    if (bias) x = added(x, load(bias + v * lanes));
+    return v < from ? x : added(x, load(column + v * lanes));
   }
 };
 
-constexpr real lowest = static_cast<real>(-1e30);  // instead of a maximum of -inf, of which nothing may be subtracted
-
-/// The largest score of a row, lane by lane, in four chains.
+/// The largest score of a row, lane by lane, in four chains. A NaN may get lost here; the sum of the powers has it.
 template <int NV>
 inline vec tops(const Row& row, int64_t vectors) {
   if constexpr (NV > 0) vectors = NV;
-  vec top[4] = {splat(lowest), splat(lowest), splat(lowest), splat(lowest)};
+  vec top[4] = {splat(none), splat(none), splat(none), splat(none)};
   int64_t v = 0;
 #pragma GCC unroll 2
   for (; v + 4 <= vectors; v += 4)
@@ -63,6 +65,9 @@ inline vec tops(const Row& row, int64_t vectors) {
   for (; v < vectors; ++v) top[0] = max(top[0], row(v));
   return max(max(top[0], top[1]), max(top[2], top[3]));
 }
+/// What is subtracted from a row: its maximum; 0 where that is -inf, since the row may see nothing.
+inline vec shift_of(vec top) { return select(top == none, vec{}, top); }
+
 /// Stores e^(row - shift) and returns its sum lane by lane.
 template <int NV>
 inline vec powers(const Row& row, int64_t vectors, vec shift, real* to) {
@@ -70,18 +75,16 @@ inline vec powers(const Row& row, int64_t vectors, vec shift, real* to) {
   vec total = {};
 #pragma GCC unroll 8
   for (int64_t v = 0; v < vectors; ++v) {
-    const vec p = power(row(v) * unit - shift);
+    const vec p = power(row(v) - shift);
     total += p;
     store(to + v * lanes, p);
   }
   return total;
 }
 
-/// 1 / sum and the logarithm of the sum of n rows; a row that may see nothing has sum 0 and gets zeros.
-inline void finish(vec total, vec top, real* inverse, real* logsum, int64_t n) {
-  const vec one = static_cast<real>(1) / total, lg = top + unit * log(max(total, splat(static_cast<real>(1e-30))));
-  store_part(inverse, select(total > 0, one, vec{}), n);
-  store_part(logsum, select(total > 0, lg, vec{}), n);
+/// 1 / sum of n rows; a row that may see nothing has sum 0 and gets zeros, a row with NaN keeps it.
+inline void invert(vec total, real* inverse, int64_t n) {
+  store_part(inverse, select(total == 0, vec{}, static_cast<real>(1) / total), n);
 }
 
 /// One number per row out of `lanes` rows of partial ones: lane l of the result is op over the lanes of r[l]. Three operations a
@@ -104,34 +107,40 @@ inline vec across(vec (&r)[lanes], Op op) {
 
 /// NV vectors a row; 0: as many as ld says.
 template <int NV>
-void softmax(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from, real* inverse,
-             real* logsum) {
+void softmax(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from, real* shift,
+             real* inverse) {
   const int64_t vectors = NV > 0 ? NV : ld / lanes;
   const auto row = [&](int64_t i) { return Row{s + i * ld, bias ? bias + i * ld : nullptr, column, from}; };
   for (int64_t i = 0; i < rows; i += lanes) {
     const int64_t n = rows - i < lanes ? rows - i : int64_t{lanes};
     if (n <= 2) {  // a few left over, as the last of 65
       for (int64_t r = i; r < rows; ++r) {
-        const vec top = splat(unit * max_of(tops<NV>(row(r), vectors)));
-        finish(splat(sum(powers<NV>(row(r), vectors, top, s + r * ld))), top, inverse + r, logsum + r, 1);
+        const vec top = shift_of(splat(max_of(tops<NV>(row(r), vectors))));
+        store_part(shift + r, top, 1);
+        invert(splat(sum(powers<NV>(row(r), vectors, top, s + r * ld))), inverse + r, 1);
       }
       return;
     }
     vec part[lanes] = {};
     for (int64_t r = 0; r < n; ++r) part[r] = tops<NV>(row(i + r), vectors);
-    const vec top = unit * across(part, [](vec x, vec y) { return max(x, y); });
-    real shift[lanes];
-    store(shift, top);
-    for (int64_t r = 0; r < n; ++r) part[r] = powers<NV>(row(i + r), vectors, splat(shift[r]), s + (i + r) * ld);
-    finish(across(part, [](vec x, vec y) { return x + y; }), top, inverse + i, logsum + i, n);
+    store_part(shift + i, shift_of(across(part, [](vec x, vec y) { return max(x, y); })), n);
+    for (int64_t r = 0; r < n; ++r) part[r] = powers<NV>(row(i + r), vectors, splat(shift[i + r]), s + (i + r) * ld);
+    invert(across(part, [](vec x, vec y) { return x + y; }), inverse + i, n);
   }
 }
 
+/// The bits of softmax's powers again, over their sum: so the weights of a row sum to 1 as those of any softmax. From one number, the
+/// logarithm of the sum, they would be off by its rounding, which grows with the scores.
 template <int NV>
-void weights(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from,
-             const real* logsum) {
-  for (int64_t i = 0; i < rows; ++i, s += ld)
-    powers<NV>(Row{s, bias ? bias + i * ld : nullptr, column, from}, ld / lanes, splat(logsum[i]), s);
+void weights(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from, const real* shift,
+             const real* inverse) {
+  const int64_t vectors = NV > 0 ? NV : ld / lanes;
+  for (int64_t i = 0; i < rows; ++i, s += ld) {
+    const Row row{s, bias ? bias + i * ld : nullptr, column, from};
+    const vec top = splat(shift[i]), share = splat(inverse[i]);
+#pragma GCC unroll 8
+    for (int64_t v = 0; v < vectors; ++v) store(s + v * lanes, power(row(v) - top) * share);
+  }
 }
 
 template <int NV>
@@ -161,14 +170,14 @@ inline void by_length(int64_t vectors, F f) {
 
 }  // namespace
 
-void softmax_rows(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from, real* inverse,
-                  real* logsum) {
-  by_length(ld / lanes, [&]<int NV> { softmax<NV>(s, ld, rows, bias, column, from, inverse, logsum); });
+void softmax_rows(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from, real* shift,
+                  real* inverse) {
+  by_length(ld / lanes, [&]<int NV> { softmax<NV>(s, ld, rows, bias, column, from, shift, inverse); });
 }
 
 void weight_rows(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from,
-                 const real* logsum) {
-  by_length(ld / lanes, [&]<int NV> { weights<NV>(s, ld, rows, bias, column, from, logsum); });
+                 const real* shift, const real* inverse) {
+  by_length(ld / lanes, [&]<int NV> { weights<NV>(s, ld, rows, bias, column, from, shift, inverse); });
 }
 
 void dscore_rows(const real* p, real* d, int64_t ld, int64_t rows) {
@@ -185,7 +194,7 @@ void pair_drop(real* s, int64_t ld, int64_t rows, int64_t m, const uint64_t* nam
       x ^= high;
       x = (x ^ (x >> 15)) * 0x846ca68bu;
       x ^= x >> 16;
-      s[j] = x < threshold ? 0 : s[j] * kept;
+      s[j] *= x < threshold ? 0 : kept;
     }
   }
 }

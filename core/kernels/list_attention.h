@@ -18,12 +18,13 @@
   /* y (d x n) = scale rows of x, transposed; padded with zeros to whole vectors of n */                                     \
   ROW(transpose_rows, const real* x, int64_t stride, const int32_t* at, int64_t n, int64_t d, real scale, real* y, int64_t ld, \
       int64_t ahead) \
-  /* s + bias + column -> e^(s - max), with 1 / sum and the logarithm of the sum (in the units of weight_rows) per row; \
-     bias (rows x ld) may be null; column (ld) counts from vector `from`; a row of -inf: zeros */                            \
-  ROW(softmax_rows, real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from, real* inverse, \
-      real* logsum)                                                                                                          \
-  /* s + bias + column -> e^(s - logsum) */                                                                                  \
-  ROW(weight_rows, real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from, const real* logsum) \
+  /* s + bias + column -> e^(s - shift), with shift, the maximum, and 1 / sum per row; bias (rows x ld) may be null; column (ld) \
+     counts from vector `from`; -inf in one of them hides the pair whatever s is; a row of -inf: zeros */                    \
+  ROW(softmax_rows, real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from, real* shift,      \
+      real* inverse)                                                                                                         \
+  /* s + bias + column -> e^(s - shift) inverse, from what softmax_rows left */                                              \
+  ROW(weight_rows, real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from, const real* shift, \
+      const real* inverse)                                                                                                   \
   /* d = p (d - sum_j p d), and p times the factors of pair_drop are its caller's */                                                \
   ROW(dscore_rows, const real* p, real* d, int64_t ld, int64_t rows)                                                   \
   /* s *= 0 or kept, by the bits of (name of the row, token of the column) */                                                \

@@ -6,9 +6,9 @@
 // clang-format off
 #define TESSERA_UNARY_TABLE(MAP, ...)                                                                                                     \
   /*              name       saved  y(x)                               dy/dx                                                   */         \
-  MAP(__VA_ARGS__, relu,       x,   select(x < 0, zero, x),            step(x > 0))                                                       \
-  MAP(__VA_ARGS__, relu6,      x,   clip(x, 0, 6),                     step((x > 0) & (x < 6)))                                           \
-  MAP(__VA_ARGS__, hardswish,  x,   x * clip(x + 3_r, 0, 6) * (1_r/6), select(x > 3, splat(1), select(x > -3, x * (1_r/3) + 0.5_r, zero)))\
+  MAP(__VA_ARGS__, relu,       x,   select(x < 0, zero, x),            slope_but(x <= 0))                                                 \
+  MAP(__VA_ARGS__, relu6,      x,   clip(x, 0, 6),                     slope_but((x <= 0) | (x >= 6)))                                    \
+  MAP(__VA_ARGS__, hardswish,  x,   x * clip(x + 3_r, 0, 6) * (1_r/6), select(x > 3, splat(1), select(x <= -3, zero, x * (1_r/3) + 0.5_r)))\
   MAP(__VA_ARGS__, sigmoid,    y,   sigmoid(x),                        y * (1_r - y))                                                     \
   MAP(__VA_ARGS__, tanh,       y,   tanh(x),                           1_r - y * y)                                                       \
   MAP(__VA_ARGS__, silu,       x,   x * sigmoid(x),                    swish_slope(x, sigmoid(x), 1))                                     \
@@ -17,7 +17,7 @@
   MAP(__VA_ARGS__, quick_gelu, x,   x * sigmoid(1.702_r * x),          swish_slope(x, sigmoid(1.702_r * x), 1.702_r))                     \
   MAP(__VA_ARGS__, softplus,   x,   select(x < 0, zero, x) + log1p_exp(-abs(x)), sigmoid(x))                                              \
   MAP(__VA_ARGS__, exp,        y,   exp(x),                            y)                                                                 \
-  MAP(__VA_ARGS__, log,        x,   log_all(x),                        1_r / x)                                                           \
+  MAP(__VA_ARGS__, log,        x,   log(x),                            1_r / x)                                                           \
   MAP(__VA_ARGS__, sqrt,       y,   sqrt(x),                           0.5_r / y)                                                         \
   MAP(__VA_ARGS__, square,     x,   x * x,                             x + x)                                                             \
   MAP(__VA_ARGS__, sin,        x,   sin(x),                            cos(x))                                                            \

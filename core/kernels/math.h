@@ -54,8 +54,8 @@ static inline vec exp(vec x) {
   }
 }
 
-/// ln x for x > 0; anything for others.
-static inline vec log(vec x) {
+/// ln x for normal x > 0; a finite number for NaN, infinity and all others, so of numbers that are known only.
+static inline vec log_of_positive(vec x) {
   if constexpr (!single) {
     return log_exact(x);
   } else {
@@ -79,6 +79,17 @@ static inline vec log(vec x) {
     p = p * f + static_cast<real>(3.3333331174e-1);
     vec y = p * f * z + e * static_cast<real>(-2.12194440e-4) - z * static_cast<real>(0.5);
     return f + y + e * static_cast<real>(0.693359375);
+  }
+}
+
+/// ln x on the whole line: -inf at 0, NaN below, and NaN for NaN.
+static inline vec log(vec x) {
+  if constexpr (!single) {
+    return log_exact(x);
+  } else {
+    const vec inf = splat(static_cast<real>(__builtin_inf())), nan = splat(static_cast<real>(__builtin_nan("")));
+    const vec special = select(x == 0, -inf, select(x > 0, x, nan));  // x > 0 of these is +inf
+    return select((x > 0) & (x < inf), log_of_positive(x), special);
   }
 }
 

@@ -35,13 +35,14 @@ void dropout(const real* x, real* y, real beta, uint64_t seed, uint32_t threshol
       const auto keep = h >= threshold;
       ivec mask;
       __builtin_memcpy(&mask, &keep, sizeof mask);
-      vec v = select(mask, scale * load(x + i), vec{});
+      vec v =
+          load(x + i) * select(mask, splat(scale), vec{});  // a product, as PyTorch's: what is dropped of NaN is NaN
       if (beta != 0) v += beta * load(y + i);
       store(y + i, v);
     }
   }
   for (; i < n; ++i) {
-    const real v = bits32(seed, i) >= threshold ? scale * x[i] : 0;
+    const real v = x[i] * (bits32(seed, i) >= threshold ? scale : 0);
     y[i] = beta == 0 ? v : beta * y[i] + v;
   }
 }

@@ -77,6 +77,7 @@ static inline void store_part(real* p, vec v, int64_t n) {
 }
 #endif
 static inline vec select(ivec mask, vec yes, vec no) { return mask ? yes : no; }
+/// b where one of them is NaN: a NaN outlives a bound only as b.
 static inline vec max(vec a, vec b) { return select(a > b, a, b); }
 static inline vec min(vec a, vec b) { return select(a < b, a, b); }
 /// Lane l of the result is lane from[l] of v, or of a and, from `lanes` up, b. With constant indices it is one instruction.

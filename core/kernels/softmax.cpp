@@ -3,6 +3,7 @@
 
 TESSERA_KERNELS_BEGIN
 
+/// The largest of x. A NaN may get lost here: the sums of e^(x - it), which all callers take, have it.
 static inline real largest(const real* x, int64_t n) {
   if (n < lanes) {
     real m = x[0];
@@ -78,7 +79,7 @@ void add_exp(const real* x, real lse, real a, real c, real* y, real beta, int64_
 void normalize(const real* x, real* y, real* inverse, real eps, int64_t rows, int64_t C) {
   for (int64_t r = 0; r < rows; ++r, x += C, y += C) {
     const auto norm = static_cast<real>(__builtin_sqrt(dot(C, x, x)));
-    const real i = 1 / (norm > eps ? norm : eps);
+    const real i = 1 / (norm < eps ? eps : norm);  // a NaN stays one
     inverse[r] = i;
     map(C, y, x, [=](vec v) { return v * i; });
   }

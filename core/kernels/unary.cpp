@@ -8,7 +8,8 @@ static consteval real operator""_r(long double v) { return static_cast<real>(v);
 static consteval real operator""_r(unsigned long long v) { return static_cast<real>(v); }
 
 static const vec zero = {};
-static inline vec step(ivec mask) { return select(mask, splat(1), zero); }
+/// A slope of 1 but where `flat`. Conditions ask where a function is flat, which NaN is not: its gradient goes on.
+static inline vec slope_but(ivec flat) { return select(flat, zero, splat(1)); }
 
 /// NaN stays NaN.
 static inline vec clip(vec x, real lo, real hi) { return select(x < lo, splat(lo), select(x > hi, splat(hi), x)); }
@@ -18,17 +19,10 @@ static inline vec sqrt(vec x) {
   return x;
 }
 
-/// ln x on the whole line: -inf at 0, NaN below.
-static inline vec log_all(vec x) {
-  const vec none = splat(static_cast<real>(__builtin_nan(""))), bottom = splat(static_cast<real>(-__builtin_inf()));
-  const vec special = select(x == 0, bottom, select(x > 0, x, none));  // +inf, or NaN for x < 0 and NaN
-  return select(x > 0, select(x < static_cast<real>(__builtin_inf()), log(x), special), special);
-}
-
 /// ln(1 + e^x) for x <= 0 without losing digits: with u = 1 + e rounded, ln u e / (u - 1) corrects the rounding.
 static inline vec log1p_exp(vec x) {
   const vec e = exp(x), u = 1_r + e, d = u - 1_r;
-  return select(d > 0, log(u) * (e / select(d > 0, d, splat(1))), e);
+  return select(d > 0, log_of_positive(u) * (e / select(d > 0, d, splat(1))), e);
 }
 
 // the exact GELU x Phi(x) (Hendrycks, Gimpel 2016)

@@ -1,7 +1,7 @@
 // The fused attention: the equations of attention_plain.cpp on blocks of query rows, per head, group and image.
 //
-//   forward   S = Q K^T + terms, P = softmax(S) and its log-sum L, O = P V                               saved: q, k, v, L
-//   backward  P = e^(S - L) again, dP = dO V^T, dS = P (dP - rowsum(P dP)), dV = P^T dO, dQ = dS K, dK = dS^T Q
+//   forward   S = Q K^T + terms, E = e^(S - M), M the maxima of rows, Z the sums of E, O = E V / Z       saved: q, k, v, M, 1/Z
+//   backward  P = e^(S - M) / Z again, dP = dO V^T, dS = P (dP - rowsum(P dP)), dV = P^T dO, dQ = dS K, dK = dS^T Q
 //
 // How the terms stay cheap:
 //  * biases, masks and gates of width 1 are gathered into one n x m block per head, which the images (and equal groups) of a shard
@@ -166,13 +166,13 @@ class Shares {
   Arena memory_;
 };
 
-void backward(const Call& c, const Tensor& logsum, const Tensor& dy, Back& back) {
+void backward(const Call& c, const Tensor& norms, const Tensor& dy, Back& back) {
   const Plan p(c);
   const int blocks = heads_meet(c) ? 1 : blocks_of(p);
   Shares shares(p, blocks, back);
   const Sinks sinks = sinks_of(c, back);
   each_block(p, blocks, [&](int block, int64_t from, int64_t to) {
-    HeadWorker(p, dy, logsum, sinks, shares.start(block)).run(from, to);
+    HeadWorker(p, dy, norms, sinks, shares.start(block)).run(from, to);
   });
   shares.finish(back);
   for (int t = 0; t < c.where.count; ++t) {  // a query term that softmax does not see has a gradient all the same: zero
@@ -189,12 +189,12 @@ Tensor attention(const Heads& q, const Heads& k, const Heads& v, const Pattern& 
   const Call c = check(q, k, v, who, where, scale, dropout, lengths, run);
   const Plan p(c);
   const bool complete = once_each(who.q, q.tokens);
-  Tensor o({p.B, q.tokens, p.H * p.dv}), logsum({p.B, p.G, p.H, p.n});
+  Tensor o({p.B, q.tokens, p.H * p.dv}), norms({p.B, p.G, p.H, 2, p.n});
   if (!complete) std::fill_n(o.data(), o.size(), real(0));
-  each_block(p, blocks_of(p), [&](int, int64_t from, int64_t to) { HeadWorker(p, o, logsum).run(from, to); });
+  each_block(p, blocks_of(p), [&](int, int64_t from, int64_t to) { HeadWorker(p, o, norms).run(from, to); });
   Call::List list;
   return record({"attention", c.macs()}, o, c.inputs(list),
-                [c, logsum](const Tensor& dy, Back& back) { backward(c, logsum, dy, back); });
+                [c, norms](const Tensor& dy, Back& back) { backward(c, norms, dy, back); });
 }
 
 }  // namespace TESSERA_NS

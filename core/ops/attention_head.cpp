@@ -7,12 +7,12 @@ namespace {
 constexpr real none = -std::numeric_limits<real>::infinity();
 }
 
-HeadWorker::HeadWorker(const Plan& plan, const Tensor& y, const Tensor& logsum, const Sinks& to, const Partial& own,
+HeadWorker::HeadWorker(const Plan& plan, const Tensor& y, const Tensor& norms, const Sinks& to, const Partial& own,
                        bool backward)
     : p(plan),
       c(plan.c),
       out_{y, 0, p.H * p.dv, p.H, p.dv, c.q.tokens},
-      sums_(logsum),
+      norms_(norms),
       sinks_(to),
       part_(own),
       backward_(backward),
@@ -23,12 +23,13 @@ HeadWorker::HeadWorker(const Plan& plan, const Tensor& y, const Tensor& logsum, 
 void HeadWorker::lay_out(Arena& a) {
   const int64_t R = p.rows;
   const bool raw_keys = p.rotates && (p.key_terms || p.uniform_keys);
-  q = a.take<real>(R * p.dp), o = a.take<real>(R * p.dvp), s = a.take<real>(R * p.mp), inverse = a.take<real>(R);
+  q = a.take<real>(R * p.dp), o = a.take<real>(R * p.dvp), s = a.take<real>(R * p.mp);
   kt = a.take<real>(p.d * p.mp), column = a.take<real>(p.mp), group_column = a.take<real>(p.mp);
   if (p.rotates) q_raw = a.take<real>(R * p.dp), key_raw = a.take<real>(p.m * p.dp);
   if (p.rotates || p.gated || backward_) key = a.take<real>(p.m * p.dp);
   if (raw_keys) kt_raw = a.take<real>(p.d * p.mp);
   if (p.drops) names = a.take<uint64_t>(R), tokens = a.take<int32_t>(p.m);
+  if (c.lengths) within = a.take<int32_t>(p.m);
   if (p.scaled) content = a.take<real>(R * p.mp);
   if (backward_) {
     ds = a.take<real>(R * p.mp), dq = a.take<real>(R * p.dp), vt = a.take<real>(p.dv * p.mp);
@@ -132,6 +133,8 @@ void HeadWorker::mask_keys(int b, int g) {
 
 void HeadWorker::load_keys(int b, int g, int h) {
   const int32_t* at = key_tokens(g);
+  for (int j = 0; within && j < p.m; ++j) within[j] = at[j] < c.length(b) ? at[j] : -1;
+  if (within) at = within;
   const real *from = c.k.x.data() + place(c.k, b, h), *values = c.v.x.data() + place(c.v, b, h);
   if (p.rotates) {
     const Rotary& r = c.where.rotary;
@@ -254,7 +257,8 @@ void HeadWorker::forward(int b, int g, int h) {
     const Block at = block(b, g, h, i);
     load_queries(at);
     scores(at);
-    k.softmax_rows(s, p.mp, at.count, pairs_.added(h, g, at.row, at.count), column, column_from, inverse, logsum(at));
+    k.softmax_rows(s, p.mp, at.count, pairs_.added(h, g, at.row, at.count), column, column_from, shift(at),
+                   inverse(at));
     drop(s, at);
     k.product(at.count, p.dv, p.m, s, p.mp, v, p.dvp, o, p.dvp, false);
     p.each_wide(Relative::value, [&](const Term& t) {
@@ -263,7 +267,7 @@ void HeadWorker::forward(int b, int g, int h) {
                   o + row * p.dvp + t.r->first, p.dvp, true);
       });
     });
-    k.scatter_rows(o, p.dvp, query_tokens(at), at.count, p.dv, 1, inverse, out_.x.data() + place(out_, b, h),
+    k.scatter_rows(o, p.dvp, query_tokens(at), at.count, p.dv, 1, inverse(at), out_.x.data() + place(out_, b, h),
                    out_.stride, 0, ahead(out_, at));
   }
 }
@@ -280,7 +284,7 @@ void HeadWorker::backward(int b, int g, int h) {
                   ahead(out_, at));
     // 1. P again, and dP
     scores(at);
-    k.weight_rows(s, p.mp, at.count, pairs_.added(h, g, at.row, at.count), column, column_from, logsum(at));
+    k.weight_rows(s, p.mp, at.count, pairs_.added(h, g, at.row, at.count), column, column_from, shift(at), inverse(at));
     k.product(at.count, p.m, p.dv, o, p.dvp, vt, p.mp, ds, p.mp, false);
     p.each_wide(Relative::value, [&](const Term& t) { gather_by_row(t, at, o, p.dvp, ds); });
     drop(ds, at);

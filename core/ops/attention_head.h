@@ -12,11 +12,11 @@ struct Sinks {
 
 class HeadWorker {
  public:
-  /// forward: writes y and logsum (B, groups, H, n).
-  HeadWorker(const Plan& plan, const Tensor& y, const Tensor& logsum) : HeadWorker(plan, y, logsum, {}, {}, false) {}
-  /// backward: reads dy and logsum, writes to the sinks and adds to `own`.
-  HeadWorker(const Plan& plan, const Tensor& dy, const Tensor& logsum, const Sinks& to, const Partial& own)
-      : HeadWorker(plan, dy, logsum, to, own, true) {}
+  /// forward: writes y and norms (B, groups, H, 2, n): of every query row its largest score and 1 / the sum of its powers.
+  HeadWorker(const Plan& plan, const Tensor& y, const Tensor& norms) : HeadWorker(plan, y, norms, {}, {}, false) {}
+  /// backward: reads dy and norms, writes to the sinks and adds to `own`.
+  HeadWorker(const Plan& plan, const Tensor& dy, const Tensor& norms, const Sinks& to, const Partial& own)
+      : HeadWorker(plan, dy, norms, to, own, true) {}
   HeadWorker(const HeadWorker&) = delete;
   HeadWorker& operator=(const HeadWorker&) = delete;
 
@@ -36,7 +36,7 @@ class HeadWorker {
     int h = -1;
   };
 
-  HeadWorker(const Plan& plan, const Tensor& y, const Tensor& logsum, const Sinks& to, const Partial& own,
+  HeadWorker(const Plan& plan, const Tensor& y, const Tensor& norms, const Sinks& to, const Partial& own,
              bool backward);
   void lay_out(Arena& a);
 
@@ -72,9 +72,10 @@ class HeadWorker {
   const Table& table(const Term& t) const { return tables_[static_cast<size_t>(&t - p.term.data())]; }
   const int32_t* key_tokens(int g) const { return c.who->k.data() + int64_t{g} * p.m; }
   const int32_t* query_tokens(const Block& at) const { return c.who->q.data() + int64_t{at.g} * p.n + at.row; }
-  real* logsum(const Block& at) const {
-    return sums_.data() + ((int64_t{at.b} * p.G + at.g) * p.H + at.h) * p.n + at.row;
+  real* shift(const Block& at) const {
+    return norms_.data() + 2 * ((int64_t{at.b} * p.G + at.g) * p.H + at.h) * p.n + at.row;
   }
+  real* inverse(const Block& at) const { return shift(at) + p.n; }
   const real* raw_kt() const { return kt_raw ? kt_raw : kt; }
   const real* raw_key() const { return p.rotates ? key_raw : key; }
   const real* raw_q() const { return p.rotates ? q_raw : q; }
@@ -97,8 +98,8 @@ class HeadWorker {
   const Plan& p;
   const Call& c;
   const Kernels& k = kernels();
-  const Heads out_;     // of o, or of do
-  const Tensor& sums_;  // (B, G, H, n)
+  const Heads out_;      // of o, or of do
+  const Tensor& norms_;  // (B, G, H, 2, n)
   const Sinks sinks_;
   const Partial part_;
   const bool backward_;
@@ -109,14 +110,15 @@ class HeadWorker {
 
   // a block of query rows: q rotated, q_raw not; s scores, then weights; ds their gradients; content: scores before gates
   real *q = nullptr, *q_raw = nullptr, *o = nullptr, *dq = nullptr, *s = nullptr, *ds = nullptr, *content = nullptr;
-  real *inverse = nullptr, *band = nullptr;  // 1 / sum by row; a strip's product with a table
-  uint64_t* names = nullptr;                 // of rows, for dropout
-  const real* q_rows = nullptr;              // the rows of q that the products read, here or in place
+  real* band = nullptr;          // a strip's product with a table
+  uint64_t* names = nullptr;     // of rows, for dropout
+  const real* q_rows = nullptr;  // the rows of q that the products read, here or in place
   int64_t ldq = 0;
   // all keys of a group: kt, vt transposed, kt times scale; key rotated, key_raw not
   real *kt = nullptr, *kt_raw = nullptr, *key = nullptr, *key_raw = nullptr, *v = nullptr, *vt = nullptr;
   real *dk = nullptr, *dk_raw = nullptr, *dv = nullptr;
   int32_t* tokens = nullptr;  // of keys, for dropout
+  int32_t* within = nullptr;  // of keys, -1 beyond the sample's length, so that nothing of those is read
   // what is added to all rows of a block, from vector column_from on: masks and one-row key terms; and its gradient
   real *column = nullptr, *group_column = nullptr, *dcolumn = nullptr;
   int64_t column_from = 0;

@@ -36,7 +36,8 @@ struct Plain {
   std::vector<real> p, z;     // (n, m): weights, dropout factors
 
   Plain(const Call& call, int image, int group, int head) : c(call), b(image), g(group), h(head) {
-    q = rows(c.q, c.who->q, n), k = rows(c.k, c.who->k, m), v = rows(c.v, c.who->k, m);
+    const int end = c.length(b);
+    q = rows(c.q, c.who->q, n, c.q.tokens), k = rows(c.k, c.who->k, m, end), v = rows(c.v, c.who->k, m, end);
     const Rotary& r = c.where.rotary;
     qr = rotated(q, r.cos_q, r.sin_q, n), kr = rotated(k, r.cos_k, r.sin_k, m);
     weights();
@@ -48,10 +49,11 @@ struct Plain {
     return (int64_t{image} * x.tokens + token) * x.stride + x.offset + head * x.d;
   }
 
-  std::vector<real> rows(const Heads& x, const Index& tokens, int count) const {
+  /// Rows of x; zeros for absent tokens and for those from `end` on.
+  std::vector<real> rows(const Heads& x, const Index& tokens, int count, int end) const {
     std::vector<real> y(at(int64_t{count} * x.d), 0);
     for (int i = 0; i < count; ++i)
-      if (const int t = tokens[at(int64_t{g} * count + i)]; t >= 0)
+      if (const int t = tokens[at(int64_t{g} * count + i)]; t >= 0 && t < end)
         std::copy_n(x.x.data() + place(x, b, t, h), x.d, y.data() + int64_t{i} * x.d);
     return y;
   }

@@ -30,21 +30,23 @@ Shape output_shape(const Tensor& x, const Sizes& s) {
   return shape;
 }
 
-void forward(const Sizes& s, const Tensor& x, const Tensor& W, const Tensor& b, Epilogue end, const Tensor& y) {
+void forward(const Sizes& s, const Tensor& x, const Tensor& W, const Tensor& b, Epilogue end, const Tensor& y,
+             Precision in = precision()) {
   end.bias = b ? b.data() : nullptr;
-  gemm_nt(s.rows, s.out, s.in, x.data(), s.in, W.read().data(), s.in, 0, y.data(), s.out, end, W.leaf());
+  gemm_nt(s.rows, s.out, s.in, x.data(), s.in, W.read().data(), s.in, 0, y.data(), s.out, end, W.leaf(), in);
 }
 
 /// What x and W get from dz.
-void backward(const Sizes& s, const Tensor& x, const Tensor& W, const Tensor& dz, Back& back) {
+void backward(const Sizes& s, const Tensor& x, const Tensor& W, const Tensor& dz, Back& back,
+              Precision in = precision()) {
   if (back.wants(x)) {
     const auto [dx, beta] = back.into(x);
     gemm_nn(s.rows, s.in, s.out, dz.data(), s.out, W.read().data(), s.in, beta, dx, s.in, W.leaf(),
-            back.wants(W) ? x.values() : std::span<const real>());
+            back.wants(W) ? x.values() : std::span<const real>(), in);
   }
   if (back.wants(W)) {
     const auto [dW, beta] = back.into(W);
-    gemm_tn(s.out, s.in, s.rows, dz.data(), s.out, x.data(), s.in, beta, dW, s.in);
+    gemm_tn(s.out, s.in, s.rows, dz.data(), s.out, x.data(), s.in, beta, dW, s.in, in);
   }
 }
 
@@ -56,12 +58,12 @@ void backward_bias(const Sizes& s, const Tensor& b, const Tensor& dz, Back& back
 
 }  // namespace
 
-Tensor linear(const Tensor& x, const Tensor& W, const Tensor& b) {
+Tensor linear(const Tensor& x, const Tensor& W, const Tensor& b, Precision in) {
   const Sizes s = check("linear", x, W, b);
   Tensor y(output_shape(x, s));
-  forward(s, x, W, b, {}, y);
+  forward(s, x, W, b, {}, y, in);
   return record({"linear", s.macs()}, y, {&x, &W, &b}, [=](const Tensor& dy, Back& back) {
-    backward(s, x, W, dy, back);
+    backward(s, x, W, dy, back, in);
     backward_bias(s, b, dy, back);
   });
 }

@@ -4,6 +4,7 @@
 #include "core/ops/pool.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -112,7 +113,7 @@ Tensor max_pool2d(const Tensor& x, const PoolOptions& o) {
       for (int i = r.a; i < r.b; ++i)
         for (int j = c.a; j < c.b; ++j) {
           const real v = x[((static_cast<int64_t>(b) * H_ + i) * W_ + j) * C_ + k];
-          if (v > top) top = v, at = i * W_ + j;
+          if (v > top || (std::isnan(v) && !std::isnan(top))) top = v, at = i * W_ + j;  // the first NaN is the largest
         }
       y[static_cast<int64_t>(out) * C_ + k] = top;
       best[static_cast<int64_t>(out) * C_ + k] = static_cast<real>(at);

@@ -14,6 +14,8 @@ namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
 
+constexpr Precision exact = Precision::f32;  // weights of an interpolation sum to 1, which rounded ones do not
+
 struct Sizes {
   int h0, w0, h, w, C, before, after;
   int64_t cells0() const { return static_cast<int64_t>(h0) * w0; }
@@ -29,9 +31,10 @@ void forward(const Sizes& s, const Tensor& Wy, const Tensor& Wx, const Tensor& x
   const int64_t C = s.C, line0 = s.w0 * C, line = s.w * C;
   std::copy_n(x.data(), s.before * C, y.data());
   Tensor T({s.h, s.w0, s.C});
-  gemm_nn(s.h, line0, s.h0, Wy.data(), s.h0, x.data() + s.before * C, line0, 0, T.data(), line0);
+  gemm_nn(s.h, line0, s.h0, Wy.data(), s.h0, x.data() + s.before * C, line0, 0, T.data(), line0, nullptr, {}, exact);
   for (int64_t i = 0; i < s.h; ++i)
-    gemm_nn(s.w, C, s.w0, Wx.data(), s.w0, T.data() + i * line0, C, 0, y.data() + s.before * C + i * line, C);
+    gemm_nn(s.w, C, s.w0, Wx.data(), s.w0, T.data() + i * line0, C, 0, y.data() + s.before * C + i * line, C, nullptr,
+            {}, exact);
   std::copy_n(x.data() + (s.before + s.cells0()) * C, s.after * C, y.data() + (s.before + s.cells()) * C);
 }
 
@@ -47,8 +50,8 @@ void backward(const Sizes& s, const Tensor& Wy, const Tensor& Wx, const Tensor& 
   kept(0, 0, s.before);
   Tensor dT({s.h, s.w0, s.C});
   for (int64_t i = 0; i < s.h; ++i)
-    gemm_tn(s.w0, C, s.w, Wx.data(), s.w0, dy.data() + s.before * C + i * line, C, 0, dT.data() + i * line0, C);
-  gemm_tn(s.h0, line0, s.h, Wy.data(), s.h0, dT.data(), line0, beta, dx + s.before * C, line0);
+    gemm_tn(s.w0, C, s.w, Wx.data(), s.w0, dy.data() + s.before * C + i * line, C, 0, dT.data() + i * line0, C, exact);
+  gemm_tn(s.h0, line0, s.h, Wy.data(), s.h0, dT.data(), line0, beta, dx + s.before * C, line0, exact);
   kept(s.before + s.cells(), s.before + s.cells0(), s.after);
 }
 

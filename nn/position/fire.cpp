@@ -7,9 +7,9 @@
 
 #include "core/ops/activation.h"
 #include "core/ops/arithmetic.h"
-#include "core/ops/linear.h"
 #include "core/ops/permute.h"
 #include "nn/position/encoding.h"
+#include "nn/position/exact_linear.h"
 #include "nn/position/pairs.h"
 
 namespace tessera {
@@ -60,7 +60,7 @@ struct Fire final : PositionEncoding {
     const auto warp = [&](const Tensor& t) { return log(add_scalar(mul(c, t), 1)); };
     const double most = std::max(static_cast<double>(d[d.size() - 1]), 1.0);
     const Tensor u = div(warp(d), warp(full({1, 1}, static_cast<real>(most))));
-    const Tensor bias = linear(relu(linear(u, o.w0, o.b0)), o.w2, o.b2);  // (cells, heads)
+    const Tensor bias = exact_linear(relu(exact_linear(u, o.w0, o.b0)), o.w2, o.b2);  // (cells, heads)
     return Terms{}.add({Relative::bias, permute(bias, {1, 0}).reshape({s.heads, e.cells(), 1}), 0, &index(now)});
   }
 

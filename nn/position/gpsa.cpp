@@ -9,9 +9,9 @@
 
 #include "core/ops/activation.h"
 #include "core/ops/arithmetic.h"
-#include "core/ops/linear.h"
 #include "core/ops/permute.h"
 #include "nn/position/encoding.h"
+#include "nn/position/exact_linear.h"
 #include "nn/position/pairs.h"
 
 namespace tessera {
@@ -65,7 +65,7 @@ struct Gpsa final : PositionEncoding {
     Tensor content = attention(q, k, v, who, {}, scale_, dropout, lengths, run);
     if (!o.w) return content;
     const Extent e = extent(now);
-    const Tensor logits = linear(features(e), o.w, o.b);  // (offsets, heads)
+    const Tensor logits = exact_linear(features(e), o.w, o.b);  // (offsets, heads)
     const Terms where =
         Terms{}.add({Relative::bias, permute(logits, {1, 0}).reshape({s.heads, logits.dim(0), 1}), 0, &index(now)});
     Dropout other = dropout;

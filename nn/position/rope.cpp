@@ -10,9 +10,9 @@
 #include <numbers>
 
 #include "core/ops/activation.h"
-#include "core/ops/linear.h"
 #include "core/ops/permute.h"
 #include "nn/position/encoding.h"
+#include "nn/position/exact_linear.h"
 #include "nn/position/pairs.h"
 
 namespace tessera {
@@ -234,7 +234,8 @@ struct RopeMixed final : PositionEncoding {
         permute(f.reshape({2, s.heads * pairs}), {1, 0});  // (heads pairs, 2): a linear map from (x, y)
     const auto angles = [&](bool keys) {
       const Tensor& at = coordinates(s, now, keys);
-      return permute(linear(at, per_axis).reshape({at.dim(0), s.heads, pairs}), {1, 0, 2});  // (heads, tokens, pairs)
+      return permute(exact_linear(at, per_axis).reshape({at.dim(0), s.heads, pairs}),
+                     {1, 0, 2});  // (heads, tokens, pairs)
     };
     Terms t;
     const Tensor q = angles(false);

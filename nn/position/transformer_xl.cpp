@@ -10,10 +10,10 @@
 #include <cmath>
 
 #include "core/ops/arithmetic.h"
-#include "core/ops/linear.h"
 #include "core/ops/permute.h"
 #include "core/ops/reduce.h"
 #include "nn/position/encoding.h"
+#include "nn/position/exact_linear.h"
 #include "nn/position/offset_rows.h"
 #include "nn/position/pairs.h"
 
@@ -97,7 +97,7 @@ struct TransformerXl final : PositionEncoding {
     Terms t;
     for (size_t i = 0; i < o.W.size(); ++i) {
       const int axis = axes_of(config.axial)[i], reach = reachable(now, axis), R = 2 * reach + 1;
-      const Tensor T = permute(linear(sinusoids(reach, s.dim), o.W[i]).reshape({R, s.heads, s.head_dim}),
+      const Tensor T = permute(exact_linear(sinusoids(reach, s.dim), o.W[i]).reshape({R, s.heads, s.head_dim}),
                                {1, 0, 2});                                              // (heads, R, d)
       const Tensor vT = sum(mul(T, o.v.reshape({s.heads, 1, s.head_dim})), {2}, true);  // (heads, R, 1)
       t.add({Relative::query, T, 0, &offsets(now, axis, reach)});

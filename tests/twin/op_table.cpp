@@ -1,5 +1,3 @@
-#include "tests/twin/op_table.h"
-
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -10,6 +8,7 @@
 #include "core/pool.h"
 #include "core/rng.h"
 #include "nn/params.h"
+#include "tests/twin/op_table_rows.h"
 
 namespace tessera {
 
@@ -79,9 +78,12 @@ const Table& table() {
   return t;
 }
 
+}  // namespace
+
+const std::vector<Row>& op_rows() { return table().rows; }
+
 std::string title(const Row& r) { return r.op + " (" + r.name + ")"; }
 
-/// The row's inputs, exactly representable in float so that both twins see the same.
 Arrays draw(const Row& row) {
   Arrays all;
   for (size_t k = 0; k < row.in.size(); ++k) {
@@ -107,7 +109,7 @@ Arrays draw(const Row& row) {
   return all;
 }
 
-Tensor to_tensor(const Array& a) { return tensor(a.shape, a.v); }
+static Tensor to_tensor(const Array& a) { return tensor(a.shape, a.v); }
 std::vector<double> to_doubles(const Tensor& t) {
   return t ? std::vector<double>(t.data(), t.data() + t.size()) : std::vector<double>();
 }
@@ -117,7 +119,6 @@ Tensors to_tensors(const Arrays& a) {
   return t;
 }
 
-/// Fixed random cotangents, one per output, in [0.5, 1.5] with random signs.
 Tensors cotangents(const Row& row, const Tensors& y) {
   Tensors u;
   for (size_t k = 0; k < y.size(); ++k) {
@@ -131,6 +132,8 @@ Tensors cotangents(const Row& row, const Tensors& y) {
   }
   return u;
 }
+
+namespace {
 
 double project(const Tensors& y, const Tensors& u) {
   double s = 0;

@@ -195,6 +195,8 @@ OP_ROWS(pooling) {
                     .reference =
                         [options](const Arrays& x) {
                           return plain_pool(x[0], options, [](const std::vector<double>& v, int) {
+                            for (const double e : v)
+                              if (std::isnan(e)) return e;
                             return *std::max_element(v.begin(), v.end());
                           });
                         },

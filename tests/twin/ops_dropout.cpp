@@ -12,13 +12,13 @@ Array plain_dropout(Array x, double p, Key key, const Run& run) {
   const int64_t n = x.size() / x.dim(0);
   for (int64_t e = 0; e < x.size(); ++e) {
     const double u = static_cast<double>(stream(run, key, e / n).bits32(static_cast<uint64_t>(e % n))) * 0x1p-32;
-    x[e] = u < p ? 0 : x[e] / (1 - p);
+    x[e] *= u < p ? 0 : 1 / (1 - p);
   }
   return x;
 }
 Array plain_drop_path(Array x, double p, Key key, const Run& run) {
   const int64_t n = x.size() / x.dim(0);
-  for (int64_t e = 0; e < x.size(); ++e) x[e] = stream(run, key, e / n).uniform(0) < p ? 0 : x[e] / (1 - p);
+  for (int64_t e = 0; e < x.size(); ++e) x[e] = x[e] * (stream(run, key, e / n).uniform(0) < p ? 0 : 1 / (1 - p));
   return x;
 }
 Array plain_add(Array a, const Array& b) {

@@ -1,4 +1,6 @@
 // Rows of softmax, log_softmax, normalize and the losses.
+#include <algorithm>
+
 #include "core/ops/loss.h"
 #include "core/ops/softmax.h"
 #include "tests/twin/op_table.h"
@@ -14,10 +16,17 @@ Array by_row(Array x, F f) {
   for (int64_t i = 0; i < x.size(); i += C) f(&x.v[static_cast<size_t>(i)], C);
   return x;
 }
-void plain_softmax(double* x, int C) {
+/// The largest is subtracted first, as everybody does: it decides what infinities become.
+double plain_log_sum(const double* x, int C, double& top) {
+  top = *std::max_element(x, x + C);
   double s = 0;
-  for (int c = 0; c < C; ++c) s += std::exp(x[c]);
-  for (int c = 0; c < C; ++c) x[c] = std::exp(x[c]) / s;
+  for (int c = 0; c < C; ++c) s += std::exp(x[c] - top);
+  return std::log(s);
+}
+void plain_softmax(double* x, int C) {
+  double top;
+  const double s = std::exp(plain_log_sum(x, C, top));
+  for (int c = 0; c < C; ++c) x[c] = std::exp(x[c] - top) / s;
 }
 void plain_normalize(double* x, int C, double eps) {
   double s = 0;
@@ -78,13 +87,17 @@ TWIN_CASE("softmax: large logits do not overflow, -inf is nothing, zeros normali
   for (real v : zero.values()) CHECK(v == 0);
 }
 
-Array plain_cross_entropy(const Array& z, const Array& t, double smoothing, double scale) {
+Array plain_cross_entropy(const Array& z, const Array& t, double smoothing, double scale, bool labels) {
   const int K = z.dim(-1);
   Array l({1});
   for (int64_t i = 0; i < z.size(); i += K) {
-    double s = 0;
-    for (int k = 0; k < K; ++k) s += std::exp(z[i + k]);
-    for (int k = 0; k < K; ++k) l[0] -= scale * ((1 - smoothing) * t[i + k] + smoothing / K) * (z[i + k] - std::log(s));
+    double top;
+    const double s = plain_log_sum(&z.v[static_cast<size_t>(i)], K, top);
+    for (int k = 0; k < K; ++k) {
+      const double weight = (1 - smoothing) * t[i + k] + smoothing / K;
+      if (labels && weight == 0) continue;  // that logit has no part in the loss, -inf or not
+      l[0] -= scale * weight * (z[i + k] - top - s);
+    }
   }
   return l;
 }
@@ -102,18 +115,20 @@ OP_ROWS(loss) {
       }
       const std::string name = fmt::format("{} smoothing {}", s.str(), smoothing);
       const double terms = static_cast<double>(s.size());
-      rows.push_back({.op = "soft_cross_entropy",
-                      .name = "labels " + name,
-                      .in = {{s, -3, 3}},
-                      .run = [=](const Tensors& x) { return soft_cross_entropy(x[0], labels, smoothing, scale); },
-                      .reference = [=](const Arrays& x) { return plain_cross_entropy(x[0], hot, smoothing, scale); },
-                      .K = terms});
-      rows.push_back({.op = "soft_cross_entropy",
-                      .name = "targets " + name,
-                      .in = {{s, -3, 3}, {s, 0, 1, {}, false, false}},
-                      .run = [=](const Tensors& x) { return soft_cross_entropy(x[0], x[1], smoothing, scale); },
-                      .reference = [=](const Arrays& x) { return plain_cross_entropy(x[0], x[1], smoothing, scale); },
-                      .K = terms});
+      rows.push_back(
+          {.op = "soft_cross_entropy",
+           .name = "labels " + name,
+           .in = {{s, -3, 3}},
+           .run = [=](const Tensors& x) { return soft_cross_entropy(x[0], labels, smoothing, scale); },
+           .reference = [=](const Arrays& x) { return plain_cross_entropy(x[0], hot, smoothing, scale, true); },
+           .K = terms});
+      rows.push_back(
+          {.op = "soft_cross_entropy",
+           .name = "targets " + name,
+           .in = {{s, -3, 3}, {s, 0, 1, {}, false, false}},
+           .run = [=](const Tensors& x) { return soft_cross_entropy(x[0], x[1], smoothing, scale); },
+           .reference = [=](const Arrays& x) { return plain_cross_entropy(x[0], x[1], smoothing, scale, false); },
+           .K = terms});
     }
   for (const Shape& s : {Shape{1}, Shape{7, 5}, Shape{33}})
     rows.push_back({.op = "mse",

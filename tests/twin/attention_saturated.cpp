@@ -1,0 +1,166 @@
+// How exact attention is when it saturates: fused in fp32 against the same in double, beside what a softmax written out in fp32 ops loses.
+// The logits of a random head, N(0, 1), are multiplied by 1 to 1024, and by 1e9. Never more than four times the error of the explicit one.
+//   TESSERA_ISA=avx2 tessera_tests -s -tc='attention: saturated*'     prints the table
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "core/kernels/kernels.h"
+#include "core/ops/arithmetic.h"
+#include "core/ops/matmul.h"
+#include "core/ops/permute.h"
+#include "core/ops/softmax.h"
+#include "core/precision.h"
+#include "tests/twin/attention_made.h"
+
+namespace tessera {
+
+/// What the float twin computed: [case][scale][tensor], each in double, of the explicit ops, of fused attention, and of that in bf16.
+struct SaturatedResults {
+  using All = std::vector<std::vector<double>>;
+  std::vector<All> explicit_, fused, bf16;
+};
+using Saturate = SaturatedResults (*)();
+inline Saturate& float_saturated() {
+  static Saturate s = nullptr;
+  return s;
+}
+
+inline namespace TESSERA_NS {
+namespace attention_test {
+namespace {
+
+constexpr std::array<double, 12> scales{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1e9};
+
+struct Model {
+  const char* name;
+  int B, H, n, d;
+  bool biases;
+};
+constexpr std::array<Model, 4> models{{{"ViT, 65 tokens", 2, 4, 65, 32, false},
+                                       {"ViT, 197 tokens", 1, 2, 197, 64, false},
+                                       {"window of 16, bias", 4, 3, 16, 32, true},
+                                       {"window of 49, bias", 2, 3, 49, 32, true}}};
+
+/// Queries, keys, values, and a bias of its own for each pair. The same numbers in both twins.
+Case saturated(const Model& m, double scale, uint64_t seed) {
+  Case c;
+  c.seed = seed;
+  c.who = everyone(m.n, m.n);
+  c.q = {c.add("q", {m.B, m.n, m.H * m.d}), m.H, 0, 1};
+  c.k = {c.add("k", {m.B, m.n, m.H * m.d}), m.H, 0, 1};
+  c.v = {c.add("v", {m.B, m.n, m.H * m.d}), m.H, 0, 1};
+  const auto times = [&](Tensor& t) {
+    for (int64_t i = 0; i < t.size(); ++i)
+      t[i] = static_cast<real>(static_cast<float>(scale * static_cast<double>(t[i])));
+  };
+  times(c.leaf[0]);
+  if (m.biases) {
+    Pairs own{m.n, m.n, m.n * m.n, {}, 1};
+    for (int i = 0; i < m.n * m.n; ++i) own.at.push_back(i);
+    c.terms.push_back({bias, c.add("table", {m.H, m.n * m.n, 1}), 0, std::move(own)});
+    times(c.leaf[3]);
+  }
+  c.scale = 1 / std::sqrt(double(m.d));
+  return c;
+}
+
+/// The same from small ops: what a framework does without a fused attention.
+std::vector<Tensor> written_out(const Model& m, const Case& c) {
+  Tape tape;
+  std::vector<Tensor> x;
+  for (const Tensor& t : c.leaf) x.push_back(tape.watch(t));
+  const auto heads_first = [&](const Tensor& t) { return permute(t.reshape({m.B, m.n, m.H, m.d}), {0, 2, 1, 3}); };
+  Tensor s = scale(matmul(heads_first(x[0]), heads_first(x[1]), false, true), c.scale);
+  if (m.biases) s = add(s, x[3].reshape({1, m.H, m.n, m.n}));
+  const Tensor o = permute(matmul(softmax(s), heads_first(x[2])), {0, 2, 1, 3}).reshape({m.B, m.n, m.H * m.d});
+  std::vector<Tensor> all{o.detach()};
+  Grads none;
+  tape.backward(o, c.cotangent(o.shape()), none);
+  for (const Tensor& t : x) all.push_back(tape.grad(t));
+  return all;
+}
+
+SaturatedResults::All doubles(const std::vector<Tensor>& all) {
+  SaturatedResults::All d;
+  for (const Tensor& t : all) d.emplace_back(t.data(), t.data() + t.size());
+  return d;
+}
+
+constexpr std::array<uint64_t, 3> seeds{1, 2, 3};
+
+template <class F>
+void each_case(F f) {
+  for (const Model& m : models)
+    for (const double scale : scales)
+      for (const uint64_t seed : seeds) f(m, scale, saturated(m, scale, seed));
+}
+
+SaturatedResults evaluate() {
+  SaturatedResults r;
+  each_case([&](const Model& m, double, const Case& c) {
+    r.explicit_.push_back(doubles(written_out(m, c)));
+    r.fused.push_back(doubles(c.all(&attention)));
+    const Computing rounded(Precision::bf16);
+    r.bf16.push_back(doubles(c.all(&attention)));
+  });
+  return r;
+}
+const bool registered = [] {
+  if constexpr (!twin) float_saturated() = &evaluate;
+  return true;
+}();
+
+/// Largest difference over the largest true entry; NaN is infinitely far. Where all true entries are 0, the difference itself.
+double error(const std::vector<double>& is, const std::vector<double>& truth) {
+  double most = 0, size = 0;
+  for (size_t i = 0; i < truth.size(); ++i) {
+    const double e = std::abs(is[i] - truth[i]);
+    if (!(e <= INFINITY)) return INFINITY;
+    most = std::max(most, e), size = std::max(size, std::abs(truth[i]));
+  }
+  return size > 0 ? most / size : most;
+}
+
+TWIN_CASE("attention: saturated, it is as exact as a softmax written out in fp32, in value and gradients") {
+  if constexpr (twin) {
+    REQUIRE(static_cast<bool>(float_saturated()));
+    const SaturatedResults r = float_saturated()();
+    constexpr double epsilon = 0x1p-23;
+    size_t at = 0;
+    std::array<double, 4> explicit_{}, fused{}, bf16{};  // o, dq and dk, dv, table: the worst of the seeds
+    std::string table = fmt::format("instruction set {}\n{:20} {:>6} | {:^35} | {:^35} | {:^35}\n", name(isa()), "",
+                                    "times", "explicit", "fused", "fused, --precision bf16");
+    for (int kind = 0; kind < 3; ++kind) table += kind ? " | o, dq/dk, dv, dbias" : "";
+    table += '\n';
+    each_case([&](const Model& m, double scale, const Case& c) {
+      const SaturatedResults::All truth = doubles(c.all(&plain_attention));
+      if (c.seed == seeds[0]) explicit_ = fused = bf16 = {};
+      for (size_t t = 0; t < truth.size(); ++t) {
+        INFO(m.name << ", logits times " << scale << ", " << (t ? c.name[t - 1] : std::string("output")));
+        const size_t column = t == 0 ? 0 : t <= 2 ? 1 : t - 1;
+        const double by_hand = error(r.explicit_[at][t], truth[t]), ours = error(r.fused[at][t], truth[t]),
+                     in_bf16 = error(r.bf16[at][t], truth[t]);
+        // one rounding of the result is no fault of either
+        const double bound = 4 * std::max(by_hand, by_hand > 0 || ours > 0 ? epsilon / 2 : 0);
+        CHECK(ours <= bound);
+        CHECK(in_bf16 <= bound);
+        explicit_[column] = std::max(explicit_[column], by_hand), fused[column] = std::max(fused[column], ours);
+        bf16[column] = std::max(bf16[column], in_bf16);
+      }
+      if (c.seed == seeds.back()) {
+        table += fmt::format("{:20} {:>6g}", m.name, scale);
+        for (const auto* e : {&explicit_, &fused, &bf16})
+          table += fmt::format(" | {:8.1e} {:8.1e} {:8.1e} {:8.1e}", (*e)[0], (*e)[1], (*e)[2], (*e)[3]);
+        table += '\n';
+      }
+      ++at;
+    });
+    MESSAGE(table);
+  }
+}
+
+}  // namespace
+}  // namespace attention_test
+}  // namespace TESSERA_NS
+}  // namespace tessera
