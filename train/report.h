@@ -1,14 +1,26 @@
 #pragma once
-// report.html: one self-contained page (inline SVG, CSS and PNG; no script, no network; light and dark) about a run, or
-// about several side by side.
+// report.html: one self-contained page (inline SVG, CSS and PNG; no script, no network; light and dark, on paper and on a phone) about
+// a run, or about several side by side.
 #include <string>
 #include <vector>
 
+#include "train/report/run.h"
+
 namespace tessera::report {
 
-/// Writes the page about the runs in `rundirs` to `out` through io::replace_file. metrics.jsonl and config.toml have to
-/// be there; summary.json (a run still under way) and report_data.json may be absent; a last line of metrics.jsonl that
-/// was cut off is skipped. Throws Error naming the file and line that is malformed.
-void write(const std::vector<std::string>& rundirs, const std::string& out);
+/// The runs that can be read, and for every other one the line that says which of its files is damaged and why.
+struct Readable {
+  Runs runs;
+  std::vector<std::string> skipped;
+};
+
+/// Reads every directory once, in their order; of several of the same name the labels are the paths. Throws Error if none is given.
+Readable read_runs(const std::vector<std::string>& rundirs);
+
+/// Writes the page about `runs` to `out` through io::replace_file. Throws Error if there is none.
+void write(const Runs& runs, const std::string& out);
+
+/// read_runs() and write(). Returns the lines about runs that were skipped; throws Error with the first of them if no run can be read.
+std::vector<std::string> write(const std::vector<std::string>& rundirs, const std::string& out);
 
 }  // namespace tessera::report

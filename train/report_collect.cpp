@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <numeric>
 
+#include "train/report_tables.h"
+
 namespace tessera::report {
 namespace {
-
-constexpr int64_t largest_table = 1 << 16;  // values; what is larger makes no picture
 
 Sample sample(const Evaluation& e, const data::Set& set, size_t i) {
   Sample s;
@@ -17,54 +17,7 @@ Sample sample(const Evaluation& e, const data::Set& set, size_t i) {
   return s;
 }
 
-/// The parameter as rows x channels: all dimensions but the last are rows.
-Table table(const Params::Entry& p, std::string kind, const Grid& grid) {
-  Table t;
-  t.name = p.name, t.kind = std::move(kind);
-  t.h = grid.h, t.w = grid.w, t.prefix = grid.prefix;
-  const auto values = p.value.read();
-  t.values.assign(values.begin(), values.end());
-  return t;
-}
-
-bool projection(std::string_view name) {
-  for (const char* layer : {"qkv.", "q.", "k.", "v.", "kv.", "proj.", "norm", "q_norm.", "k_norm.", "sr."})
-    if (name.starts_with(layer)) return true;
-  return false;
-}
-
 }  // namespace
-
-std::vector<Table> tables(const Params& params, const Places& places) {
-  std::vector<Table> all;
-  for (const auto& p : params.entries()) {
-    if (p.buffer || p.value.size() == 0 || p.value.size() > largest_table || p.value.rank() < 1) continue;
-    const int channels = p.value.dim(-1);
-    const int64_t rows = p.value.size() / channels;
-    for (const Spot& spot : places.tokens) {
-      if (p.name != spot.name) continue;
-      const Grid g = spot.trained;
-      const int prefix = static_cast<int>(rows) - g.h * g.w;
-      if (prefix != 0 && prefix != g.prefix) continue;
-      all.push_back(table(p, "embedding", {g.h, g.w, prefix}));
-      all.back().channels = channels;
-    }
-    for (const Site& site : places.sites) {
-      if (!p.name.starts_with(site.path + ".") || projection(std::string_view(p.name).substr(site.path.size() + 1)))
-        continue;
-      const Window& window = site.trained.window;
-      const int h = window.h ? window.h : site.trained.q.h, w = window.w ? window.w : site.trained.q.w;
-      const Grid offsets{2 * h - 1, 2 * w - 1, 0};
-      if (rows == int64_t{offsets.h} * offsets.w && channels == site.heads) {
-        all.push_back(table(p, "offsets", offsets));
-        all.back().channels = channels;
-      } else if (p.value.rank() >= 2) {
-        all.push_back(table(p, "matrix", {static_cast<int>(rows), channels, 0}));
-      }
-    }
-  }
-  return all;
-}
 
 Data collect(const Evaluation& e, const data::Set& set, const Params& params, const Places& places, size_t samples) {
   Data d;
@@ -87,7 +40,7 @@ Data collect(const Evaluation& e, const data::Set& set, const Params& params, co
     wrong.resize(std::min(wrong.size(), samples - spread));
     for (const size_t i : wrong) d.samples.push_back(sample(e, set, i));
   }
-  d.tables = tables(params, places);
+  d.tables = position_tables(params, places);
   return d;
 }
 

@@ -10,8 +10,4 @@ namespace tessera::report {
 Data collect(const Evaluation& evaluation, const data::Set& set, const Params& params, const Places& places,
              size_t samples = 24);
 
-/// The learned tables among `params`, told by the places of the model: embeddings of its token spots, and small parameters of its
-/// attentions that are no projections.
-std::vector<Table> tables(const Params& params, const Places& places);
-
 }  // namespace tessera::report

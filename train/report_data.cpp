@@ -1,17 +1,17 @@
 #include "train/report_data.h"
 
-#include <array>
+#include <algorithm>
+#include <charconv>
 #include <cmath>
-#include <nlohmann/json.hpp>
+#include <limits>
 
 #include "core/error.h"
 #include "core/io/replace_file.h"
 #include "core/io/safetensors.h"
+#include "train/report/json.h"
 
 namespace tessera::report {
 namespace {
-
-using nlohmann::json;
 
 constexpr size_t most_dense = 200;  // classes; more are written by pairs
 constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -46,6 +46,7 @@ void check(const Data& data, const std::string& file) {
       refuse(fmt::format("a sample of {} x {} x {} has {} bytes of pixels", s.height, s.width, s.channels,
                          s.pixels.size()));
     }
+    if (s.probability < 0 || s.probability > 1.001) refuse(fmt::format("a probability is {}", s.probability));
     if (!is_class(s.truth) || !is_class(s.predicted))
       refuse(fmt::format("a sample names a class beyond the {} there are", K));
   }
@@ -64,33 +65,37 @@ void check(const Data& data, const std::string& file) {
 }
 
 /// The confusion matrix in either form; `classes` of the form by pairs.
-Confusion confusion_from(const json& j, size_t classes) {
-  constexpr int64_t most = int64_t{1} << 40;
-  const auto whole = [](const json& v, int64_t high) {
-    // what is no integer, or 1e19, is no count
-    if (!v.is_number_integer() || (v.is_number_unsigned() && v.get<uint64_t>() > static_cast<uint64_t>(most)) ||
-        v.get<int64_t>() > high)
-      fail("confusion", "a count of the confusion matrix is {}", v.dump().substr(0, 40));
-    return v.get<int64_t>();
+Confusion confusion_from(const Json& j, size_t classes, const std::string& file) {
+  constexpr int64_t most_images = int64_t{1} << 40;  // sums of counts stay far from the end of their type
+  const auto count = [&](const Json& v) { return whole(v, "a count", 0, most_images, file); };
+  const auto class_of = [&](const Json& v) {
+    return static_cast<int32_t>(whole(v, "a class", 0, static_cast<int64_t>(classes) - 1, file));
   };
   if (const auto pairs = j.find("confused"); pairs != j.end()) {
     std::vector<Confusion::Cell> cells;
-    for (const json& p : *pairs)
-      cells.push_back({static_cast<int32_t>(whole(p.at(0), INT32_MAX)), static_cast<int32_t>(whole(p.at(1), INT32_MAX)),
-                       whole(p.at(2), most)});
+    for (const Json& p : *pairs) cells.push_back({class_of(p.at(0)), class_of(p.at(1)), count(p.at(2))});
     return {classes, std::move(cells)};
   }
   std::vector<std::vector<int64_t>> rows;
-  for (const json& row : j.value("confusion", json::array()))
-    for (auto& counts = rows.emplace_back(); const json& n : row) counts.push_back(whole(n, most));
+  for (const Json& row : j.value("confusion", Json::array()))
+    for (auto& counts = rows.emplace_back(); const Json& n : row) counts.push_back(count(n));
   return Confusion(rows);
 }
 
-/// Five digits are more than a picture shows, and keep the file small; JSON knows no infinity.
-double rounded(float v) {
-  if (!std::isfinite(v)) return 0;
-  const std::string s = fmt::format("{:.5g}", v);
-  return std::stod(s);
+/// Five digits are more than a picture shows, and keep the file small; JSON knows neither infinities nor NaN: null.
+Json rounded(float v) {
+  if (!std::isfinite(v)) return {};
+  const std::string text = fmt::format("{:.5g}", v);
+  double r = 0;  // not by the C library, whose decimal point is that of the host program's locale
+  std::from_chars(text.data(), text.data() + text.size(), r);
+  return r;
+}
+
+/// A number of a picture; null is none, and what no float holds is the largest.
+float value(const Json& v) {
+  if (v.is_null()) return std::numeric_limits<float>::quiet_NaN();
+  constexpr double most = std::numeric_limits<float>::max();
+  return static_cast<float>(std::clamp(v.get<double>(), -most, most));
 }
 
 }  // namespace
@@ -109,11 +114,14 @@ std::string base64(const void* bytes, size_t count) {
 
 std::string to_json(const Data& data) {
   check(data, "report data");
-  json j = {{"split", data.split}, {"classes", data.classes}, {"samples", json::array()}, {"tables", json::array()}};
-  if (data.confusion.size() <= most_dense) j["confusion"] = data.confusion.dense();
-  if (data.confusion.size() > most_dense) j["confused"] = json::array();
-  for (const Confusion::Cell& c : data.confusion.cells())
-    if (data.confusion.size() > most_dense) j["confused"].push_back({c.label, c.prediction, c.count});
+  Json j = {{"split", data.split}, {"classes", data.classes}};
+  if (data.confusion.size() <= most_dense) {
+    j["confusion"] = data.confusion.dense();
+  } else {
+    for (auto& cells = j["confused"] = Json::array(); const Confusion::Cell& c : data.confusion.cells())
+      cells.push_back({c.label, c.prediction, c.count});
+  }
+  j["samples"] = Json::array(), j["tables"] = Json::array();
   for (const auto& s : data.samples) {
     j["samples"].push_back({{"height", s.height},
                             {"width", s.width},
@@ -124,7 +132,7 @@ std::string to_json(const Data& data) {
                             {"probability", s.probability}});
   }
   for (const auto& t : data.tables) {
-    json values = json::array();
+    Json values = Json::array();
     for (float v : t.values) values.push_back(rounded(v));
     j["tables"].push_back({{"name", t.name},
                            {"kind", t.kind},
@@ -134,31 +142,39 @@ std::string to_json(const Data& data) {
                            {"prefix", t.prefix},
                            {"values", std::move(values)}});
   }
-  return j.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  return j.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 Data from_json(std::string_view text, const std::string& file) {
   Data data;
+  const Json j = parse_json(text, file);
+  const auto number = [&](const Json& of, const char* key, int64_t high) {
+    return static_cast<int>(whole(of.at(key), key, 0, high, file));
+  };
   try {
-    const json j = json::parse(text.begin(), text.end());
     data.split = j.value("split", "test");
     j.at("classes").get_to(data.classes);
-    data.confusion = confusion_from(j, data.classes.size());
-    for (const auto& s : j.value("samples", json::array())) {
-      Sample sample{s.at("height"), s.at("width"),     s.at("channels"),   {},
-                    s.at("true"),   s.at("predicted"), s.at("probability")};
+    data.confusion = confusion_from(j, data.classes.size(), file);
+    for (const auto& s : j.value("samples", Json::array())) {
+      Sample sample;
+      sample.height = number(s, "height", 4096), sample.width = number(s, "width", 4096);
+      sample.channels = number(s, "channels", 3);
+      sample.truth = number(s, "true", std::numeric_limits<int>::max());
+      sample.predicted = number(s, "predicted", std::numeric_limits<int>::max());
+      const Json& p = s.at("probability");
+      sample.probability = p.is_null() ? std::numeric_limits<double>::quiet_NaN() : p.get<double>();
       sample.pixels = unbase64(s.at("pixels").get_ref<const std::string&>(), file);
       data.samples.push_back(std::move(sample));
     }
-    for (const auto& t : j.value("tables", json::array())) {
-      data.tables.push_back(
-          {t.at("name"), t.at("kind"), t.at("h"), t.at("w"), t.at("channels"), t.at("prefix"), t.at("values")});
+    for (const auto& t : j.value("tables", Json::array())) {
+      Table& table = data.tables.emplace_back();
+      t.at("name").get_to(table.name), t.at("kind").get_to(table.kind);
+      constexpr int64_t most = 1 << 20;
+      table.h = number(t, "h", most), table.w = number(t, "w", most);
+      table.channels = number(t, "channels", most), table.prefix = number(t, "prefix", most);
+      for (const auto& v : t.at("values")) table.values.push_back(value(v));
     }
-  } catch (const Error& e) {
-    fail("report", "{}: {}", file, e.what());
-  } catch (const json::parse_error& e) {
-    fail("report", "{}: malformed JSON near byte {}; train the run again or remove the file", file, e.byte);
-  } catch (const json::exception& e) {
+  } catch (const Json::exception& e) {
     fail("report", "{}: {}; train the run again or remove the file", file, std::string_view(e.what()).substr(0, 200));
   }
   check(data, file);

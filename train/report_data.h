@@ -44,7 +44,8 @@ struct Data {
 
 /// One line of JSON. Throws Error if the counts of values, pixels or classes disagree.
 std::string to_json(const Data& data);
-/// Throws Error naming `file` on anything malformed.
+/// Throws Error naming `file` on anything malformed, and on whole numbers that do not fit or are none. null is a probability or a value
+/// that is not a number.
 Data from_json(std::string_view json, const std::string& file);
 
 /// Through io::replace_file.

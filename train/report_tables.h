@@ -8,9 +8,9 @@
 namespace tessera::report {
 inline namespace TESSERA_NS {
 
-/// The learned tables among `params`: parameters called pos_embed* or *relative_position_bias_table, and those whose
-/// path has a part "position". Their kind follows from their shape and the geometry in `places`. At most `limit`
-/// tables, evenly chosen over the depth, each of at most 2^18 numbers.
+/// The learned tables among `params`: those of the model's token spots, what belongs to one of its attentions and is no projection or
+/// norm, and what an encoding keeps under "position". Their kind follows from their shape and the geometry in `places`. At most
+/// `limit` tables, evenly chosen over the depth, each of at most 2^16 numbers; what has one dimension makes no picture.
 std::vector<Table> position_tables(const Params& params, const Places& places, size_t limit = 12);
 
 }  // namespace TESSERA_NS

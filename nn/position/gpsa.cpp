@@ -1,7 +1,7 @@
 // Gated positional self-attention.  d'Ascoli et al. 2021 (ConViT), arrangement of timm.          offsets are key minus query
 //   o = (1 - g) softmax(scale q.k) v + g softmax(w . (dx, dy, dx^2 + dy^2) + b) v,      g = sigmoid(gating_param), per head
 //   hooks: attend (two fused attentions, mixed)      parameters: 4 heads + heads per block      cost: a second attention without content
-//   class tokens: positional logit 0 (ours: timm joins its class token only behind the gated blocks)
+//   class tokens: positional logit 0 (ours: timm joins its class token only after the gated blocks)
 //   another resolution: offsets recomputed
 //   local_init starts head (h1, h2) at an offset of the k x k neighbourhood, k^2 = heads; local_values = true also sets the value
 //   projection to the identity, the one option that touches the backbone's own weights.

@@ -1,6 +1,6 @@
 // A learned table.  Dosovitskiy et al. 2021 (ViT); per stage: Wang et al. 2021 (PVT).
 //   x[b, t] += pos_embed[t]
-//   hooks: tokens, behind every patch embedding      parameters: tokens x width of each stage      cost: one addition
+//   hooks: tokens, after every patch embedding      parameters: tokens x width of each stage      cost: one addition
 //   class tokens: a row of their own, or none (class_position = false: DeiT III, big_vision)
 //   another resolution: the grid rows are interpolated from the TRAINED height and width to the present ones, by the
 //   rule `resize`; class rows are kept. (PVT's public code compares with the first stage's token count in every stage;

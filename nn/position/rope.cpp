@@ -3,7 +3,7 @@
 //     rope        angle_t = p base^(-2t/d)                                   p the raster index, d the head width
 //     rope_axial  angle_t = x theta^(-4t/d) for the first d/4 pairs, y theta^(-4t/d) for the next d/4
 //     rope_mixed  angle_t = x fx_t + y fy_t, fx and fy learned per block and head
-//   hooks: rotary      parameters: none; mixed: heads d per block      cost: 3 multiplications per channel of q and k
+//   hooks: rotary      parameters: none; mixed: heads d per block      cost: 2 multiplications per channel of q and k; mixed: a cosine and a sine per token and pair
 //   class tokens: angle 0, or positions counted from `start`      windows: window-local coordinates      values are not turned
 //   another resolution: recomputed (extrapolates); `rescale` divides the trained grid finer instead. Reduced keys: cell centres.
 #include <cmath>

@@ -1,32 +1,36 @@
 // The op of docs/add_an_op.md, from the code on that page: it must compile and pass the checks that the page promises.
+#include <algorithm>
+#include <cmath>
+
 #include "core/error.h"
+#include "core/io/replace_file.h"
 #include "tests/twin/op_table.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
 
-// what the page leaves to its reader
-void forward(const Tensor& x, double b, Tensor& y) {
-  for (int64_t i = 0; i < x.size(); ++i) y[i] = static_cast<real>(std::log1p(std::exp(b * double(x[i]))) / b);
-}
-void backward(const Tensor& x, double b, const Tensor& dy, Back& back) {
-  if (!back.wants(x)) return;
-  const auto [dx, beta] = back.into(x);
-  for (int64_t i = 0; i < x.size(); ++i) {
-    const real d = dy[i] * static_cast<real>(1 / (1 + std::exp(-b * double(x[i]))));
-    dx[i] = beta == 0 ? d : dx[i] + d;
-  }
-}
-
+// header and source of the page, each a part of this file
 #include "add_an_op.0.inc"
+#include "add_an_op.1.inc"
 
 // the page's rows, kept out of the table of core's own ops
 #undef OP_ROWS
 #define OP_ROWS(name) void name##_of_the_page(std::vector<Row>& rows, std::vector<ErrorRow>& errors)
-#include "add_an_op.1.inc"
+#include "add_an_op.2.inc"
 
 }  // namespace
+
+TWIN_CASE("docs/add_an_op.md: every step of the page is code that is compiled, and files that it names exist") {
+  const std::string page = io::read_file(TESSERA_SOURCE_DIR "/docs/add_an_op.md");
+  for (const char* part : {"void forward(const Tensor& x", "void backward(const Tensor& x", "core/ops/sharp_softplus.h",
+                           "train/cli/bench_ops.cpp"})
+    CHECK_MESSAGE(page.find(part) != std::string::npos, part);
+  const std::string bench = io::read_file(TESSERA_SOURCE_DIR "/train/cli/bench_ops.cpp");
+  CHECK(bench.find("> cases = {") != std::string::npos);
+  CHECK_THROWS_WITH_AS(sharp_softplus(zeros({2}), std::nan("")), doctest::Contains("beta is nan"), Error);
+  CHECK(double(sharp_softplus(full({1}, 1000), 4)[0]) == doctest::Approx(1000));  // no overflow
+}
 
 TWIN_CASE("docs/add_an_op.md: its op and its rows are as the page says") {
   std::vector<Row> rows;

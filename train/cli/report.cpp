@@ -5,13 +5,11 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
-#include <set>
 
 #include "core/io/replace_file.h"
 #include "train/cli/commands.h"
 #include "train/cli/console.h"
-#include "train/cli/json.h"
+#include "train/report/results.h"
 
 extern char** environ;
 
@@ -21,62 +19,34 @@ namespace {
 namespace fs = std::filesystem;
 
 bool is_run(const fs::path& folder) {
-  return fs::exists(folder / "config.toml") && fs::exists(folder / "metrics.jsonl");
+  std::error_code error;
+  return fs::exists(folder / "config.toml", error) && fs::exists(folder / "metrics.jsonl", error);
+}
+
+/// Left by a run, of which something may be missing by now: what is damaged is named, not passed over. A link to nothing counts.
+bool was_run(const fs::path& folder) {
+  std::error_code error;
+  for (const char* file : {"config.toml", "metrics.jsonl", "summary.json", "last.ckpt"})
+    if (fs::symlink_status(folder / file, error).type() != fs::file_type::not_found && !error) return true;
+  return false;
 }
 
 /// The folder itself, or every run below it, sorted by path.
 std::vector<std::string> runs_in(const std::string& folder) {
-  if (!fs::is_directory(folder)) fail("report", "{} is no folder", folder);
+  std::error_code error;
+  if (!fs::is_directory(folder, error)) fail("report", "{} is no folder", folder);
   if (is_run(folder)) return {folder};
   std::vector<std::string> runs;
-  for (const auto& e : fs::recursive_directory_iterator(folder))
-    if (e.is_directory() && is_run(e.path())) runs.push_back(e.path().string());
+  const auto options = fs::directory_options::skip_permission_denied;
+  for (fs::recursive_directory_iterator e(folder, options, error), end; e != end && !error; e.increment(error)) {
+    std::error_code gone;
+    if (e->is_directory(gone) && was_run(e->path())) runs.push_back(e->path().string());
+  }
+  if (error) fail("report", "{}: {}", folder, io::explain(error.value()));
   std::sort(runs.begin(), runs.end());
-  if (runs.empty())
-    fail("report", "{} is no run directory and holds none (config.toml and metrics.jsonl make one)", folder);
-  return runs;
-}
-
-std::string cell(const std::string& s) {
-  if (s.find_first_of(",\"\n") == std::string::npos) return s;
-  std::string quoted = "\"";
-  for (const char c : s) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return quoted + "\"";
-}
-
-/// One row a finished run: what its summary says, without times, rates and the machine's description, so that equal work gives equal bytes.
-std::string table(const std::vector<std::string>& runs, const std::string& root) {
-  const std::set<std::string> temporal = {"seconds", "images_per_s", "threads", "isa", "version", "environment"};
-  std::vector<std::map<std::string, std::string>> rows;
-  std::set<std::string> columns;
-  for (const std::string& run : runs) {
-    if (!fs::exists(run + "/summary.json")) continue;
-    const Json summary = Json::parse(io::read_file(run + "/summary.json", io::limit::summary), nullptr, false);
-    if (!summary.is_object()) fail("report", "{}/summary.json is damaged", run);
-    auto& row = rows.emplace_back();
-    row["run"] = run == root ? "." : fs::relative(run, root).string();
-    for (const auto& [key, value] : summary.items()) {
-      if (temporal.contains(key)) continue;
-      if (value.is_object()) {
-        for (const auto& [inner, v] : value.items())
-          row[key + "." + inner] = v.is_string() ? v.get<std::string>() : v.dump();
-      } else {
-        row[key] = value.is_string() ? value.get<std::string>() : value.dump();
-      }
-    }
-    for (const auto& [key, value] : row) columns.insert(key);
-  }
-  const std::vector<std::string> first = {"run", "model", "position", "seed"};
-  std::vector<std::string> order = first;
-  for (const auto& c : columns)
-    if (std::find(first.begin(), first.end(), c) == first.end()) order.push_back(c);
-  std::string csv = fmt::format("{}\n", fmt::join(order, ","));
-  for (auto& row : rows) {
-    std::string line;
-    for (const auto& c : order) line += (c == order[0] ? "" : ",") + cell(row[c]);
-    csv += line + "\n";
-  }
-  return csv;
+  if (!runs.empty()) return runs;
+  if (was_run(folder)) return {folder};
+  fail("report", "{} is no run directory and holds none (config.toml and metrics.jsonl make one)", folder);
 }
 
 void open_page(const std::string& path) {
@@ -88,16 +58,26 @@ void open_page(const std::string& path) {
 }
 
 int report(const std::vector<std::string>& folders, std::string output, bool open) {
-  std::vector<std::string> runs;
+  std::vector<std::string> dirs;
   for (const std::string& f : folders)
-    for (std::string& r : runs_in(f)) runs.push_back(std::move(r));
-  if (output.empty() && folders.size() > 1) output = "report.html";
-  if (output.empty()) {
-    output = folders[0] + "/report.html";
-    io::replace_file(folders[0] + "/results.csv", table(runs, folders[0]));
+    for (std::string& r : runs_in(f)) dirs.push_back(std::move(r));
+  const report::Readable read = report::read_runs(dirs);
+  const auto fatal = read.runs.empty() ? read.skipped.back() : std::string();
+  for (const std::string& line : read.skipped)
+    if (line != fatal) say_warning(line + "; this run is skipped");
+  if (!fatal.empty()) throw Error(fatal);
+  for (const auto& run : read.runs)
+    for (const std::string& note : run.notes) say_warning("[report] " + note);
+  const bool tables = output.empty() && folders.size() == 1;
+  if (output.empty()) output = folders.size() > 1 ? "report.html" : folders[0] + "/report.html";
+  report::write(read.runs, output);
+  if (tables) {
+    io::replace_file(folders[0] + "/results.csv", report::results_csv(read.runs, folders[0]));
+    io::replace_file(folders[0] + "/timings.csv", report::timings_csv(read.runs, folders[0]));
   }
-  report::write(runs, output);
-  say("{}: {} run{}", output, runs.size(), runs.size() == 1 ? "" : "s");
+  const size_t n = read.runs.size();
+  say("{}: {} run{}{}", output, n, n == 1 ? "" : "s",
+      read.skipped.empty() ? "" : fmt::format(", {} skipped", read.skipped.size()));
   if (open) open_page(output);
   return done;
 }
@@ -105,8 +85,8 @@ int report(const std::vector<std::string>& folders, std::string output, bool ope
 }  // namespace
 
 void add_report(CLI::App& app, Action& chosen) {
-  auto* sub =
-      app.add_subcommand("report", "(Re)write report.html and results.csv of a run, or of all runs in a folder");
+  auto* sub = app.add_subcommand(
+      "report", "(Re)write report.html, results.csv and timings.csv of a run, or of all runs in a folder");
   struct Options {
     std::vector<std::string> folders;
     std::string output;

@@ -6,14 +6,15 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "train/report/html.h"
 
 namespace tessera::report {
 namespace {
 
-constexpr double width = 560, height = 270, left = 50, right = 14, top = 10, bottom = 36;
-constexpr size_t most_titles = 300;  // hover points a series; longer series get one at every few points
+constexpr double width = 500, height = 220;  // the plot's own units; its box on the page has any size
+constexpr size_t most_titles = 300;          // hover points a series; longer series get one at every few points
 
 std::string dash(int color) {
   constexpr std::array<const char*, 4> patterns = {"", "6 4", "2 4", "10 3 2 3"};
@@ -27,56 +28,76 @@ struct Scale {
   double operator()(double v) const { return from + (v - low) / (high - low) * (to - from); }
 };
 
+/// Dots are strokes of no length with round ends: strokes keep their width and shape however the plot is stretched.
+std::string dot(const char* kind, int color, double x, double y) {
+  return fmt::format("<path class=\"{}\" style=\"stroke: var(--s{})\" d=\"M{:.1f} {:.1f} h.01\"", kind, hue(color), x,
+                     y);
+}
+
 std::string plot(const Series& s, const Chart& chart, const Scale& x, const Scale& y) {
   std::string path;
   for (const auto& [a, b] : s.points) path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : " L", x(a), y(b));
   std::string svg = fmt::format("<path class=\"line\" style=\"stroke: var(--s{})\"{} d=\"{}\"/>\n", hue(s.color),
                                 dash(s.color), path);
-  const auto& [ex, ey] = s.points.back();
-  svg += fmt::format("<circle class=\"end\" style=\"fill: var(--s{})\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\"/>\n",
-                     hue(s.color), x(ex), y(ey));
+  svg += dot("end", s.color, x(s.points.back().first), y(s.points.back().second)) + "/>\n";
   const size_t stride = 1 + s.points.size() / most_titles;
   for (size_t i = 0; i < s.points.size(); i += stride) {
     const auto& [a, b] = s.points[i];
-    svg += fmt::format(
-        "<circle class=\"hit\" style=\"color: var(--s{})\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"7\"><title>{}{} {}: "
-        "{}{}</title></circle>\n",
-        hue(s.color), x(a), y(b), s.label.empty() ? "" : escape(s.label) + ", ", escape(chart.x_label), number(a, 6),
-        number(b, 5), chart.unit);
+    svg += dot("hit", s.color, x(a), y(b)) + fmt::format("><title>{}{} {}: {}{}</title></path>\n",
+                                                         s.label.empty() ? "" : escape(s.label) + ", ",
+                                                         escape(chart.x_label), number(a, 6), number(b, 5), chart.unit);
   }
   return svg;
 }
 
 std::string legend(const Chart& chart) {
-  std::string html = "<div class=\"legend\">";
+  struct Entry {
+    const Series* first;
+    double sum = 0;
+    int count = 0;
+  };
+  std::vector<std::string> order;
+  std::map<std::string, Entry> entries;
   for (const Series& s : chart.series) {
     if (s.points.empty()) continue;
+    const std::string& name = s.legend.empty() ? s.label : s.legend;
+    const auto [at, fresh] = entries.try_emplace(name, Entry{&s});
+    if (fresh) order.push_back(name);
+    at->second.sum += s.points.back().second, ++at->second.count;
+  }
+  std::string html = "<div class=\"legend\">";
+  for (const std::string& name : order) {
+    const Entry& e = entries.at(name);
     const std::string mark = fmt::format(
         "<svg viewBox=\"0 0 18 8\" aria-hidden=\"true\"><path class=\"line\" style=\"stroke: var(--s{})\"{} d=\"M1 4 "
         "L17 4\"/></svg>",
-        hue(s.color), dash(s.color));
-    const double end = s.points.back().second;
-    html +=
-        fmt::format("<span>{}{}<b>{}{}</b></span>", s.label.empty() ? "" : mark,
-                    s.label.empty() ? "last" : escape(s.label), number(end, std::abs(end) >= 1e4 ? 7 : 4), chart.unit);
+        hue(e.first->color), dash(e.first->color));
+    const double end = e.sum / e.count;
+    html += fmt::format("<span>{}{}<b>{}{}</b></span>", name.empty() ? "" : mark, name.empty() ? "last" : escape(name),
+                        number(end, std::abs(end) >= 1e4 ? 7 : 4), chart.unit);
   }
   return html + "</div>\n";
 }
 
+std::string tick_label(double v) { return std::abs(v) >= 10'000 ? si(v) : number(v, 6); }
+
 }  // namespace
 
-std::vector<double> ticks(double low, double high, int count) {
-  if (!(high > low)) {
-    const double pad = low == 0 ? 1 : std::abs(low) * 0.1;
+std::vector<double> ticks(double low, double high, int count, bool whole) {
+  // below this distance the steps between two numbers of that size are no longer numbers
+  const double size = std::max(std::abs(low), std::abs(high)), least = std::max(1e-9 * size, 1e-300);
+  if (!(high - low > least)) {
+    const double pad = size > 1e-290 ? 0.1 * size : 1;
     low -= pad, high += pad;
   }
-  const double raw = (high - low) / count, power = std::pow(10, std::floor(std::log10(raw)));
+  const double raw = (high / count - low / count), power = std::pow(10, std::floor(std::log10(raw)));
   double step = 10 * power;
   for (double nice : {5.0, 2.5, 2.0, 1.0})
     if (nice * power >= raw * 0.999) step = nice * power;
-  std::vector<double> t;
+  if (whole) step = std::max(1.0, step == 2.5 ? 5.0 : step);
   const double first = std::floor(low / step + 1e-9), last = std::ceil(high / step - 1e-9);
-  for (double i = first; i <= last; ++i) t.push_back(i * step);
+  std::vector<double> t;
+  for (int i = 0; i <= std::lround(last - first); ++i) t.push_back((first + i) * step);
   return t;
 }
 
@@ -90,29 +111,24 @@ std::string line_chart(const Chart& chart) {
   if (chart.from_zero) y0 = std::min(y0, 0.0);
   const std::vector<double> ys = ticks(y0, y1, 5);
   if (x0 == x1) x0 -= 0.5, x1 += 0.5;
-  std::vector<double> xs = ticks(x0, x1, 8);
-  xs.erase(std::remove_if(xs.begin(), xs.end(), [&](double v) { return v < x0 || v > x1; }), xs.end());
-  const Scale x{x0, x1, left, width - right}, y{ys.front(), ys.back(), height - bottom, top};
+  std::vector<double> xs = ticks(x0, x1, 8, chart.whole_x);
+  std::erase_if(xs, [&](double v) { return v < x0 || v > x1; });
+  const Scale x{x0, x1, 0, width}, y{ys.front(), ys.back(), height, 0};
 
-  std::string svg =
-      fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">\n", width, height, escape(chart.title));
+  std::string left, svg, below;
   for (double v : ys) {
-    svg += fmt::format("<line class=\"{}\" x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>\n",
-                       v == ys.front() ? "axis" : "grid", left, width - right, y(v), y(v));
-    const std::string text = std::abs(v) >= 10'000 ? si(v) : number(v);
-    svg += fmt::format("<text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{}{}</text>\n", left - 7, y(v) + 3.7, text,
-                       chart.unit);
+    left += fmt::format("<span>{}{}</span>", tick_label(v), chart.unit);
+    svg += fmt::format("<path class=\"{}\" d=\"M0 {:.1f} H{}\"/>\n", v == ys.front() ? "axis" : "grid", y(v), width);
   }
-  for (double v : xs) {
-    svg += fmt::format("<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n", x(v), height - bottom + 15,
-                       number(v, 6));
-  }
-  svg += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n", (left + width - right) / 2,
-                     height - 5, escape(chart.x_label));
+  for (double v : xs)
+    below += fmt::format("<span style=\"left: {:.2f}%\">{}</span>", 100 * x(v) / width, tick_label(v));
   for (const Series& s : chart.series)
     if (!s.points.empty()) svg += plot(s, chart, x, y);
-  return fmt::format("<div class=\"card chart\">\n<h3>{}</h3>\n{}{}</svg>\n</div>\n", escape(chart.title),
-                     legend(chart), svg);
+  return fmt::format(
+      "<div class=\"card chart\">\n<h3>{0}</h3>\n{1}<div class=\"plot\"><div class=\"ys\">{2}</div>\n"
+      "<svg viewBox=\"0 0 {3} {4}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{0}\">\n{5}</svg>\n"
+      "<div class=\"xs\">{6}</div><div class=\"x\">{7}</div></div>\n</div>\n",
+      escape(chart.title), legend(chart), left, width, height, svg, below, escape(chart.x_label));
 }
 
 }  // namespace tessera::report

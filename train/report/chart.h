@@ -1,6 +1,7 @@
 #pragma once
-// Line charts as inline SVG. Colours are CSS variables of the page, so that they follow its theme; every point has a
-// hover title.
+// Line charts: the lines are inline SVG that stretches to its box, the words around it are HTML, so that they have the size of the
+// page's text on a phone, on a screen and on paper. Colours are CSS variables of the page, so that they follow its theme; every point
+// has a hover title.
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,18 +11,21 @@ namespace tessera::report {
 struct Series {
   std::string label;
   std::vector<std::pair<double, double>> points;  ///< by ascending x
-  int color = 0;  ///< a run or a split keeps its colour on the whole page; from 8 on lines are dashed
+  int color = 0;       ///< a group of runs or a split keeps its colour on the whole page; from 8 on lines are dashed
+  std::string legend;  ///< series of the same legend share an entry, with the mean of their last values; empty: `label`
 };
 
 struct Chart {
   std::string title, x_label;
   std::vector<Series> series;
   bool from_zero = false;  ///< the y axis starts at 0
-  std::string unit;        ///< " %", behind every value
+  std::string unit;        ///< " %", after every value
+  bool whole_x = true;     ///< x counts something: no ticks between whole numbers
 };
 
-/// Ticks at multiples of 1, 2, 2.5 or 5 times a power of ten that enclose [low, high]: about `count` of them.
-std::vector<double> ticks(double low, double high, int count);
+/// Ticks at multiples of 1, 2, 2.5 or 5 times a power of ten that enclose [low, high]: about `count` of them, at least two, whatever
+/// finite numbers are given. `whole`: no step below 1.
+std::vector<double> ticks(double low, double high, int count, bool whole = false);
 /// A card with the title, a legend with each series' last value, and the plot; empty if no series has a point.
 std::string line_chart(const Chart& chart);
 

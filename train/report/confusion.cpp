@@ -10,98 +10,124 @@
 namespace tessera::report {
 namespace {
 
-constexpr size_t most_cells = 200, labelled = 32, listed = 10;
+constexpr size_t most_cells = 200, labelled = 32, counted = 20, listed = 10;
 
+/// One entry of the matrix that is not zero.
+struct Cell {
+  size_t truth, predicted;
+  int64_t count;
+};
+
+std::vector<Cell> cells(const Data& data) {
+  std::vector<Cell> all;
+  for (const Confusion::Cell& c : data.confusion.cells())
+    all.push_back({static_cast<size_t>(c.label), static_cast<size_t>(c.prediction), c.count});
+  return all;
+}
+
+/// At most 12 characters; a character is a UTF-8 sequence.
 std::string shortened(const std::string& name) {
   constexpr size_t most = 12;
-  if (name.size() <= most) return name;
-  size_t n = most - 1;
-  while (n > 0 && (static_cast<unsigned char>(name[n]) & 0xc0) == 0x80) --n;  // not inside a UTF-8 sequence
-  return name.substr(0, n) + "\u2026";
+  const auto starts = [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; };
+  size_t characters = 0, cut = 0;
+  for (size_t i = 0; i < name.size(); ++i) {
+    if (!starts(name[i])) continue;
+    if (++characters == most) cut = i;
+  }
+  return characters <= most ? name : name.substr(0, cut) + "\u2026";
+}
+
+std::string title(const Data& data, const Cell& c, const std::vector<double>& total) {
+  return fmt::format("{} taken for {}: {} of {} ({:.1f} %)", escape(data.classes[c.truth]),
+                     escape(data.classes[c.predicted]), c.count, total[c.truth],
+                     100 * double(c.count) / total[c.truth]);
 }
 
 /// A cell's ink is the share of its row, by its square root: the diagonal would drown the rest.
-std::string matrix(const Data& data, const std::vector<double>& total) {
+double ink(const Cell& c, const std::vector<double>& total) { return std::sqrt(double(c.count) / total[c.truth]); }
+
+/// Up to 32 classes with their names: HTML, so that names and counts stay readable on a phone.
+std::string named(const Data& data, const std::vector<Cell>& all, const std::vector<double>& total) {
   const size_t K = data.classes.size();
-  const bool names = K <= labelled, counts = K <= 20;
-  const double left = names ? 84 : 24, top = names ? 64 : 24, size = 560, cell = size / double(K),
-               gap = K <= 32 ? 2 : 0;
-  std::string svg = fmt::format("<svg viewBox=\"0 0 {0} {1}\" role=\"img\" aria-label=\"confusion matrix\">\n",
-                                left + size + 8, top + size + 4);
-  svg +=
-      fmt::format("<text class=\"name\" x=\"{}\" y=\"12\" text-anchor=\"middle\">predicted</text>\n", left + size / 2);
-  svg += fmt::format(
-      "<text class=\"name\" transform=\"translate(11 {}) rotate(-90)\" text-anchor=\"middle\">true</text>\n",
-      top + size / 2);
-  for (size_t i = 0; i < K && names; ++i) {
-    const double at = (double(i) + 0.5) * cell;
-    const std::string name = escape(shortened(data.classes[i]));
-    svg += fmt::format("<text class=\"name\" x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>\n", left - 6,
-                       top + at + 3.7, name);
-    svg += fmt::format("<text class=\"name\" transform=\"translate({:.1f} {}) rotate(-35)\">{}</text>\n", left + at - 3,
-                       top - 6, name);
+  std::vector<std::string> grid(K * K, "<div class=\"cell\"></div>");
+  int64_t largest = 0;
+  for (const Cell& c : all) largest = std::max(largest, c.count);
+  const size_t digits = std::to_string(largest).size();
+  for (const Cell& c : all) {
+    const double strength = ink(c, total);
+    grid[c.truth * K + c.predicted] = fmt::format(
+        "<div class=\"cell{}\" title=\"{}\"><i style=\"opacity: {:.3f}\"></i>{}</div>", strength > 0.6 ? " over" : "",
+        title(data, c, total), 0.04 + 0.96 * strength, K <= counted ? fmt::format("<b>{}</b>", c.count) : "");
   }
+  // a cell of a screen has about 640 / K pixels, one of a phone 230 / K; a digit takes 7 and 5.5
+  const char* size = double(digits) * 5.5 * double(K) < 230 ? ""
+                     : double(digits) * 7 * double(K) < 600 ? " wide"
+                                                            : " bare";
+  std::string html = fmt::format("<div class=\"matrix{}\" style=\"--classes: {}\">\n<span></span>", size, K);
+  for (const std::string& name : data.classes)
+    html += fmt::format("<span class=\"to\" title=\"{}\">{}</span>", escape(name), escape(shortened(name)));
   for (size_t i = 0; i < K; ++i) {
-    for (size_t j = 0; j < K; ++j) {
-      const auto n = static_cast<double>(data.confusion[i][j]);
-      if (n == 0 && !counts) continue;
-      const double share = total[i] > 0 ? n / total[i] : 0, ink = std::sqrt(share);
-      const double x = left + double(j) * cell, y = top + double(i) * cell;
-      svg += fmt::format(
-          "<rect class=\"cell\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" rx=\"{}\" "
-          "fill-opacity=\"{:.3f}\"><title>{} taken for "
-          "{}: {} of {} ({:.1f} %)</title></rect>\n",
-          x + gap / 2, y + gap / 2, cell - gap, cell - gap, gap > 0 ? 3 : 0, 0.04 + 0.96 * ink, escape(data.classes[i]),
-          escape(data.classes[j]), n, total[i], 100 * share);
-      if (counts && n > 0) {
-        svg += fmt::format("<text class=\"count{}\" pointer-events=\"none\" x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n",
-                           ink > 0.6 ? " over" : "", x + cell / 2, y + cell / 2 + 3.7, n);
-      }
-    }
+    const std::string& name = data.classes[i];
+    html += fmt::format("\n<span class=\"is\" title=\"{}\">{}</span>", escape(name), escape(shortened(name)));
+    for (size_t j = 0; j < K; ++j) html += grid[i * K + j];
   }
+  return html + "\n</div>\n";
+}
+
+/// More classes: the cells alone.
+std::string fine(const Data& data, const std::vector<Cell>& all, const std::vector<double>& total) {
+  const size_t K = data.classes.size();
+  std::string svg =
+      fmt::format("<svg class=\"fine\" viewBox=\"0 0 {0} {0}\" role=\"img\" aria-label=\"confusion matrix\">\n", K);
+  for (const Cell& c : all)
+    svg += fmt::format(
+        "<rect class=\"ink\" x=\"{}\" y=\"{}\" width=\"1\" height=\"1\" fill-opacity=\"{:.3f}\"><title>{}"
+        "</title></rect>\n",
+        c.predicted, c.truth, 0.04 + 0.96 * ink(c, total), title(data, c, total));
   return svg + "</svg>\n";
 }
 
-std::string pairs(const Data& data, const std::vector<double>& total) {
-  struct Pair {
-    size_t from, to;
-    int64_t count;
-  };
-  std::vector<Pair> all;
-  for (const Confusion::Cell& c : data.confusion.cells())
-    if (c.label != c.prediction)
-      all.push_back({static_cast<size_t>(c.label), static_cast<size_t>(c.prediction), c.count});
-  std::stable_sort(all.begin(), all.end(), [](const Pair& a, const Pair& b) { return a.count > b.count; });
+std::string pairs(const Data& data, std::vector<Cell> all, const std::vector<double>& total) {
+  std::erase_if(all, [](const Cell& c) { return c.truth == c.predicted; });
+  if (all.empty()) return "";
+  std::stable_sort(all.begin(), all.end(), [](const Cell& a, const Cell& b) { return a.count > b.count; });
   std::string html =
       "<h3>Most often confused</h3>\n<table><thead><tr><th>true</th><th>predicted</th><th class=\"n\">images</th><th "
       "class=\"n\">share</th></tr></thead><tbody>\n";
   for (size_t i = 0; i < std::min(all.size(), listed); ++i) {
     html += fmt::format("<tr><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{:.1f} %</td></tr>\n",
-                        escape(data.classes[all[i].from]), escape(data.classes[all[i].to]), all[i].count,
-                        100 * double(all[i].count) / total[all[i].from]);
+                        escape(data.classes[all[i].truth]), escape(data.classes[all[i].predicted]), all[i].count,
+                        100 * double(all[i].count) / total[all[i].truth]);
   }
-  return html + "</tbody></table>\n";
+  return "<div class=\"card\">" + html + "</tbody></table></div>\n";
 }
 
 }  // namespace
 
 std::string confusion(const Data& data) {
   const size_t K = data.classes.size();
-  if (data.confusion.empty() || K == 0) return "";
-  std::vector<double> total;
-  double right = 0, all = 0;
-  for (size_t i = 0; i < K; ++i) {
-    total.push_back(static_cast<double>(data.confusion[i].sum()));
-    right += static_cast<double>(data.confusion[i][i]), all += total.back();
+  const std::vector<Cell> all = cells(data);
+  if (all.empty() || K == 0) return "";
+  std::vector<double> total(K);
+  double right = 0, images = 0;
+  for (const Cell& c : all) {
+    total[c.truth] += double(c.count), images += double(c.count);
+    if (c.truth == c.predicted) right += double(c.count);
   }
-  if (all == 0) return "";
-  const std::string left = K <= most_cells ? "<div class=\"card\">" + matrix(data, total) + "</div>\n" : "";
-  return section(
-      "Confusion matrix",
-      fmt::format("{} of {} images of the {} split are right ({:.2f} %). A row is a true class; the ink is the share "
-                  "of the row.",
-                  right, all, data.split, 100 * right / all),
-      "<div class=\"confusion\">\n" + left + "<div class=\"card\">" + pairs(data, total) + "</div>\n</div>\n");
+  std::string note = fmt::format("{} of {} images of the {} split are right ({:.2f} %). ", right, images, data.split,
+                                 100 * right / images);
+  std::string picture;
+  if (K <= most_cells) {
+    picture =
+        "<div class=\"card scroll\">" + (K <= labelled ? named(data, all, total) : fine(data, all, total)) + "</div>\n";
+    note += "A row is a true class, a column a predicted one, in the same order; the ink is the share of the row.";
+  } else {
+    note += fmt::format("{} classes are too many for a picture.", K);
+  }
+  const std::string list = pairs(data, all, total);
+  return section("Confusion matrix", note,
+                 fmt::format("<div class=\"confusion{}\">\n{}{}</div>\n", list.empty() || picture.empty() ? " one" : "",
+                             picture, list));
 }
 
 }  // namespace tessera::report

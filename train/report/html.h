@@ -5,8 +5,9 @@
 
 namespace tessera::report {
 
-/// Text made safe inside elements and quoted attributes: markup characters become entities, control characters and
-/// invalid UTF-8 U+FFFD.
+/// Control characters (but for line feeds and tabs) and bytes that are no UTF-8 become U+FFFD.
+std::string printable(std::string_view text);
+/// printable(), and safe inside elements and quoted attributes: markup characters become entities.
 std::string escape(std::string_view text);
 
 /// 12345678 -> "12.3 M", 950 -> "950".

@@ -90,14 +90,18 @@ std::string offsets(const Table& t) {
               "<div class=\"heads\">" + heads + "</div>\n" + scale_bar("\u2212" + number(m, 3), number(m, 3)));
 }
 
+/// The longer side goes across, whatever it is: a page is wide enough for it, and a tower of cells is hard to read.
 std::string matrix(const Table& t) {
   const double m = largest(t);
+  const bool turned = t.h > t.w;
   const auto value = [&](int y, int x) {
+    if (turned) std::swap(y, x);
     return double(t.values[(size_t(t.prefix) + size_t(y) * size_t(t.w) + size_t(x)) * size_t(t.channels)]) /
            std::max(m, 1e-30);
   };
-  return card(t, fmt::format("{} \u00d7 {} numbers.", t.h, t.w),
-              "<div class=\"mosaic\">" + heat_map(t.h, t.w, value, t.name, enlarged(t.w)) + "</div>\n" +
+  const int h = std::min(t.h, t.w), w = std::max(t.h, t.w);
+  return card(t, fmt::format("{} \u00d7 {} numbers{}.", t.h, t.w, turned ? "; rows go across" : ""),
+              "<div class=\"mosaic\">" + heat_map(h, w, value, t.name, enlarged(w)) + "</div>\n" +
                   scale_bar("\u2212" + number(m, 3), number(m, 3)));
 }
 
@@ -136,7 +140,8 @@ std::string heat_map(int h, int w, const std::function<double(int, int)>& value,
   };
   const std::string size = css_width > 0 ? fmt::format(" width=\"{}\"", css_width) : "";
   return fmt::format(
-      "<picture><source media=\"(prefers-color-scheme: dark)\" srcset=\"{}\"/><img{} src=\"{}\" alt=\"{}\"/></picture>",
+      "<picture><source media=\"screen and (prefers-color-scheme: dark)\" srcset=\"{}\"/><img{} src=\"{}\" "
+      "alt=\"{}\"/></picture>",
       uri(true), size, uri(false), escape(alt));
 }
 

@@ -1,0 +1,107 @@
+#include "train/report/groups.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <set>
+
+namespace tessera::report {
+namespace {
+
+bool is_seed(std::string_view key) { return key == "seed" || key.ends_with(".seed"); }
+
+std::string value(const RunFiles& run, const std::string& key) {
+  const auto it = run.config.find(key);
+  return it == run.config.end() ? "" : it->second;
+}
+
+/// Student's quantile of 0.975 by degrees of freedom; beyond the table by the first terms of its expansion at infinity.
+double student(int freedom) {
+  constexpr std::array<double, 10> table = {12.7062, 4.3027, 3.1824, 2.7764, 2.5706,
+                                            2.4469,  2.3646, 2.3060, 2.2622, 2.2281};
+  if (freedom <= static_cast<int>(table.size())) return table[static_cast<size_t>(freedom) - 1];
+  const double z = 1.959964, n = freedom;
+  return z + (z * z * z + z) / (4 * n) + (5 * std::pow(z, 5) + 16 * z * z * z + 3 * z) / (96 * n * n);
+}
+
+}  // namespace
+
+std::string plain(std::string_view v) {
+  if (v.size() >= 2 && (v.front() == '"' || v.front() == '\'') && v.back() == v.front()) v = v.substr(1, v.size() - 2);
+  return std::string(v);
+}
+
+std::vector<std::string> differing(const Runs& runs) {
+  std::set<std::string> keys, different;
+  for (const RunFiles& r : runs)
+    for (const auto& [key, v] : r.config) keys.insert(key);
+  for (const std::string& key : keys) {
+    if (is_seed(key) || key == "data.dir") continue;
+    for (const RunFiles& r : runs)
+      if (value(r, key) != value(runs[0], key)) different.insert(key);
+  }
+  return {different.begin(), different.end()};
+}
+
+std::string seeds(const RunFiles& run) {
+  std::string all;
+  for (const auto& [key, v] : run.config)
+    if (is_seed(key)) all += key + "=" + v + "\n";
+  return all;
+}
+
+std::vector<Group> groups(const Runs& runs) {
+  const std::vector<std::string> keys = differing(runs);
+  std::vector<std::string> values;  // of each group
+  std::vector<Group> all;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    std::string here, label;
+    for (const std::string& key : keys) {
+      const std::string v = value(runs[i], key);
+      here += key + "=" + v + "\n";
+      if (v.empty()) continue;
+      if (!label.empty()) label += ", ";
+      label += key.ends_with(".name") ? plain(v) : key + " = " + plain(v);
+    }
+    const auto at = static_cast<size_t>(std::find(values.begin(), values.end(), here) - values.begin());
+    if (at == values.size()) {
+      values.push_back(here);
+      const bool told = keys.size() <= 3 && !label.empty();
+      all.push_back({told ? label : runs[i].label, {}});
+    }
+    all[at].runs.push_back(i);
+  }
+  if (all.size() == runs.size())
+    for (size_t i = 0; i < runs.size(); ++i) all[i].label = runs[i].label;
+  else if (all.size() == 1)
+    all[0].label = fmt::format("all {} runs", runs.size());
+  return all;
+}
+
+std::vector<double> measured(const Runs& runs, const Group& group, const std::function<double(const RunFiles&)>& get) {
+  std::vector<double> values;
+  std::set<std::string> seen;
+  for (const size_t i : group.runs)
+    if (const double v = get(runs[i]); std::isfinite(v) && seen.insert(seeds(runs[i])).second) values.push_back(v);
+  return values;
+}
+
+Statistics statistics(const std::vector<double>& values) {
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+  Statistics s{static_cast<int>(values.size()), nan, nan, nan};
+  if (values.empty()) return s;
+  double sum = 0, squares = 0;
+  for (const double v : values) sum += v;
+  s.mean = sum / s.count;
+  for (const double v : values) squares += (v - s.mean) * (v - s.mean);
+  if (s.count > 1) {
+    s.sd = std::sqrt(squares / (s.count - 1));
+    s.half = student(s.count - 1) * s.sd / std::sqrt(s.count);
+  }
+  return s;
+}
+
+}  // namespace tessera::report

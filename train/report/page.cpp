@@ -1,0 +1,182 @@
+#include "train/report/page.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "train/report/html.h"
+
+namespace tessera::report {
+namespace {
+
+constexpr size_t most_keys = 3;  // columns of the table of results; more go into a table of their own
+
+std::string tile(std::string_view name, const std::string& value, const std::string& small = "") {
+  if (value == none) return "";
+  return fmt::format("<div class=\"tile\"><span>{}</span><b>{}</b>{}</div>\n", escape(name), escape(value),
+                     small.empty() ? "" : "<small>" + escape(small) + "</small>");
+}
+
+std::string chip(size_t color) {
+  return fmt::format("<i class=\"chip\" style=\"background: var(--s{})\"></i>", color % 8);
+}
+
+/// Cells are HTML; those of a column whose heading begins with '#' are numbers.
+std::string table(const std::vector<std::string>& headings, const std::vector<std::vector<std::string>>& rows) {
+  const auto open = [&](const char* element, size_t c) {
+    return fmt::format("<{}{}>", element, headings[c].starts_with('#') ? " class=\"n\"" : "");
+  };
+  std::string html = "<div class=\"card scroll\"><table><thead><tr>";
+  for (size_t c = 0; c < headings.size(); ++c)
+    html += open("th", c) + escape(std::string_view(headings[c]).substr(headings[c].starts_with('#'))) + "</th>";
+  html += "</tr></thead><tbody>\n";
+  for (const auto& row : rows) {
+    html += "<tr>";
+    for (size_t c = 0; c < row.size(); ++c) html += open("td", c) + row[c] + "</td>";
+    html += "</tr>\n";
+  }
+  return html + "</tbody></table></div>\n";
+}
+
+std::string value(const RunFiles& run, const std::string& key) {
+  const auto it = run.config.find(key);
+  return it == run.config.end() ? std::string(none) : it->second;
+}
+
+template <class Get>
+bool same(const Runs& runs, Get get) {
+  return std::all_of(runs.begin(), runs.end(), [&](const RunFiles& r) { return get(r) == get(runs[0]); });
+}
+
+std::string seed(const RunFiles& run) { return run.said("seed", value(run, "train.seed")); }
+
+}  // namespace
+
+std::string percent(double v) { return std::isfinite(v) ? fmt::format("{:.2f} %", v) : none; }
+
+Accuracy accuracy(const RunFiles& run) {
+  if (const double v = run.figure("test_acc1"); std::isfinite(v)) return {v, "test accuracy"};
+  if (const double v = run.last("test", &Metric::acc1); std::isfinite(v)) return {v, "test accuracy so far"};
+  const char* so_far = run.summary.empty() ? " so far" : "";
+  if (const double v = run.last("val", &Metric::acc1); std::isfinite(v))
+    return {v, std::string("validation accuracy") + so_far};
+  return {run.last("train", &Metric::acc1), std::string("training accuracy") + so_far};
+}
+
+Colours colours(const Runs& runs) {
+  Colours c{groups(runs), std::vector<size_t>(runs.size()), false};
+  c.repeats = c.groups.size() < runs.size();
+  for (size_t g = 0; g < c.groups.size(); ++g)
+    for (const size_t i : c.groups[g].runs) c.of[i] = g;
+  return c;
+}
+
+std::string tiles(const RunFiles& run) {
+  const Accuracy acc = accuracy(run);
+  double best = NAN, best_epoch = NAN;
+  for (const Metric& m : run.metrics)
+    if (m.split == "val" && std::isfinite(m.acc1) && !(m.acc1 <= best)) best = m.acc1, best_epoch = m.epoch;
+  const std::string macs = std::isfinite(run.figure("macs")) ? si(run.figure("macs")) + " MACs an image" : "";
+  double seconds = run.figure("seconds"), rate = run.figure("images_per_s");
+  if (!std::isfinite(rate)) rate = run.last("train", &Metric::images_per_s);
+  if (!std::isfinite(seconds)) seconds = run.last("train", &Metric::seconds);
+  return "<div class=\"tiles\">\n" + tile(acc.of, percent(acc.value)) +
+         tile("best validation", percent(best), std::isfinite(best_epoch) ? "epoch " + number(best_epoch, 6) : "") +
+         tile("parameters", std::isfinite(run.figure("params")) ? si(run.figure("params")) : none, macs) +
+         tile("training time", duration(seconds)) +
+         tile("images a second", std::isfinite(rate) ? si(rate) : none, run.said("precision")) + "</div>\n";
+}
+
+std::string over_seeds(const Runs& runs, const Colours& colours) {
+  if (!colours.repeats) return "";
+  std::vector<std::vector<std::string>> rows;
+  bool validated = false;
+  for (size_t g = 0; g < colours.groups.size(); ++g) {
+    const Group& group = colours.groups[g];
+    const auto over = [&](const std::function<double(const RunFiles&)>& get) {
+      return statistics(measured(runs, group, get));
+    };
+    const Statistics test = over([](const RunFiles& r) { return r.figure("test_acc1"); });
+    const Statistics val = over([](const RunFiles& r) { return r.figure("best_val_acc1"); });
+    const auto cells = [&](const Statistics& s) {
+      std::string mean = percent(s.mean);
+      if (std::isfinite(s.half)) mean += fmt::format(" \u00b1 {:.2f}", s.half);
+      return std::vector<std::string>{mean, std::isfinite(s.sd) ? fmt::format("{:.2f}", s.sd) : none,
+                                      std::to_string(s.count)};
+    };
+    std::vector<std::string>& row = rows.emplace_back();
+    row.push_back(chip(g) + escape(group.label));
+    for (const Statistics& s : {test, val})
+      for (std::string& cell : cells(s)) row.push_back(std::move(cell));
+    validated = validated || val.count > 0;
+  }
+  std::vector<std::string> headings = {"runs", "#test accuracy", "#sd", "#n"};
+  if (validated) headings.insert(headings.end(), {"#best validation", "#sd", "#n"});
+  for (auto& row : rows) row.resize(headings.size());
+  return section("Over seeds",
+                 "Runs that differ only in their seeds: mean with Student's 95 % interval, standard deviation of the "
+                 "sample, number of runs that have ended. The same seed twice counts once.",
+                 table(headings, rows));
+}
+
+std::string comparison(const Runs& runs, const Colours& colours) {
+  std::vector<std::string> keys = differing(runs);
+  if (keys.size() > most_keys)
+    std::erase_if(keys, [](const std::string& k) { return k != "model.name" && k != "position.name"; });
+  const auto params = [](const RunFiles& r) { return r.said("params"); };
+  const bool seeded = !same(runs, seed), sized = !same(runs, params);
+  std::vector<std::string> headings = {"run"};
+  headings.insert(headings.end(), keys.begin(), keys.end());
+  if (seeded) headings.push_back("#seed");
+  headings.insert(headings.end(), {"#accuracy", "#to the first"});
+  if (sized) headings.push_back("#parameters");
+  headings.insert(headings.end(), {"#images a second", "#time"});
+  std::vector<std::vector<std::string>> rows;
+  const double first = accuracy(runs[0]).value;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const RunFiles& r = runs[i];
+    const Accuracy a = accuracy(r);
+    std::vector<std::string>& row = rows.emplace_back();
+    row.push_back(chip(colours.of[i]) + escape(r.label));
+    for (const std::string& key : keys) row.push_back(escape(plain(value(r, key))));
+    if (seeded) row.push_back(escape(seed(r)));
+    const bool other = a.of != "test accuracy" && std::isfinite(a.value);
+    row.push_back(percent(a.value) + (other ? "<br/><small>" + escape(a.of) + "</small>" : ""));
+    row.push_back(i > 0 && std::isfinite(a.value - first) ? fmt::format("{:+.2f}", a.value - first) : "");
+    if (sized) row.push_back(std::isfinite(r.figure("params")) ? number(r.figure("params"), 12) : none);
+    row.push_back(si(r.figure("images_per_s")));
+    row.push_back(duration(r.figure("seconds")));
+  }
+  return section("Results", "Accuracy on the test set, unless it says otherwise.", table(headings, rows));
+}
+
+std::string config_differences(const Runs& runs, const Colours& colours) {
+  const std::vector<std::string> keys = differing(runs);
+  if (keys.empty()) return section("Differences in configuration", "None but seeds.", "");
+  if (keys.size() <= most_keys) return "";  // columns of the table of results
+  // the longer side is the rows
+  const std::vector<Group>& sets = colours.groups;
+  const bool by_key = keys.size() >= sets.size();
+  std::vector<std::string> headings = {""};
+  std::vector<std::vector<std::string>> rows;
+  const auto at = [&](size_t g, const std::string& key) { return escape(plain(value(runs[sets[g].runs[0]], key))); };
+  if (by_key) {
+    for (const Group& g : sets) headings.push_back(g.label);
+    for (const std::string& key : keys) {
+      rows.push_back({escape(key)});
+      for (size_t g = 0; g < sets.size(); ++g) rows.back().push_back(at(g, key));
+    }
+  } else {
+    headings.insert(headings.end(), keys.begin(), keys.end());
+    for (size_t g = 0; g < sets.size(); ++g) {
+      rows.push_back({chip(g) + escape(sets[g].label)});
+      for (const std::string& key : keys) rows.back().push_back(at(g, key));
+    }
+  }
+  return section("Differences in configuration", "Keys with the same value in all runs are left out, and seeds.",
+                 table(headings, rows));
+}
+
+}  // namespace tessera::report
