@@ -41,7 +41,7 @@ TEST_CASE("mixup and CutMix are drawn once a step, however many batches make it"
   data::write_folder(data::open("where", "", {.train_size = 72, .test_size = 16}), scratch / "pictures");
   for (const auto& [mixup, cutmix] : {std::pair{0.8, 0.0}, {0.0, 1.0}, {0.8, 1.0}}) {
     const auto with = [&, m = mixup, k = cutmix](Config c) {
-      c.data = {.name = "imagefolder:" + scratch / "pictures"};
+      c.data = {}, c.data.name = "imagefolder:" + scratch / "pictures";
       c.augment.mixup = m, c.augment.cutmix = k;
       return c;
     };

@@ -138,7 +138,7 @@ TEST_CASE("data of a SPEC with a folder are followed to where they are now") {
   const Scratch scratch;
   data::write_folder(data::open("where", "", {.train_size = 40, .test_size = 16}), scratch / "pictures");
   Config c = tiny(3);
-  c.data = {.name = "imagefolder:" + scratch / "pictures"};
+  c.data = {}, c.data.name = "imagefolder:" + scratch / "pictures";
   c.train.max_steps = 2;
   const std::string dir = scratch / "run";
   train_run(c, dir, false);
