@@ -5,8 +5,8 @@
 namespace tessera::io {
 
 /// Holds `folder` while it lives, by flock on folder/.lock, so that a killed process leaves nothing behind that would
-/// have to be cleaned up. Throws Error that names the holder when another process has it, or when the file cannot be
-/// made.
+/// have to be cleaned up. Throws Error that names the holder when another process has it, when the file cannot be made, or when
+/// there is something under that name that no Lock wrote (a symbolic or hard link, a pipe, a text): it is left as it is.
 class Lock {
  public:
   explicit Lock(const std::string& folder);
