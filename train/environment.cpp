@@ -21,7 +21,18 @@ std::string cpu_name() {
   return "unknown";
 }
 
-std::string environment() { return fmt::format("{} / {} / {}", cpu_name(), name(isa()), blas::description()); }
+std::string compiler() {
+#ifdef __clang__
+  return fmt::format("Clang {}.{}.{}", __clang_major__, __clang_minor__, __clang_patchlevel__);
+#else
+  return fmt::format("GCC {}.{}.{}", __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
+#endif
+}
+
+std::string environment() {
+  return fmt::format("{} / {} / {} / {} / commit {}", cpu_name(), name(isa()), blas::description(), compiler(),
+                     commit());
+}
 
 int64_t resident_bytes() {
   std::ifstream pages("/proc/self/statm");
