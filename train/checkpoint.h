@@ -23,14 +23,19 @@ struct Progress {
   double seconds = 0;        ///< since the run began, all parts together
   double train_seconds = 0;  ///< the share of steps, and the images they trained on
   uint64_t images = 0;
-  uint64_t metrics_bytes = 0;  ///< length of metrics.jsonl at this point
+  int val_epoch = 0, best_epoch = 0;  ///< of the last and of the best validation; 0: none
+  uint64_t best_step = 0;             ///< the step of the best.ckpt that belongs to this point; 0: none
+  int planned = 0;                    ///< train.epochs, which the learning rate follows
+  std::string history;                ///< "30 epochs until step 240": how the plan was changed on the way, or empty
+  uint64_t metrics_bytes = 0;         ///< length of metrics.jsonl at this point, and what Metrics::digest() says of it
+  std::string metrics_digest;
 };
 
 /// What has to be equal for a resumed run to give the bits of one that was never stopped.
 struct Provenance {
   std::string config;       ///< digest of everything in the configuration that matters
   std::string data;         ///< digest of the training data
-  std::string environment;  ///< CPU, instruction set, OpenBLAS
+  std::string environment;  ///< CPU, instruction set, OpenBLAS, compiler, commit
 };
 
 inline namespace TESSERA_NS {
@@ -46,6 +51,13 @@ struct Restored {
 /// Verifies the checksum, then fills params and optimiser. Throws Error if the file is damaged, of another format version, or of
 /// another model, or if its configuration or data are not those `expected`. The environment is the caller's to compare.
 Restored load_checkpoint(const std::string& path, Params& params, Optimiser& optimiser, const Provenance& expected);
+
+/// Only the weights and buffers of a checkpoint, or their moving average. Returns where the run stood. Throws Error like
+/// load_checkpoint; whose configuration it was is the caller's to know.
+Progress load_weights(const std::string& path, Params& params, bool averaged);
+
+/// The step that a checkpoint was written at. Reads the header only. Throws Error if the file is no checkpoint.
+uint64_t step_of(const std::string& path);
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

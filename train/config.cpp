@@ -69,9 +69,12 @@ constexpr Field<T> train_table[] = {
     {"label_smoothing", &T::label_smoothing, "share of the target spread over all classes"},
     {"shard_size", &T::shard_size, "images that run through the network together; part of the arithmetic"},
     {"lanes", &T::lanes, "partial sums of the gradient; part of the arithmetic, independent of threads"},
-    {"accumulate", &T::accumulate, "batches of batch_size that make one optimiser step"},
+    {"accumulate", &T::accumulate,
+     "batches of batch_size that make one optimiser step, as one batch of their size would"},
     {"max_steps", &T::max_steps, "end the run after so many steps; 0: no limit"},
     {"max_minutes", &T::max_minutes, "end the run after so much time; 0: no limit"},
+    {"patience", &T::patience, "end the run when so many epochs brought no better validation; 0: never"},
+    {"best_weights", &T::best_weights, "write best.safetensors too, the weights that were best in validation"},
     {"eval_every", &T::eval_every, "epochs between two validations"},
     {"checkpoint_every", &T::checkpoint_every, "epochs between two checkpoints"},
     {"checkpoint_steps", &T::checkpoint_steps, "steps between two checkpoints inside an epoch; 0: none"},
@@ -245,7 +248,7 @@ void check(const Config& c) {
   least("train.accumulate", t.accumulate, 1), least("train.eval_every", t.eval_every, 1);
   least("train.max_steps", t.max_steps, 0), least("train.max_minutes", t.max_minutes, 0);
   least("train.checkpoint_every", t.checkpoint_every, 1), least("train.checkpoint_steps", t.checkpoint_steps, 0);
-  least("train.checkpoint_minutes", t.checkpoint_minutes, 0);
+  least("train.checkpoint_minutes", t.checkpoint_minutes, 0), least("train.patience", t.patience, 0);
 }
 
 }  // namespace tessera

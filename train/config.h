@@ -53,16 +53,18 @@ struct SchedConfig {
 /// [train] The loop.
 struct TrainConfig {
   int epochs = 30;
-  int batch_size = 128;           ///< images of a batch
+  int batch_size = 128;           ///< images of a batch; a step has accumulate times as many
   int seed = 1;                   ///< of the weights, the order of images, augmentation, dropout
   std::string precision = "f32";  ///< of matrix products: f32 | bf16 (core/precision.h)
   double ema_decay = 0;           ///< exponential moving average of the weights; 0: off
   double label_smoothing = 0.1;
   int shard_size = 8;              ///< images that run through the network together: part of the arithmetic
   int lanes = 8;                   ///< partial sums of the gradient: part of the arithmetic, unlike threads
-  int accumulate = 1;              ///< batches of batch_size that make one step
+  int accumulate = 1;              ///< batches of batch_size that make one step: the bits of one batch of their size
   int max_steps = 0;               ///< stop after so many steps; 0: no limit
   double max_minutes = 0;          ///< stop after so much time, all resumed parts together; 0: no limit
+  int patience = 0;                ///< stop when so many epochs brought no better validation; 0: never
+  bool best_weights = false;       ///< write best.safetensors, too: the weights that were best in validation
   int eval_every = 1;              ///< validate every so many epochs
   int checkpoint_every = 1;        ///< write last.ckpt every so many epochs
   int checkpoint_steps = 0;        ///< and every so many steps; 0: no

@@ -1,5 +1,6 @@
 #include "train/optim.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -83,8 +84,13 @@ double Optimiser::norm(const Grads& grads) {
 double Optimiser::step(const Grads& grads, double lr) {
   const double size = norm(grads);
   if (!std::isfinite(size)) {
-    fail("optim", "the gradient of step {} is not finite; try a smaller learning rate, a longer warm-up or clip_grad",
-         steps_ + 1);
+    const auto bad = std::find_if(square_sums_.begin(), square_sums_.end(), [](double s) { return !std::isfinite(s); });
+    const std::string where =
+        bad == square_sums_.end()
+            ? ""
+            : " of " + params_.entries()[chunks_[static_cast<size_t>(bad - square_sums_.begin())].entry].name;
+    fail("optim", "the gradient{} in step {} is not finite; try a smaller learning rate, a longer warm-up or clip_grad",
+         where, steps_ + 1);
   }
   const double clip = clip_grad_ > 0 ? std::min(1.0, clip_grad_ / (size + 1e-6)) : 1.0;  // torch's clip_grad_norm_
   const auto t = static_cast<double>(++steps_);

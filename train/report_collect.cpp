@@ -73,10 +73,12 @@ Data collect(const Evaluation& e, const data::Set& set, const Params& params, co
   d.confusion = e.confusion;
   if (set.channels == 1 || set.channels == 3) {
     const size_t spread = std::min(samples / 2, set.size());
-    for (size_t i = 0; i < spread; ++i) d.samples.push_back(sample(e, set, i * set.size() / spread));
+    for (size_t i = 0; i < spread; ++i)
+      if (const size_t which = i * set.size() / spread; e.predictions[which] != no_class)
+        d.samples.push_back(sample(e, set, which));
     std::vector<size_t> wrong;
     for (size_t i = 0; i < set.size(); ++i)
-      if (e.predictions[i] != set.label(i)) wrong.push_back(i);
+      if (e.predictions[i] != set.label(i) && e.predictions[i] != no_class) wrong.push_back(i);
     std::stable_sort(wrong.begin(), wrong.end(),
                      [&](size_t a, size_t b) { return e.probabilities[a] > e.probabilities[b]; });
     wrong.resize(std::min(wrong.size(), samples - spread));

@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <vector>
 
 #include "core/error.h"
+#include "core/io/checksum.h"
 #include "core/io/replace_file.h"
 
 namespace tessera {
@@ -15,11 +17,31 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// The lock, and what a replace_file left that was killed between naming its new file and renaming it.
-bool of_ours(const fs::path& path) {
-  const std::string name = path.filename().string();
-  return name == ".lock" || (name.starts_with(".") && name.find(".tmp-") != std::string::npos);
+/// What a run writes, `tessera report` included.
+constexpr std::string_view files[] = {"config.toml",      "metrics.jsonl", "last.ckpt",           "best.ckpt",
+                                      ".best.known.ckpt", "summary.json",  "weights.safetensors", "best.safetensors",
+                                      "report_data.json", "report.html",   "results.csv",         "timings.csv"};
+
+bool digits(std::string_view s) {
+  return !s.empty() && std::all_of(s.begin(), s.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
+
+/// Is it what a replace_file left of one of a run's files that was killed between naming its new file and renaming it:
+/// .NAME.tmp-PID-COUNT, and nothing that a person may have called similarly?
+bool left_over(const fs::directory_entry& entry) {
+  const std::string name = entry.path().filename().string();
+  const size_t mark = name.rfind(".tmp-");
+  if (name.empty() || name[0] != '.' || mark == std::string::npos || mark == 0) return false;
+  const std::string_view of = std::string_view(name).substr(1, mark - 1),
+                         rest = std::string_view(name).substr(mark + 5);
+  const size_t dash = rest.find('-');
+  std::error_code error;
+  return std::find(std::begin(files), std::end(files), of) != std::end(files) && dash != std::string_view::npos &&
+         digits(rest.substr(0, dash)) && digits(rest.substr(dash + 1)) &&
+         entry.symlink_status(error).type() == fs::file_type::regular;
+}
+
+bool of_ours(const fs::directory_entry& entry) { return entry.path().filename() == ".lock" || left_over(entry); }
 
 }  // namespace
 
@@ -33,7 +55,7 @@ RunFolder::RunFolder(const std::string& path, bool resume) : path_(path) {
     if (!fs::exists(path, error)) return false;
     if (!fs::is_directory(path, error)) fail("train", "{} is no directory", path);
     for (const auto& entry : fs::directory_iterator(path, error))
-      if (!of_ours(entry.path())) return true;
+      if (!of_ours(entry)) return true;
     return false;
   };
   if (!resume && taken())
@@ -43,9 +65,15 @@ RunFolder::RunFolder(const std::string& path, bool resume) : path_(path) {
   if (error) fail("train", "cannot make {}: {}", path, io::explain(error.value()));
   lock_.emplace(path);
   if (!resume && taken()) fail("train", "{} has just been taken by another run", path);
+  for (const std::string_view name : files) {
+    const fs::file_status status = fs::symlink_status(*this / name, error);
+    if (fs::exists(status) && !fs::is_regular_file(status))
+      fail("train", "{} is {}: a run's files are files, and are written; move it away", *this / name,
+           fs::is_symlink(status) ? "a symbolic link" : "no regular file");
+  }
   std::vector<fs::path> left;  // nobody else writes here now
   for (const auto& entry : fs::directory_iterator(path, error))
-    if (of_ours(entry.path()) && entry.path().filename() != ".lock") left.push_back(entry.path());
+    if (left_over(entry)) left.push_back(entry.path());
   for (const auto& file : left) fs::remove(file, error);
 }
 
@@ -58,30 +86,60 @@ void RunFolder::write(std::string_view name, std::string_view bytes) const {
   if (exists()) io::replace_file(*this / name, bytes);
 }
 
+void RunFolder::remove(std::string_view name) const {
+  std::error_code error;
+  if (exists()) fs::remove(*this / name, error);
+  if (error) fail("train", "cannot remove {}: {}", *this / name, io::explain(error.value()));
+}
+
+void RunFolder::keep(std::string_view name, std::string_view as) const {
+  if (!exists()) return;
+  remove(as);
+  std::error_code error;
+  fs::create_hard_link(*this / name, *this / as, error);
+  if (error) fs::copy_file(*this / name, *this / as, error);  // a file system without hard links
+  if (error) fail("train", "cannot copy {} to {}: {}", *this / name, *this / as, io::explain(error.value()));
+}
+
+void RunFolder::rename(std::string_view name, std::string_view to) const {
+  std::error_code error;
+  if (exists()) fs::rename(*this / name, *this / to, error);
+  if (error) fail("train", "cannot rename {} to {}: {}", *this / name, *this / to, io::explain(error.value()));
+}
+
 void Metrics::add(const Row& r) {
-  // JSON knows no infinities; losses that are none have ended the run before
+  for (const auto& [what, value] : {std::pair{"loss", r.loss}, {"acc1", r.acc1}, {"lr", r.lr}, {"seconds", r.seconds}})
+    if (!std::isfinite(value))
+      fail("metrics", "{} of the {} split in epoch {} (step {}) is {}, which is no result", what, r.split, r.epoch,
+           r.step, value);
+  const std::string speed = std::isfinite(r.images_per_s) ? fmt::format("{:.2f}", r.images_per_s) : "null";
   text_ += fmt::format(
-      R"({{"epoch":{},"step":{},"split":"{}","loss":{},"acc1":{},"lr":{},"images_per_s":{:.2f},"seconds":{:.3f}}})"
+      R"({{"epoch":{},"step":{},"split":"{}","loss":{},"acc1":{},"lr":{},"images_per_s":{},"seconds":{:.3f}}})"
       "\n",
-      r.epoch, r.step, r.split, r.loss, r.acc1, r.lr, r.images_per_s, r.seconds);
+      r.epoch, r.step, r.split, r.loss, r.acc1, r.lr, speed, r.seconds);
 }
 
 void Metrics::write() const { folder_.write("metrics.jsonl", text_); }
 
-void Metrics::cut_back(uint64_t bytes) {
-  std::string text = bytes ? io::read_file(folder_ / "metrics.jsonl") : "";
-  if (text.size() < bytes || (bytes && text[bytes - 1] != '\n')) {
-    fail("train", "{} is not the file that the checkpoint beside it knew ({} bytes)", folder_ / "metrics.jsonl", bytes);
-  }
-  text_ = text.substr(0, bytes);
-  write();
+std::string Metrics::digest() const {
+  io::Checksum sum;
+  sum.add(text_.data(), text_.size());
+  return sum.hex();
 }
 
-std::string duration(double seconds) {
-  const auto s = static_cast<int64_t>(std::llround(seconds));
-  if (s < 100) return fmt::format("{} s", s);
-  if (s < 6000) return fmt::format("{} min", (s + 30) / 60);
-  return fmt::format("{} h {:02} min", s / 3600, s % 3600 / 60);
+void Metrics::cut_back(uint64_t bytes, std::string_view digest) {
+  Metrics known(folder_);
+  if (bytes) known.text_ = io::read_file(folder_ / "metrics.jsonl");
+  const bool whole = known.text_.size() >= bytes;
+  known.text_.resize(std::min<size_t>(known.text_.size(), bytes));
+  if (!whole || (bytes > 0 && known.digest() != digest)) {
+    fail("train",
+         "the first {} bytes of {} are not those that the checkpoint beside it knew: the file was changed or damaged; "
+         "put the old one back, or start a new run",
+         bytes, folder_ / "metrics.jsonl");
+  }
+  text_ = std::move(known.text_);
+  write();
 }
 
 }  // namespace tessera

@@ -246,7 +246,7 @@ TEST_CASE("train: a run that a limit ended goes on under another limit, with the
   const std::string run = folder / "run";
   REQUIRE(tessera(tiny(run, {"--max-steps", "4"})).code == 0);
   CHECK(json::parse(read(run + "/summary.json")).at("steps") == 4);
-  check_refused(tessera({"train", "--resume", run, "--epochs", "3"}), 2, {"train.epochs", "--max-steps"});
+  check_refused(tessera({"train", "--resume", run, "--batch-size", "3"}), 2, {"train.batch_size", "--max-steps"});
   const Result r = tessera({"train", "--resume", run, "--max-steps", "0"});
   INFO(r.err);
   REQUIRE(r.code == 0);

@@ -1,44 +1,74 @@
 #include "train/cli/console.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
+#include "train/text.h"
+
 namespace tessera::cli {
 namespace {
+
+std::atomic<bool> lost{false}, bar{false};  // bar: a progress line is on the screen
+
+/// stderr has no buffer, so a failure shows at once.
+void to_stderr(std::string_view text) {
+  const std::string whole = (bar.exchange(false) ? "\r\033[K" : "") + std::string(text);
+  if (std::fwrite(whole.data(), 1, whole.size(), stderr) == whole.size()) return;
+  std::clearerr(stderr);
+  lost = true;
+}
 
 void line(const char* mark, const char* colour_code, std::string_view facts) {
   std::string flat(facts);
   std::replace(flat.begin(), flat.end(), '\n', ' ');
-  const std::string text = colour() ? fmt::format("tessera: \033[{}m{}:\033[0m {}\n", colour_code, mark, flat)
-                                    : fmt::format("tessera: {}: {}\n", mark, flat);
-  std::fwrite(text.data(), 1, text.size(), stderr);
+  flat = printable(flat);
+  to_stderr(colour() ? fmt::format("tessera: \033[{}m{}:\033[0m {}\n", colour_code, mark, flat)
+                     : fmt::format("tessera: {}: {}\n", mark, flat));
+}
+
+bool dumb() {
+  const char* term = std::getenv("TERM");
+  return term && std::string_view(term) == "dumb";
 }
 
 }  // namespace
 
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) == 1; }
 
-bool colour() {
-  const char* off = std::getenv("NO_COLOR");
-  const char* term = std::getenv("TERM");
-  return stderr_is_terminal() && !(off && *off) && !(term && std::string_view(term) == "dumb");
+bool stderr_is_lively() { return stderr_is_terminal() && !dumb(); }
+bool stderr_is_lost() { return lost; }
+
+int terminal_columns() {
+  winsize size{};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
-void say(std::string_view text) {
-  const std::string whole = std::string(text) + "\n";
-  std::fwrite(whole.data(), 1, whole.size(), stderr);
+void show_progress(std::string_view text) {
+  to_stderr("\r" + printable(text) + "\033[K");
+  bar = true;
 }
+
+bool colour() {
+  const char* off = std::getenv("NO_COLOR");
+  return stderr_is_lively() && !(off && *off);
+}
+
+void say(std::string_view text) { to_stderr(printable(text, true) + "\n"); }
 
 void say_error(std::string_view facts) { line("error", "31", facts); }
 void say_warning(std::string_view facts) { line("warning", "33", facts); }
 
-void print(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) flush_output();
+void print(std::string_view text) { print_bytes(printable(text, true)); }
+
+void print_bytes(std::string_view bytes) {
+  if (std::fwrite(bytes.data(), 1, bytes.size(), stdout) != bytes.size()) flush_output();
 }
 
 void flush_output() {

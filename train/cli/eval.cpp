@@ -10,7 +10,9 @@
 #include "train/cli/saved_run.h"
 #include "train/data/image.h"
 #include "train/evaluate.h"
+#include "train/finite.h"
 #include "train/splits.h"
+#include "train/text.h"
 
 namespace tessera::cli {
 namespace {
@@ -18,7 +20,7 @@ namespace {
 struct Request {
   std::string run, data, data_dir, split = "test", img_size;
   int threads = 0;
-  bool json = false;
+  bool best = false, json = false;
 };
 
 struct Size {
@@ -82,7 +84,7 @@ int eval(const Request& r) {
   check_data_name(r.data);
   const Size size = r.img_size.empty() ? Size{} : parse_size(r.img_size);
   use_threads(r.threads);
-  SavedRun run = open_run(r.run);
+  SavedRun run = open_run(r.run, r.best ? Weights::best : Weights::final);
   DataConfig data = run.config.data;
   if (!r.data.empty() && r.data != data.name) {
     data.name = r.data;
@@ -103,9 +105,20 @@ int eval(const Request& r) {
   if (const Shape& built = run.net.input; set.h != built[1] || set.w != built[2])
     if (const std::string why = fixed_size(run.config.position); !why.empty())
       fail("eval", "{} ({} x {}, not {} x {})", why, built[1], built[2], set.h, set.w);
+  if (r.data.empty() && !run.digest.empty() && splits.train.digest != run.digest)
+    say_warning(fmt::format("{} holds other data than those that {} was trained on", data.name, r.run));
   const Evaluation e = evaluate(*run.net.model, set);
+  if (e.undecided > 0) {
+    const auto bad =
+        static_cast<size_t>(std::find(e.predictions.begin(), e.predictions.end(), no_class) - e.predictions.begin());
+    const std::string where = first_not_finite(*run.net.model, *run.net.params, Run{}, set.tensor(std::span(&bad, 1)));
+    fail("eval", "the answers of {} to {} of {} images are not finite; first {}", r.run, e.undecided, set.size(),
+         where);
+  }
   if (r.json) {
     print_json(Json{{"run", r.run},
+                    {"weights", r.best ? "best" : "final"},
+                    {"epoch", r.best ? Json(run.epoch) : Json()},
                     {"data", data.name},
                     {"split", r.split},
                     {"images", set.size()},
@@ -119,7 +132,9 @@ int eval(const Request& r) {
                     {"seconds", e.seconds}});
     return done;
   }
-  print(fmt::format("{} {}: {} images of {} x {}\n", data.name, r.split, set.size(), set.h, set.w));
+  print(fmt::format("{} {}: {} of {} x {}{}\n", data.name, r.split, plural(static_cast<int64_t>(set.size()), "image"),
+                    set.h, set.w,
+                    r.best ? fmt::format(", with the weights of epoch {}, best in validation", run.epoch) : ""));
   print(fmt::format("accuracy {:.2f} %   top-5 {:.2f} %   loss {:.4f}   {:.0f} images/s\n", 100 * e.acc1, 100 * e.acc5,
                     e.loss, static_cast<double>(set.size()) / e.seconds));
   for (size_t k = 0; k < e.confusion.size(); ++k) {
@@ -138,8 +153,11 @@ void add_eval(CLI::App& app, Action& chosen) {
   auto* sub = app.add_subcommand("eval", "Accuracy of a finished run");
   auto r = std::make_shared<Request>();
   sub->add_option("--run", r->run, "The run directory")->required()->type_name("RUNDIR");
+  sub->add_flag("--best", r->best, "The weights that were best in validation (best.ckpt) instead of the final ones");
   sub->add_option("--data", r->data, "Other data of the same classes [the run's]")->type_name("SPEC");
-  sub->add_option("--data-dir", r->data_dir, "Where the files of a named set are [as in training]")->type_name("DIR");
+  sub->add_option("--data-dir", r->data_dir,
+                  "Where the files of a named set are, or now the folder of SPEC:DIR [as in training]")
+      ->type_name("DIR");
   sub->add_option("--split", r->split, "test, val or train")->capture_default_str();
   sub->add_option("--img-size", r->img_size, "Resize the images: the encoding follows by its rule")->type_name("N|HxW");
   sub->add_option("--threads", r->threads, "Worker threads [cores available]")

@@ -4,41 +4,60 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <iterator>
 
 namespace tessera::cli {
 namespace {
 
-std::atomic<int> stops{0};
+std::atomic<int> stops{0}, first{0};
 std::atomic<bool> checkpoint{false};
 static_assert(std::atomic<int>::is_always_lock_free, "a signal handler writes it");
 
 void on_signal(int signal) {
   if (signal == SIGUSR1) {
     checkpoint = true;
-  } else if (stops.fetch_add(1) > 0 && signal == SIGINT) {
-    _exit(130);
+    return;
   }
+  int none = 0;
+  first.compare_exchange_strong(none, signal);
+  if (stops.fetch_add(1) > 0 && signal == SIGINT) _exit(130);
 }
 
-struct sigaction previous[3];
-constexpr int watched[3] = {SIGINT, SIGTERM, SIGUSR1};
+constexpr int watched[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
+struct sigaction previous[std::size(watched)];
 
 }  // namespace
 
 Interrupt::Interrupt() {
-  stops = 0, checkpoint = false;
+  stops = first = 0, checkpoint = false;
   struct sigaction action = {};
   action.sa_handler = on_signal;
   sigemptyset(&action.sa_mask);
   action.sa_flags = SA_RESTART;
-  for (int i = 0; i < 3; ++i) sigaction(watched[i], &action, &previous[i]);
+  for (size_t i = 0; i < std::size(watched); ++i) {
+    sigaction(watched[i], &action, &previous[i]);
+    if (watched[i] == SIGHUP && previous[i].sa_handler == SIG_IGN) sigaction(SIGHUP, &previous[i], nullptr);
+  }
 }
 
 Interrupt::~Interrupt() {
-  for (int i = 0; i < 3; ++i) sigaction(watched[i], &previous[i], nullptr);
+  for (size_t i = 0; i < std::size(watched); ++i) sigaction(watched[i], &previous[i], nullptr);
 }
 
 bool Interrupt::stop() const { return stops.load(std::memory_order_relaxed) > 0; }
+std::string Interrupt::name() const {
+  switch (first) {
+    case SIGINT:
+      return "SIGINT";
+    case SIGTERM:
+      return "SIGTERM";
+    case SIGHUP:
+      return "SIGHUP";
+    default:
+      return "";
+  }
+}
+
 bool Interrupt::take_checkpoint() { return checkpoint.exchange(false); }
 
 }  // namespace tessera::cli

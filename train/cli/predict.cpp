@@ -1,6 +1,7 @@
 // tessera predict: the classes of pictures.
 #include <algorithm>
-#include <cmath>
+#include <cctype>
+#include <filesystem>
 #include <numeric>
 
 #include "train/cli/commands.h"
@@ -8,15 +9,20 @@
 #include "train/cli/json.h"
 #include "train/cli/saved_run.h"
 #include "train/data/image.h"
+#include "train/evaluate.h"
+#include "train/finite.h"
+#include "train/text.h"
 
 namespace tessera::cli {
 namespace {
+
+namespace fs = std::filesystem;
 
 struct Request {
   std::string run;
   std::vector<std::string> images;
   int k = 5, threads = 0;
-  bool json = false;
+  bool best = false, json = false;
 };
 
 /// The picture as the model saw its training images: size, channels, normalisation.
@@ -38,44 +44,92 @@ Tensor prepare(const std::string& path, const SavedRun& run) {
   return x;
 }
 
-std::vector<double> probabilities(const Tensor& logits) {
-  std::vector<double> p;
-  const auto top = static_cast<double>(*std::max_element(logits.values().begin(), logits.values().end()));
-  for (const real z : logits.values()) p.push_back(std::exp(static_cast<double>(z) - top));
-  const double sum = std::accumulate(p.begin(), p.end(), 0.0);
-  for (double& v : p) v /= sum;
-  return p;
+bool is_picture(const fs::path& path) {
+  std::string e = path.extension().string();
+  std::transform(e.begin(), e.end(), e.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return e == ".png" || e == ".jpg" || e == ".jpeg";
 }
 
+/// What was named, each folder replaced by the pictures in it and below it, sorted.
+struct Pictures {
+  std::vector<std::string> paths;
+  int64_t skipped = 0;  ///< other files in these folders
+};
+Pictures pictures(const std::vector<std::string>& named) {
+  Pictures all;
+  for (const std::string& word : named) {
+    std::error_code error;
+    if (!fs::is_directory(word, error)) {
+      all.paths.push_back(word);
+      continue;
+    }
+    std::vector<std::string> found;
+    for (fs::recursive_directory_iterator it(word, error), end; !error && it != end; it.increment(error)) {
+      std::error_code gone;
+      const bool hidden = it->path().filename().string().starts_with(".");
+      if (it->is_directory(gone)) {
+        if (hidden) it.disable_recursion_pending();
+      } else if (!hidden && is_picture(it->path())) {
+        found.push_back(it->path().string());
+      } else {
+        ++all.skipped;
+      }
+    }
+    if (error) fail("predict", "cannot list {}: {}", word, error.message());
+    if (found.empty()) fail("predict", "{} holds no PNG or JPEG file", word);
+    std::sort(found.begin(), found.end());
+    all.paths.insert(all.paths.end(), found.begin(), found.end());
+  }
+  return all;
+}
+
+std::vector<double> answer(const SavedRun& run, const std::string& path) {
+  const Tensor x = prepare(path, run), logits = run.net.model->forward(Run{}, x).logits;
+  if (named_class(logits.values()) == no_class)
+    fail("predict", "the answer to {} is not finite; first {}", path,
+         first_not_finite(*run.net.model, *run.net.params, Run{}, x));
+  return probabilities(logits.values());
+}
+
+/// Goes on past a picture that cannot be answered, with a line of error for each of them, and then exits with 1.
 int predict(const Request& r) {
   use_threads(r.threads);
-  const SavedRun run = open_run(r.run);
+  const SavedRun run = open_run(r.run, r.best ? Weights::best : Weights::final);
   if (run.net.input.rank != 4 || (run.net.input[3] != 1 && run.net.input[3] != 3))
     fail("predict", "{} is a model of {}, not of pictures", r.run, run.net.input.str());
+  const Pictures all = pictures(r.images);
+  if (all.skipped > 0)
+    say("{} skipped that {} PNG or JPEG", plural(all.skipped, "file"), all.skipped == 1 ? "is no" : "are no");
   Json list = Json::array();
-  std::string lines;
-  for (const std::string& path : r.images) {
-    const std::vector<double> p = probabilities(run.net.model->forward(Run{}, prepare(path, run)).logits);
+  int64_t failed = 0;
+  for (const std::string& path : all.paths) {
+    std::vector<double> p;
+    try {
+      p = answer(run, path);
+    } catch (const Error& e) {
+      say_error(e.what());
+      list.push_back(Json{{"image", path}, {"error", e.what()}});
+      ++failed;
+      continue;
+    }
     std::vector<size_t> order(p.size());
     std::iota(order.begin(), order.end(), size_t{0});
     std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return p[a] > p[b]; });
     order.resize(std::min(order.size(), static_cast<size_t>(r.k)));
     Json classes = Json::array();
-    lines += path + ":";
+    std::string line = path + ":";
     for (const size_t c : order) {
       const std::string name = c < run.classes.size() ? run.classes[c] : std::to_string(c);
       classes.push_back(Json{{"class", c}, {"name", name}, {"probability", p[c]}});
-      lines += fmt::format("  {} {:.1f} %", name, 100 * p[c]);
+      line += fmt::format("  {} {:.1f} %", name, 100 * p[c]);
     }
     list.push_back(Json{{"image", path}, {"classes", classes}});
-    lines += "\n";
+    if (!r.json) print(printable(line) + "\n");
   }
-  if (r.json) {
-    print_json(list);
-  } else {
-    print(lines);
-  }
-  return done;
+  if (r.json) print_json(list);
+  if (failed > 0 && all.paths.size() > 1)
+    say("{} of {} could not be answered", failed, plural(static_cast<int64_t>(all.paths.size()), "picture"));
+  return failed > 0 ? failure : done;
 }
 
 }  // namespace
@@ -84,7 +138,8 @@ void add_predict(CLI::App& app, Action& chosen) {
   auto* sub = app.add_subcommand("predict", "Classes of PNG or JPEG pictures, with probabilities");
   auto r = std::make_shared<Request>();
   sub->add_option("--run", r->run, "The run directory")->required()->type_name("RUNDIR");
-  sub->add_option("IMAGE", r->images, "PNG or JPEG files")->required();
+  sub->add_flag("--best", r->best, "The weights that were best in validation (best.ckpt) instead of the final ones");
+  sub->add_option("IMAGE", r->images, "PNG or JPEG files, or folders of them")->required();
   sub->add_option("--top", r->k, "Classes shown")->check(CLI::Range(1, 1000000))->capture_default_str();
   sub->add_option("--threads", r->threads, "Worker threads [cores available]")
       ->check(CLI::Range(1, 4096))

@@ -7,27 +7,51 @@
 #include "core/io/replace_file.h"
 #include "core/precision.h"
 #include "nn/weights.h"
+#include "train/checkpoint.h"
 #include "train/cli/json.h"
+#include "train/finite.h"
 
 namespace tessera::cli {
+namespace {
 
-SavedRun open_run(const std::string& rundir) {
-  namespace fs = std::filesystem;
-  const std::string weights = rundir + "/weights.safetensors", summary = rundir + "/summary.json";
-  if (!fs::exists(rundir + "/config.toml")) fail("run", "{} is no run directory: there is no config.toml", rundir);
-  if (!fs::exists(weights) || !fs::exists(summary))
-    fail("run", "{} is not finished: there is no weights.safetensors or summary.json (tessera train --resume {})",
-         rundir, rundir);
+/// A pipe would be waited for.
+bool is_file(const std::string& path) {
+  std::error_code none;
+  return std::filesystem::is_regular_file(path, none);
+}
+
+}  // namespace
+
+SavedRun open_run(const std::string& rundir, Weights which) {
+  const bool best = which == Weights::best;
+  const std::string weights = rundir + (best ? "/best.ckpt" : "/weights.safetensors"),
+                    summary = rundir + "/summary.json";
+  if (!is_file(rundir + "/config.toml")) fail("run", "{} is no run directory: there is no config.toml", rundir);
   Configuration configuration;
   configuration.read_recipe(rundir + "/config.toml");
-  SavedRun run{configuration.resolve(), {}, {}, {}};
+  SavedRun run{configuration.resolve(), {}, {}, {}, {}};
+  if (best && !is_file(weights)) {
+    fail("run", "{} has no best.ckpt: {}", rundir,
+         run.config.data.val_size > 0 ? "no epoch has been validated yet"
+                                      : "it was trained without a validation split (data.val_size)");
+  }
+  if (!is_file(weights) || !is_file(summary))
+    fail("run", "{} is not finished: there is no weights.safetensors or summary.json (tessera train --resume {})",
+         rundir, rundir);
   set_precision(precision(run.config.train.precision));  // it answers as it was tested
   run.net = build(run.config, 0, Draw::no);
-  io::load(*run.net.params, weights);
+  if (best) {
+    run.epoch = load_weights(weights, *run.net.params, run.config.train.ema_decay > 0).epoch;
+  } else {
+    io::load(*run.net.params, weights);
+  }
+  if (const std::string lost = not_finite(*run.net.params); !lost.empty())
+    fail("run", "{}: {}, so these weights answer nothing", weights, lost);
   const auto channels_of = static_cast<size_t>(run.net.input[-1]);
   try {
     const Json data = Json::parse(io::read_file(summary, 1 << 20)).at("data");
     data.at("classes").get_to(run.classes);
+    run.digest = data.value("digest", "");
     const auto channels = [&](const char* key, std::array<float, 4>& to) {
       const auto values = data.at(key).get<std::vector<float>>();
       const bool good = values.size() == channels_of && values.size() <= to.size() &&

@@ -1,5 +1,5 @@
 #pragma once
-// A finished run, read back from its directory.
+// A run, read back from its directory.
 #include <string>
 #include <vector>
 
@@ -8,14 +8,19 @@
 
 namespace tessera::cli {
 
+enum class Weights { final, best };
+
 struct SavedRun {
   Config config;
-  Network net;        ///< with the final weights
+  Network net;        ///< with the weights asked for
   data::Stats stats;  ///< what images were normalised by
   std::vector<std::string> classes;
+  std::string digest;  ///< of the data it was trained on
+  int epoch = 0;       ///< of the best weights; 0: the final ones
 };
 
-/// Reads RUNDIR/config.toml, weights.safetensors and summary.json. Throws Error that says what is missing or damaged.
-SavedRun open_run(const std::string& rundir);
+/// Reads config.toml, summary.json and weights.safetensors, or best.ckpt (with an average its averaged weights, as they were
+/// validated), of a run directory. Throws Error that says what is missing or damaged, or which weight is no finite number.
+SavedRun open_run(const std::string& rundir, Weights weights = Weights::final);
 
 }  // namespace tessera::cli

@@ -1,5 +1,7 @@
 // tessera train.
+#include <csignal>
 #include <filesystem>
+#include <optional>
 
 #include "core/parallel.h"
 #include "models/model.h"
@@ -10,6 +12,8 @@
 #include "train/cli/recipes.h"
 #include "train/data/set.h"
 #include "train/report.h"
+#include "train/splits.h"
+#include "train/text.h"
 #include "train/trainer.h"
 
 namespace tessera::cli {
@@ -67,50 +71,72 @@ bool choose_default(Configuration& config, std::string& recipe) {
 
 /// A recipe that nobody chose must not ask for augmentations that this data set refuses.
 void drop_augmentation(Configuration& config) {
-  const Config c = config.resolve();
+  Config c = config.resolve();
+  follow(c.data);
   if (c.data.name == "cifar10" || where(c.data.name)) return;  // what the embedded recipes are made for
   const data::Set set = data::open(c.data.name, c.data.dir, {.img_size = c.data.img_size}).train;
   if (c.augment.flip && !set.keeps_label(data::Augmentation::flip)) config.adapt("augment.flip", false);
   if (c.augment.crop && !set.keeps_label(data::Augmentation::crop)) config.adapt("augment.crop", 0);
 }
 
-/// runs/NAME, or runs/NAME-2 and so on when that exists.
-std::string free_folder(const std::string& recipe) {
-  const std::string name = "runs/" + fs::path(recipe).stem().string();
-  std::string folder = name;
-  for (int i = 2; fs::exists(folder); ++i) folder = fmt::format("{}-{}", name, i);
-  return folder;
-}
+/// runs/NAME, or runs/NAME-2 and so on when that exists: made here, since of several that are started together only one can make a
+/// folder. Those that nothing was written to vanish again.
+class FreeFolder {
+ public:
+  explicit FreeFolder(const std::string& recipe) {
+    const std::string name = "runs/" + fs::path(recipe).stem().string();
+    std::error_code error;
+    path_ = name;
+    for (int number = 2, tries = 0; tries < 100; ++tries) {
+      made_runs_ = fs::create_directory("runs", error) || made_runs_;
+      if (fs::create_directory(path_, error)) return;
+      if (error == std::errc::no_such_file_or_directory) continue;  // another one has just removed what it made
+      if (error) break;
+      path_ = fmt::format("{}-{}", name, number++), tries = 0;
+    }
+    fail("train", "cannot make {}: {}", path_, error.message());
+  }
+  ~FreeFolder() {
+    std::error_code not_empty;
+    fs::remove(path_, not_empty);
+    if (made_runs_) fs::remove("runs", not_empty);
+  }
+  FreeFolder(const FreeFolder&) = delete;
+  FreeFolder& operator=(const FreeFolder&) = delete;
+  const std::string& path() const { return path_; }
 
-int run(const Config& config, const std::string& rundir, bool resume) {
+ private:
+  std::string path_;
+  bool made_runs_ = false;
+};
+
+/// In `out`, or if that is empty in a free folder named after the recipe.
+int run(const Config& config, const std::string& out, const std::string& recipe, bool resume) {
   Interrupt interrupt;
+  std::signal(SIGPIPE, SIG_IGN);  // until the end: who reads stderr may leave, and training goes on
   Hooks hooks;
   hooks.stop = [&] { return interrupt.stop(); };
-  hooks.checkpoint = [&] { return interrupt.take_checkpoint(); };
-  const bool terminal = stderr_is_terminal();
-  bool bar = false;  // a progress line is on the screen
-  hooks.say = [&](std::string_view line) {
-    if (bar) fmt::print(stderr, "\r\033[K");
-    bar = false;
-    say(line);
+  hooks.stopped_by = [&] { return interrupt.name(); };
+  bool alone = false;  // nobody reads what is said any more; what there is, is safe from now on
+  hooks.checkpoint = [&] {
+    const bool left = !alone && stderr_is_lost();
+    alone = alone || left;
+    return interrupt.take_checkpoint() || left;
   };
-  if (terminal) {
-    hooks.progress = [&](std::string_view line) {
-      fmt::print(stderr, "\r\033[K{}", line);
-      std::fflush(stderr);
-      bar = true;
-    };
-  }
+  hooks.say = [](std::string_view line) { say(line); };
+  if (stderr_is_lively()) hooks.progress = show_progress, hooks.columns = terminal_columns;
   check_data_name(config.data.name);
+  std::optional<FreeFolder> made;
+  if (out.empty()) made.emplace(recipe);
+  const std::string rundir = made ? made->path() : out;
   RunResult result;
   try {
     result = train_run(config, rundir, resume, hooks);
   } catch (const Misfit& e) {
     throw Usage(e.what());
   }
-  if (bar) fmt::print(stderr, "\r\033[K");
   if (result.interrupted) {
-    say("interrupted after {} epochs; go on with: tessera train --resume {}", result.epochs, rundir);
+    say("{} after {}; go on with: tessera train --resume {}", result.ended, plural(result.epochs, "epoch"), rundir);
     return interrupted;
   }
   report::write({rundir}, rundir + "/report.html");
@@ -118,9 +144,13 @@ int run(const Config& config, const std::string& rundir, bool resume) {
   return done;
 }
 
-/// What may be said with --resume: it changes no bit of what is still to come, only when the run ends and where its data lie.
+/// What may be said with --resume: when the run ends, where its data lie and what is saved. None of it changes a bit of what is still to
+/// come, but that a cosine follows the number of epochs.
 bool may_change(std::string_view key) {
-  return key == "train.max_steps" || key == "train.max_minutes" || key == "data.dir";
+  for (const char* may :
+       {"train.epochs", "train.max_steps", "train.max_minutes", "train.patience", "train.best_weights", "data.dir"})
+    if (key == may) return true;
+  return false;
 }
 
 int resume_run(const Request& r, Configuration config) {
@@ -128,8 +158,9 @@ int resume_run(const Request& r, Configuration config) {
   for (const std::string& key : config.keys())
     if (!may_change(key)) {
       wrong_usage(
-          "--resume takes {} from {}/config.toml; only --threads, --max-steps, --max-minutes and --data-dir may be "
-          "added",
+          "--resume takes {} from {}/config.toml; only --threads, --epochs, --max-steps, --max-minutes, "
+          "train.patience, "
+          "train.best_weights and --data-dir may be added",
           key, r.resume);
     }
   std::error_code error;
@@ -138,7 +169,7 @@ int resume_run(const Request& r, Configuration config) {
         "--resume {}: there is no config.toml; a run that was stopped before it wrote that begins with --out {}",
         r.resume, r.resume);
   config.read_recipe(r.resume + "/config.toml");
-  return run(config.resolve(), r.resume, true);
+  return run(config.resolve(), r.resume, "", true);
 }
 
 int train(const Request& r) {
@@ -149,8 +180,7 @@ int train(const Request& r) {
   if (!r.resume.empty()) return resume_run(r, config);
   if (choose_default(config, recipe)) drop_augmentation(config);
   for (const std::string& section : config.replaced()) say("--model or --position replaces {}", section);
-  const std::string out = r.out.empty() ? free_folder(recipe) : r.out;
-  return run(config.resolve(false), out, false);
+  return run(config.resolve(false), r.out, recipe, false);
 }
 
 }  // namespace
@@ -170,7 +200,9 @@ void add_train(CLI::App& app, Action& chosen) {
     sub->add_option(std::string("--") + shortcuts()[i].option, r->values[i], help)->type_name(key);
   }
   sub->add_option("--out", r->out, "The run directory to make [runs/RECIPE]")->type_name("RUNDIR");
-  sub->add_option("--resume", r->resume, "Go on with an interrupted run")->type_name("RUNDIR");
+  sub->add_option("--resume", r->resume,
+                  "Go on with a run that was stopped, or with one that ended, under more --epochs or other limits")
+      ->type_name("RUNDIR");
   sub->add_option("--threads", r->threads, "Worker threads; results do not depend on it [cores available]")
       ->check(CLI::Range(1, 4096))
       ->type_name("N");

@@ -1,0 +1,159 @@
+// What is no number is never right, never best and never written.
+#include <cmath>
+#include <limits>
+
+#include "tests/unit/run_bed.h"
+#include "train/evaluate.h"
+#include "train/finite.h"
+#include "train/report_collect.h"
+#include "train/run_folder.h"
+
+namespace tessera::test {
+namespace {
+
+constexpr real nan = std::numeric_limits<real>::quiet_NaN(), infinity = std::numeric_limits<real>::infinity();
+
+/// Answers 1 to everything, but what `spoil` writes into the logits of image 0 of every shard.
+struct Spoilt final : Model {
+  std::vector<real> first;
+  Output forward(const Run&, const Input& in) const override {
+    Output o;
+    o.logits = zeros({in.x.dim(0), 3});
+    for (int i = 0; i < in.x.dim(0); ++i) o.logits[i * 3 + 1] = 1;
+    for (size_t k = 0; k < 3; ++k) o.logits[static_cast<int64_t>(k)] = first[k];
+    return o;
+  }
+};
+
+data::Set labelled(int label, int n = 8) {
+  data::Set set;
+  set.h = set.w = 1, set.channels = 1, set.classes = 3;
+  set.pixels = std::make_shared<std::vector<uint8_t>>(static_cast<size_t>(n));
+  set.labels = std::make_shared<Index>(static_cast<size_t>(n), label);
+  for (int i = 0; i < n; ++i) set.rows.push_back(i);
+  return set;
+}
+
+/// One step an epoch: small ones in the first epoch, then one that no weight survives.
+Config explodes_in_the_second_epoch(double lr) {
+  Config c = tiny(4);
+  c.train.batch_size = 72, c.train.ema_decay = 0, c.optim.clip_grad = 0;
+  c.optim.lr = lr, c.sched.warmup_epochs = 2, c.sched.warmup_lr = 1e-3;
+  return c;
+}
+
+}  // namespace
+
+TEST_CASE("logits name no class when one of them is not finite") {
+  const auto named = [](std::vector<real> z) { return named_class(z); };
+  CHECK(named({0, 2, 1}) == 1);
+  CHECK(named({2, 2, 1}) == 0);
+  CHECK(named({-3e38F, 3e38F}) == 1);
+  CHECK(named({}) == no_class);
+  for (const real bad : {nan, infinity, -infinity})
+    for (size_t at = 0; at < 3; ++at) {
+      std::vector<real> z = {0, 2, 1};
+      z[at] = bad;
+      CHECK(named(z) == no_class);
+      CHECK_THROWS_WITH_AS(probabilities(z), doctest::Contains("not finite"), Error);
+    }
+  const std::vector<double> p = probabilities(std::vector<real>{-3e38F, 3e38F});
+  CHECK((p[0] == 0 && p[1] == 1));
+}
+
+TEST_CASE("evaluation: an answer that is not finite is wrong whatever the label, and the loss is no number") {
+  for (const real bad : {nan, infinity, -infinity})
+    for (size_t at = 0; at < 3; ++at)
+      for (int label = 0; label < 3; ++label) {
+        Spoilt model;
+        model.first = {0, 1, 0};
+        model.first[at] = bad;
+        const Evaluation e = evaluate(model, labelled(label));
+        CAPTURE(at);
+        CAPTURE(label);
+        CHECK(e.undecided == 1);
+        CHECK(e.predictions[0] == no_class);
+        CHECK(e.probabilities[0] == 0);
+        CHECK(e.acc1 == (label == 1 ? 7.0 / 8 : 0.0));
+        CHECK(e.acc5 == 7.0 / 8);
+        CHECK(std::isnan(e.loss));
+        CHECK(e.confusion[static_cast<size_t>(label)][1] == 7);
+      }
+  Spoilt far;
+  far.first = {3e38F, -3e38F, 0};  // their difference is infinite in float
+  const Evaluation e = evaluate(far, labelled(1));
+  CHECK(e.undecided == 0);
+  CHECK(std::isfinite(e.loss));
+}
+
+TEST_CASE("a report shows no image whose answer is not finite") {
+  Spoilt model;
+  model.first = {nan, nan, nan};
+  const data::Set set = labelled(0, 16);
+  for (const auto& s : report::collect(evaluate(model, set), set, Params(), {}).samples) CHECK(s.predicted == 1);
+}
+
+TEST_CASE("a validation that is not finite ends the run: best.ckpt and last.ckpt stay, no result is written") {
+  const Scratch scratch;
+  const std::string dir = scratch / "run";
+  std::string best, last;
+  Hooks hooks;
+  int steps = 0;
+  hooks.stop = [&] {
+    if (++steps == 2) best = bytes(dir + "/best.ckpt"), last = bytes(dir + "/last.ckpt");
+    return false;
+  };
+  CHECK_THROWS_WITH_AS(train_run(explodes_in_the_second_epoch(1e30), dir, false, hooks),
+                       doctest::Contains("validation after epoch 2 (step 2)"), Error);
+  CHECK(steps == 2);
+  CHECK(bytes(dir + "/best.ckpt") == best);
+  CHECK(bytes(dir + "/last.ckpt") == last);
+  CHECK(metrics(dir).size() == 2);  // train and val of the first epoch
+  for (const char* name : {"/summary.json", "/weights.safetensors", "/report_data.json"})
+    CHECK_FALSE(exists(dir + name));
+}
+
+TEST_CASE("a test that is not finite ends the run without a result") {
+  const Scratch scratch;
+  const std::string dir = scratch / "run";
+  Config c = explodes_in_the_second_epoch(1e30);
+  c.data.val_size = 0, c.train.epochs = 2;
+  CHECK_THROWS_WITH_AS(train_run(c, dir, false), doctest::Contains("test images are not finite; first "), Error);
+  for (const char* name : {"/summary.json", "/weights.safetensors", "/report_data.json"})
+    CHECK_FALSE(exists(dir + name));
+  CHECK(metrics(dir).size() == 2);
+}
+
+TEST_CASE("weights that are not finite do not replace a checkpoint, and are named") {
+  const Scratch scratch;
+  const std::string dir = scratch / "run";
+  Config c = explodes_in_the_second_epoch(1e39);
+  c.data.val_size = 0;
+  CHECK_THROWS_WITH_AS(train_run(c, dir, false), doctest::Contains("] is "), Error);
+  CHECK(said_by(dir + "/last.ckpt", "step") == "1");
+}
+
+TEST_CASE("a loss that is not finite names the place") {
+  Config c = explodes_in_the_second_epoch(1e30);
+  c.data.val_size = 0;
+  CHECK_THROWS_WITH_AS(train_run(c, "", false), doctest::Contains("the loss of step 3 (epoch 3"), Error);
+  CHECK_THROWS_WITH_AS(train_run(c, "", false), doctest::Contains("first the output of "), Error);
+}
+
+TEST_CASE("metrics refuse what JSON cannot say") {
+  const Scratch scratch;
+  const RunFolder folder(scratch / "run", false);
+  for (const double bad : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
+    Metrics m(folder);
+    CHECK_THROWS_WITH_AS(m.add({1, 2, "val", bad, 0.5, 1e-3, 1, 1}),
+                         doctest::Contains("loss of the val split in epoch 1"), Error);
+    CHECK_THROWS_AS(m.add({1, 2, "val", 0.5, bad, 1e-3, 1, 1}), Error);
+    CHECK_THROWS_AS(m.add({1, 2, "val", 0.5, 0.5, bad, 1, 1}), Error);
+    CHECK(m.bytes() == 0);
+    m.add({1, 2, "val", 0.5, 0.5, 1e-3, bad, 1});  // no time had passed
+    m.write();
+    CHECK(json::parse(bytes(folder / "metrics.jsonl"))["images_per_s"].is_null());
+  }
+}
+
+}  // namespace tessera::test

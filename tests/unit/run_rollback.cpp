@@ -1,0 +1,144 @@
+// On resume the files of a run are those of one moment: of last.ckpt.
+#include <cmath>
+
+#include "tests/unit/run_bed.h"
+
+namespace tessera::test {
+namespace {
+
+/// One checkpoint, in the middle of the second epoch; validation every epoch.
+Config one_checkpoint(int epochs) {
+  Config c = tiny(epochs);
+  c.train.checkpoint_every = 1000, c.train.checkpoint_minutes = 0, c.sched.sched = "constant";
+  return c;
+}
+
+}  // namespace
+
+TEST_CASE("a best.ckpt of a part that resume cuts away goes with it, and the one before comes back") {
+  const Scratch scratch;
+  const std::string dir = scratch / "run";
+  std::string before;
+  int steps = 0;
+  Hooks hooks;
+  hooks.checkpoint = [&] {
+    if (++steps == 5) before = bytes(dir + "/best.ckpt");
+    return steps == 5;
+  };
+  hooks.stop = [&]() -> bool {
+    if (steps == 79) throw Death();
+    return false;
+  };
+  CHECK_THROWS_AS(train_run(one_checkpoint(20), dir, false, hooks), Death);
+  REQUIRE(said_by(dir + "/last.ckpt", "step") == "5");
+  REQUIRE(bytes(dir + "/best.ckpt") != before);  // a later epoch was better: else this would show nothing
+
+  SUBCASE("also where nothing more is trained") {
+    int resumed = 0;
+    Hooks look;
+    look.say = [&](std::string_view line) {
+      if (!line.starts_with("resumed after")) return;
+      CHECK(bytes(dir + "/best.ckpt") == before);
+      ++resumed;
+    };
+    Config c = one_checkpoint(20);
+    c.train.max_steps = 5;
+    const RunResult r = train_run(c, dir, true, look);
+    CHECK(resumed == 1);
+    CHECK(std::stoul(said_by(dir + "/best.ckpt", "step")) <= 5);
+    double best = -1;
+    for (const auto& row : metrics(dir))
+      if (row["split"] == "val") best = std::max(best, row["acc1"].get<double>());
+    CHECK(r.best_val_acc1 == best);
+    CHECK(summary(dir)["best_val_acc1"] == best);
+  }
+  SUBCASE("and the whole then is as if nothing had happened") {
+    train_run(one_checkpoint(20), dir, true);
+    train_run(one_checkpoint(20), scratch / "whole", false);
+    check_equal_runs(scratch / "whole", dir);
+    CHECK_FALSE(exists(dir + "/.best.known.ckpt"));
+  }
+}
+
+TEST_CASE("a best.ckpt of an epoch that a limit cut is undone when the run goes on") {
+  const Scratch scratch;
+  const std::string dir = scratch / "run";
+  for (int limit = 5; limit < 40; ++limit) {
+    Config c = tiny(10);
+    c.train.max_steps = limit;
+    train_run(c, dir, exists(dir));
+    CHECK(std::stoi(said_by(dir + "/best.ckpt", "step")) <= limit);
+  }
+  train_run(tiny(10), dir, true);
+  train_run(tiny(10), scratch / "whole", false);
+  check_equal_runs(scratch / "whole", dir);
+}
+
+TEST_CASE("a write that fails anywhere leaves a run that resumes to the bits of one without a failure") {
+  const Scratch scratch;
+  train_run(tiny(3), scratch / "whole", false);
+  int failed = 0;
+  for (const char* call : {"write", "rename"})
+    for (uint64_t bytes = 100; bytes < 1'000'000; bytes = bytes * 3 / 2) {
+      const std::string dir = scratch / (call + std::to_string(bytes));
+      io::inject_fault(call, bytes, EIO);
+      try {
+        train_run(tiny(3), dir, false);
+      } catch (const Error&) {
+        ++failed;
+      }
+      io::inject_fault("", 0, 0);
+      if (exists(dir + "/config.toml")) {
+        train_run(tiny(3), dir, true);
+        check_equal_runs(scratch / "whole", dir);
+        CHECK_FALSE(exists(dir + "/.best.known.ckpt"));
+      }
+    }
+  CHECK(failed > 10);
+}
+
+TEST_CASE("results of an earlier end are gone as soon as the run goes on") {
+  const Scratch scratch;
+  const std::string dir = scratch / "run";
+  Config c = tiny(4);
+  c.train.max_steps = 6;
+  train_run(c, dir, false);
+  REQUIRE(summary(dir)["steps"] == 6);
+  c.train.max_steps = 0;
+  Hooks hooks;
+  SUBCASE("interrupted") {
+    hooks.stop = [] { return true; };
+    train_run(c, dir, true, hooks);
+    CHECK(summary(dir)["finished"] == false);
+    CHECK(summary(dir)["ended"] == "interrupted");
+    CHECK(summary(dir)["test_acc1"].is_null());
+  }
+  SUBCASE("dead") {
+    hooks.stop = []() -> bool { throw Death(); };
+    CHECK_THROWS_AS(train_run(c, dir, true, hooks), Death);
+    CHECK_FALSE(exists(dir + "/summary.json"));
+  }
+  for (const char* name : {"/weights.safetensors", "/report_data.json", "/report.html"})
+    CHECK_FALSE(exists(dir + name));
+  for (const auto& row : metrics(dir)) CHECK(row["split"] != "test");
+}
+
+TEST_CASE("a digit of metrics.jsonl that has changed is noticed when the run is resumed, and nothing is touched") {
+  const Scratch scratch;
+  const std::string dir = scratch / "run";
+  train_run(tiny(2), dir, false);
+  const std::string good = bytes(dir + "/metrics.jsonl"), last = bytes(dir + "/last.ckpt");
+  for (const size_t at : {good.find("\"loss\":") + 9, good.find("\"step\":") + 7, size_t{1}, good.find('\n')}) {
+    std::string bad = good;
+    bad[at] = bad[at] == '7' ? '3' : '7';
+    io::replace_file(dir + "/metrics.jsonl", bad);
+    CHECK_THROWS_WITH_AS(train_run(tiny(2), dir, true), doctest::Contains("metrics.jsonl"), Error);
+    CHECK(bytes(dir + "/metrics.jsonl") == bad);
+    CHECK(bytes(dir + "/last.ckpt") == last);
+    CHECK(exists(dir + "/summary.json"));
+  }
+  io::replace_file(dir + "/metrics.jsonl", good);
+  CHECK(train_run(tiny(2), dir, true).finished);
+}
+
+}  // namespace tessera::test
