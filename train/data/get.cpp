@@ -1,6 +1,8 @@
 #include "train/data/get.h"
 
+#if TESSERA_HAVE_CURL
 #include <curl/curl.h>
+#endif
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -25,6 +27,10 @@ namespace tessera::data {
 namespace {
 
 namespace fs = std::filesystem;
+
+enum class Outcome { complete, restart };
+
+#if TESSERA_HAVE_CURL
 
 constexpr curl_off_t most_bytes = curl_off_t{4} << 30;
 
@@ -52,8 +58,6 @@ int on_progress(void* user, curl_off_t total, curl_off_t done, curl_off_t, curl_
   if (t->progress && !t->progress(t->name, t->had + done, total > 0 ? t->had + total : 0)) t->stopped = true;
   return t->stopped ? 1 : 0;
 }
-
-enum class Outcome { complete, restart };
 
 // Fetches url into `part`, going on where an earlier attempt ended. restart: the server cannot go on from there.
 Outcome fetch(const std::string& url, const std::string& name, const std::string& part, const Progress& progress) {
@@ -99,6 +103,15 @@ Outcome fetch(const std::string& url, const std::string& name, const std::string
   fail("get", "{}: {}; run the same command again to go on, or fetch the file by other means and put it into {}", url,
        why, fs::path(part).parent_path().string());
 }
+
+#else
+
+Outcome fetch(const std::string& url, const std::string&, const std::string& part, const Progress&) {
+  fail("get", "{}: this program was built without libcurl; fetch the file by other means and put it into {}", url,
+       fs::path(part).parent_path().string());
+}
+
+#endif
 
 void remove_file(const std::string& path) {
   std::error_code none;

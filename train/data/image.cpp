@@ -3,10 +3,14 @@
 #include <cstdio>  // jpeglib.h wants it first
 
 // clang-format off
+#if TESSERA_HAVE_JPEG
 #include <jpeglib.h>
 #include <jerror.h>
-// clang-format on
+#endif
+#if TESSERA_HAVE_PNG
 #include <png.h>
+#endif
+// clang-format on
 
 #include <algorithm>
 #include <cmath>
@@ -14,6 +18,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "train/data/plain_png.h"
 #include "train/data/readers.h"
 
 namespace tessera::data {
@@ -25,6 +30,8 @@ void check_extent(const std::string& path, int64_t w, int64_t h) {
   if (w < 1 || h < 1 || w * h > most_pixels)
     fail("data", "{} is a picture of {}x{} pixels; at least one and at most {} are read", path, w, h, most_pixels);
 }
+
+#if TESSERA_HAVE_PNG
 
 Image read_png(const std::string& path, const std::vector<uint8_t>& bytes) {
   png_image png{};
@@ -46,6 +53,15 @@ Image read_png(const std::string& path, const std::vector<uint8_t>& bytes) {
   for (size_t i = 0; i < rgba.size() / 4; ++i) std::memcpy(&image.pixels[3 * i], &rgba[4 * i], 3);
   return image;
 }
+
+#else
+
+Image read_png(const std::string& path, const std::vector<uint8_t>&) {
+  fail("data", "{} is a PNG file, and this program was built without libpng; build it anew with libpng", path);
+}
+
+#endif
+#if TESSERA_HAVE_JPEG
 
 // libjpeg reports errors through a callback that must not return; only trivial objects live between setjmp and longjmp.
 struct JpegErrors {
@@ -114,6 +130,14 @@ Image read_jpeg(const std::string& path, const std::vector<uint8_t>& bytes) {
   if (result != Jpeg::good) fail("data", "{} is a damaged JPEG file: {}", path, errors.message);
   return image;
 }
+
+#else
+
+Image read_jpeg(const std::string& path, const std::vector<uint8_t>&) {
+  fail("data", "{} is a JPEG file, and this program was built without libjpeg; build it anew with libjpeg", path);
+}
+
+#endif
 
 // One axis of an antialiased bilinear resize: a triangle as wide as the reduction.
 struct Taps {
@@ -196,6 +220,9 @@ std::vector<uint8_t> encode_png(int h, int w, int channels, std::span<const uint
   if (h < 1 || w < 1 || (channels != 1 && channels != 3) ||
       pixels.size() != static_cast<size_t>(h) * static_cast<size_t>(w) * static_cast<size_t>(channels))
     fail("png", "{} bytes are no picture of {}x{}x{}", pixels.size(), h, w, channels);
+#if !TESSERA_HAVE_PNG
+  return plain_png(h, w, channels, pixels);
+#else
   png_image png{};
   png.version = PNG_IMAGE_VERSION;
   png.width = static_cast<uint32_t>(w), png.height = static_cast<uint32_t>(h);
@@ -210,6 +237,7 @@ std::vector<uint8_t> encode_png(int h, int w, int channels, std::span<const uint
     }
   }
   fail("png", "cannot encode a {}x{} picture: {}", w, h, png.message);
+#endif
 }
 
 }  // namespace tessera::data
