@@ -1,5 +1,8 @@
 #pragma once
 // One kind of exception with one clear line: "[where] facts; what to do". The command line prints it and exits with 1.
+#include "core/cxx20.h"
+#if __cplusplus >= 202002L
+
 #include <fmt/core.h>
 
 #include <concepts>
@@ -43,3 +46,5 @@ template <class... A>
 }
 
 }  // namespace tessera
+
+#endif

@@ -43,7 +43,7 @@ TWIN_CASE("golden names: transformers, as version 5 has them in memory and as it
 /// `params` in a file, each tensor under the name that `name` gives it.
 template <class Name>
 void write_as(const Params& params, const std::string& path, Name name) {
-  std::vector<NamedTensor> tensors;
+  std::vector<io::NamedTensor> tensors;
   for (const auto& e : params.entries()) tensors.emplace_back(name(e.name), e.value);
   io::write_tensors(path, tensors);
 }

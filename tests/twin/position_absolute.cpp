@@ -103,8 +103,8 @@ TWIN_CASE("sincos2d: golden numbers and the variants") {
     const double d = std::sin(2), e = std::cos(2), r = std::sin(0.1), q = std::cos(0.1), r2 = std::sin(0.2),
                  q2 = std::cos(0.2);
     const auto is = [](const char* variant, const std::vector<std::vector<double>>& rows) {
-      const auto t = added("sincos2d", {{"variant", variant}, {"temperature", 100.0}}, {2, 3, 0}, 8);
-      for (int n = 0; n < 6; ++n) check_row(t, n, rows[static_cast<size_t>(n)]);
+      const auto table = added("sincos2d", {{"variant", variant}, {"temperature", 100.0}}, {2, 3, 0}, 8);
+      for (int n = 0; n < 6; ++n) check_row(table, n, rows[static_cast<size_t>(n)]);
     };
     is("timm", {{0, 0, 0, 0, 1, 1, 1, 1},
                 {0, 0, s, r, 1, 1, c, q},

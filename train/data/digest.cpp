@@ -1,14 +1,20 @@
 #include "train/data/digest.h"
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
 
 #include <vector>
 
 #include "core/error.h"
 #include "core/io/read_file.h"
+#if TESSERA_HAVE_OPENSSL
+#include <openssl/evp.h>
+#else
+#include "train/data/hashes.h"
+#endif
 
 namespace tessera::data {
+
+#if TESSERA_HAVE_OPENSSL
 
 struct Digest::State {
   EVP_MD_CTX* context = EVP_MD_CTX_new();
@@ -41,6 +47,30 @@ std::string Digest::hex() {
   for (unsigned i = 0; i < size; ++i) text += fmt::format("{:02x}", out[i]);
   return text;
 }
+
+#else
+
+struct Digest::State {
+  BlockHash hash;
+};
+
+Digest::Digest(Kind kind)
+    : state_(std::make_unique<State>(State{BlockHash(kind == md5 ? BlockHash::md5 : BlockHash::sha256)})) {}
+Digest::~Digest() = default;
+Digest::Digest(Digest&&) noexcept = default;
+
+Digest& Digest::add(std::span<const uint8_t> bytes) {
+  state_->hash.add(bytes);
+  return *this;
+}
+
+Digest& Digest::add(std::string_view text) {
+  return add(std::span(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
+}
+
+std::string Digest::hex() { return state_->hash.hex(); }
+
+#endif
 
 std::string hex_digest(Digest::Kind kind, std::span<const uint8_t> bytes) { return Digest(kind).add(bytes).hex(); }
 

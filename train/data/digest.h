@@ -1,5 +1,5 @@
 #pragma once
-// Checksums (OpenSSL): SHA-256 says which data a run used, MD5 is what publishers list for their archives.
+// Checksums (OpenSSL where there is one, train/data/hashes.h else): SHA-256 says which data a run used, MD5 is what publishers list for their archives.
 #include <cstdint>
 #include <memory>
 #include <span>

@@ -1,6 +1,8 @@
 #include "train/data/get.h"
 
+#if TESSERA_HAVE_CURL
 #include <curl/curl.h>
+#endif
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -27,6 +29,10 @@ namespace tessera::data {
 namespace {
 
 namespace fs = std::filesystem;
+
+enum class Outcome { complete, restart };
+
+#if TESSERA_HAVE_CURL
 
 constexpr curl_off_t most_bytes = curl_off_t{4} << 30;
 
@@ -55,13 +61,6 @@ int on_progress(void* user, curl_off_t total, curl_off_t done, curl_off_t, curl_
   auto* t = static_cast<Transfer*>(user);
   if (t->progress && !t->progress(t->name, t->had + done, total > 0 ? t->had + total : 0)) t->stopped = true;
   return t->stopped ? 1 : 0;
-}
-
-enum class Outcome { complete, restart };
-
-void remove_file(const std::string& path) {
-  std::error_code none;
-  fs::remove(path, none);
 }
 
 // What waits beside the data is ours: a link or a pipe of that name is not written to.
@@ -133,6 +132,20 @@ Outcome fetch(const std::string& url, const Remote& remote, const std::string& p
   const char* why = message[0] ? message : curl_easy_strerror(result);
   fail("get", "{}: {}; run the same command again to go on, or fetch the file by other means and put it into {}", url,
        why, fs::path(part).parent_path().string());
+}
+
+#else
+
+Outcome fetch(const std::string& url, const Remote&, const std::string& part, const Progress&, const Patience&) {
+  fail("get", "{}: this program was built without libcurl; fetch the file by other means and put it into {}", url,
+       fs::path(part).parent_path().string());
+}
+
+#endif
+
+void remove_file(const std::string& path) {
+  std::error_code none;
+  fs::remove(path, none);
 }
 
 // The verified file url in `path`. A part file of an earlier attempt is used, and dropped when it turns out to be of no

@@ -3,10 +3,14 @@
 #include <cstdio>  // jpeglib.h wants it first
 
 // clang-format off
+#if TESSERA_HAVE_JPEG
 #include <jpeglib.h>
 #include <jerror.h>
-// clang-format on
+#endif
+#if TESSERA_HAVE_PNG
 #include <png.h>
+#endif
+// clang-format on
 
 #include <algorithm>
 #include <cmath>
@@ -18,6 +22,7 @@
 
 #include "core/error.h"
 #include "train/data/orientation.h"
+#include "train/data/plain_png.h"
 #include "train/data/readers.h"
 
 namespace tessera::data {
@@ -30,6 +35,10 @@ void check_extent(const std::string& path, int64_t w, int64_t h) {
   if (w < 1 || h < 1 || w * h > most_pixels)
     fail("data", "{} is a picture of {}x{} pixels; at least one and at most {} are read", path, w, h, most_pixels);
 }
+
+enum class Decoded { good, damaged, extent };
+
+#if TESSERA_HAVE_PNG
 
 // libpng reports errors like libjpeg, by a call that must not return: only trivial objects live between setjmp and longjmp.
 struct Png {
@@ -60,8 +69,6 @@ void png_fetch(png_structp png, png_bytep to, size_t count) {
   std::memcpy(to, p->bytes.data() + p->at, count);
   p->at += count;
 }
-
-enum class Decoded { good, damaged, extent };
 
 // The samples as they stand in the file, 16 bits by their upper half: what PIL's convert("RGB") gives. Gamma, colour profiles and
 // transparency say how to show a picture, and change no sample of it.
@@ -102,6 +109,15 @@ Image read_png(const std::string& path, const std::vector<uint8_t>& bytes) {
   if (result != Decoded::good) fail("data", "{} is a damaged PNG file: {}", path, p.message);
   return upright(std::move(p.image), png_orientation(bytes));
 }
+
+#else
+
+Image read_png(const std::string& path, const std::vector<uint8_t>&) {
+  fail("data", "{} is a PNG file, and this program was built without libpng; build it anew with libpng", path);
+}
+
+#endif
+#if TESSERA_HAVE_JPEG
 
 // libjpeg reports errors through a callback that must not return; only trivial objects live between setjmp and longjmp.
 struct JpegErrors {
@@ -184,6 +200,14 @@ Image read_jpeg(const std::string& path, const std::vector<uint8_t>& bytes) {
   if (result != Decoded::good) fail("data", "{} is a damaged JPEG file: {}", path, errors.message);
   return upright(std::move(image), survey.orientation);
 }
+
+#else
+
+Image read_jpeg(const std::string& path, const std::vector<uint8_t>&) {
+  fail("data", "{} is a JPEG file, and this program was built without libjpeg; build it anew with libjpeg", path);
+}
+
+#endif
 
 // One axis of an antialiased bilinear resize: a triangle as wide as the reduction.
 struct Taps {
@@ -273,6 +297,9 @@ std::vector<uint8_t> encode_png(int h, int w, int channels, std::span<const uint
   if (h < 1 || w < 1 || (channels != 1 && channels != 3) ||
       pixels.size() != static_cast<size_t>(h) * static_cast<size_t>(w) * static_cast<size_t>(channels))
     fail("png", "{} bytes are no picture of {}x{}x{}", pixels.size(), h, w, channels);
+#if !TESSERA_HAVE_PNG
+  return plain_png(h, w, channels, pixels);
+#else
   png_image png{};
   png.version = PNG_IMAGE_VERSION;
   png.width = static_cast<uint32_t>(w), png.height = static_cast<uint32_t>(h);
@@ -287,6 +314,7 @@ std::vector<uint8_t> encode_png(int h, int w, int channels, std::span<const uint
     }
   }
   fail("png", "cannot encode a {}x{} picture: {}", w, h, png.message);
+#endif
 }
 
 }  // namespace tessera::data

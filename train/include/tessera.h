@@ -1,19 +1,25 @@
 #pragma once
 // All that a program using the library needs: #include "tessera.h". The README shows a complete one.
 #include "core/error.h"
-#include "core/ops/arithmetic.h"
+#if __cplusplus >= 202002L  // core/cxx20.h has said so else, and one sentence is enough
+#include "core/ops.h"
 #include "core/parallel.h"
+#include "core/precision.h"
 #include "core/print.h"
+#include "core/rng.h"
 #include "core/tape.h"
 #include "core/tensor.h"
 #include "models/geometry.h"
 #include "models/model.h"
 #include "models/simple_vit.h"
+#include "models/swin.h"
 #include "models/vit.h"
+#include "nn/layers.h"
 #include "nn/params.h"
 #include "nn/position.h"
 #include "nn/position_weights.h"
 #include "nn/weights.h"
+#include "nn/windows.h"
 #include "train/checkpoint.h"
 #include "train/config.h"
 #include "train/data/loader.h"
@@ -24,3 +30,4 @@
 #include "train/optim.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
+#endif

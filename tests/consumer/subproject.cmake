@@ -1,0 +1,17 @@
+# tessera inside of another project, static and shared: no tests, no program, nothing installed, and no packages that only those need.
+include(${SOURCE}/step.cmake)
+foreach(shared OFF ON)
+  file(REMOVE_RECURSE ${WORK})
+  step(${configure} -S ${SOURCE}/subproject -B ${WORK} -DTESSERA=${TESSERA} -DBUILD_SHARED_LIBS=${shared} -DCMAKE_DISABLE_FIND_PACKAGE_doctest=ON
+       -DCMAKE_DISABLE_FIND_PACKAGE_CLI11=ON -DCMAKE_DISABLE_FIND_PACKAGE_tomlplusplus=ON)
+  step(${CMAKE_CTEST_COMMAND} --test-dir ${WORK} -N)
+  if(NOT out MATCHES "Total Tests: 0")
+    message(FATAL_ERROR "tests of tessera in a parent's project: ${out}")
+  endif()
+  step(${CMAKE_COMMAND} --install ${WORK} --prefix ${WORK}/prefix)
+  file(GLOB_RECURSE installed ${WORK}/prefix/*)
+  if(installed)
+    message(FATAL_ERROR "a parent's installation brings ${installed}")
+  endif()
+endforeach()
+file(REMOVE_RECURSE ${WORK})
