@@ -20,7 +20,7 @@ std::string replaced(std::string s, std::string_view what, std::string_view by) 
   return s;
 }
 
-std::string quoted(std::string_view s) { return "`" + std::string(s) + "`"; }
+std::string ticked(std::string_view s) { return "`" + std::string(s) + "`"; }
 
 struct Entry {
   std::string option, value, help;
@@ -48,8 +48,8 @@ std::string table(const std::vector<const PositionRow*>& rows) {
   for (const Entry& e : entries) {
     std::string whose;
     if (e.names.size() < rows.size())
-      for (const std::string& name : e.names) whose += (whose.empty() ? " (" : ", ") + quoted(name);
-    s += "| " + quoted(e.option) + whose + (whose.empty() ? "" : ")") + " | " + quoted(e.value) + " | " +
+      for (const std::string& name : e.names) whose += (whose.empty() ? " (" : ", ") + ticked(name);
+    s += "| " + ticked(e.option) + whose + (whose.empty() ? "" : ")") + " | " + ticked(e.value) + " | " +
          replaced(e.help, "|", "&#124;") + " |\n";
   }
   return s;

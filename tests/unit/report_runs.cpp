@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <fstream>
+#include <map>
 
 #include "core/error.h"
 #include "tests/unit/report_fixture.h"
@@ -261,6 +262,25 @@ TEST_CASE("report: runs that differ only in seeds are one group, on the page and
         "other,vit,none,1,4,0.5,d,where,3,0.5,1,,0.25,1,,10,0.25,1.5\n");
   CHECK(timings_csv({all.runs[0]}, dir.path()) ==
         "run,group,seconds,images_per_s,threads,isa,version,environment\nl1,1,8.5,100.25,2,avx2,1,here\n");
+}
+
+TEST_CASE("report: options that come with a name are no differences of their own") {
+  const auto run = [](const std::string& label, std::map<std::string, std::string> config) {
+    RunFiles r;
+    r.label = label, r.config = std::move(config);
+    return r;
+  };
+  Runs runs = {
+      run("a", {{"position.name", "\"learned\""}, {"position.std", "0.02"}, {"train.seed", "1"}}),
+      run("b", {{"position.name", "\"rope\""}, {"position.base", "100"}, {"train.seed", "1"}}),
+      run("c", {{"position.name", "\"rope\""}, {"position.base", "100"}, {"data.seed", "7"}, {"data.dir", "\"x\""}})};
+  CHECK(differing(runs) == std::vector<std::string>{"position.name"});
+  CHECK(groups(runs).size() == 2);
+  CHECK(groups(runs)[1].label == "rope");
+  runs.push_back(run("d", {{"position.name", "\"rope\""}, {"position.base", "10"}, {"train.seed", "1"}}));
+  CHECK(differing(runs) == std::vector<std::string>{"position.base", "position.name"});
+  CHECK(groups(runs).size() == 3);
+  CHECK(groups(runs)[2].label == "position.base = 10, rope");
 }
 
 TEST_CASE("report: cells that a spreadsheet would run as formulas, and others that need quotes") {

@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <set>
 
 namespace tessera::report {
@@ -35,15 +36,23 @@ std::string plain(std::string_view v) {
 }
 
 std::vector<std::string> differing(const Runs& runs) {
-  std::set<std::string> keys, different;
+  std::set<std::string> keys;
+  std::vector<std::string> different;
   for (const RunFiles& r : runs)
     for (const auto& [key, v] : r.config) keys.insert(key);
   for (const std::string& key : keys) {
     if (is_seed(key) || key == "data.dir") continue;
-    for (const RunFiles& r : runs)
-      if (value(r, key) != value(runs[0], key)) different.insert(key);
+    // Each model and encoding has keys of its own, which its name brings along: they tell runs of one name apart.
+    const std::string name = key.substr(0, key.find('.')) + ".name";
+    std::map<std::string, std::string> first;
+    for (const RunFiles& r : runs) {
+      const std::string of = key == name ? "" : value(r, name), here = value(r, key);
+      if (first.try_emplace(of, here).first->second == here) continue;
+      different.push_back(key);
+      break;
+    }
   }
-  return {different.begin(), different.end()};
+  return different;
 }
 
 std::string seeds(const RunFiles& run) {

@@ -13,7 +13,8 @@ namespace tessera::report {
 std::string plain(std::string_view toml_value);
 
 /// The configuration keys whose values are not the same in all runs, sorted; without seeds, and without data.dir, which says
-/// where data lie and not what they are.
+/// where data lie and not what they are. Options of a model or an encoding count only among runs with the same one: beside
+/// another name they say nothing new.
 std::vector<std::string> differing(const Runs& runs);
 
 /// Runs whose configurations are the same but for their seeds.
