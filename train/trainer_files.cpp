@@ -59,7 +59,7 @@ void Training::checkpoint() {
 /// away has it back.
 void Training::save_best() {
   if (!folder_.exists()) return;
-  if (known_best_ != 0 && !folder_.has(known)) folder_.keep(best, known);
+  if (known_best_ != 0 && folder_.has(best) && !folder_.has(known)) folder_.keep(best, known);
   metrics_.write();
   at_.metrics_bytes = metrics_.bytes(), at_.metrics_digest = metrics_.digest();
   at_.seconds = seconds();

@@ -91,7 +91,7 @@ class FreeFolder {
       made_runs_ = fs::create_directory("runs", error) || made_runs_;
       if (fs::create_directory(path_, error)) return;
       if (error == std::errc::no_such_file_or_directory) continue;  // another one has just removed what it made
-      if (error) break;
+      if (error && error != std::errc::file_exists) break;
       path_ = fmt::format("{}-{}", name, number++), tries = 0;
     }
     fail("train", "cannot make {}: {}", path_, error.message());
