@@ -23,14 +23,22 @@ std::string chip(size_t color) {
   return fmt::format("<i class=\"chip\" style=\"background: var(--s{})\"></i>", color % 8);
 }
 
-/// Cells are HTML; those of a column whose heading begins with '#' are numbers.
+/// Cells are HTML; those of a column whose heading begins with '#' are numbers, with "#-" numbers that a phone leaves out.
 std::string table(const std::vector<std::string>& headings, const std::vector<std::vector<std::string>>& rows) {
   const auto open = [&](const char* element, size_t c) {
-    return fmt::format("<{}{}>", element, headings[c].starts_with('#') ? " class=\"n\"" : "");
+    const std::string_view h = headings[c];
+    return fmt::format("<{}{}>", element,
+                       h.starts_with("#-")  ? " class=\"n less\""
+                       : h.starts_with('#') ? " class=\"n\""
+                                            : "");
   };
   std::string html = "<div class=\"card scroll\"><table><thead><tr>";
   for (size_t c = 0; c < headings.size(); ++c)
-    html += open("th", c) + escape(std::string_view(headings[c]).substr(headings[c].starts_with('#'))) + "</th>";
+    html +=
+        open("th", c) +
+        escape(
+            std::string_view(headings[c]).substr(std::min(headings[c].find_first_not_of("#-"), headings[c].size()))) +
+        "</th>";
   html += "</tr></thead><tbody>\n";
   for (const auto& row : rows) {
     html += "<tr>";
@@ -92,7 +100,6 @@ std::string tiles(const RunFiles& run) {
 std::string over_seeds(const Runs& runs, const Colours& colours) {
   if (!colours.repeats) return "";
   std::vector<std::vector<std::string>> rows;
-  bool validated = false;
   for (size_t g = 0; g < colours.groups.size(); ++g) {
     const Group& group = colours.groups[g];
     const auto over = [&](const std::function<double(const RunFiles&)>& get) {
@@ -100,25 +107,19 @@ std::string over_seeds(const Runs& runs, const Colours& colours) {
     };
     const Statistics test = over([](const RunFiles& r) { return r.figure("test_acc1"); });
     const Statistics val = over([](const RunFiles& r) { return r.figure("best_val_acc1"); });
-    const auto cells = [&](const Statistics& s) {
+    const auto add = [&](const char* measure, const Statistics& s) {
       std::string mean = percent(s.mean);
       if (std::isfinite(s.half)) mean += fmt::format(" \u00b1 {:.2f}", s.half);
-      return std::vector<std::string>{mean, std::isfinite(s.sd) ? fmt::format("{:.2f}", s.sd) : none,
-                                      std::to_string(s.count)};
+      rows.push_back({chip(g) + escape(group.label), measure, mean,
+                      std::isfinite(s.sd) ? fmt::format("{:.2f}", s.sd) : none, std::to_string(s.count)});
     };
-    std::vector<std::string>& row = rows.emplace_back();
-    row.push_back(chip(g) + escape(group.label));
-    for (const Statistics& s : {test, val})
-      for (std::string& cell : cells(s)) row.push_back(std::move(cell));
-    validated = validated || val.count > 0;
+    if (test.count > 0 || val.count == 0) add("test", test);
+    if (val.count > 0) add("best validation", val);
   }
-  std::vector<std::string> headings = {"runs", "#test accuracy", "#sd", "#n"};
-  if (validated) headings.insert(headings.end(), {"#best validation", "#sd", "#n"});
-  for (auto& row : rows) row.resize(headings.size());
   return section("Over seeds",
                  "Runs that differ only in their seeds: mean with Student's 95 % interval, standard deviation of the "
                  "sample, number of runs that have ended. The same seed twice counts once.",
-                 table(headings, rows));
+                 table({"runs", "accuracy", "#mean", "#sd", "#n"}, rows));
 }
 
 std::string comparison(const Runs& runs, const Colours& colours) {
@@ -130,9 +131,9 @@ std::string comparison(const Runs& runs, const Colours& colours) {
   std::vector<std::string> headings = {"run"};
   headings.insert(headings.end(), keys.begin(), keys.end());
   if (seeded) headings.push_back("#seed");
-  headings.insert(headings.end(), {"#accuracy", "#to the first"});
-  if (sized) headings.push_back("#parameters");
-  headings.insert(headings.end(), {"#images a second", "#time"});
+  headings.insert(headings.end(), {"#accuracy", "#-to the first"});
+  if (sized) headings.push_back("#-parameters");
+  headings.insert(headings.end(), {"#-images a second", "#time"});
   std::vector<std::vector<std::string>> rows;
   const double first = accuracy(runs[0]).value;
   for (size_t i = 0; i < runs.size(); ++i) {
