@@ -23,22 +23,19 @@ std::string chip(size_t color) {
   return fmt::format("<i class=\"chip\" style=\"background: var(--s{})\"></i>", color % 8);
 }
 
-/// Cells are HTML; those of a column whose heading begins with '#' are numbers, with "#-" numbers that a phone leaves out.
-std::string table(const std::vector<std::string>& headings, const std::vector<std::vector<std::string>>& rows) {
+struct Column {
+  std::string heading;
+  const char* style = "";  ///< "n": numbers; "n less": numbers that a phone leaves out
+};
+
+/// Cells are HTML.
+std::string table(const std::vector<Column>& columns, const std::vector<std::vector<std::string>>& rows) {
   const auto open = [&](const char* element, size_t c) {
-    const std::string_view h = headings[c];
-    return fmt::format("<{}{}>", element,
-                       h.starts_with("#-")  ? " class=\"n less\""
-                       : h.starts_with('#') ? " class=\"n\""
-                                            : "");
+    return *columns[c].style ? fmt::format("<{} class=\"{}\">", element, columns[c].style)
+                             : fmt::format("<{}>", element);
   };
   std::string html = "<div class=\"card scroll\"><table><thead><tr>";
-  for (size_t c = 0; c < headings.size(); ++c)
-    html +=
-        open("th", c) +
-        escape(
-            std::string_view(headings[c]).substr(std::min(headings[c].find_first_not_of("#-"), headings[c].size()))) +
-        "</th>";
+  for (size_t c = 0; c < columns.size(); ++c) html += open("th", c) + escape(columns[c].heading) + "</th>";
   html += "</tr></thead><tbody>\n";
   for (const auto& row : rows) {
     html += "<tr>";
@@ -119,7 +116,7 @@ std::string over_seeds(const Runs& runs, const Colours& colours) {
   return section("Over seeds",
                  "Runs that differ only in their seeds: mean with Student's 95 % interval, standard deviation of the "
                  "sample, number of runs that have ended. The same seed twice counts once.",
-                 table({"runs", "accuracy", "#mean", "#sd", "#n"}, rows));
+                 table({{"runs"}, {"accuracy"}, {"mean", "n"}, {"sd", "n"}, {"n", "n"}}, rows));
 }
 
 std::string comparison(const Runs& runs, const Colours& colours) {
@@ -128,12 +125,12 @@ std::string comparison(const Runs& runs, const Colours& colours) {
     std::erase_if(keys, [](const std::string& k) { return k != "model.name" && k != "position.name"; });
   const auto params = [](const RunFiles& r) { return r.said("params"); };
   const bool seeded = !same(runs, seed), sized = !same(runs, params);
-  std::vector<std::string> headings = {"run"};
-  headings.insert(headings.end(), keys.begin(), keys.end());
-  if (seeded) headings.push_back("#seed");
-  headings.insert(headings.end(), {"#accuracy", "#-to the first"});
-  if (sized) headings.push_back("#-parameters");
-  headings.insert(headings.end(), {"#-images a second", "#time"});
+  std::vector<Column> columns = {{"run"}};
+  for (const std::string& key : keys) columns.push_back({key});
+  if (seeded) columns.push_back({"seed", "n"});
+  columns.insert(columns.end(), {{"accuracy", "n"}, {"to the first", "n less"}});
+  if (sized) columns.push_back({"parameters", "n less"});
+  columns.insert(columns.end(), {{"images a second", "n less"}, {"time", "n"}});
   std::vector<std::vector<std::string>> rows;
   const double first = accuracy(runs[0]).value;
   for (size_t i = 0; i < runs.size(); ++i) {
@@ -150,7 +147,7 @@ std::string comparison(const Runs& runs, const Colours& colours) {
     row.push_back(si(r.figure("images_per_s")));
     row.push_back(duration(r.figure("seconds")));
   }
-  return section("Results", "Accuracy on the test set, unless it says otherwise.", table(headings, rows));
+  return section("Results", "Accuracy on the test set, unless it says otherwise.", table(columns, rows));
 }
 
 std::string config_differences(const Runs& runs, const Colours& colours) {
@@ -160,24 +157,24 @@ std::string config_differences(const Runs& runs, const Colours& colours) {
   // the longer side is the rows
   const std::vector<Group>& sets = colours.groups;
   const bool by_key = keys.size() >= sets.size();
-  std::vector<std::string> headings = {""};
+  std::vector<Column> columns = {{""}};
   std::vector<std::vector<std::string>> rows;
   const auto at = [&](size_t g, const std::string& key) { return escape(plain(value(runs[sets[g].runs[0]], key))); };
   if (by_key) {
-    for (const Group& g : sets) headings.push_back(g.label);
+    for (const Group& g : sets) columns.push_back({g.label});
     for (const std::string& key : keys) {
       rows.push_back({escape(key)});
       for (size_t g = 0; g < sets.size(); ++g) rows.back().push_back(at(g, key));
     }
   } else {
-    headings.insert(headings.end(), keys.begin(), keys.end());
+    for (const std::string& key : keys) columns.push_back({key});
     for (size_t g = 0; g < sets.size(); ++g) {
       rows.push_back({chip(g) + escape(sets[g].label)});
       for (const std::string& key : keys) rows.back().push_back(at(g, key));
     }
   }
   return section("Differences in configuration", "Keys with the same value in all runs are left out, and seeds.",
-                 table(headings, rows));
+                 table(columns, rows));
 }
 
 }  // namespace tessera::report
