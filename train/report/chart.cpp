@@ -84,6 +84,7 @@ std::string tick_label(double v) { return std::abs(v) >= 10'000 ? si(v) : number
 }  // namespace
 
 std::vector<double> ticks(double low, double high, int count, bool whole) {
+  low = std::clamp(low, -1e300, 1e300), high = std::clamp(high, -1e300, 1e300);  // room for steps and sums
   // below this distance the steps between two numbers of that size are no longer numbers
   const double size = std::max(std::abs(low), std::abs(high)), least = std::max(1e-9 * size, 1e-300);
   if (!(high - low > least)) {

@@ -56,7 +56,7 @@ std::string named(const Data& data, const std::vector<Cell>& all, const std::vec
   for (const Cell& c : all) {
     const double strength = ink(c, total);
     grid[c.truth * K + c.predicted] = fmt::format(
-        "<div class=\"cell{}\" title=\"{}\"><i style=\"opacity: {:.3f}\"></i>{}</div>", strength > 0.6 ? " over" : "",
+        "<div class=\"cell{}\" title=\"{}\"><i style=\"opacity: {:.3f}\"></i>{}</div>", strength > 0.75 ? " over" : "",
         title(data, c, total), 0.04 + 0.96 * strength, K <= counted ? fmt::format("<b>{}</b>", c.count) : "");
   }
   // a cell of a screen has about 640 / K pixels, one of a phone 230 / K; a digit takes 7 and 5.5

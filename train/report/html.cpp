@@ -41,10 +41,10 @@ code, pre { font: 12.5px/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, monospace;
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
 .end, .hit { stroke-linecap: round; stroke-width: 8; } .hit { stroke-width: 15; stroke-opacity: 0; pointer-events: stroke; } .hit:hover { stroke-opacity: .45; }
 .confusion { display: grid; grid-template-columns: minmax(0, 5fr) minmax(250px, 3fr); gap: 14px; align-items: start; } .confusion.one { grid-template-columns: minmax(0, 1fr); }
-.matrix { display: grid; grid-template-columns: max-content repeat(var(--classes), minmax(11px, 1fr)); gap: 2px; max-width: 720px; margin: 0 auto; font-size: 11.5px; line-height: 1; color: var(--soft); }
+.matrix { display: grid; grid-template-columns: max-content repeat(var(--classes), minmax(11px, 1fr)); gap: 2px; max-width: min(720px, calc(var(--classes) * 64px + 110px)); margin: 0 auto; font-size: 11.5px; line-height: 1; color: var(--soft); }
 .matrix .is { align-self: center; text-align: right; padding-right: 5px; white-space: nowrap; } .matrix .to { writing-mode: vertical-rl; transform: rotate(180deg); justify-self: center; padding-top: 5px; white-space: nowrap; }
 .cell { position: relative; aspect-ratio: 1; display: flex; align-items: center; justify-content: center; min-width: 0; } .cell i { position: absolute; inset: 0; border-radius: 3px; background: var(--heat); }
-.cell b { position: relative; font-weight: 400; color: var(--ink); font-variant-numeric: tabular-nums; } .over b { color: #ffffff; } .cell:hover { outline: 1.5px solid var(--ink); border-radius: 3px; } .bare b { display: none; }
+.cell b { position: relative; font-weight: 400; color: var(--ink); font-variant-numeric: tabular-nums; } .cell:hover { outline: 1.5px solid var(--ink); border-radius: 3px; } .bare b { display: none; }
 .fine { display: block; width: 100%; max-width: 640px; margin: 0 auto; border: 1px solid var(--grid); } .ink { fill: var(--heat); }
 @media screen and (prefers-color-scheme: dark) { .over b { color: #0b0b0b; } }
 .scroll { overflow-x: auto; }
@@ -66,12 +66,12 @@ h2 + div, h2 + details { margin-top: 10px; } details + details { margin-top: 10p
 footer { margin-top: 44px; color: var(--faint); font-size: 12.5px; } h2.sub { font-size: 14px; margin: 18px 0 8px; color: var(--soft); font-weight: 600; } .card > h2.sub:first-child { margin-top: 0; }
 @media (max-width: 860px) { .confusion { grid-template-columns: minmax(0, 1fr); } }
 @media screen and (max-width: 560px) { main { padding: 20px 12px 40px; } h1 { font-size: 22px; } h2 { margin-top: 28px; } .card { padding: 12px; } .tiles { grid-template-columns: 1fr 1fr; gap: 8px; } .tile b { font-size: 20px; }
-  .plot svg { height: 180px; } table { font-size: 12.5px; } td, th { padding-right: 9px; } td.key, th.key { white-space: normal; } .matrix { gap: 1px; font-size: 9.5px; } .wide b { display: none; } .cell i { border-radius: 2px; } }
+  .plot svg { height: 180px; } table { font-size: 12.5px; } td, th { padding-right: 9px; } .less { display: none; } td.key, th.key { white-space: normal; } .matrix { gap: 1px; font-size: 9.5px; } .wide b { display: none; } .cell i { border-radius: 2px; } }
 @page { margin: 14mm; }
 @media print { * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } :root { --page: #ffffff; --card: #ffffff; color-scheme: light; }
   body { font-size: 12px; } main { max-width: none; padding: 0; } .tiles { grid-template-columns: repeat(5, 1fr); } .tile b { font-size: 18px; } .charts { grid-template-columns: 1fr 1fr; } .plot svg { height: 150px; }
   .card, .tile, .sample, .heads figure, tr, .plot { break-inside: avoid; } h1, h2, h3, summary, h2 + .note { break-after: avoid; } thead { display: table-header-group; } .tables { columns: 1; }
-  .confusion { grid-template-columns: minmax(0, 1fr); } .matrix { max-width: 460px; } .fine { max-width: 420px; } .scroll { overflow: visible; } table { font-size: 10.5px; } td, th { padding-right: 8px; } td.key, th.key { white-space: normal; }
+  .confusion { grid-template-columns: minmax(0, 1fr); } .matrix { max-width: min(460px, calc(var(--classes) * 48px + 90px)); } .fine { max-width: 420px; } .scroll { overflow: visible; } table { font-size: 10.5px; } td, th { padding-right: 8px; } td.key, th.key { white-space: normal; }
   details.card, details.run { break-inside: auto; } details pre { white-space: pre-wrap; overflow-wrap: anywhere; overflow: visible; } .hit { display: none; } }
 )";
 

@@ -23,14 +23,19 @@ std::string chip(size_t color) {
   return fmt::format("<i class=\"chip\" style=\"background: var(--s{})\"></i>", color % 8);
 }
 
-/// Cells are HTML; those of a column whose heading begins with '#' are numbers.
-std::string table(const std::vector<std::string>& headings, const std::vector<std::vector<std::string>>& rows) {
+struct Column {
+  std::string heading;
+  const char* style = "";  ///< "n": numbers; "n less": numbers that a phone leaves out
+};
+
+/// Cells are HTML.
+std::string table(const std::vector<Column>& columns, const std::vector<std::vector<std::string>>& rows) {
   const auto open = [&](const char* element, size_t c) {
-    return fmt::format("<{}{}>", element, headings[c].starts_with('#') ? " class=\"n\"" : "");
+    return *columns[c].style ? fmt::format("<{} class=\"{}\">", element, columns[c].style)
+                             : fmt::format("<{}>", element);
   };
   std::string html = "<div class=\"card scroll\"><table><thead><tr>";
-  for (size_t c = 0; c < headings.size(); ++c)
-    html += open("th", c) + escape(std::string_view(headings[c]).substr(headings[c].starts_with('#'))) + "</th>";
+  for (size_t c = 0; c < columns.size(); ++c) html += open("th", c) + escape(columns[c].heading) + "</th>";
   html += "</tr></thead><tbody>\n";
   for (const auto& row : rows) {
     html += "<tr>";
@@ -92,7 +97,6 @@ std::string tiles(const RunFiles& run) {
 std::string over_seeds(const Runs& runs, const Colours& colours) {
   if (!colours.repeats) return "";
   std::vector<std::vector<std::string>> rows;
-  bool validated = false;
   for (size_t g = 0; g < colours.groups.size(); ++g) {
     const Group& group = colours.groups[g];
     const auto over = [&](const std::function<double(const RunFiles&)>& get) {
@@ -100,25 +104,19 @@ std::string over_seeds(const Runs& runs, const Colours& colours) {
     };
     const Statistics test = over([](const RunFiles& r) { return r.figure("test_acc1"); });
     const Statistics val = over([](const RunFiles& r) { return r.figure("best_val_acc1"); });
-    const auto cells = [&](const Statistics& s) {
+    const auto add = [&](const char* measure, const Statistics& s) {
       std::string mean = percent(s.mean);
       if (std::isfinite(s.half)) mean += fmt::format(" \u00b1 {:.2f}", s.half);
-      return std::vector<std::string>{mean, std::isfinite(s.sd) ? fmt::format("{:.2f}", s.sd) : none,
-                                      std::to_string(s.count)};
+      rows.push_back({chip(g) + escape(group.label), measure, mean,
+                      std::isfinite(s.sd) ? fmt::format("{:.2f}", s.sd) : none, std::to_string(s.count)});
     };
-    std::vector<std::string>& row = rows.emplace_back();
-    row.push_back(chip(g) + escape(group.label));
-    for (const Statistics& s : {test, val})
-      for (std::string& cell : cells(s)) row.push_back(std::move(cell));
-    validated = validated || val.count > 0;
+    if (test.count > 0 || val.count == 0) add("test", test);
+    if (val.count > 0) add("best validation", val);
   }
-  std::vector<std::string> headings = {"runs", "#test accuracy", "#sd", "#n"};
-  if (validated) headings.insert(headings.end(), {"#best validation", "#sd", "#n"});
-  for (auto& row : rows) row.resize(headings.size());
   return section("Over seeds",
                  "Runs that differ only in their seeds: mean with Student's 95 % interval, standard deviation of the "
                  "sample, number of runs that have ended. The same seed twice counts once.",
-                 table(headings, rows));
+                 table({{"runs"}, {"accuracy"}, {"mean", "n"}, {"sd", "n"}, {"n", "n"}}, rows));
 }
 
 std::string comparison(const Runs& runs, const Colours& colours) {
@@ -127,12 +125,12 @@ std::string comparison(const Runs& runs, const Colours& colours) {
     std::erase_if(keys, [](const std::string& k) { return k != "model.name" && k != "position.name"; });
   const auto params = [](const RunFiles& r) { return r.said("params"); };
   const bool seeded = !same(runs, seed), sized = !same(runs, params);
-  std::vector<std::string> headings = {"run"};
-  headings.insert(headings.end(), keys.begin(), keys.end());
-  if (seeded) headings.push_back("#seed");
-  headings.insert(headings.end(), {"#accuracy", "#to the first"});
-  if (sized) headings.push_back("#parameters");
-  headings.insert(headings.end(), {"#images a second", "#time"});
+  std::vector<Column> columns = {{"run"}};
+  for (const std::string& key : keys) columns.push_back({key});
+  if (seeded) columns.push_back({"seed", "n"});
+  columns.insert(columns.end(), {{"accuracy", "n"}, {"to the first", "n less"}});
+  if (sized) columns.push_back({"parameters", "n less"});
+  columns.insert(columns.end(), {{"images a second", "n less"}, {"time", "n"}});
   std::vector<std::vector<std::string>> rows;
   const double first = accuracy(runs[0]).value;
   for (size_t i = 0; i < runs.size(); ++i) {
@@ -149,7 +147,7 @@ std::string comparison(const Runs& runs, const Colours& colours) {
     row.push_back(si(r.figure("images_per_s")));
     row.push_back(duration(r.figure("seconds")));
   }
-  return section("Results", "Accuracy on the test set, unless it says otherwise.", table(headings, rows));
+  return section("Results", "Accuracy on the test set, unless it says otherwise.", table(columns, rows));
 }
 
 std::string config_differences(const Runs& runs, const Colours& colours) {
@@ -159,24 +157,24 @@ std::string config_differences(const Runs& runs, const Colours& colours) {
   // the longer side is the rows
   const std::vector<Group>& sets = colours.groups;
   const bool by_key = keys.size() >= sets.size();
-  std::vector<std::string> headings = {""};
+  std::vector<Column> columns = {{""}};
   std::vector<std::vector<std::string>> rows;
   const auto at = [&](size_t g, const std::string& key) { return escape(plain(value(runs[sets[g].runs[0]], key))); };
   if (by_key) {
-    for (const Group& g : sets) headings.push_back(g.label);
+    for (const Group& g : sets) columns.push_back({g.label});
     for (const std::string& key : keys) {
       rows.push_back({escape(key)});
       for (size_t g = 0; g < sets.size(); ++g) rows.back().push_back(at(g, key));
     }
   } else {
-    headings.insert(headings.end(), keys.begin(), keys.end());
+    for (const std::string& key : keys) columns.push_back({key});
     for (size_t g = 0; g < sets.size(); ++g) {
       rows.push_back({chip(g) + escape(sets[g].label)});
       for (const std::string& key : keys) rows.back().push_back(at(g, key));
     }
   }
   return section("Differences in configuration", "Keys with the same value in all runs are left out, and seeds.",
-                 table(headings, rows));
+                 table(columns, rows));
 }
 
 }  // namespace tessera::report
