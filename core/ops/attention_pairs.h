@@ -110,9 +110,14 @@ class PairBlocks {
   void fill_added() {
     Block& x = added_;
     std::fill_n(x.value, x.count * p.mp, real(0));
+    p.each(Relative::bias, [&](const Plan::Term& t) {
+      k.pair_gather(x.value, p.mp, x.count, p.m, t.table(x.h), 0, 1, 0, t.rho(x.g, x.row), p.m, 0);
+    });
     const Pattern& w = *p.c.who;
     if (!w.label_q.empty() || w.causal || w.no_self) {
-      const real masked = w.mask_value != 0 ? static_cast<real>(w.mask_value) : -std::numeric_limits<real>::infinity();
+      const auto hide = [masked = static_cast<real>(w.mask_value)](real& v) {
+        v = masked != 0 ? v + masked : -std::numeric_limits<real>::infinity();  // whatever the bias was, NaN or not
+      };
       const bool labels = !w.label_q.empty();
       const int32_t* keys = w.k.data() + int64_t{x.g} * p.m;
       const int32_t* label_k = labels ? w.label_k.data() + int64_t{x.g} * p.m : nullptr;
@@ -122,12 +127,9 @@ class PairBlocks {
         const int32_t last = w.causal ? query + w.offset : std::numeric_limits<int32_t>::max();
         for (int j = 0; j < p.m; ++j)
           if ((labels && label_k[j] != label) || keys[j] > last || (w.no_self && keys[j] == query))
-            x.value[i * p.mp + j] = masked;
+            hide(x.value[i * p.mp + j]);
       }
     }
-    p.each(Relative::bias, [&](const Plan::Term& t) {
-      k.pair_gather(x.value, p.mp, x.count, p.m, t.table(x.h), 0, 1, 0, t.rho(x.g, x.row), p.m, 0);
-    });
   }
   void scatter_biases(const real* from, int h, int g, int64_t row, int64_t count) {
     p.each(Relative::bias, [&](const Plan::Term& t) {
