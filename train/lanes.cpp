@@ -32,7 +32,7 @@ void Lanes::add(const Run& run, const Batch& part, Loss loss) {
   if (part.size() < 1) fail("lanes", "an empty batch");
   if (over_) discard();
   over_ = false;
-  const int S = (part.size() + options_.shard_size - 1) / options_.shard_size, L = options_.lanes;
+  const int S = (part.size() - 1) / options_.shard_size + 1, L = options_.lanes;
   if (statistics_.size() < shards_ + static_cast<size_t>(S)) statistics_.resize(shards_ + static_cast<size_t>(S));
   try {
     parallel::shards(L, [&](int l) {
@@ -48,7 +48,7 @@ void Lanes::add(const Run& run, const Batch& part, Loss loss) {
 
 void Lanes::run_lane(Lane& lane, int first_shard, int last_shard, const Run& run, const Batch& part, Loss loss) {
   for (int s = first_shard; s < last_shard; ++s) {
-    const int begin = s * options_.shard_size, end = std::min(part.size(), begin + options_.shard_size);
+    const int begin = s * options_.shard_size, end = begin + std::min(options_.shard_size, part.size() - begin);
     const Batch shard = part.rows(begin, end);
     Run here = run;
     here.first = shard.first;

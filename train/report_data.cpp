@@ -1,6 +1,7 @@
 #include "train/report_data.h"
 
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -72,7 +73,9 @@ void check(const Data& data, const std::string& file) {
 double rounded(float v) {
   if (!std::isfinite(v)) return 0;
   const std::string s = fmt::format("{:.5g}", v);
-  return std::stod(s);
+  double d = 0;  // not std::stod, which stops at the point where the locale writes a comma
+  std::from_chars(s.data(), s.data() + s.size(), d);
+  return d;
 }
 
 }  // namespace

@@ -21,7 +21,8 @@ PositionRow row(const char* name, const char* title, Hooks hooks, bool trainable
           std::move(code.defaults),
           std::move(code.make),
           std::move(code.refuses),
-          std::move(code.help)};
+          std::move(code.help),
+          std::move(code.domains)};
 }
 
 // clang-format off
@@ -85,11 +86,6 @@ void add_position(PositionRow new_row) {
   if (std::ranges::any_of(table(), [&](const auto& r) { return name == r.name; }))
     fail("add_position", "{} exists", name);
   table().push_back(std::move(new_row));
-}
-
-void one_of(std::string_view key, const std::string& value, std::initializer_list<const char*> choices) {
-  if (std::ranges::any_of(choices, [&](const char* c) { return value == c; })) return;
-  unknown("position." + std::string(key), value, std::vector<std::string>(choices.begin(), choices.end()));
 }
 
 }  // namespace TESSERA_NS

@@ -109,7 +109,7 @@ int make(const std::string& spec, const std::string& out, const data::OpenOption
   data::write_folder(named, out);
   say("{}: {} training and {} test images of {}", out, named.train.size(), named.test.size(), spec);
   // not the default recipe for pictures: it flips and crops, which changes where things are
-  say("train on them with: tessera train where --data imagefolder:{} train_size=0", out);
+  say("train on them with: tessera train where --data imagefolder:{} data.train_size=0", out);
   return done;
 }
 
