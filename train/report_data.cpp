@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/io/nesting.h"
 #include "core/io/replace_file.h"
 #include "core/io/safetensors.h"
 
@@ -125,6 +126,7 @@ std::string to_json(const Data& data) {
 Data from_json(std::string_view text, const std::string& file) {
   Data data;
   try {
+    io::check_nesting(text, file);
     const json j = json::parse(text.begin(), text.end());
     data.split = j.value("split", "test");
     j.at("classes").get_to(data.classes);

@@ -153,6 +153,11 @@ std::string explain(int error) {
   }
 }
 
+std::string explain_reading(int error) {
+  if (error == ENOENT) return std::generic_category().message(error) + ": check the path";
+  return explain(error);
+}
+
 void inject_fault(std::string_view call, uint64_t bytes, int error) {
   const std::lock_guard guard(fault_mutex);
   fault = {std::string(call), bytes, error};
@@ -249,7 +254,7 @@ void replace_file(const std::string& path, std::string_view bytes) {
 
 std::string read_file(const std::string& path, uint64_t limit) {
   Fd file{open_retrying(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (file.fd < 0) fail("read", "{}: {}", path, explain(errno));
+  if (file.fd < 0) fail("read", "{}: {}", path, explain_reading(errno));
   struct stat info {};
   if (::fstat(file.fd, &info) != 0) fail("read", "{}: {}", path, explain(errno));
   if (S_ISDIR(info.st_mode)) fail("read", "{}: {}", path, explain(EISDIR));

@@ -41,6 +41,8 @@ std::string read_file(const std::string& path, uint64_t limit = uint64_t{1} << 4
 
 /// "No space left on device: free some space or choose another folder" for an errno.
 std::string explain(int error);
+/// The same of a file that was to be read: there is no folder to be made.
+std::string explain_reading(int error);
 
 /// A fault for tests: after `bytes` more bytes have been written, `call` ("open", "write", "fsync", "link", "rename" or
 /// "folder") fails once with `error`; 0 takes the fault back. The environment variable

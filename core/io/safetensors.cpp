@@ -103,7 +103,7 @@ void convert_chunk(DType dtype, const char* from, std::span<T> to) {
 
 SafeTensors::SafeTensors(const std::string& path) : path_(path) {
   fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // opening a FIFO must not hang
-  if (fd_ < 0) fail("safetensors", "{}: {}", path, explain(errno));
+  if (fd_ < 0) fail("safetensors", "{}: {}", path, explain_reading(errno));
   try {
     struct stat info {};
     if (::fstat(fd_, &info) != 0) fail("safetensors", "{}: {}", path, explain(errno));

@@ -79,6 +79,10 @@ void check_nesting(std::string_view text, const std::string& source) {
       if (c == quote) quote = 0;
       continue;
     }
+    if (c == '#') {  // a comment, to the end of its line
+      i = std::min(text.find('\n', i), text.size()) - 1;
+      continue;
+    }
     if (c == '"' || c == '\'') quote = c;
     if (c == '[' || c == '{') ++depth, dots = 0;
     if (c == ']' || c == '}') depth = std::max(0, depth - 1);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "core/io/nesting.h"
 #include "core/io/replace_file.h"
 #include "core/precision.h"
 #include "nn/weights.h"
@@ -26,7 +27,9 @@ SavedRun open_run(const std::string& rundir) {
   io::load(*run.net.params, weights);
   const auto channels_of = static_cast<size_t>(run.net.input[-1]);
   try {
-    const Json data = Json::parse(io::read_file(summary, 1 << 20)).at("data");
+    const std::string text = io::read_file(summary, 1 << 20);
+    io::check_nesting(text, summary);
+    const Json data = Json::parse(text).at("data");
     data.at("classes").get_to(run.classes);
     const auto channels = [&](const char* key, std::array<float, 4>& to) {
       const auto values = data.at(key).get<std::vector<float>>();

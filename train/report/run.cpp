@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/io/nesting.h"
 #include "core/io/replace_file.h"
 
 namespace tessera::report {
@@ -54,6 +55,7 @@ std::vector<Metric> parse_metrics(const std::string& file) {
   std::vector<Metric> metrics;
   lines(text, [&](std::string_view line, int n, bool whole) {
     if (trim(line).empty()) return;
+    io::check_nesting(line, file);
     const auto j = nlohmann::json::parse(line.begin(), line.end(), nullptr, false);
     if (!j.is_object()) {
       if (!whole) return;  // the process died while it wrote this line
@@ -71,7 +73,9 @@ std::vector<Metric> parse_metrics(const std::string& file) {
 }
 
 void parse_summary(RunFiles& run, const std::string& file) {
-  const auto j = ordered_json::parse(io::read_file(file, largest), nullptr, false);
+  const std::string text = io::read_file(file, largest);
+  io::check_nesting(text, file);
+  const auto j = ordered_json::parse(text, nullptr, false);
   if (!j.is_object()) fail("report", "{}: not a JSON object; remove it, `tessera report` works without", file);
   for (const auto& [key, value] : j.items()) {
     if (value.is_object()) {  // "data": {"name": ..., "digest": ...}
