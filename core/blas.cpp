@@ -1,6 +1,7 @@
 #include "core/blas.h"
 
 #include <cblas.h>
+#include <sys/mman.h>
 
 #include <array>
 #include <cmath>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/parallel.h"
 #include "core/rng.h"
 
 extern "C" {  // OpenBLAS's own names, absent from a reference cblas.h
@@ -65,9 +67,27 @@ void self_test(Product<float>& single, Product<double>& twice) {
     }
 }
 
+namespace {
+
+/// OpenBLAS maps a buffer for every thread that multiplies, at its first product, and tries for ever when the system gives none: so we
+/// ask first whether it would (ulimit -v, a small container).
+void check_memory() {
+  constexpr size_t buffer = size_t{160} << 20;  // 128 MB on x86-64, and its tables
+  const size_t all = buffer * static_cast<size_t>(parallel::threads());
+  void* room = ::mmap(nullptr, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (room == MAP_FAILED)
+    fail("blas",
+         "there is no address space for the buffers of {} threads, {} MB: raise ulimit -v, or use fewer threads",
+         parallel::threads(), all >> 20);
+  ::munmap(room, all);
+}
+
+}  // namespace
+
 void self_test() {
   static std::once_flag flag;
   std::call_once(flag, [] {
+    check_memory();
     openblas_set_num_threads(1);
     self_test(product, product);
   });

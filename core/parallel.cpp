@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
@@ -147,7 +148,7 @@ int cores_of(const std::string& folder) {
   if (std::ifstream v2(folder + "/cpu.max"); v2) {
     std::string most;
     v2 >> most >> period;
-    if (most != "max") quota = std::atof(most.c_str());
+    if (most != "max") std::from_chars(most.data(), most.data() + most.size(), quota);
   } else {
     std::ifstream(folder + "/cpu.cfs_quota_us") >> quota;
     std::ifstream(folder + "/cpu.cfs_period_us") >> period;

@@ -43,7 +43,12 @@ struct ModelRow {
   /// How the names of other programs' weights become ours, for io::load.
   std::vector<Rename> dialect = {};
   std::map<std::string, std::string, std::less<>> help = {};  ///< one line for each key of `defaults`
+  Domains domains = {};                                       ///< the values each key takes
 };
+
+/// What a key that models of other programs have is called here: advice("ape") names learned+relative_position_bias. "" if nothing is
+/// known.
+std::string advice(std::string_view key);
 
 const std::vector<ModelRow>& models();
 /// Throws Error with the nearest known name.

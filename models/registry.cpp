@@ -1,5 +1,8 @@
 // Every model, one row each: a family with defaults for 32 x 32 images, and named configurations of it. To add one: a
 // file in this folder and its rows here.
+#include <algorithm>
+#include <utility>
+
 #include "models/model.h"
 #include "models/simple_vit.h"
 #include "models/swin.h"
@@ -9,13 +12,22 @@ namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
 
+template <class Config>
+bool knows(Fields<Config> fields, std::string_view key) {
+  return std::ranges::any_of(fields, [&](const auto& f) { return key == f.name; });
+}
+
 /// M is built from (Scope, Config, MakePosition); `defaults` are this row's configuration.
 template <class M, class Config>
 ModelRow row(std::string name, std::string family, std::string reference, const char* position, const Config& defaults,
              Fields<Config> fields, Places (*places)(const Config&), std::vector<Rename> dialect = {}) {
   const auto configured = [=](const Options& options) {
     Config c = defaults;
-    assign(c, fields, options, "model " + name);
+    for (const auto& [key, value] : options)
+      if (const std::string known = advice(key); !known.empty() && !knows(fields, key))
+        fail("model " + name, "there is no {}: {}", key, known);
+    assign(c, fields, options, "model.");
+    check_fields(c, fields, "model.", defaults);
     return c;
   };
   std::map<std::string, std::string, std::less<>> help;
@@ -30,7 +42,8 @@ ModelRow row(std::string name, std::string family, std::string reference, const 
             return std::make_unique<M>(s, configured(o), p);
           },
           std::move(dialect),
-          std::move(help)};
+          std::move(help),
+          domains(fields)};
 }
 
 ModelRow vit_row(const char* name, const vit::Config& c) {
@@ -92,6 +105,25 @@ std::vector<ModelRow> table() {
 const std::vector<ModelRow>& models() {
   static const std::vector<ModelRow> rows = table();
   return rows;
+}
+
+std::string advice(std::string_view key) {
+  static constexpr std::pair<std::string_view, const char*> known[] = {
+      {"ape", "absolute positions beside the relative ones are --position learned+relative_position_bias"},
+      {"use_abs_pos", "absolute positions beside the relative ones are --position learned+relative_position_bias"},
+      {"pos_embed", "positions are --position learned, sincos2d, none, ... (tessera positions)"},
+      {"use_rel_pos_bias", "relative positions are --position relative_position_bias (tessera positions)"},
+      {"rel_pos_bias", "relative positions are --position relative_position_bias (tessera positions)"},
+      {"img_height", "the height is model.img_size, the width model.img_width"},
+      {"in_channels", "the channels of the image are model.in_chans"},
+      {"drop_path", "stochastic depth is model.drop_path_rate"},
+      {"dropout", "the rates are model.drop_rate, pos_drop_rate, proj_drop_rate and attn_drop_rate"},
+      {"num_layers", "the blocks are model.depth, or model.depths of a model of stages"},
+      {"hidden_size", "the width is model.embed_dim"},
+  };
+  for (const auto& [word, said] : known)
+    if (key == word) return said;
+  return "";
 }
 
 const ModelRow& model(std::string_view name) {

@@ -14,6 +14,7 @@
 
 #include "core/ops/activation.h"
 #include "core/ops/reduce.h"
+#include "models/extents.h"
 
 namespace tessera::simple_vit {
 inline namespace TESSERA_NS {
@@ -21,18 +22,20 @@ inline namespace TESSERA_NS {
 Fields<Config> fields() {
   static const Field<Config> table[] = {
       {"img_size", &Config::img_size,
-       "height of the images the model is built for, and their width unless img_width is set"},
-      {"img_width", &Config::img_width, "width of the images, 0: img_size"},
-      {"patch_size", &Config::patch_size, "side of a patch"},
-      {"in_chans", &Config::in_chans, "channels of the image"},
-      {"num_classes", &Config::num_classes, "classes"},
-      {"embed_dim", &Config::embed_dim, "width"},
-      {"depth", &Config::depth, "blocks"},
-      {"num_heads", &Config::num_heads, "attention heads"},
-      {"mlp_ratio", &Config::mlp_ratio, "hidden width of the MLP over embed_dim"},
+       "height of the images the model is built for, and their width unless img_width is set", height_domain()},
+      {"img_width", &Config::img_width, "width of the images, 0: img_size", within(0, most_side)},
+      {"patch_size", &Config::patch_size, "side of a patch", patch_domain()},
+      {"in_chans", &Config::in_chans, "channels of the image", within(1, most_channels)},
+      {"num_classes", &Config::num_classes, "classes", within(1, most_classes)},
+      {"global_pool", &Config::global_pool, "avg (mean of the patches): it has no class token", one_of("avg")},
+      {"embed_dim", &Config::embed_dim, "width", within(1, most_width)},
+      {"depth", &Config::depth, "blocks", within(0, most_depth)},
+      {"num_heads", &Config::num_heads, "attention heads", within(1, most_heads)},
+      {"mlp_ratio", &Config::mlp_ratio, "hidden width of the MLP over embed_dim", positive(1000)},
       {"qkv_bias", &Config::qkv_bias, "biases in the query, key and value projection"},
-      {"act_layer", &Config::act_layer, "gelu_tanh | gelu | quick_gelu | relu | silu | hardswish"},
-      {"norm_eps", &Config::norm_eps, "epsilon of the layer norms"},
+      {"qk_scale", &Config::qk_scale, "factor of the logits, 0: head_dim^-1/2", scale_domain()},
+      {"act_layer", &Config::act_layer, "the nonlinearity of the MLP", activation_domain()},
+      {"norm_eps", &Config::norm_eps, "epsilon of the layer norms", within(1e-12, 1)},
       {"rep_size", &Config::rep_size, "a hidden tanh layer before the head"},
   };
   return table;
@@ -45,7 +48,8 @@ vit::Config as_vit(const Config& c) {
   vit::Config v;
   v.img_size = c.img_size, v.img_width = c.img_width, v.patch_size = c.patch_size, v.in_chans = c.in_chans;
   v.num_classes = c.num_classes, v.embed_dim = c.embed_dim, v.depth = c.depth, v.num_heads = c.num_heads;
-  v.mlp_ratio = c.mlp_ratio, v.qkv_bias = c.qkv_bias, v.act_layer = c.act_layer, v.norm_eps = c.norm_eps;
+  v.mlp_ratio = c.mlp_ratio, v.qkv_bias = c.qkv_bias, v.qk_scale = c.qk_scale, v.act_layer = c.act_layer,
+  v.norm_eps = c.norm_eps;
   v.class_token = false, v.global_pool = "avg";
   return v;
 }
@@ -53,7 +57,7 @@ vit::Config as_vit(const Config& c) {
 std::deque<vit::Block> blocks_of(const Scope& s, const Config& c) {
   vit::Block::Config b;
   b.attn.dim = b.mlp.dim = c.embed_dim;
-  b.attn.num_heads = c.num_heads, b.attn.qkv_bias = c.qkv_bias, b.norm_eps = c.norm_eps;
+  b.attn.num_heads = c.num_heads, b.attn.qkv_bias = c.qkv_bias, b.attn.qk_scale = c.qk_scale, b.norm_eps = c.norm_eps;
   b.attn.qkv_init.weight = b.attn.proj_init.weight = xavier_uniform(c.embed_dim, c.embed_dim);
   b.mlp.hidden = static_cast<int>(c.embed_dim * c.mlp_ratio), b.mlp.act = activation(c.act_layer);
   b.mlp.init1 = b.mlp.init2 = {xavier_uniform(b.mlp.dim, b.mlp.hidden), normal(1e-6)};
@@ -74,7 +78,10 @@ std::optional<Linear> pre_logits_of(const Scope& s, const Config& c) {
 
 }  // namespace
 
-Places places(const Config& c) { return vit::places(as_vit(c)); }
+Places places(const Config& c) {
+  check_fields(c, fields(), "model.");
+  return vit::places(as_vit(c));
+}
 
 SimpleVit::SimpleVit(const Scope& s, const Config& c, const MakePosition& position)
     : config_(c),
@@ -87,8 +94,8 @@ SimpleVit::SimpleVit(const Scope& s, const Config& c, const MakePosition& positi
       head_(s / "head", c.embed_dim, c.num_classes, true, {constant(0), constant(0)}) {}
 
 Output SimpleVit::forward(const Run& run, const Input& input) const {
-  const auto [B, H, W, channels] = input.x.dims<4>();
-  const Grid grid = patch_embed_.grid(H, W);
+  const Grid grid = patch_embed_.grid(input.x);
+  const int B = input.x.dim(0);
   const Layout now{grid, grid, {}, 1, false};
   Tensor x = position_->tokens(at_.tokens[0], grid, patch_embed_(run, input.x), run);
   for (size_t i = 0; i < blocks_.size(); ++i) {

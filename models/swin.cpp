@@ -18,6 +18,7 @@
 #include "core/ops/pad.h"
 #include "core/ops/permute.h"
 #include "core/ops/reduce.h"
+#include "models/extents.h"
 #include "nn/windows.h"
 
 namespace tessera::swin {
@@ -28,26 +29,31 @@ inline namespace TESSERA_NS {
 Fields<Config> fields() {
   static const Field<Config> table[] = {
       {"img_size", &Config::img_size,
-       "height of the images the model is built for, and their width unless img_width is set"},
-      {"img_width", &Config::img_width, "width of the images, 0: img_size"},
-      {"patch_size", &Config::patch_size, "side of a patch"},
-      {"in_chans", &Config::in_chans, "channels of the image"},
-      {"num_classes", &Config::num_classes, "classes"},
-      {"embed_dim", &Config::embed_dim, "width of the first stage; it doubles in every further one"},
-      {"depths", &Config::depths, "blocks of each stage"},
-      {"num_heads", &Config::num_heads, "attention heads of each stage"},
-      {"window_size", &Config::window_size, "side of a window; a smaller map is one window"},
-      {"mlp_ratio", &Config::mlp_ratio, "hidden width of the MLP over the stage's width"},
+       "height of the images the model is built for, and their width unless img_width is set", height_domain()},
+      {"img_width", &Config::img_width, "width of the images, 0: img_size", within(0, most_side)},
+      {"patch_size", &Config::patch_size, "side of a patch", patch_domain()},
+      {"in_chans", &Config::in_chans, "channels of the image", within(1, most_channels)},
+      {"num_classes", &Config::num_classes, "classes", within(1, most_classes)},
+      {"global_pool", &Config::global_pool, "avg (mean of the last map): it has no class token", one_of("avg")},
+      {"embed_dim", &Config::embed_dim, "width of the first stage; it doubles in every further one",
+       within(1, most_width)},
+      {"depths", &Config::depths, "blocks of each stage", within(1, most_depth)},
+      {"num_heads", &Config::num_heads, "attention heads of each stage", within(1, most_heads)},
+      {"window_size", &Config::window_size, "side of a window; a smaller map is one window", within(1, most_side)},
+      {"mlp_ratio", &Config::mlp_ratio, "hidden width of the MLP over the stage's width", positive(1000)},
       {"qkv_bias", &Config::qkv_bias, "biases in the query, key and value projection"},
-      {"patch_norm", &Config::patch_norm, "layer norm behind the patch embedding"},
-      {"drop_rate", &Config::drop_rate, "dropout before the head"},
-      {"pos_drop_rate", &Config::pos_drop_rate, "dropout behind the patch embedding"},
-      {"proj_drop_rate", &Config::proj_drop_rate, "dropout behind the attention's projection and in the MLP"},
-      {"attn_drop_rate", &Config::attn_drop_rate, "dropout of attention weights"},
+      {"qk_scale", &Config::qk_scale, "factor of the logits, 0: head_dim^-1/2", scale_domain()},
+      {"patch_norm", &Config::patch_norm, "layer norm after the patch embedding"},
+      {"drop_rate", &Config::drop_rate, "dropout before the head", below_one()},
+      {"pos_drop_rate", &Config::pos_drop_rate, "dropout after the patch embedding", below_one()},
+      {"proj_drop_rate", &Config::proj_drop_rate, "dropout after the attention's projection and in the MLP",
+       below_one()},
+      {"attn_drop_rate", &Config::attn_drop_rate, "dropout of attention weights", below_one()},
       {"drop_path_rate", &Config::drop_path_rate,
-       "stochastic depth of the last block; the first has 0, linear over all stages"},
+       "stochastic depth of the last block; the first has 0, linear over all stages", below_one()},
       {"mask_value", &Config::mask_value,
-       "0: pairs of different regions are skipped | -100: added to their logits, as the official code"},
+       "0: pairs of different regions are skipped | -100: added to their logits, as the official code",
+       within(-1e6, 0)},
   };
   return table;
 }
@@ -57,32 +63,20 @@ namespace {
 constexpr double norm_eps = 1e-5;
 
 void check(const Config& c) {
-  for (const auto& [key, v] : {std::pair("img_size", c.img_size),
-                               {"patch_size", c.patch_size},
-                               {"in_chans", c.in_chans},
-                               {"num_classes", c.num_classes},
-                               {"embed_dim", c.embed_dim},
-                               {"window_size", c.window_size}}) {
-    if (v < 1) fail("swin", "{} is {}, expected at least 1", key, v);
-  }
-  for (const auto& [key, v] : {std::pair("drop_rate", c.drop_rate),
-                               {"pos_drop_rate", c.pos_drop_rate},
-                               {"proj_drop_rate", c.proj_drop_rate},
-                               {"attn_drop_rate", c.attn_drop_rate},
-                               {"drop_path_rate", c.drop_path_rate}}) {
-    if (!(v >= 0 && v < 1)) fail("swin", "{} is {}, expected at least 0 and less than 1", key, v);
-  }
-  if (!(c.mlp_ratio > 0) || c.mask_value > 0) fail("swin", "mlp_ratio must be positive and mask_value at most 0");
-  if (!(c.mlp_ratio <= 1000)) fail("swin", "mlp_ratio is {}, expected at most 1000", c.mlp_ratio);
+  check_fields(c, fields(), "model.");
   if (c.depths.empty() || c.depths.size() > 8 || c.depths.size() != c.num_heads.size())
     fail("swin", "depths has {} stages and num_heads {}; both need one entry a stage, at most 8", c.depths.size(),
          c.num_heads.size());
   for (int s = 0; s < c.stages(); ++s) {
     const auto i = static_cast<size_t>(s);
-    if (c.depths[i] > 1000) fail("swin", "stage {}: {} blocks, expected at most 1000", s, c.depths[i]);
-    if (c.depths[i] < 1 || c.num_heads[i] < 1 || c.dim(s) % c.num_heads[i])
+    if (c.embed_dim > most_width >> s)
+      fail("swin", "stage {} is {} x 2^{} wide, expected at most {}", s, c.embed_dim, s, most_width);
+    if (c.dim(s) % c.num_heads[i])
       fail("swin", "stage {}: {} blocks of width {} with {} heads; the heads must divide the width", s, c.depths[i],
            c.dim(s), c.num_heads[i]);
+    if (c.dim(s) * c.mlp_ratio < 1)
+      fail("swin", "mlp_ratio {} makes the MLP of stage {} {} wide; expected at least 1", c.mlp_ratio, s,
+           c.dim(s) * c.mlp_ratio);
   }
   if (c.img_size % c.patch_size || c.width() % c.patch_size)
     fail("swin", "an image of {} x {} is not made of patches of {} x {}", c.img_size, c.width(), c.patch_size,
@@ -98,7 +92,7 @@ Layout layout_of(const Grid& map, const Config& c, int block) {
 Attention::Config attention_of(const Config& c, int stage) {
   Attention::Config a;
   a.dim = c.dim(stage), a.num_heads = c.num_heads[static_cast<size_t>(stage)], a.qkv_bias = c.qkv_bias;
-  a.attn_drop = c.attn_drop_rate, a.proj_drop = c.proj_drop_rate;
+  a.qk_scale = c.qk_scale, a.attn_drop = c.attn_drop_rate, a.proj_drop = c.proj_drop_rate;
   return a;
 }
 
@@ -114,18 +108,23 @@ Places places(const Config& c) {
   check(c);
   Places p;
   Grid map{c.img_size / c.patch_size, c.width() / c.patch_size, 0};
+  Extents size("swin", c.img_size, c.width(), c.in_chans);
+  size.linear(map.tokens(), double(c.patch_size) * c.patch_size * c.in_chans, c.embed_dim);
   p.tokens.push_back({0, 0, 0, c.embed_dim, map, "absolute_pos_embed"});
   for (int s = 0; s < c.stages(); ++s) {
-    if (s) map = halved(map);
+    if (s) map = halved(map), size.linear(map.tokens(), 4.0 * c.dim(s - 1), c.dim(s));
     const Attention::Config a = attention_of(c, s);
     for (int i = 0; i <= c.depths[static_cast<size_t>(s)]; ++i) {
       p.between.push_back(
           {static_cast<int>(p.between.size()), s, i, c.dim(s), map, fmt::format("pos_block.{}.{}", s, i)});
       if (i == c.depths[static_cast<size_t>(s)]) continue;
+      const Window window = layout_of(map, c, i).window;
+      size.block(map.tokens(), double(window.h) * window.w, a.dim, a.dim, c.mlp_ratio);
       p.sites.push_back({static_cast<int>(p.sites.size()), s, i, c.dim(s), a.num_heads, a.width_of_head(), a.scale(),
                          layout_of(map, c, i), block_name(s, i) + ".attn"});
     }
   }
+  size.linear(1, c.dim(c.stages() - 1), c.num_classes);
   return p;
 }
 
@@ -193,8 +192,8 @@ Swin::Swin(const Scope& s, const Config& c, const MakePosition& position)
       head_(s / "head" / "fc", c.dim(c.stages() - 1), c.num_classes) {}
 
 Output Swin::forward(const Run& run, const Input& input) const {
-  const auto [B, H, W, channels] = input.x.dims<4>();
-  Grid map = patch_embed_.grid(H, W);
+  Grid map = patch_embed_.grid(input.x);
+  const int B = input.x.dim(0);
   Output out;
   Tensor x = patch_embed_(run, input.x);
   if (patch_norm_) x = (*patch_norm_)(run, x);

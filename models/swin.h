@@ -18,6 +18,8 @@ struct Config {
   int window_size = 4;
   double mlp_ratio = 2;
   bool qkv_bias = true, patch_norm = true;
+  double qk_scale = 0;              ///< 0: head_dim^-1/2
+  std::string global_pool = "avg";  ///< nothing else: there is no class token
   double drop_rate = 0, pos_drop_rate = 0, proj_drop_rate = 0, attn_drop_rate = 0, drop_path_rate = 0.1;
   double mask_value = 0;  ///< 0: masked pairs are skipped; -100: added to their logits, as the official code does
 

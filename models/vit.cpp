@@ -18,6 +18,7 @@
 #include "core/ops/concat.h"
 #include "core/ops/reduce.h"
 #include "core/ops/slice.h"
+#include "models/extents.h"
 
 namespace tessera::vit {
 inline namespace TESSERA_NS {
@@ -27,32 +28,36 @@ inline namespace TESSERA_NS {
 Fields<Config> fields() {
   static const Field<Config> table[] = {
       {"img_size", &Config::img_size,
-       "height of the images the model is built for, and their width unless img_width is set"},
-      {"img_width", &Config::img_width, "width of the images, 0: img_size"},
-      {"patch_size", &Config::patch_size, "side of a patch"},
-      {"in_chans", &Config::in_chans, "channels of the image"},
-      {"num_classes", &Config::num_classes, "classes"},
+       "height of the images the model is built for, and their width unless img_width is set", height_domain()},
+      {"img_width", &Config::img_width, "width of the images, 0: img_size", within(0, most_side)},
+      {"patch_size", &Config::patch_size, "side of a patch", patch_domain()},
+      {"in_chans", &Config::in_chans, "channels of the image", within(1, most_channels)},
+      {"num_classes", &Config::num_classes, "classes", within(1, most_classes)},
       {"global_pool", &Config::global_pool,
-       "token (class token) | avg (mean of the patches, then fc_norm) | none (logits per token)"},
-      {"embed_dim", &Config::embed_dim, "width"},
-      {"depth", &Config::depth, "blocks"},
-      {"num_heads", &Config::num_heads, "attention heads"},
-      {"head_dim", &Config::head_dim, "width of a head, 0: embed_dim / num_heads"},
-      {"mlp_ratio", &Config::mlp_ratio, "hidden width of the MLP over embed_dim"},
+       "token (class token) | avg (mean of the patches, then fc_norm) | none (logits per token)",
+       one_of("token", "avg", "none")},
+      {"embed_dim", &Config::embed_dim, "width", within(1, most_width)},
+      {"depth", &Config::depth, "blocks", within(0, most_depth)},
+      {"num_heads", &Config::num_heads, "attention heads", within(1, most_heads)},
+      {"head_dim", &Config::head_dim, "width of a head, 0: embed_dim / num_heads", within(0, most_width)},
+      {"mlp_ratio", &Config::mlp_ratio, "hidden width of the MLP over embed_dim", positive(1000)},
       {"qkv_bias", &Config::qkv_bias, "biases in the query, key and value projection"},
-      {"qk_scale", &Config::qk_scale, "factor of the logits, 0: head_dim^-1/2"},
-      {"init_values", &Config::init_values, "initial LayerScale of both branches, 0: none"},
+      {"qk_scale", &Config::qk_scale, "factor of the logits, 0: head_dim^-1/2", scale_domain()},
+      {"init_values", &Config::init_values, "initial LayerScale of both branches, 0: none",
+       within(1e-12, 1000).or_zero()},
       {"class_token", &Config::class_token, "a learned token in front"},
-      {"no_embed_class", &Config::no_embed_class, "add positions before the class token joins (DeiT III)"},
-      {"drop_rate", &Config::drop_rate, "dropout before the head"},
-      {"pos_drop_rate", &Config::pos_drop_rate, "dropout behind the positions"},
-      {"proj_drop_rate", &Config::proj_drop_rate, "dropout behind the attention's projection and in the MLP"},
-      {"attn_drop_rate", &Config::attn_drop_rate, "dropout of attention weights"},
-      {"drop_path_rate", &Config::drop_path_rate,
-       "stochastic depth of the last block; the first has 0, linear between"},
-      {"act_layer", &Config::act_layer, "gelu | gelu_tanh | quick_gelu | relu | silu | hardswish"},
-      {"norm_eps", &Config::norm_eps, "epsilon of the layer norms"},
-      {"weight_init", &Config::weight_init, "timm (N(0, 0.02)) | jax (Xavier, zero head)"},
+      {"no_embed_class", &Config::no_embed_class, "add positions before the class token joins (DeiT III)",
+       anything().only_with("class_token")},
+      {"drop_rate", &Config::drop_rate, "dropout before the head", below_one()},
+      {"pos_drop_rate", &Config::pos_drop_rate, "dropout after the positions", below_one()},
+      {"proj_drop_rate", &Config::proj_drop_rate, "dropout after the attention's projection and in the MLP",
+       below_one()},
+      {"attn_drop_rate", &Config::attn_drop_rate, "dropout of attention weights", below_one()},
+      {"drop_path_rate", &Config::drop_path_rate, "stochastic depth of the last block; the first has 0, linear between",
+       below_one()},
+      {"act_layer", &Config::act_layer, "the nonlinearity of the MLP", activation_domain()},
+      {"norm_eps", &Config::norm_eps, "epsilon of the layer norms", within(1e-12, 1)},
+      {"weight_init", &Config::weight_init, "timm (N(0, 0.02)) | jax (Xavier, zero head)", one_of("timm", "jax")},
   };
   return table;
 }
@@ -60,34 +65,17 @@ Fields<Config> fields() {
 namespace {
 
 void check(const Config& c) {
-  const auto positive = [](const char* key, double v) {
-    if (!(v > 0)) fail("vit", "{} is {}, expected a positive number", key, v);
-  };
-  const auto rate = [](const char* key, double v) {
-    if (!(v >= 0 && v < 1)) fail("vit", "{} is {}, expected at least 0 and less than 1", key, v);
-  };
-  positive("img_size", c.img_size), positive("patch_size", c.patch_size), positive("in_chans", c.in_chans);
-  positive("num_classes", c.num_classes), positive("embed_dim", c.embed_dim), positive("num_heads", c.num_heads);
-  positive("mlp_ratio", c.mlp_ratio), positive("norm_eps", c.norm_eps);
-  if (c.depth < 0 || c.depth > 1000) fail("vit", "depth is {}, expected 0 to 1000", c.depth);
-  if (c.embed_dim * c.mlp_ratio < 1 || c.embed_dim * c.mlp_ratio > 1 << 30) {
-    fail("vit", "mlp_ratio {} makes the MLP {} wide; expected 1 to {}", c.mlp_ratio, c.embed_dim * c.mlp_ratio,
-         1 << 30);
+  check_fields(c, fields(), "model.");
+  if (c.embed_dim * c.mlp_ratio < 1) {
+    fail("vit", "mlp_ratio {} makes the MLP {} wide; expected at least 1", c.mlp_ratio, c.embed_dim * c.mlp_ratio);
   }
-  if (c.img_width < 0 || c.head_dim < 0) fail("vit", "img_width and head_dim must not be negative");
-  rate("drop_rate", c.drop_rate), rate("pos_drop_rate", c.pos_drop_rate), rate("proj_drop_rate", c.proj_drop_rate);
-  rate("attn_drop_rate", c.attn_drop_rate), rate("drop_path_rate", c.drop_path_rate);
   if (c.img_size % c.patch_size || c.width() % c.patch_size) {
     fail("vit", "an image of {} x {} is not made of patches of {} x {}; choose a patch_size that divides both",
          c.img_size, c.width(), c.patch_size, c.patch_size);
   }
-  const std::vector<std::string> pools{"token", "avg", "none"}, inits{"timm", "jax"};
-  if (std::ranges::find(pools, c.global_pool) == pools.end()) unknown("vit global_pool", c.global_pool, pools);
-  if (std::ranges::find(inits, c.weight_init) == inits.end()) unknown("vit weight_init", c.weight_init, inits);
   if (c.global_pool == "token" && !c.class_token) {
     fail("vit", "global_pool = token needs class_token = true; without one choose global_pool = avg");
   }
-  activation(c.act_layer);
 }
 
 Attention::Config attention_of(const Config& c) {
@@ -95,7 +83,7 @@ Attention::Config attention_of(const Config& c) {
   a.dim = c.embed_dim, a.num_heads = c.num_heads, a.head_dim = c.head_dim, a.qk_scale = c.qk_scale;
   a.qkv_bias = c.qkv_bias, a.attn_drop = c.attn_drop_rate, a.proj_drop = c.proj_drop_rate;
   if (c.weight_init == "jax") {
-    const int inner = c.num_heads * a.width_of_head();
+    const int inner = a.inner();
     a.qkv_init.weight = xavier_uniform(c.embed_dim, 3 * inner);
     a.proj_init.weight = xavier_uniform(inner, c.embed_dim);
   }
@@ -128,6 +116,10 @@ Places places(const Config& c) {
   check(c);
   const Attention::Config a = attention_of(c);
   const Grid grid{c.img_size / c.patch_size, c.width() / c.patch_size, c.prefix()};
+  Extents size("vit", c.img_size, c.width(), c.in_chans);
+  size.linear(grid.tokens(), double(c.patch_size) * c.patch_size * c.in_chans, c.embed_dim);
+  for (int i = 0; i < c.depth; ++i) size.block(grid.tokens(), grid.tokens(), a.dim, a.inner(), c.mlp_ratio);
+  size.linear(1, c.embed_dim, c.num_classes);
   Grid embedded = grid;
   if (c.no_embed_class) embedded.prefix = 0;
   Places p;
@@ -216,8 +208,8 @@ Tensor Vit::head_of(const Run& run, const Tensor& x) const {
 }
 
 Output Vit::forward(const Run& run, const Input& input) const {
-  const auto [B, H, W, channels] = input.x.dims<4>();
-  const Grid grid = patch_embed_.grid(H, W, config_.prefix());  // of this call
+  const int B = input.x.rank() ? input.x.dim(0) : 0;
+  const Grid grid = patch_embed_.grid(input.x, config_.prefix());  // of this call
   const Layout now{grid, grid, {}, 1, false};
   Tensor x = embed(run, input.x, grid);
   for (size_t i = 0; i < blocks_.size(); ++i) {

@@ -1,6 +1,7 @@
 #include "nn/layers.h"
 
 #include <cmath>
+#include <limits>
 
 #include "core/ops/activation.h"
 #include "core/ops/arithmetic.h"
@@ -13,7 +14,9 @@ namespace tessera {
 inline namespace TESSERA_NS {
 
 Activation activation(std::string_view name) {
-  const std::vector<std::string> names{"gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "hardswish"};
+  std::vector<std::string> names;
+  for (const char* known : activation_domain().words)
+    if (known) names.emplace_back(known);
   for (size_t i = 0; i < names.size(); ++i)
     if (name == names[i]) return static_cast<Activation>(i);
   unknown("activation", name, names);
@@ -109,13 +112,22 @@ Grid PatchEmbed::grid(int height, int width, int prefix) const {
   return {height / patch_size, width / patch_size, prefix};
 }
 
+Grid PatchEmbed::grid(const Tensor& image, int prefix) const {
+  if (image.rank() != 4) fail("patch_embed", "images are {}, expected (B, H, W, {})", image.shape().str(), in_chans);
+  const auto [B, H, W, C] = image.dims<4>();
+  if (C != in_chans) {
+    const bool swapped = H == in_chans;  // (B, C, H, W) read as (B, H, W, C)
+    fail("patch_embed", "images are {} with {} channels last, expected in_chans = {}{}", image.shape().str(), C,
+         in_chans,
+         swapped ? "; if they are (B, C, H, W) as in PyTorch, bring the channels to the end: permute(x, {0, 2, 3, 1})"
+                 : "");
+  }
+  return grid(H, W, prefix);
+}
+
 Tensor PatchEmbed::operator()(const Run&, const Tensor& image) const {
   const Crumb here("patch_embed");
-  const auto [B, H, W, C] = image.dims<4>();
-  if (C != in_chans)
-    fail("patch_embed", "images are {} with {} channels last, expected in_chans = {}", image.shape().str(), C,
-         in_chans);
-  grid(H, W);
+  grid(image);
   return linear(patches(image, patch_size), weight, bias);
 }
 
@@ -129,14 +141,24 @@ int Attention::Config::width_of_head() const {
   return dim / num_heads;
 }
 
+int Attention::Config::inner() const {
+  const int64_t all = int64_t{num_heads} * width_of_head();
+  if (3 * all > std::numeric_limits<int>::max())
+    fail("attention", "{} heads of {} are too wide: queries, keys and values together must stay below 2^31", num_heads,
+         width_of_head());
+  return static_cast<int>(all);
+}
+
 double Attention::Config::scale() const {
+  if (!(qk_scale >= 0 && std::isfinite(qk_scale)))
+    fail("attention", "qk_scale is {}, expected 0 (head_dim^-1/2) or a positive number", qk_scale);
   return qk_scale > 0 ? qk_scale : 1 / std::sqrt(static_cast<double>(width_of_head()));
 }
 
 Attention::Attention(const Scope& s, const Config& c)
-    : qkv(s / "qkv", c.dim, 3 * c.num_heads * c.width_of_head(), c.qkv_bias, c.qkv_init),
+    : qkv(s / "qkv", c.dim, 3 * c.inner(), c.qkv_bias, c.qkv_init),
       attn_drop{c.attn_drop, (s / "attn_drop").key()},
-      proj(s / "proj", c.num_heads * c.width_of_head(), c.dim, c.proj_bias, c.proj_init),
+      proj(s / "proj", c.inner(), c.dim, c.proj_bias, c.proj_init),
       proj_drop(s / "proj_drop", c.proj_drop),
       num_heads(c.num_heads),
       scale(c.scale()) {}

@@ -16,6 +16,7 @@ inline LinearInit torch_init(int fan_in) { return {torch_default(fan_in), torch_
 
 /// The nonlinearity of an Mlp: "gelu" (erf), "gelu_tanh", "quick_gelu", "relu", "silu", "hardswish".
 enum class Activation { gelu, gelu_tanh, quick_gelu, relu, silu, hardswish };
+constexpr Domain activation_domain() { return one_of("gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "hardswish"); }
 
 inline namespace TESSERA_NS {
 
@@ -103,6 +104,8 @@ struct PatchEmbed {
   Tensor operator()(const Run&, const Tensor& image) const;
   /// The grid of an image of this size; throws Error if it is not made of whole patches.
   Grid grid(int height, int width, int prefix = 0) const;
+  /// The grid of a batch of images (B, H, W, in_chans); throws Error as well if it has another layout or other channels.
+  Grid grid(const Tensor& image, int prefix = 0) const;
 };
 
 /// Multi-head self-attention with a packed projection: (B, N, dim) -> (B, N, dim). Who looks at whom (Pattern) and
@@ -117,6 +120,9 @@ struct Attention {
     LinearInit qkv_init = {}, proj_init = {};
     /// Throws Error if the heads do not divide the width.
     int width_of_head() const;
+    /// Of all heads together; throws Error if three times that is no int.
+    int inner() const;
+    /// Throws Error unless qk_scale is finite and not negative.
     double scale() const;
   };
   Linear qkv;

@@ -5,35 +5,47 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "core/error.h"
+#include "nn/domain.h"
+#include "nn/value.h"
 
 namespace tessera {
 
-using Value = std::variant<bool, int, double, std::string, std::vector<int>>;
-using Options = std::map<std::string, Value, std::less<>>;
-
-/// A member of a configuration struct C, its name and its one line of help.
+/// A member of a configuration struct C, its name, its one line of help and the values it takes.
 template <class C>
 struct Field {
   const char* name;
-  std::variant<bool C::*, int C::*, double C::*, std::string C::*, std::vector<int> C::*> member;
+  std::variant<bool C::*, int C::*, int64_t C::*, double C::*, std::string C::*, std::vector<int> C::*> member;
   const char* help;
+  Domain domain = {};
 };
 template <class C>
 using Fields = std::span<const Field<C>>;
 
-/// A value as its text: "true", "4", "0.05", "rope", "[2, 4]". Reals print shortest-exact.
-std::string text(const Value& v);
+/// By key.
+using Domains = std::map<std::string, Domain, std::less<>>;
+
 /// The value that `s` says, in the type of `like`; throws Error naming `key` and what was expected.
 Value parse(std::string_view key, std::string_view s, const Value& like);
-/// v in the type of `like` (an int may become a real, a string anything it parses as); throws Error naming `key`.
-Value convert(std::string_view key, const Value& v, const Value& like);
+/// v in the type of `like` (an int may become a real, a string anything it parses as) and inside `domain`; throws Error
+/// "[where] key is v, expected ...".
+Value convert(std::string_view key, const Value& v, const Value& like, const Domain& domain = {},
+              std::string_view where = "options");
 /// The candidate nearest to `word` by edit distance, or "" if none is near.
 std::string nearest(std::string_view word, std::span<const std::string> candidates);
 [[noreturn]] void unknown(std::string_view what, std::string_view word, std::span<const std::string> candidates);
+/// Throws Error when a value lies outside its domain, or says something that is in vain beside the others: one that differs from
+/// `standard` although the field it depends on (Domain::with) has another value. `what` says whose they are: "vit", or "optim." where
+/// messages are to name the keys in full, "optim.lr".
+void check_options(std::string_view what, const Options& values, const Options& standard, const Domains& domains);
+
+/// "optim" and "optim.lr" of ("optim.", "lr"); "vit" and "depth" of ("vit", "depth").
+std::string_view where_of(std::string_view what);
+std::string name_of(std::string_view what, std::string_view key);
 
 // Kept out of line: inlined, GCC 12 warns of members that the configuration does not have.
 template <class C, class T>
@@ -41,8 +53,9 @@ template <class C, class T>
   return config.*member;
 }
 template <class C, class T>
-[[gnu::noinline]] void set_member(C& config, T C::*member, std::string_view key, const Value& v) {
-  config.*member = std::get<T>(convert(key, v, Value(config.*member)));
+[[gnu::noinline]] void set_member(C& config, T C::*member, std::string_view key, const Value& v, const Domain& domain,
+                                  std::string_view what) {
+  config.*member = std::get<T>(convert(name_of(what, key), v, Value(config.*member), domain, where_of(what)));
 }
 
 /// All fields of `config` with their values.
@@ -52,7 +65,13 @@ Options read(const C& config, Fields<C> fields) {
   for (const auto& f : fields) o[f.name] = std::visit([&](auto m) { return get_member(config, m); }, f.member);
   return o;
 }
-/// Sets the fields named in `options`. Unknown names and wrong types throw Error; `what` says whose they are ("vit").
+template <class C>
+Domains domains(Fields<C> fields) {
+  Domains d;
+  for (const auto& f : fields) d[f.name] = f.domain;
+  return d;
+}
+/// Sets the fields named in `options`. Unknown names, wrong types and values outside a domain throw Error; `what` as of check_options.
 template <class C>
 void assign(C& config, Fields<C> fields, const Options& options, std::string_view what) {
   for (const auto& [key, value] : options) {
@@ -60,13 +79,18 @@ void assign(C& config, Fields<C> fields, const Options& options, std::string_vie
     for (const auto& f : fields) {
       if (key != f.name) continue;
       found = true;
-      std::visit([&, &v = value, &k = key](auto m) { set_member(config, m, k, v); }, f.member);
+      std::visit([&, &v = value, &k = key](auto m) { set_member(config, m, k, v, f.domain, what); }, f.member);
     }
     if (found) continue;
     std::vector<std::string> names;
     for (const auto& f : fields) names.emplace_back(f.name);
-    unknown(what, key, names);
+    unknown(where_of(what), key, names);
   }
+}
+/// check_options of a struct, however its members came by their values.
+template <class C>
+void check_fields(const C& config, Fields<C> fields, std::string_view what, const C& standard = C()) {
+  check_options(what, read(config, fields), read(standard, fields), domains(fields));
 }
 
 }  // namespace tessera

@@ -52,7 +52,7 @@ class Params {
     Decay decay = Decay::yes;
     bool buffer = false;  ///< running statistics: saved, never trained
   };
-  /// Throws Error if the name is taken.
+  /// Throws Error if the name is taken, or if all parameters together would have more than 2^30 numbers.
   Tensor make(const std::string& name, const Shape& shape, Init init, Decay decay, bool buffer);
   const std::deque<Entry>& entries() const { return entries_; }
   /// Null if there is none.
@@ -75,6 +75,7 @@ class Params {
   uint64_t seed_;
   Draw draw_;
   uint64_t serial_;  // of this Params in the process; its parameters carry it
+  int64_t numbers_ = 0;
 };
 
 /// A place in the tree of names, used while a model is built.

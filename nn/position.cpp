@@ -159,7 +159,9 @@ Options options_of(const PositionRow& row, bool alone, const Options& given) {
       for (const auto& d : row.defaults) names.push_back(d.first);
       unknown("position " + std::string(row.name), bare, names);
     }
-    it->second = convert("position." + bare, value, it->second);
+    const auto domain = row.domains.find(bare);
+    it->second = convert("position." + bare, value, it->second, domain == row.domains.end() ? Domain{} : domain->second,
+                         "position " + std::string(row.name));
   }
   return own;
 }
@@ -174,7 +176,9 @@ void check_prefixes(const std::vector<const PositionRow*>& rows, const Options& 
 
 }  // namespace
 
-MakePosition position(std::string_view name, const Options& options) {
+namespace {
+
+std::vector<Part> parts_of(std::string_view name, const Options& options) {
   const auto rows = rows_of(name);
   const bool alone = rows.size() == 1;
   if (!alone) check_prefixes(rows, options);
@@ -185,8 +189,19 @@ MakePosition position(std::string_view name, const Options& options) {
     parts.push_back({r, std::move(make), std::move(own)});
   }
   check_composition(parts);
-  if (alone) return [part = parts[0]](const Scope& net, const Places& at) { return build(part, net, at); };
+  return parts;
+}
+
+}  // namespace
+
+MakePosition position(std::string_view name, const Options& options) {
+  const std::vector<Part> parts = parts_of(name, options);
+  if (parts.size() == 1) return [part = parts[0]](const Scope& net, const Places& at) { return build(part, net, at); };
   return [parts](const Scope& net, const Places& at) { return std::make_unique<Composed>(parts, net, at); };
+}
+
+void check_position(std::string_view name, const Options& options, const Places& at) {
+  for (const Part& part : parts_of(name, options)) check_place(part, at);
 }
 
 std::string fixed_size(const PositionRow& row) {

@@ -108,6 +108,7 @@ struct PositionRow {
   /// Why this encoding cannot run in a model with these places; "" if it can.
   std::function<std::string(const Places&, const Options&)> refuses;
   std::map<std::string, std::string, std::less<>> help = {};  ///< one line for each key of `defaults`
+  Domains domains = {};                                       ///< the values each key takes
 };
 
 /// All rows, in the order of the spec. A program may add its own with add_position(), from any thread and at any time: lists and rows
@@ -117,6 +118,8 @@ void add_position(PositionRow row);
 /// "rope_axial", or a composition "learned+rope_axial" (token hooks in order, terms appended, at most one attend). Options are
 /// the encoding's own; for a composition "NAME.KEY". Unknown names throw Error with the nearest known one.
 MakePosition position(std::string_view name, const Options& options = {});
+/// Throws Error when these options make no sense, or when a model with these places cannot have them; builds nothing.
+void check_position(std::string_view name, const Options& options, const Places& at);
 /// Why a model with these positions runs only at the size it is built for, one sentence; "" if it runs at others too. Throws Error on
 /// unknown names.
 std::string fixed_size(std::string_view name);

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
+#include <limits>
+#include <optional>
 
 namespace tessera {
 namespace {
@@ -13,78 +14,116 @@ using O = OptimConfig;
 using S = SchedConfig;
 using T = TrainConfig;
 
+constexpr int any_int = std::numeric_limits<int>::max();
+constexpr double any_rate = 1e30;  // far above what trains, and still an fp32 number
+constexpr double any_time = 1e9;
+
+/// Of a list that is written as a word: the numbers, or none.
+std::optional<std::vector<double>> reals(std::string_view s) {
+  std::vector<double> all;
+  const auto skip = [&](std::string_view what) {
+    while (!s.empty() && what.find(s.front()) != std::string_view::npos) s.remove_prefix(1);
+  };
+  for (skip(" ["); !s.empty() && s.front() != ']'; skip(" ,")) {
+    double v = 0;
+    const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), v);
+    if (error != std::errc() || all.size() > 16) return {};
+    all.push_back(v);
+    s.remove_prefix(static_cast<size_t>(end - s.data()));
+  }
+  skip(" ]");
+  return s.empty() ? std::optional(all) : std::nullopt;
+}
+
+bool two_decays(const Value& v) {
+  const auto b = reals(std::get<std::string>(v));
+  return b && b->size() == 2 && std::ranges::all_of(*b, [](double x) { return x >= 0 && static_cast<float>(x) < 1; });
+}
+
 constexpr Field<D> data_table[] = {
     {"name", &D::name,
      "cifar10, cifar100, mnist, fashion-mnist, cifar10:DIR or cifar100:DIR (a folder with any number of records), "
      "imagefolder:DIR, where[:TASK]; empty: what is found"},
     {"dir", &D::dir, "where named sets are looked for before $TESSERA_DATA and ./data"},
-    {"train_size", &D::train_size, "training images; 0: all that val_size leaves (where: 4000)"},
-    {"val_size", &D::val_size, "images held out of the training set for validation; 0: none"},
-    {"test_size", &D::test_size, "test images of `where`; 0: 1000"},
-    {"fraction", &D::fraction, "share of every class of the training set that is used"},
-    {"img_size", &D::img_size, "imagefolder: size that images are brought to; 0: their own"},
-    {"seed", &D::seed, "of the split, of fraction and of `where`"},
-    {"workers", &D::workers, "background threads that prepare batches"},
+    {"train_size", &D::train_size, "training images; 0: all that val_size leaves (where: 4000)", within(0, 1e9)},
+    {"val_size", &D::val_size, "images held out of the training set for validation; 0: none", within(0, 1e9)},
+    {"test_size", &D::test_size, "test images of `where`; 0: 1000", within(0, 1e9)},
+    {"fraction", &D::fraction, "share of every class of the training set that is used", positive(1)},
+    {"img_size", &D::img_size, "imagefolder: size that images are brought to; 0: their own", within(0, 4096)},
+    {"seed", &D::seed, "of the split, of fraction and of `where`", at_least(0)},
+    {"workers", &D::workers, "background threads that prepare batches", within(1, 256)},
 };
 constexpr Field<A> augment_table[] = {
-    {"crop", &A::crop, "zero padding on each side before a random crop of the original size"},
+    {"crop", &A::crop, "zero padding on each side before a random crop of the original size", within(0, 4096)},
     {"flip", &A::flip, "left-right flip with probability 1/2"},
-    {"randaug_n", &A::randaug_n, "RandAugment: operations per image; 0: off"},
-    {"randaug_m", &A::randaug_m, "RandAugment: magnitude, 0 to 10"},
-    {"randaug_mstd", &A::randaug_mstd, "RandAugment: standard deviation of the magnitude"},
-    {"randaug_prob", &A::randaug_prob, "RandAugment: probability of each chosen operation"},
-    {"erase", &A::erase, "probability of random erasing"},
-    {"mixup", &A::mixup, "alpha of mixup; 0: off"},
-    {"cutmix", &A::cutmix, "alpha of CutMix; 0: off"},
-    {"mix_prob", &A::mix_prob, "probability that a batch is mixed"},
-    {"switch_prob", &A::switch_prob, "probability of CutMix rather than mixup when both are on"},
-    {"mix_off_epoch", &A::mix_off_epoch, "no mixing from this epoch on; 0: always"},
+    {"randaug_n", &A::randaug_n, "RandAugment: operations per image; 0: off", within(0, 16)},
+    {"randaug_m", &A::randaug_m, "RandAugment: magnitude", within(0, 10).only_with("randaug_n")},
+    {"randaug_mstd", &A::randaug_mstd, "RandAugment: standard deviation of the magnitude",
+     within(0, 100).only_with("randaug_n")},
+    {"randaug_prob", &A::randaug_prob, "RandAugment: probability of each chosen operation",
+     within(0, 1).only_with("randaug_n")},
+    {"erase", &A::erase, "probability of random erasing", within(0, 1)},
+    {"mixup", &A::mixup, "alpha of mixup; 0: off", within(1e-3, 1000).or_zero()},
+    {"cutmix", &A::cutmix, "alpha of CutMix; 0: off", within(1e-3, 1000).or_zero()},
+    {"mix_prob", &A::mix_prob, "probability that a batch is mixed", within(0, 1)},
+    {"switch_prob", &A::switch_prob, "probability of CutMix rather than mixup when both are on",
+     within(0, 1).only_with("mixup")},
+    {"mix_off_epoch", &A::mix_off_epoch, "no mixing from this epoch on; 0: always", within(0, any_int)},
 };
 constexpr Field<O> optim_table[] = {
-    {"opt", &O::opt, "adamw or sgd"},
-    {"lr", &O::lr, "learning rate after the warm-up"},
+    {"opt", &O::opt, "the optimiser", one_of("adamw", "sgd")},
+    {"lr", &O::lr, "learning rate after the warm-up", within(0, any_rate)},
     {"weight_decay", &O::weight_decay,
-     "decoupled for adamw, part of the gradient for sgd; not on biases, norms, tables"},
-    {"betas", &O::betas, "adamw: decay of the two moments"},
-    {"eps", &O::eps, "adamw: added to the root of the second moment"},
-    {"momentum", &O::momentum, "sgd"},
-    {"nesterov", &O::nesterov, "sgd"},
-    {"clip_grad", &O::clip_grad, "largest norm of the whole gradient; 0: no clipping"},
+     "decoupled for adamw, part of the gradient for sgd; not on biases, norms, tables", within(0, any_rate)},
+    {"betas", &O::betas, "adamw: decay of the two moments",
+     such_that(two_decays, "two numbers in [0, 1) such as [0.9, 0.999]").only_with("opt", "adamw")},
+    {"eps", &O::eps, "adamw: added to the root of the second moment", within(1e-30, 1).only_with("opt", "adamw")},
+    {"momentum", &O::momentum, "sgd", below_one().only_with("opt", "sgd")},
+    {"nesterov", &O::nesterov, "sgd", anything().only_with("opt", "sgd")},
+    {"clip_grad", &O::clip_grad, "largest norm of the whole gradient; 0: no clipping",
+     within(1e-9, any_rate).or_zero()},
 };
 constexpr Field<S> sched_table[] = {
-    {"sched", &S::sched, "cosine, step or constant; moves every step"},
-    {"warmup_epochs", &S::warmup_epochs, "linear warm-up"},
-    {"warmup_lr", &S::warmup_lr, "learning rate at the start of the warm-up"},
-    {"min_lr", &S::min_lr, "learning rate at the end"},
-    {"cooldown_epochs", &S::cooldown_epochs, "last epochs, at min_lr"},
-    {"decay_epochs", &S::decay_epochs, "step: epochs between two decays"},
-    {"decay_rate", &S::decay_rate, "step: factor of a decay"},
+    {"sched", &S::sched, "how the learning rate moves, every step", one_of("cosine", "step", "constant")},
+    {"warmup_epochs", &S::warmup_epochs, "linear warm-up", within(0, 1e6)},
+    {"warmup_lr", &S::warmup_lr, "learning rate at the start of the warm-up",
+     within(0, any_rate).only_with("warmup_epochs")},
+    {"min_lr", &S::min_lr, "learning rate at the end", within(0, any_rate).only_with("sched", "cosine", "step")},
+    {"cooldown_epochs", &S::cooldown_epochs, "last epochs, at min_lr", within(0, 1e6).only_with("sched", "cosine")},
+    {"decay_epochs", &S::decay_epochs, "step: epochs between two decays", within(1e-3, 1e6).only_with("sched", "step")},
+    {"decay_rate", &S::decay_rate, "step: factor of a decay", positive(1).only_with("sched", "step")},
 };
 constexpr Field<T> train_table[] = {
-    {"epochs", &T::epochs, "passes over the training set"},
-    {"batch_size", &T::batch_size, "images of a batch"},
-    {"seed", &T::seed, "of the weights, the order of images, augmentation and dropout"},
-    {"precision", &T::precision, "f32"},
-    {"ema_decay", &T::ema_decay, "moving average of the weights, which is then evaluated and saved; 0: off"},
-    {"label_smoothing", &T::label_smoothing, "share of the target spread over all classes"},
-    {"shard_size", &T::shard_size, "images that run through the network together; part of the arithmetic"},
-    {"lanes", &T::lanes, "partial sums of the gradient; part of the arithmetic, independent of threads"},
+    {"epochs", &T::epochs, "passes over the training set", within(1, 1e6)},
+    {"batch_size", &T::batch_size, "images of a batch", within(1, 1 << 20)},
+    {"seed", &T::seed, "of the weights, the order of images, augmentation and dropout", at_least(0)},
+    {"precision", &T::precision, "of matrix products", one_of("f32", "bf16")},
+    {"ema_decay", &T::ema_decay, "moving average of the weights, which is then evaluated and saved; 0: off",
+     below_one()},
+    {"label_smoothing", &T::label_smoothing, "share of the target spread over all classes", below_one()},
+    {"shard_size", &T::shard_size, "images that run through the network together; part of the arithmetic",
+     within(1, 1 << 20)},
+    {"lanes", &T::lanes, "partial sums of the gradient; part of the arithmetic, independent of threads", within(1, 64)},
     {"accumulate", &T::accumulate,
-     "batches of batch_size that make one optimiser step, as one batch of their size would"},
-    {"max_steps", &T::max_steps, "end the run after so many steps; 0: no limit"},
-    {"max_minutes", &T::max_minutes, "end the run after so much time; 0: no limit"},
-    {"patience", &T::patience, "end the run when so many epochs brought no better validation; 0: never"},
+     "batches of batch_size that make one optimiser step, as one batch of their size would", within(1, 1 << 20)},
+    {"max_steps", &T::max_steps, "end the run after so many steps; 0: no limit", within(0, any_int)},
+    {"max_minutes", &T::max_minutes, "end the run after so much time; 0: no limit", within(0, any_time)},
+    {"patience", &T::patience, "end the run when so many epochs brought no better validation; 0: never",
+     within(0, any_int)},
     {"best_weights", &T::best_weights, "write best.safetensors too, the weights that were best in validation"},
-    {"eval_every", &T::eval_every, "epochs between two validations"},
-    {"checkpoint_every", &T::checkpoint_every, "epochs between two checkpoints"},
-    {"checkpoint_steps", &T::checkpoint_steps, "steps between two checkpoints inside an epoch; 0: none"},
-    {"checkpoint_minutes", &T::checkpoint_minutes, "minutes between two checkpoints inside an epoch; 0: none"},
+    {"eval_every", &T::eval_every, "epochs between two validations", within(1, any_int)},
+    {"checkpoint_every", &T::checkpoint_every, "epochs between two checkpoints", within(1, any_int)},
+    {"checkpoint_steps", &T::checkpoint_steps, "steps between two checkpoints inside an epoch; 0: none",
+     within(0, any_int)},
+    {"checkpoint_minutes", &T::checkpoint_minutes, "minutes between two checkpoints inside an epoch; 0: none",
+     within(0, any_time)},
 };
 
 template <class C>
 void list(std::vector<RunKey>& keys, const char* section, Fields<C> fields) {
   const Options defaults = read(C(), fields);
-  for (const auto& f : fields) keys.push_back({std::string(section) + "." + f.name, defaults.at(f.name), f.help});
+  for (const auto& f : fields)
+    keys.push_back({std::string(section) + "." + f.name, defaults.at(f.name), f.help, f.domain});
 }
 
 template <class F>
@@ -154,7 +193,7 @@ Config config(const Options& all) {
   named("model", c.model, c.model_options);
   named("position", c.position, c.position_options);
   each_section([&](const char* section, auto member, auto fields) {
-    assign(c.*member, fields, sections[section], section);
+    assign(c.*member, fields, sections[section], std::string(section) + ".");
     sections.erase(section);
   });
   if (!sections.empty()) {
@@ -194,61 +233,59 @@ std::string toml(const Config& c) {
 }
 
 std::array<double, 2> betas(const OptimConfig& o) {
-  std::array<double, 2> b{};
-  std::string_view s = o.betas;
-  size_t n = 0;
-  const auto skip = [&](std::string_view what) {
-    while (!s.empty() && what.find(s.front()) != std::string_view::npos) s.remove_prefix(1);
-  };
-  for (skip(" ["); n < 2; ++n, skip(" ,")) {
-    const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), b[n]);
-    if (error != std::errc()) break;
-    s.remove_prefix(static_cast<size_t>(end - s.data()));
-  }
-  skip(" ]");
-  if (n != 2 || !s.empty() || !(b[0] >= 0 && b[0] < 1 && b[1] >= 0 && b[1] < 1))
-    fail("optim", "betas is {}, expected two numbers in [0, 1) such as [0.9, 0.999]", o.betas);
-  return b;
+  check_value("optim", "optim.betas", o.betas, such_that(two_decays, "two numbers in [0, 1) such as [0.9, 0.999]"));
+  const auto b = *reals(o.betas);
+  return {b[0], b[1]};
 }
 
+namespace {
+
+std::string_view kind(std::string_view spec) { return spec.substr(0, spec.find(':')); }
+
+/// What only some data take. A name that is not known yet takes everything: it is looked at again when it is.
+void check_data(const DataConfig& d) {
+  if (d.name.empty()) return;
+  const bool made = kind(d.name) == "where";
+  if (d.img_size != 0 && kind(d.name) != "imagefolder")
+    fail("data",
+         "data.img_size is {} but does nothing with {}, whose images have a size of their own: leave it out "
+         "(tessera eval --img-size resizes any data)",
+         d.img_size, shown(d.name));
+  if (d.test_size != 0 && !made)
+    fail("data", "data.test_size is {} but does nothing with {}: only `where` makes as many test images as asked",
+         d.test_size, shown(d.name));
+  constexpr int64_t most = 1 << 18;  // 0.8 GB
+  const int64_t asked = int64_t{d.train_size} + d.val_size + d.test_size;
+  if (made && asked > most) fail("data", "{} images of `where`, expected at most {} in all sets", asked, most);
+}
+
+void check_mixing(const AugmentConfig& a) {
+  const AugmentConfig standard;
+  const auto idle = [](const char* key, const auto& value, const char* wanted) {
+    fail("augment", "augment.{} is {} but does nothing without {}: leave it out, or set {}", key, value, wanted,
+         wanted);
+  };
+  const bool mixes = a.mixup > 0 || a.cutmix > 0;
+  if (!mixes && a.mix_prob != standard.mix_prob) idle("mix_prob", a.mix_prob, "mixup or cutmix");
+  if (!mixes && a.mix_off_epoch != standard.mix_off_epoch) idle("mix_off_epoch", a.mix_off_epoch, "mixup or cutmix");
+  if (a.cutmix == 0 && a.switch_prob != standard.switch_prob) idle("switch_prob", a.switch_prob, "cutmix");
+}
+
+}  // namespace
+
 void check(const Config& c) {
-  const auto need = [](bool good, std::string_view key, const auto& value, std::string_view expected) {
-    if (!good) fail("config", "{} is {}, expected {}", key, value, expected);
-  };
-  const auto share = [&](std::string_view key, double v) { need(v >= 0 && v < 1, key, v, "a number in [0, 1)"); };
-  const auto positive = [&](std::string_view key, double v) { need(v > 0, key, v, "a number above 0"); };
-  const auto least = [&](std::string_view key, double v, int low) {
-    need(v >= low, key, v, fmt::format("{} or more", low));
-  };
-  least("data.train_size", c.data.train_size, 0), least("data.val_size", c.data.val_size, 0);
-  least("data.test_size", c.data.test_size, 0), least("data.img_size", c.data.img_size, 0);
-  need(c.data.fraction > 0 && c.data.fraction <= 1, "data.fraction", c.data.fraction, "a number in (0, 1]");
-  need(c.data.workers >= 1 && c.data.workers <= 256, "data.workers", c.data.workers, "1 to 256");
-
-  need(c.optim.opt == "adamw" || c.optim.opt == "sgd", "optim.opt", c.optim.opt, "adamw or sgd");
-  betas(c.optim);
-  least("optim.lr", c.optim.lr, 0), least("optim.weight_decay", c.optim.weight_decay, 0);
-  positive("optim.eps", c.optim.eps), least("optim.clip_grad", c.optim.clip_grad, 0);
-  share("optim.momentum", c.optim.momentum);
-
-  const auto& s = c.sched;
-  need(s.sched == "cosine" || s.sched == "step" || s.sched == "constant", "sched.sched", s.sched,
-       "cosine, step or constant");
-  least("sched.warmup_epochs", s.warmup_epochs, 0), least("sched.warmup_lr", s.warmup_lr, 0);
-  least("sched.min_lr", s.min_lr, 0), least("sched.cooldown_epochs", s.cooldown_epochs, 0);
-  positive("sched.decay_epochs", s.decay_epochs), positive("sched.decay_rate", s.decay_rate);
-
-  const auto& t = c.train;
-  need(t.epochs >= 1 && t.epochs <= 1'000'000, "train.epochs", t.epochs, "1 or more");
-  least("train.batch_size", t.batch_size, 1), least("train.seed", t.seed, 0);
-  need(t.precision == "f32" || t.precision == "bf16", "train.precision", t.precision, "f32 or bf16");
-  share("train.ema_decay", t.ema_decay), share("train.label_smoothing", t.label_smoothing);
-  least("train.shard_size", t.shard_size, 1);
-  need(t.lanes >= 1 && t.lanes <= 64, "train.lanes", t.lanes, "1 to 64");
-  least("train.accumulate", t.accumulate, 1), least("train.eval_every", t.eval_every, 1);
-  least("train.max_steps", t.max_steps, 0), least("train.max_minutes", t.max_minutes, 0);
-  least("train.checkpoint_every", t.checkpoint_every, 1), least("train.checkpoint_steps", t.checkpoint_steps, 0);
-  least("train.checkpoint_minutes", t.checkpoint_minutes, 0), least("train.patience", t.patience, 0);
+  each_section([&](const char* section, auto member, auto fields) {
+    check_fields(c.*member, fields, std::string(section) + ".");
+  });
+  check_value("config", "model.name", c.model, {});
+  check_value("config", "position.name", c.position, {});
+  check_data(c.data);
+  check_mixing(c.augment);
+  if (c.optim.nesterov && c.optim.momentum == 0) fail("optim", "optim.nesterov needs an optim.momentum above 0");
+  const int64_t step = int64_t{c.train.batch_size} * c.train.accumulate;
+  if (step > std::numeric_limits<int>::max())
+    fail("train", "train.accumulate {} x train.batch_size {} are more than 2^31 images a step", c.train.accumulate,
+         c.train.batch_size);
 }
 
 }  // namespace tessera

@@ -20,8 +20,8 @@ struct DataConfig {
   int test_size = 0;    ///< `where` only; 0: 1000
   double fraction = 1;  ///< share of every class of the training set that is used
   int img_size = 0;     ///< imagefolder: resize to this; 0: the images' own size
-  int seed = 0;         ///< of the split, of `fraction` and of `where`: the same data for every train.seed
-  int workers = 1;      ///< background threads that prepare batches
+  int64_t seed = 0;  ///< 0 to 2^63 - 1, of the split, of `fraction` and of `where`: the same data for every train.seed
+  int workers = 1;   ///< background threads that prepare batches
 };
 
 /// [augment] How training images are changed.
@@ -54,7 +54,7 @@ struct SchedConfig {
 struct TrainConfig {
   int epochs = 30;
   int batch_size = 128;           ///< images of a batch; a step has accumulate times as many
-  int seed = 1;                   ///< of the weights, the order of images, augmentation, dropout
+  int64_t seed = 1;               ///< 0 to 2^63 - 1, of the weights, the order of images, augmentation, dropout
   std::string precision = "f32";  ///< of matrix products: f32 | bf16 (core/precision.h)
   double ema_decay = 0;           ///< exponential moving average of the weights; 0: off
   double label_smoothing = 0.1;
@@ -95,19 +95,20 @@ struct RunKey {
   std::string name;  ///< "optim.lr"
   Value value;
   std::string help;
+  Domain domain = {};
 };
 /// All of them, in the order of the sections and of the structs.
 const std::vector<RunKey>& run_keys();
 
 /// The configuration that full names say: model.name, model.KEY, position.name, position.KEY, optim.lr, ... Keys of the
 /// model and of the encoding are taken as they are (their own tables check them when they are built). Throws Error on
-/// an unknown key or a wrong type.
+/// an unknown key, a wrong type or a value outside its domain.
 Config config(const Options& values);
 /// The inverse: every key with its value.
 Options values(const Config& config);
 /// The same as TOML that reads back to equal values, bit for bit.
 std::string toml(const Config& config);
-/// Throws Error on values that make no sense, each with what would.
+/// Throws Error on values outside their domains, on those that do nothing beside the others, and on those that do not go together.
 void check(const Config& config);
 /// The two betas of adamw out of OptimConfig::betas. Throws Error.
 std::array<double, 2> betas(const OptimConfig& optim);

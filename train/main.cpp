@@ -6,13 +6,13 @@
 #include <new>
 #include <string_view>
 
-#include "core/blas.h"
 #include "core/io/text.h"
 #include "core/kernels/kernels.h"
 #include "core/parallel.h"
 #include "train/cli/commands.h"
 #include "train/cli/console.h"
 #include "train/cli/isa.h"
+#include "train/cli/words.h"
 
 namespace tessera::cli {
 namespace {
@@ -71,8 +71,9 @@ struct Chosen {
 void refuse_leftovers(const CLI::App& app) {
   const Chosen chosen(app);
   const CLI::App* sub = chosen.app;
-  const std::vector<std::string> rest = app.remaining(true);
+  std::vector<std::string> rest = app.remaining(true);
   if (rest.empty()) return;
+  for (std::string& word : rest) word = unmarked(word);
   std::vector<std::string> known;
   if (rest[0].starts_with("-")) {
     for (const CLI::Option* o : sub->get_options())
@@ -120,8 +121,9 @@ int run(int argc, char** argv) {
   app.set_help_flag();
   app.add_flag("-h,--help", wants_help, "This page");
   app.add_flag("--version", version, "Version, instruction set and BLAS");
+  unmark_values(app);
   try {
-    app.parse(argc, argv);
+    app.parse(marked_words(argc, argv));
   } catch (const CLI::CallForHelp&) {
     print(app.help());
     return done;
@@ -131,7 +133,6 @@ int run(int argc, char** argv) {
   }
   refuse_leftovers(app);
   if (version || chosen) check_environment();
-  if (chosen) blas::self_test();
   if (version) {
     print(version_line() + "\n");
     return done;

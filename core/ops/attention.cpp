@@ -92,7 +92,7 @@ Heads heads(const Tensor& x, int H) { return heads(x, H, 0, 1); }
 Heads heads(const Tensor& x, int H, int part, int parts) {
   const auto [B, N, C] = x.dims<3>();
   static_cast<void>(B);
-  if (H < 1 || parts < 1 || part < 0 || part >= parts || C % (H * parts))
+  if (H < 1 || parts < 1 || part < 0 || part >= parts || C % (int64_t{H} * parts))
     fail("heads", "{} does not split into {} parts of {} heads (part {})", x.shape().str(), parts, H, part);
   const int width = C / parts;
   return {x, part * width, C, H, width / H, N};

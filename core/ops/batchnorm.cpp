@@ -55,6 +55,7 @@ Tensor batchnorm(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor
   const int C = x.dim(-1);
   for (const Tensor* t : {&w, &b, &running_mean, &running_var})
     if (t->size() != C) fail(where(w), "input is {} but a parameter is {}", x.shape().str(), t->shape().str());
+  if (C == 0) fail(where(w), "{} has no channels", x.shape().str());
   const int64_t n = x.size() / C;
   Tensor mean({C}), rstd({C});
   if (run.training()) {

@@ -22,7 +22,7 @@ bool active(const char* op, const Tensor& x, double p, const Run& run) {
 /// y = beta y + mask x / (1 - p)
 void mask(const Tensor& x, double p, Key key, const Run& run, real* y, real beta) {
   const auto threshold = static_cast<uint32_t>(std::ldexp(p, 32));  // p < 1: below 2^32
-  const int64_t B = x.dim(0), n = x.size() / B;
+  const int64_t B = x.dim(0), n = B ? x.size() / B : 0;
   for (int64_t b = 0; b < B; ++b)
     kernels().dropout(x.data() + b * n, y + b * n, beta, stream(run, key, b).seed(), threshold,
                       static_cast<real>(1 / (1 - p)), n);
@@ -30,7 +30,7 @@ void mask(const Tensor& x, double p, Key key, const Run& run, real* y, real beta
 
 /// y_b = beta y_b + f_b x_b
 void scale_samples(const Tensor& x, double p, Key key, const Run& run, real* y, real beta) {
-  const int64_t B = x.dim(0), n = x.size() / B;
+  const int64_t B = x.dim(0), n = B ? x.size() / B : 0;
   for (int64_t b = 0; b < B; ++b)
     kernels().affine(x.data() + b * n, y + b * n, beta, static_cast<real>(drop_path_factor(p, key, run, b)), 0, n);
 }
@@ -61,7 +61,7 @@ Tensor add_drop_path(const Tensor& x, const Tensor& branch, double p, Key key, c
   if (!(x.shape() == branch.shape()))
     fail("add_drop_path", "the residual is {} but the branch is {}", x.shape().str(), branch.shape().str());
   if (!active("add_drop_path", x, p, run)) return add(x, branch);
-  const int64_t B = x.dim(0), n = x.size() / B;
+  const int64_t B = x.dim(0), n = B ? x.size() / B : 0;
   Tensor y(x.shape());
   for (int64_t b = 0; b < B; ++b)
     kernels().add_scaled(x.data() + b * n, branch.data() + b * n, static_cast<real>(drop_path_factor(p, key, run, b)),

@@ -23,12 +23,12 @@ struct Alibi final : PositionEncoding {
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
         {"metric", &Config::metric,
-         "raster | euclidean | l1 | axes (the first half of the heads, rounded up, sees rows, the others columns)"},
+         "raster | euclidean | l1 | axes (the first half of the heads, rounded up, sees rows, the others columns)",
+         one_of("raster", "euclidean", "l1", "axes")},
         {"rescale", &Config::rescale, "measure distances in cells of the trained grid"},
     };
     return table;
   }
-  static void check(const Config& c) { one_of("metric", c.metric, {"raster", "euclidean", "l1", "axes"}); }
   Alibi(const Scope&, const Places&, const Config& c) : config(c) {}
 
   Terms terms(const Site& s, const Layout& now, const Run&) const override {

@@ -1,8 +1,8 @@
 #pragma once
 // What the files of this folder share. An encoding is a struct with
 //   struct Config { ... };                                  its options and their defaults
-//   static Fields<Config> fields();                         their names and help
-//   static void check(const Config&);                       throws Error when they make no sense        (optional)
+//   static Fields<Config> fields();                         their names, help and domains
+//   static void check(const Config&);                       throws Error when they do not go together    (optional)
 //   static std::string refuses(const Places&, const Config&);   why it cannot run in such a model, or ""   (optional)
 //   E(const Scope& net, const Places&, const Config&);      creates its parameters
 // and a function `Encoding e()` that registry.cpp names in its row.
@@ -17,6 +17,7 @@ struct Encoding {
   std::function<MakePosition(const Options&)> make;
   std::function<std::string(const Places&, const Options&)> refuses;
   std::map<std::string, std::string, std::less<>> help;
+  Domains domains;
 };
 
 template <class E>
@@ -24,15 +25,17 @@ Encoding encoding(const typename E::Config& defaults = {}) {
   using Config = typename E::Config;
   const auto configured = [defaults](const Options& options) {
     Config c = defaults;
-    assign(c, E::fields(), options, "position");
+    assign(c, E::fields(), options, "position.");
+    check_fields(c, E::fields(), "position.", defaults);
+    if constexpr (requires { E::check(c); }) E::check(c);
     return c;
   };
   Encoding e;
   e.defaults = read(defaults, E::fields());
   for (const auto& f : E::fields()) e.help[f.name] = f.help;
+  e.domains = domains(E::fields());
   e.make = [configured](const Options& options) -> MakePosition {
     const Config c = configured(options);
-    if constexpr (requires { E::check(c); }) E::check(c);
     return [c](const Scope& net, const Places& at) { return std::make_unique<E>(net, at, c); };
   };
   e.refuses = [configured](const Places& at, const Options& options) -> std::string {
@@ -43,9 +46,6 @@ Encoding encoding(const typename E::Config& defaults = {}) {
   };
   return e;
 }
-
-/// Throws Error unless `value` is one of `choices`.
-void one_of(std::string_view key, const std::string& value, std::initializer_list<const char*> choices);
 
 Encoding none();
 Encoding learned();

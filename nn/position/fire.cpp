@@ -24,15 +24,11 @@ struct Fire final : PositionEncoding {
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"hidden", &Config::hidden, "width of the MLP"},
-        {"init_c", &Config::init_c, "initial c"},
-        {"metric", &Config::metric, "distance: raster | euclidean"},
+        {"hidden", &Config::hidden, "width of the MLP", within(1, 8192)},
+        {"init_c", &Config::init_c, "initial c", within(1e-6, 1e6)},
+        {"metric", &Config::metric, "how distances are measured", one_of("raster", "euclidean")},
     };
     return table;
-  }
-  static void check(const Config& c) {
-    one_of("metric", c.metric, {"raster", "euclidean"});
-    if (c.hidden < 1 || c.init_c <= 0) fail("position fire", "hidden and init_c must be positive");
   }
 
   struct Own {

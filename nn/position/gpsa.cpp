@@ -26,18 +26,16 @@ struct Gpsa final : PositionEncoding {
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"local_up_to_layer", &Config::local_up_to_layer, "gate only the first blocks of the model; 0: all"},
-        {"locality_strength", &Config::locality_strength, "sharpness of the initial neighbourhoods"},
-        {"gate", &Config::gate, "initial gating_param"},
+        {"local_up_to_layer", &Config::local_up_to_layer, "gate only the first blocks of the model; 0: all",
+         within(0, 1000)},
+        {"locality_strength", &Config::locality_strength, "sharpness of the initial neighbourhoods",
+         within(0, 1e4).only_with("local_init")},
+        {"gate", &Config::gate, "initial gating_param", within(-100, 100)},
         {"local_init", &Config::local_init, "start heads at offsets of their neighbourhood; else N(0, 0.02)"},
         {"local_values", &Config::local_values,
          "also start the value projection at the identity (changes the backbone)"},
     };
     return table;
-  }
-
-  static void check(const Config& c) {
-    if (c.local_up_to_layer < 0) fail("position gpsa", "local_up_to_layer must not be negative");
   }
 
   struct Own {

@@ -24,14 +24,12 @@ struct Huang final : PositionEncoding {
   using Config = HuangHead;
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"max_distance", &Config::max_distance, "raster offsets are clipped to this; 0: the trained grid's largest"},
-        {"index", &Config::index, "raster | product (one row per pair of row and column offsets)"},
+        {"max_distance", &Config::max_distance, "raster offsets are clipped to this; 0: the trained grid's largest",
+         within(0, 65536).only_with("index", "raster")},
+        {"index", &Config::index, "raster | product (one row per pair of row and column offsets)",
+         one_of("raster", "product")},
     };
     return table;
-  }
-  static void check(const Config& c) {
-    one_of("index", c.index, {"raster", "product"});
-    if (c.max_distance < 0) fail("position huang", "max_distance must not be negative");
   }
 
   Huang(const Scope& net, const Places& at, const Config& c) : config(c) {

@@ -9,6 +9,8 @@
 //   hooks: query, key, value, bias      parameters: buckets d per table and block (per head: shared_head = false), zero at the start
 //   cost: q r^T, N buckets d a head, then a lookup a pair          class tokens: one more bucket for every pair with one
 //   another resolution: buckets recomputed, their number is fixed (quant_paper's ranks follow the grid)
+#include <set>
+
 #include "core/ops/permute.h"
 #include "nn/position/encoding.h"
 #include "nn/position/irpe_index.h"
@@ -23,24 +25,25 @@ struct Irpe final : PositionEncoding {
     double ratio = 1.9;
     bool shared_head = true;
   };
+  static bool letters(const Value& v) {
+    const auto& on = std::get<std::string>(v);
+    return !on.empty() && on.find_first_not_of("qkv") == std::string::npos &&
+           std::set<char>(on.begin(), on.end()).size() == on.size();
+  }
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"method", &Config::method, "product | cross | euclidean | quant_code | quant_paper"},
-        {"mode", &Config::mode, "contextual | bias"},
-        {"on", &Config::on, "any of the letters q, k, v"},
-        {"ratio", &Config::ratio, "alpha of the piecewise index; beta and gamma are 2 and 8 times it"},
+        {"method", &Config::method, "which offsets share a bucket",
+         one_of("product", "cross", "euclidean", "quant_code", "quant_paper")},
+        {"mode", &Config::mode, "whether a bucket's row meets the content", one_of("contextual", "bias")},
+        {"on", &Config::on, "any of the letters q, k, v", such_that(letters, "letters of q, k, v, each once")},
+        {"ratio", &Config::ratio, "alpha of the piecewise index; beta and gamma are 2 and 8 times it", within(1, 64)},
         {"shared_head", &Config::shared_head, "one table for all heads of a block"},
     };
     return table;
   }
   static void check(const Config& c) {
-    one_of("method", c.method, {"product", "cross", "euclidean", "quant_code", "quant_paper"});
-    one_of("mode", c.mode, {"contextual", "bias"});
-    if (c.on.empty() || c.on.find_first_not_of("qkv") != std::string::npos)
-      fail("position irpe", "on = \"{}\" must be letters of q, k, v", c.on);
     if (c.mode == "bias" && c.on.find('v') != std::string::npos)
       fail("position irpe", "a bias on values has no meaning; use mode=contextual for v");
-    if (c.ratio < 1) fail("position irpe", "ratio {} must be at least 1", c.ratio);
   }
 
   struct Table {

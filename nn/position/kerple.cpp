@@ -21,11 +21,10 @@ struct Kerple final : PositionEncoding {
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"metric", &Config::metric, "distance: raster | euclidean"},
+        {"metric", &Config::metric, "how distances are measured", one_of("raster", "euclidean")},
     };
     return table;
   }
-  static void check(const Config& c) { one_of("metric", c.metric, {"raster", "euclidean"}); }
 
   Kerple(const Scope& net, const Places& at, const Config& c) : config(c) {
     for (const Site& s : at.sites) {

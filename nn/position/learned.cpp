@@ -22,20 +22,18 @@ struct Learned final : PositionEncoding {
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
         {"std", &Config::std,
-         "standard deviation of the initial table; 0: 1/sqrt(width), as big_vision (timm 0.02, CCT 0.2, lucidrains 1)"},
-        {"init", &Config::init, "normal | truncated (at two standard deviations)"},
+         "standard deviation of the initial table; 0: 1/sqrt(width), as big_vision (timm 0.02, CCT 0.2, lucidrains 1)",
+         within(0, 1000)},
+        {"init", &Config::init, "normal | truncated (at two standard deviations)", one_of("normal", "truncated")},
         {"resize", &Config::resize,
-         "bicubic_antialias (timm) | bicubic (DeiT) | bilinear (PVT) | corner_aligned (Google)"},
+         "bicubic_antialias (timm) | bicubic (DeiT) | bilinear (PVT) | corner_aligned (Google)",
+         one_of("bicubic_antialias", "bicubic", "bilinear", "corner_aligned")},
         {"class_position", &Config::class_position, "class tokens have rows of their own"},
-        {"decay", &Config::decay, "apply weight decay to the table (PVT does)"},
+        {"decay", &Config::decay, "apply weight decay to the table (PVT does)",
+         anything().only_with("frozen", "false")},
         {"frozen", &Config::frozen, "never train the table"},
     };
     return table;
-  }
-  static void check(const Config& c) {
-    one_of("init", c.init, {"normal", "truncated"});
-    interpolation(c.resize);
-    if (!(c.std >= 0)) fail("position.std", "{} must not be negative", c.std);
   }
 
   Learned(const Scope& net, const Places& at, const Config& c) : config(c), rule(interpolation(c.resize)) {

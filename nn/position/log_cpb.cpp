@@ -21,15 +21,11 @@ struct LogCpb final : PositionEncoding {
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"hidden", &Config::hidden, "width of the MLP"},
+        {"hidden", &Config::hidden, "width of the MLP", within(1, 8192)},
         {"pretrained_window_size", &Config::pretrained_window_size,
-         "window whose offsets span [-8, 8]; 0: the trained one"},
+         "window whose offsets span [-8, 8]; 0: the trained one", within(0, 16384)},
     };
     return table;
-  }
-  static void check(const Config& c) {
-    if (c.hidden < 1 || c.pretrained_window_size < 0)
-      fail("position log_cpb", "hidden must be positive and pretrained_window_size not negative");
   }
 
   struct Mlp {

@@ -23,15 +23,12 @@ struct MusicTransformer final : PositionEncoding {
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
         {"max_relative_position", &Config::max_relative_position,
-         "offsets below this have a row; 0: all of the trained grid"},
+         "offsets below this have a row; 0: all of the trained grid", within(0, 65536)},
         {"heads_share_relative_embedding", &Config::heads_share_relative_embedding,
          "one table for all heads of a block"},
         {"add_relative_to_values", &Config::add_relative_to_values, "a second set of tables on the values"},
     };
     return table;
-  }
-  static void check(const Config& c) {
-    if (c.max_relative_position < 0) fail("position music_transformer", "max_relative_position must not be negative");
   }
 
   struct Axis {

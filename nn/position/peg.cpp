@@ -25,23 +25,23 @@ struct Convolution final : PositionEncoding {
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"kernel", &Config::kernel, "kernel size, odd"},
-        {"after", &Config::after, "after these blocks of every stage; -1: before the first"},
-        {"padding", &Config::padding, "zero | circular | reflect"},
+        {"kernel", &Config::kernel, "kernel size", odd(1, 31)},
+        {"after", &Config::after, "after these blocks of every stage; -1: before the first", within(-1, 1000)},
+        {"padding", &Config::padding, "what lies outside of the map", one_of("zero", "circular", "reflect")},
         {"residual", &Config::residual, "add to the tokens instead of replacing them"},
         {"depthwise", &Config::depthwise, "one kernel per channel instead of a dense convolution"},
     };
     return table;
   }
   static void check(const Config& c) {
-    one_of("padding", c.padding, {"zero", "circular", "reflect"});
-    if (c.kernel < 1 || c.kernel % 2 == 0) fail("position peg", "kernel {} must be odd", c.kernel);
+    if (c.raster && c.padding != "zero")
+      fail("position",
+           "position.padding is {} but does nothing for the raster, which ends: leave it out, or choose cpe",
+           c.padding);
     if (c.after.empty()) fail("position peg", "after must name at least one block");
     if (c.kernel == 1 && c.padding != "zero")
       fail("position peg", "padding = {} does nothing with kernel = 1, which never leaves the map; leave it out",
            c.padding);
-    for (int a : c.after)
-      if (a < -1) fail("position peg", "after = {}: blocks count from 0, and -1 is before the first", a);
   }
   static std::string refuses(const Places& at, const Config& c) {
     for (int a : c.after) {

@@ -24,7 +24,8 @@ PositionRow row(const char* name, const char* title, Hooks hooks, bool trainable
           std::move(code.defaults),
           std::move(code.make),
           std::move(code.refuses),
-          std::move(code.help)};
+          std::move(code.help),
+          std::move(code.domains)};
 }
 
 // clang-format off
@@ -106,11 +107,6 @@ void add_position(PositionRow new_row) {
     *text = t.keep(*text);
   rows.push_back(std::move(new_row));
   t.now.store(&t.lists.emplace_back(std::move(rows)), std::memory_order_release);
-}
-
-void one_of(std::string_view key, const std::string& value, std::initializer_list<const char*> choices) {
-  if (std::ranges::any_of(choices, [&](const char* c) { return value == c; })) return;
-  unknown("position." + std::string(key), value, std::vector<std::string>(choices.begin(), choices.end()));
 }
 
 }  // namespace TESSERA_NS

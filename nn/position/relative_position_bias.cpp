@@ -20,15 +20,13 @@ struct RelativePositionBias final : PositionEncoding {
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"std", &Config::std, "standard deviation of the initial table"},
+        {"std", &Config::std, "standard deviation of the initial table", within(0, 1000)},
         {"resize", &Config::resize,
          "for another window: bicubic (official) | bilinear | bicubic_antialias | corner_aligned | crop (keep the "
-         "entries)"},
+         "entries)",
+         one_of("bicubic", "bilinear", "bicubic_antialias", "corner_aligned", "crop")},
     };
     return table;
-  }
-  static void check(const Config& c) {
-    if (c.resize != "crop") interpolation(c.resize);
   }
 
   RelativePositionBias(const Scope& net, const Places& at, const Config& c) : config(c) {

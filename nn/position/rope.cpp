@@ -83,16 +83,14 @@ struct Rope final : PositionEncoding {
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"base", &Config::base, "wavelengths grow from 2 pi to 2 pi base"},
-        {"layout", &Config::layout, "pairs of channels: interleaved (2t, 2t+1) | halves (t, t + d/2)"},
-        {"start", &Config::start, "position of the first patch (1 keeps it apart from a class token)"},
+        {"base", &Config::base, "wavelengths grow from 2 pi to 2 pi base", within(1, 1e12)},
+        {"layout", &Config::layout, "pairs of channels: interleaved (2t, 2t+1) | halves (t, t + d/2)",
+         one_of("interleaved", "halves")},
+        {"start", &Config::start, "position of the first patch (1 keeps it apart from a class token)",
+         within(-65536, 65536)},
         {"rescale", &Config::rescale, "squeeze another resolution into the trained range of positions"},
     };
     return table;
-  }
-  static void check(const Config& c) {
-    one_of("layout", c.layout, {"interleaved", "halves"});
-    if (c.base <= 0) fail("position rope", "base must be positive");
   }
   static std::string refuses(const Places& at, const Config&) { return needs_width(at, 2); }
   Rope(const Scope&, const Places&, const Config& c) : config(c) {}
@@ -129,22 +127,23 @@ struct RopeAxial final : PositionEncoding {
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
         {"theta", &Config::theta,
-         "wavelengths grow from 2 pi to 2 pi theta; 0: 100 for global attention, 50 in windows; timm_language 10000"},
+         "wavelengths grow from 2 pi to 2 pi theta; 0: 100 for global attention, 50 in windows; timm_language 10000",
+         within(1, 1e12).or_zero().only_with("variant", "rope_vit", "timm_language", "dinov3")},
         {"variant", &Config::variant,
-         "rope_vit | timm_language | timm_pixel (coordinates in [-1, 1]) | dinov3 (cell centres in [-1, 1])"},
-        {"max_freq", &Config::max_freq, "timm_pixel: frequencies are spaced from pi to pi max_freq / 2"},
-        {"bands", &Config::bands, "timm_pixel: spacing of the frequencies, linear | log (timm's linear_bands=False)"},
-        {"layout", &Config::layout, "pairs of channels: interleaved | halves (dinov3 implies halves)"},
-        {"start", &Config::start, "coordinate of the first row and column (1 keeps it apart from a class token)"},
-        {"rescale", &Config::rescale, "squeeze another resolution into the trained range of coordinates"},
+         "rope_vit | timm_language | timm_pixel (coordinates in [-1, 1]) | dinov3 (cell centres in [-1, 1])",
+         one_of("rope_vit", "timm_language", "timm_pixel", "dinov3")},
+        {"max_freq", &Config::max_freq, "timm_pixel: frequencies are spaced from pi to pi max_freq / 2",
+         within(1e-3, 1e9).only_with("variant", "timm_pixel")},
+        {"bands", &Config::bands, "timm_pixel: spacing of the frequencies, linear | log (timm's linear_bands=False)",
+         one_of("linear", "log").only_with("variant", "timm_pixel")},
+        {"layout", &Config::layout, "pairs of channels: interleaved | halves (dinov3 implies halves)",
+         one_of("interleaved", "halves").only_with("variant", "rope_vit", "timm_language", "timm_pixel")},
+        {"start", &Config::start, "coordinate of the first row and column (1 keeps it apart from a class token)",
+         within(-65536, 65536).only_with("variant", "rope_vit", "timm_language")},
+        {"rescale", &Config::rescale, "squeeze another resolution into the trained range of coordinates",
+         anything().only_with("variant", "rope_vit", "timm_language")},
     };
     return table;
-  }
-  static void check(const Config& c) {
-    one_of("layout", c.layout, {"interleaved", "halves"});
-    one_of("variant", c.variant, {"rope_vit", "timm_language", "timm_pixel", "dinov3"});
-    one_of("bands", c.bands, {"linear", "log"});
-    if (c.theta < 0 || c.max_freq <= 0) fail("position rope_axial", "theta and max_freq must be positive");
   }
   static std::string refuses(const Places& at, const Config&) { return needs_width(at, 4); }
   RopeAxial(const Scope&, const Places&, const Config& c) : config(c) {}
@@ -208,14 +207,11 @@ struct RopeMixed final : PositionEncoding {
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"theta", &Config::theta, "spacing of the initial frequencies"},
+        {"theta", &Config::theta, "spacing of the initial frequencies", within(1, 1e12)},
         {"rotate", &Config::rotate, "turn each head's initial frequencies by a random angle"},
         {"rescale", &Config::rescale, "squeeze another resolution into the trained range of coordinates"},
     };
     return table;
-  }
-  static void check(const Config& c) {
-    if (c.theta <= 0) fail("position rope_mixed", "theta must be positive");
   }
   static std::string refuses(const Places& at, const Config&) { return needs_width(at, 4); }
 

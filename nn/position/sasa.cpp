@@ -20,15 +20,14 @@ struct Sasa final : PositionEncoding {
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"kernel", &Config::kernel, "cells per side of the neighbourhood, odd"},
+        {"kernel", &Config::kernel, "cells per side of the neighbourhood", odd(1, 63)},
         {"scaled", &Config::scaled, "multiply scores by 1/sqrt(d), which the paper does not"},
         {"zero_pad", &Config::zero_pad, "cells outside of the map take part as zeros"},
-        {"std", &Config::std, "standard deviation of the initial tables"},
+        {"std", &Config::std, "standard deviation of the initial tables", within(0, 1000)},
     };
     return table;
   }
   static void check(const Config& c) {
-    if (c.kernel < 1 || c.kernel % 2 == 0) fail("position sasa", "kernel {} must be odd", c.kernel);
     if (c.kernel == 1 && c.zero_pad)
       fail("position sasa", "zero_pad does nothing with kernel = 1, which never leaves the map; leave it out");
   }

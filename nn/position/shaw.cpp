@@ -23,19 +23,16 @@ struct Shaw final : PositionEncoding {
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"max_distance", &Config::max_distance, "K: offsets are clipped to [-K, K]"},
+        {"max_distance", &Config::max_distance, "K: offsets are clipped to [-K, K]", within(1, 65536)},
         {"values", &Config::values, "a second set of tables on the values"},
-        {"axes", &Config::axes, "raster | concat | sum"},
+        {"axes", &Config::axes, "along the raster, or rows and columns beside each other or summed",
+         one_of("raster", "concat", "sum")},
         {"offset", &Config::offset,
-         "key_minus_query (Shaw) | query_minus_key (lucidrains' Conformer): the table reversed"},
-        {"std", &Config::std, "standard deviation of the initial tables"},
+         "key_minus_query (Shaw) | query_minus_key (lucidrains' Conformer): the table reversed",
+         one_of("key_minus_query", "query_minus_key")},
+        {"std", &Config::std, "standard deviation of the initial tables", within(0, 1000)},
     };
     return table;
-  }
-  static void check(const Config& c) {
-    one_of("axes", c.axes, {"raster", "concat", "sum"});
-    one_of("offset", c.offset, {"key_minus_query", "query_minus_key"});
-    if (c.max_distance < 0) fail("position shaw", "max_distance {} must not be negative", c.max_distance);
   }
   static std::string refuses(const Places& at, const Config& c) {
     for (const Site& s : at.sites)

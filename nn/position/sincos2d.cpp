@@ -66,16 +66,13 @@ struct SinCos2d final : PositionEncoding {
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"variant", &Config::variant, "simplevit | moco_v3 | mae | timm | timm_reversed | timm_interleaved | t2t"},
-        {"temperature", &Config::temperature, "the lowest frequency is about one over this"},
-        {"resolution", &Config::resolution, "on another grid: recompute | rescale coordinates to the trained grid"},
+        {"variant", &Config::variant, "whose form",
+         one_of("simplevit", "moco_v3", "mae", "timm", "timm_reversed", "timm_interleaved", "t2t")},
+        {"temperature", &Config::temperature, "the lowest frequency is about one over this", within(1, 1e12)},
+        {"resolution", &Config::resolution, "on another grid: recompute | rescale coordinates to the trained grid",
+         one_of("recompute", "rescale")},
     };
     return table;
-  }
-  static void check(const Config& c) {
-    variant(c.variant);
-    one_of("resolution", c.resolution, {"recompute", "rescale"});
-    if (!(c.temperature > 0)) fail("position.temperature", "{} must be positive", c.temperature);
   }
   static std::string refuses(const Places& at, const Config& c) {
     const bool last = variant(c.variant).last;

@@ -29,23 +29,20 @@ struct Sinusoidal final : PositionEncoding {
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
         {"layout", &Config::layout,
-         "interleaved (sin, cos, sin, ...; the paper) | halves (all sin, then all cos; tensor2tensor)"},
-        {"denom", &Config::denom, "exponents 2t/C (\"C\", the paper) or t/(C/2-1) (\"C/2-1\", tensor2tensor)"},
-        {"temperature", &Config::temperature, "the longest wavelength is 2 pi times this"},
-        {"class_position", &Config::class_position, "class tokens get zero | count as the first positions"},
+         "interleaved (sin, cos, sin, ...; the paper) | halves (all sin, then all cos; tensor2tensor)",
+         one_of("interleaved", "halves")},
+        {"denom", &Config::denom, "exponents 2t/C (\"C\", the paper) or t/(C/2-1) (\"C/2-1\", tensor2tensor)",
+         one_of("C", "C/2-1")},
+        {"temperature", &Config::temperature, "the longest wavelength is 2 pi times this", within(1, 1e12)},
+        {"class_position", &Config::class_position, "class tokens get zero | count as the first positions",
+         one_of("zero", "count")},
         {"scale", &Config::scale, "multiply the tokens by sqrt(C) first, as language models do"},
-        {"resolution", &Config::resolution, "on another grid: recompute | interpolate the table as a map"},
-        {"resize", &Config::resize, "the rule of interpolate: bicubic_antialias | bicubic | bilinear | corner_aligned"},
+        {"resolution", &Config::resolution, "on another grid: recompute | interpolate the table as a map",
+         one_of("recompute", "interpolate")},
+        {"resize", &Config::resize, "the rule of interpolate",
+         one_of("bicubic_antialias", "bicubic", "bilinear", "corner_aligned").only_with("resolution", "interpolate")},
     };
     return table;
-  }
-  static void check(const Config& c) {
-    one_of("layout", c.layout, {"interleaved", "halves"});
-    one_of("denom", c.denom, {"C", "C/2-1"});
-    one_of("class_position", c.class_position, {"zero", "count"});
-    one_of("resolution", c.resolution, {"recompute", "interpolate"});
-    interpolation(c.resize);
-    if (!(c.temperature > 0)) fail("position.temperature", "{} must be positive", c.temperature);
   }
   static std::string refuses(const Places& at, const Config& c) {
     for (const auto& s : at.tokens)

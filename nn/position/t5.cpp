@@ -23,17 +23,20 @@ struct T5 final : PositionEncoding {
     int num_buckets = 32, max_distance = 128;
     bool axial = false;
   };
+  static bool fours(const Value& v) {
+    const int n = std::get<int>(v);
+    return n >= 4 && n <= 65536 && n % 4 == 0;
+  }
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"num_buckets", &Config::num_buckets, "buckets per table, both directions together"},
-        {"max_distance", &Config::max_distance, "distance from which all share the last bucket"},
+        {"num_buckets", &Config::num_buckets, "buckets per table, both directions together",
+         such_that(fours, "a multiple of 4 up to 65536")},
+        {"max_distance", &Config::max_distance, "distance from which all share the last bucket", within(2, 1 << 20)},
         {"axial", &Config::axial, "one table per axis instead of one over the raster"},
     };
     return table;
   }
   static void check(const Config& c) {
-    if (c.num_buckets < 4 || c.num_buckets % 4)
-      fail("position t5", "num_buckets {} must be a positive multiple of 4", c.num_buckets);
     if (c.max_distance <= c.num_buckets / 4)
       fail("position t5", "max_distance {} must exceed num_buckets/4", c.max_distance);
   }

@@ -50,14 +50,10 @@ struct TransformerXl final : PositionEncoding {
         {"shared", &Config::shared,
          "one u and v for all blocks of a stage (the original) instead of one per block (espnet)"},
         {"axial", &Config::axial, "rows and columns instead of the raster"},
-        {"clamp_len", &Config::clamp_len, "clamp distances to this before the sinusoid; 0: never"},
-        {"init", &Config::init, "of u and v: normal (0.02) | xavier (espnet)"},
+        {"clamp_len", &Config::clamp_len, "clamp distances to this before the sinusoid; 0: never", within(0, 65536)},
+        {"init", &Config::init, "of u and v: normal (0.02) | xavier (espnet)", one_of("normal", "xavier")},
     };
     return table;
-  }
-  static void check(const Config& c) {
-    one_of("init", c.init, {"normal", "xavier"});
-    if (c.clamp_len < 0) fail("position transformer_xl", "clamp_len must not be negative");
   }
   static std::string refuses(const Places& at, const Config&) {
     for (const Site& s : at.sites)

@@ -98,10 +98,10 @@ TWIN_CASE("models: configurations that make no sense are refused with one clear 
   CHECK(refusal("vit", {{"num_heads", 5}, {"head_dim", 8}}) == "");
   CHECK(refusal("vit", {{"class_token", false}}).find("global_pool = avg") != std::string::npos);
   CHECK(refusal("vit", {{"global_pool", "agv"}}).find("did you mean \"avg\"") != std::string::npos);
-  CHECK(refusal("vit", {{"drop_path_rate", 1.0}}).find("less than 1") != std::string::npos);
+  CHECK(refusal("vit", {{"drop_path_rate", 1.0}}).find("[0, 1)") != std::string::npos);
   CHECK(refusal("vit", {{"depth", -1}}).find("depth is -1") != std::string::npos);
   CHECK(refusal("vit", {{"act_layer", "gleu"}}).find("did you mean \"gelu\"") != std::string::npos);
-  CHECK(refusal("vit", {{"embed_dim", 0}}).find("positive") != std::string::npos);
+  CHECK(refusal("vit", {{"embed_dim", 0}}).find("embed_dim is 0, expected 1 to") != std::string::npos);
 }
 
 Tensor image(int B, int H, int W, int C = 3) {

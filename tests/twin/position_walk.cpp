@@ -247,7 +247,7 @@ TWIN_CASE("walk: what has no meaning is refused with a sentence that says why") 
   says(avg, "rope_axal", {}, "did you mean \"rope_axial\"");
   says(avg, "learned+rope_axal", {}, "did you mean \"rope_axial\"");
   says(avg, "shaw", {{"max_distanc", 3}}, "did you mean \"max_distance\"");
-  says(avg, "shaw", {{"max_distance", -1}}, "must not be negative");
+  says(avg, "shaw", {{"max_distance", -1}}, "max_distance is -1, expected 1 to 65536");
   says(avg, "shaw", {{"axes", "both"}}, "both");
   says(avg, "learned+shaw", {{"max_distance", 3}}, "say whose option");
   says(token, "sasa", {}, "class_token=false");
@@ -255,15 +255,15 @@ TWIN_CASE("walk: what has no meaning is refused with a sentence that says why") 
   says(avg, "sasa", {{"kernel", 4}}, "must be odd");
   says(avg, "irpe", {{"on", "w"}}, "letters of q, k, v");
   says(avg, "irpe", {{"mode", "bias"}, {"on", "v"}}, "bias on values");
-  says(avg, "irpe", {{"ratio", 0.5}}, "at least 1");
+  says(avg, "irpe", {{"ratio", 0.5}}, "[1, 64]");
   says(avg, "peg", {{"kernel", 2}}, "must be odd");
   says(avg, "peg", {{"after", std::vector<int>{7}}}, "no stage has a block 7");
   says(avg, "peg", {{"padding", "reflect"}, {"kernel", 7}}, "needs a map larger than");
   says(avg, "peg", {{"padding", "wrap"}}, "wrap");
   says(avg, "t5", {{"num_buckets", 6}}, "multiple of 4");
-  says(avg, "log_cpb", {{"hidden", 0}}, "must be positive");
-  says(avg, "fire", {{"init_c", 0.0}}, "must be positive");
-  says(avg, "rope", {{"base", -1.0}}, "must be positive");
+  says(avg, "log_cpb", {{"hidden", 0}}, "hidden is 0, expected 1 to");
+  says(avg, "fire", {{"init_c", 0.0}}, "init_c is 0, expected");
+  says(avg, "rope", {{"base", -1.0}}, "base is -1, expected");
   // heads of width 5 and 6
   const Options five{{"embed_dim", 10}}, six{{"embed_dim", 12}};
   says(avg, "rope", {}, "head width 5 is not a multiple of 2", five);
@@ -272,10 +272,10 @@ TWIN_CASE("walk: what has no meaning is refused with a sentence that says why") 
   says(avg, "shaw_axial", {}, "head width 5 cannot be halved", five);
   says(avg, "sasa", {}, "head width 5 cannot be halved", five);
   says(avg, "sincos2d", {}, "not a multiple of 4", five);
-  says(avg, "music_transformer", {{"max_relative_position", -1}}, "must not be negative");
+  says(avg, "music_transformer", {{"max_relative_position", -1}}, "max_relative_position is -1, expected");
   says(avg, "huang2", {{"index", "axial"}}, "axial");
   says(avg, "transformer_xl", {}, "even", {{"embed_dim", 9}, {"num_heads", 1}});
-  says(avg, "gpsa", {{"gate", 1.0}, {"local_up_to_layer", -1}}, "must not be negative");
+  says(avg, "gpsa", {{"gate", 1.0}, {"local_up_to_layer", -1}}, "local_up_to_layer is -1, expected");
 }
 
 }  // namespace

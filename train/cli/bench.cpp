@@ -116,7 +116,8 @@ void show(const BenchOptions& o, const Config& config, const Network& net, const
 int bench_train(const BenchOptions& o) {
   use_precision(o.precision);
   use_threads(o.model.threads);
-  const Config config = o.model.resolve();
+  constexpr std::string_view used[] = {"train.lanes", "train.shard_size"};
+  const Config config = o.model.resolve("bench train", used);
   const Network net = build(config, 1);
   const double macs = measure(net).macs;
   const int classes = net.model->forward(Run{}, zeros(net.input)).logits.dim(-1);
@@ -137,14 +138,15 @@ int bench_train(const BenchOptions& o) {
 int bench_infer(const BenchOptions& o) {
   use_precision(o.precision);
   use_threads(o.model.threads);
-  const Config config = o.model.resolve();
+  constexpr std::string_view used[] = {"train.shard_size"};
+  const Config config = o.model.resolve("bench infer", used);
   const Network net = build(config, 1);
   const double macs = measure(net).macs;
   const Synthetic data(net.input, o.batch_size, 1);
-  const int size = config.train.shard_size, shards = (o.batch_size + size - 1) / size;
+  const int size = config.train.shard_size, shards = (o.batch_size - 1) / size + 1;
   const Measured m = measure_steps(o, [&] {
     parallel::shards(shards, [&](int s) {
-      const Batch shard = data.batch.rows(s * size, std::min(o.batch_size, (s + 1) * size));
+      const Batch shard = data.batch.rows(s * size, s * size + std::min(size, o.batch_size - s * size));
       net.model->forward(Run{}, shard.x);
     });
   });
@@ -160,7 +162,7 @@ void add_bench(CLI::App& app, Action& chosen) {
     const bool steps = run != bench_ops;
     auto* s = sub->add_subcommand(name, help);
     o->model.add_to(*s, false);
-    s->add_option("--batch-size", o->batch_size, "Images a step")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+    s->add_option("--batch-size", o->batch_size, "Images a step")->check(CLI::Range(1, 1 << 16))->capture_default_str();
     s->add_option("--precision", o->precision, "What matrix products compute in: f32 or bf16")->capture_default_str();
     if (steps) {
       s->add_option("--steps", o->steps, "Steps that are timed")->check(CLI::Range(1, 1 << 20))->capture_default_str();

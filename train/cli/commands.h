@@ -31,8 +31,8 @@ struct ModelOptions {
   std::vector<std::string> assignments;
 
   void add_to(CLI::App& app, bool model_required);
-  /// The configuration that these options say.
-  Config resolve() const;
+  /// The configuration that these options say to a command, which has no use for keys of a run but those it names.
+  Config resolve(std::string_view command, std::span<const std::string_view> used = {}) const;
 };
 
 /// Sets the thread count of a --threads option; 0: the default.

@@ -7,8 +7,10 @@
 #include <filesystem>
 #include <limits>
 #include <optional>
+#include <utility>
 
 #include "core/io/read_file.h"
+#include "models/model.h"
 #include "train/cli/recipes.h"
 
 namespace tessera::cli {
@@ -30,8 +32,7 @@ std::optional<Value> value_of(const toml::node& n) {
   if (const auto* f = n.as_floating_point()) return Value(f->get());
   if (const auto* i = n.as_integer()) {
     const int64_t v = i->get();
-    if (v < std::numeric_limits<int>::min() || v > std::numeric_limits<int>::max()) return {};
-    return Value(static_cast<int>(v));
+    return std::in_range<int>(v) ? Value(static_cast<int>(v)) : Value(v);
   }
   const auto* a = n.as_array();
   if (!a) return {};
@@ -57,13 +58,40 @@ std::vector<std::string> names(std::span<const Key> keys) {
   return all;
 }
 
-/// optim.lr stays; lr and batch_size (or batch-size) are shortcuts; others are found by resolve().
-std::string canonical(std::string_view key) {
-  std::string dashed(key);
-  std::replace(dashed.begin(), dashed.end(), '_', '-');
-  for (const Shortcut& s : shortcuts())
-    if (dashed == s.option) return s.key;
-  return std::string(key);
+std::vector<std::string> recipe_names() {
+  std::vector<std::string> known;
+  for (const Recipe& r : recipes()) known.push_back(r.name);
+  return known;
+}
+
+constexpr size_t most_text = 1 << 20;
+
+/// The parser and whoever walks its tree call themselves for every bracket and every dot of a key: both are counted first.
+void check_nesting(std::string_view text, const std::string& source) {
+  constexpr int deepest = 64;
+  if (text.size() > most_text) wrong_usage("{} is larger than a megabyte: it is no recipe", source);
+  int depth = 0, dots = 0, line = 1;
+  char quote = 0;  // inside a word; what is in it does not count, except that a line ends a word that has not ended
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '\n') ++line, dots = 0, quote = 0;
+    if (quote) {
+      if (c == '\\' && quote == '"') ++i;
+      if (c == quote) quote = 0;
+      continue;
+    }
+    if (c == '#') {  // a comment, to the end of its line
+      i = std::min(text.find('\n', i), text.size()) - 1;
+      continue;
+    }
+    if (c == '"' || c == '\'') quote = c;
+    if (c == '[' || c == '{') ++depth, dots = 0;
+    if (c == ']' || c == '}') depth = std::max(0, depth - 1);
+    if (c == '=' || c == ',') dots = 0;
+    if (c == '.') ++dots;
+    if (depth > deepest || dots > deepest)
+      wrong_usage("{}:{}: more than {} levels of brackets or of dotted names: it is no recipe", source, line, deepest);
+  }
 }
 
 std::string_view section_of(std::string_view key) { return key.substr(0, std::min(key.find('.'), key.size())); }
@@ -73,6 +101,8 @@ std::string_view section_of(std::string_view key) { return key.substr(0, std::mi
 // ---- collecting ----------------------------------------------------------------------------------------------------
 
 void Configuration::read(std::string_view text, const std::string& source) {
+  const size_t before = entries_.size();
+  check_nesting(text, source);
   try {
     const toml::table root = toml::parse(text, source);
     const auto walk = [&](const auto& self, const toml::table& table, const std::string& prefix) -> void {
@@ -84,47 +114,53 @@ void Configuration::read(std::string_view text, const std::string& source) {
         }
         const auto value = value_of(node);
         if (!value) {
-          wrong_usage("{}: {} must be true or false, a number of 32 bits, a word or a list of these",
-                      place(source, node.source()), name);
+          wrong_usage("{}: {} must be true or false, a number, a word or a list of these", place(source, node.source()),
+                      shown(name));
         }
-        entries_.push_back(
-            {canonical(name), *value, fmt::format("{}:{}", source, node.source().begin.line), Layer::recipe});
+        entries_.push_back({name, *value, fmt::format("{}:{}", source, node.source().begin.line), Layer::recipe});
       }
     };
     walk(walk, root, "");
   } catch (const toml::parse_error& e) {
     wrong_usage("{}: {}", place(source, e.source()), one_line(std::string(e.description())));
   }
+  if (entries_.size() == before)
+    wrong_usage("{} is empty: a recipe holds keys such as [optim] lr = 1e-3 (known recipes: {})", source,
+                fmt::join(recipe_names(), ", "));
 }
 
 void Configuration::read_recipe(const std::string& path_or_name) {
   for (const Recipe& r : recipes())
     if (r.name == path_or_name) return read(r.text, r.name + ".toml");
-  std::error_code none;
-  if (!std::filesystem::exists(path_or_name, none)) {
-    std::vector<std::string> known;
-    for (const Recipe& r : recipes()) known.push_back(r.name);
+  std::error_code error;
+  if (!std::filesystem::exists(path_or_name, error)) {
+    const auto known = recipe_names();
     const std::string near = nearest(path_or_name, known);
-    wrong_usage("{} is neither a readable file nor an embedded recipe{}", path_or_name,
+    wrong_usage("{} is neither a file nor an embedded recipe{}", shown(path_or_name),
                 near.empty() ? fmt::format(" ({})", fmt::join(known, ", ")) : fmt::format("; did you mean {}?", near));
   }
+  if (!std::filesystem::is_regular_file(path_or_name, error))  // a folder, or a device that may never end
+    wrong_usage("{} is no file that holds a recipe{}", shown(path_or_name),
+                std::filesystem::exists(path_or_name + "/config.toml", error)
+                    ? fmt::format("; its configuration is {}/config.toml", path_or_name)
+                    : "");
+  std::string text;
   try {
-    read(io::read_file(path_or_name, io::limit::recipe, "recipe"), path_or_name);
-  } catch (const Usage&) {
-    throw;
+    text = io::read_file(path_or_name, io::limit::recipe, "recipe");
   } catch (const Error& e) {
-    throw Usage(e.what());
+    wrong_usage("{}", e.what());
   }
+  read(text, path_or_name);
 }
 
 void Configuration::assign(std::string_view assignment) {
   const size_t equals = assignment.find('=');
-  if (equals == 0 || equals == std::string_view::npos) wrong_usage("{} is no key=value", assignment);
+  if (equals == 0 || equals == std::string_view::npos) wrong_usage("{} is no key=value", shown(assignment));
   set(assignment.substr(0, equals), std::string(assignment.substr(equals + 1)));
 }
 
 void Configuration::set(std::string_view key, std::string value) {
-  entries_.push_back({canonical(key), std::move(value), "", Layer::command});
+  entries_.push_back({std::string(key), std::move(value), "", Layer::command});
 }
 
 void Configuration::imply(std::string_view key, Value value) {
@@ -194,45 +230,95 @@ std::vector<std::string> Configuration::replaced() const {
 
 // ---- checking ------------------------------------------------------------------------------------------------------
 
-std::string Configuration::apply(const Entry& e, std::span<const Key> keys, Options& to) const {
-  const auto find = [&](std::string_view name) {
-    return std::find_if(keys.begin(), keys.end(), [&](const Key& k) { return k.name == name; });
-  };
-  auto key = find(e.key);
-  if (key == keys.end() &&
-      e.key.find('.') == std::string::npos) {  // a bare name: the model's key, or the only one of that name
-    key = find("model." + e.key);
-    std::vector<std::string> same;
+// A key without its section is the model's, which has most of them; any other must say where it belongs: `lr=3` must not start a run
+// because optim happens to have an lr.
+const Key* Configuration::find(const Entry& e, std::span<const Key> keys, const std::string& at) const {
+  const auto named = [&](std::string_view name) -> const Key* {
     for (const Key& k : keys)
-      if (k.name.ends_with("." + e.key)) same.push_back(k.name);
-    if (key == keys.end() && same.size() == 1) key = find(same[0]);
-    if (key == keys.end() && same.size() > 1) wrong_usage("{} is ambiguous: {}", e.key, fmt::join(same, " or "));
+      if (k.name == name) return &k;
+    return nullptr;
+  };
+  if (const Key* key = named(e.key)) return key;
+  if (e.key.find('.') != std::string::npos) return nullptr;
+  std::vector<std::string> same;
+  for (const Key& k : keys)
+    if (k.name.ends_with("." + e.key)) same.push_back(k.name);
+  for (const Shortcut& s : used_ ? std::span<const Shortcut>() : shortcuts()) {
+    std::string word = s.option;
+    std::replace(word.begin(), word.end(), '-', '_');
+    if ((e.key == s.option || e.key == word) && std::find(same.begin(), same.end(), s.key) == same.end())
+      same.emplace_back(s.key);
   }
-  const std::string at = e.origin.empty() ? "" : e.origin + ": ";
-  if (key == keys.end()) {
-    if (e.layer == Layer::implied) return "";
-    const auto all = names(keys);
-    const auto section = std::string(section_of(e.key));
-    const bool known_section =
-        std::any_of(all.begin(), all.end(), [&](const auto& n) { return section_of(n) == section; });
-    std::string near = nearest(e.key, all);
-    if (near.empty() && e.key.find('.') == std::string::npos) {
-      std::vector<std::string> bare;
-      for (const auto& n : all) bare.push_back(n.substr(n.find('.') + 1));
-      near = nearest(e.key, bare);
+  if (same.size() == 1 && same[0].starts_with("model.") && same[0] != "model.name") return named(same[0]);
+  if (!same.empty()) wrong_usage("{}{} does not say whose it is: write {}", at, e.key, fmt::join(same, " or "));
+  return nullptr;
+}
+
+void Configuration::unknown_key(const Entry& e, std::span<const Key> keys, const Options& to,
+                                const std::string& at) const {
+  const auto section = std::string(section_of(e.key));
+  const std::string bare = e.key.substr(e.key.find('.') + 1), word = shown(e.key);
+  std::vector<std::string> here, elsewhere, sections{"model", "position", "data", "augment", "optim", "sched", "train"};
+  for (const Key& k : keys) (section_of(k.name) == section ? here : elsewhere).push_back(k.name);
+  if (section == "model" || section == bare)
+    if (const std::string known = advice(bare); !known.empty())
+      wrong_usage("{}{} has no {}: {}", at, text(to.at("model.name")), bare, known);
+  if (bare != e.key && here.empty()) {  // a section that is none, or an encoding without keys
+    if (std::find(sections.begin(), sections.end(), section) == sections.end()) {
+      if (const std::string near = nearest(e.key, elsewhere); !near.empty())
+        wrong_usage("{}unknown key {}; did you mean {}?", at, word, near);
+      wrong_usage("{}unknown section {} (there are {})", at, shown(section), fmt::join(sections, ", "));
     }
-    if (!near.empty()) wrong_usage("{}unknown key {}; did you mean {}?", at, e.key, near);
-    if (section == "model") wrong_usage("{}the model {} has no key {}", at, text(to["model.name"]), e.key);
-    if (section == "position") wrong_usage("{}the encoding {} has no key {}", at, text(to["position.name"]), e.key);
-    if (!known_section && e.key.find('.') != std::string::npos)
-      wrong_usage("{}unknown section {} (there are model, position, data, augment, optim, sched, train)", at, section);
-    wrong_usage("{}unknown key {} (tessera train --help lists them)", at, e.key);
+  }
+  if (const std::string near = nearest(e.key, here); !near.empty())
+    wrong_usage("{}unknown key {}; did you mean {}?", at, word, near);
+  for (const std::string& name : elsewhere)
+    if (name.ends_with("." + bare)) wrong_usage("{}unknown key {}; did you mean {}?", at, word, name);
+  if (bare == e.key) {  // no section: the nearest of all, the model's first
+    std::vector<std::string> words;
+    for (const std::string& name : elsewhere) words.push_back(name.substr(name.find('.') + 1));
+    if (const std::string near = nearest(e.key, words); !near.empty())
+      for (const std::string& name : elsewhere)
+        if (name.ends_with("." + near)) wrong_usage("{}unknown key {}; did you mean {}?", at, word, name);
+  }
+  const char* whose = section == "model" ? "the model" : section == "position" ? "the encoding" : nullptr;
+  if (whose) {
+    for (std::string& name : here) name = name.substr(name.find('.') + 1);
+    wrong_usage("{}{} {} has no key {}{}{}", at, whose, text(to.at(section + ".name")), word,
+                here.empty() ? "; it takes none" : "; it has ", fmt::format("{}", fmt::join(here, ", ")));
+  }
+  wrong_usage("{}unknown key {} (tessera train --help lists them)", at, word);
+}
+
+std::string Configuration::apply(const Entry& e, std::span<const Key> keys, Options& to) const {
+  const std::string at = e.origin.empty() ? "" : e.origin + ": ";
+  const Key* key = find(e, keys, at);
+  if (!key) {
+    if (e.layer == Layer::implied) return "";
+    unknown_key(e, keys, to, at);
   }
   try {
-    to[key->name] = convert(e.key, e.value, key->value);
+    to[key->name] = convert(key->name, e.value, key->value, key->domain, section_of(key->name));
     return key->name;
   } catch (const Error& error) {
     wrong_usage("{}{}", at, error.what());
+  }
+}
+
+std::vector<Key> Configuration::keys_of_run() const {
+  std::vector<Key> keys = run_keys();
+  if (used_)
+    std::erase_if(keys, [&](const Key& k) { return std::find(used_->begin(), used_->end(), k.name) == used_->end(); });
+  return keys;
+}
+
+void Configuration::only(std::string_view command, std::span<const std::string_view> used) {
+  used_.emplace(used.begin(), used.end());
+  for (const Entry& e : entries_) {
+    const bool known = std::any_of(run_keys().begin(), run_keys().end(), [&](const Key& k) { return k.name == e.key; });
+    if (!known || std::find(used.begin(), used.end(), e.key) != used.end()) continue;
+    wrong_usage("tessera {} does nothing with {}: leave it out{}", command, e.key,
+                used.empty() ? std::string() : fmt::format(" (of a run it uses {})", fmt::join(used, ", ")));
   }
 }
 
@@ -244,7 +330,7 @@ Config Configuration::resolve(bool complete) const try {
   std::vector<Key> keys = model_keys(name("model.name", Config().model));
   const auto standard = std::find_if(keys.begin(), keys.end(), [](const Key& k) { return k.name == "position.name"; });
   const std::string position = name("position.name", text(standard->value));
-  keys.insert(keys.end(), run_keys().begin(), run_keys().end());
+  for (const Key& k : keys_of_run()) keys.push_back(k);
   for (const Key& k : position_keys(position)) keys.push_back(k);
   Options all;
   for (const Key& k : keys) all[k.name] = k.value;
@@ -257,6 +343,7 @@ Config Configuration::resolve(bool complete) const try {
   }
   Config c = config(complete ? all : said);
   check(c);
+  tessera::position(c.position, c.position_options);  // looks at what its options say together
   return c;
 } catch (const Usage&) {
   throw;
@@ -264,11 +351,21 @@ Config Configuration::resolve(bool complete) const try {
   throw Usage(e.what());
 }
 
+std::string with_domain(const Key& k) {
+  const std::string domain = text(k.domain, k.value);
+  // words that the help explains one by one need no list
+  const bool listed =
+      k.domain.words[0] && std::all_of(k.domain.words.begin(), k.domain.words.end(),
+                                       [&](const char* w) { return !w || k.help.find(w) != std::string::npos; });
+  if (domain.empty() || listed) return k.help;
+  return fmt::format("{}{}({})", k.help, k.help.empty() ? "" : " ", domain);
+}
+
 std::string describe(std::span<const Key> keys) {
   std::string out;
   for (const Key& k : keys) {
-    const std::string assignment = k.name + "=" + text(k.value);
-    out += k.help.empty() ? fmt::format("  {}\n", assignment) : fmt::format("  {:<34} {}\n", assignment, k.help);
+    const std::string assignment = k.name + "=" + text(k.value), help = with_domain(k);
+    out += help.empty() ? fmt::format("  {}\n", assignment) : fmt::format("  {:<34} {}\n", assignment, help);
   }
   return out;
 }

@@ -3,6 +3,7 @@
 // recipe, and the command line (dedicated options and key=value). One table of keys, "section.key", feeds all of them,
 // --help and config.toml. Keys of model. and position. come from the registries and depend on the names chosen, so
 // everything is collected first and checked together in resolve().
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -24,43 +25,46 @@ template <class... A>
 
 using Key = RunKey;
 
-/// An option with a name of its own for a key: --batch-size for train.batch_size. In recipes and overrides: batch_size.
+/// An option with a name of its own for a key: --batch-size for train.batch_size.
 struct Shortcut {
   const char* option;  ///< "batch-size"
   const char* key;     ///< "train.batch_size"
 };
 std::span<const Shortcut> shortcuts();
 
-/// Keys of one model or of one encoding (a composition's keys are NAME.KEY). Unknown names throw Error with the nearest
-/// one.
-std::vector<Key> model_keys(std::string_view model);
+/// Keys of one model, with the encoding chosen for it ("": its own), or of one encoding (a composition's keys are NAME.KEY). Unknown
+/// names throw Error with the nearest one.
+std::vector<Key> model_keys(std::string_view model, std::string_view position = "");
 std::vector<Key> position_keys(std::string_view position);
 
 class Configuration {
  public:
   /// Collects the keys of a recipe. Throws Usage "source:line:column: what" on a syntax error or a value of no known
-  /// type.
+  /// type, and when there is no key at all, more than a megabyte of text, or brackets more than 64 deep.
   void read(std::string_view toml, const std::string& source);
   /// read() of a file, or of an embedded recipe by its name. Throws Usage if there is neither.
   void read_recipe(const std::string& path_or_name);
-  /// "key=value" from the command line.
+  /// "section.key=value" from the command line.
   void assign(std::string_view assignment);
-  /// A value from the command line.
+  /// A value of a full key from the command line.
   void set(std::string_view key, std::string value);
-  /// The keys that were said so far, as they were said; those with a shortcut by their full name.
+  /// The keys that were said so far, as they were said.
   std::vector<std::string> keys() const;
   /// A default that is weaker than any recipe; ignored if the model or encoding has no such key.
   void imply(std::string_view key, Value value);
   /// A value that is stronger than the recipe and weaker than the command line.
   void adapt(std::string_view key, Value value);
-  /// Was the key said, in a recipe or on the command line? Null if not. Shortcuts are known by the key they stand for.
+  /// Was the key said, in a recipe or on the command line? Null if not.
   const Value* given(std::string_view key) const;
   /// The value said last, or `fallback`.
   std::string given(std::string_view key, std::string_view fallback) const;
 
-  /// Checks every key and value. Throws Usage naming the nearest known key, or what type was expected. With `complete` false the
-  /// model's keys are only those that somebody said: train_run() asks the data for the others.
+  /// Checks every key and value. Throws Usage naming the nearest known key, or what was expected. A key without its section is one of
+  /// the model's ("depth"), and no other. With `complete` false the model's keys are only those that somebody said: train_run() asks
+  /// the data for the others.
   Config resolve(bool complete = true) const;
+  /// For a command that has a use for the keys of the model and of the encoding, and for `used`: throws Usage when another was said.
+  void only(std::string_view command, std::span<const std::string_view> used = {});
   /// What a later layer replaced as a whole, for a message: "the recipe's [model] section".
   std::vector<std::string> replaced() const;
 
@@ -77,10 +81,17 @@ class Configuration {
   std::vector<const Entry*> in_force() const;
   /// Returns the full name of the key, empty if an implied one does not exist.
   std::string apply(const Entry& e, std::span<const Key> keys, Options& to) const;
+  const Key* find(const Entry& e, std::span<const Key> keys, const std::string& at) const;
+  [[noreturn]] void unknown_key(const Entry& e, std::span<const Key> keys, const Options& to,
+                                const std::string& at) const;
+  std::vector<Key> keys_of_run() const;
   std::vector<Entry> entries_;
+  std::optional<std::vector<std::string>> used_;  ///< of run_keys(); all of them unless only() said which
 };
 
-/// Keys with defaults and help, one a line, for --help.
+/// The help of a key and the values it takes: "the optimiser (adamw | sgd)".
+std::string with_domain(const Key& key);
+/// Keys with defaults, help and domains, one a line, for --help.
 std::string describe(std::span<const Key> keys);
 
 }  // namespace tessera::cli

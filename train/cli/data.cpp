@@ -122,7 +122,7 @@ int make(const std::string& spec, const std::string& out, const data::OpenOption
   }
   say("{}: {} training and {} test images of {}", out, options.train_size, options.test_size, spec);
   // not the default recipe for pictures: it flips and crops, which changes where things are
-  say("train on them with: tessera train where --data imagefolder:{} train_size=0", out);
+  say("train on them with: tessera train where --data imagefolder:{} data.train_size=0", out);
   return done;
 }
 

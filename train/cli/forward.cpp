@@ -87,7 +87,7 @@ Sample read_input(const std::string& path, const Shape& expected) {
 int forward(const Request& r) {
   use_precision(r.precision);
   use_threads(r.model.threads);
-  Config config = r.model.resolve();
+  Config config = r.model.resolve("forward");
   if (r.train_mode) without_dropout(config);
   const Network net = build(config, 0, Draw::no);
   load(net, config, r.weights);

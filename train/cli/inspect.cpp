@@ -24,7 +24,7 @@ Added added_by_position(const Config& config, const Profile& with) {
 
 int inspect(const ModelOptions& o, bool json) {
   use_threads(o.threads);
-  const Config config = o.resolve();
+  const Config config = o.resolve("inspect");
   const Network net = build(config, 0, Draw::no);
   const Profile profile = measure(net);
   const Added position = added_by_position(config, profile);
@@ -84,18 +84,20 @@ void add_init(CLI::App& app, Action& chosen) {
   auto* sub = app.add_subcommand("init", "Write a model's fresh weights, under timm's names");
   struct Options {
     ModelOptions model;
-    uint64_t seed = 0;
+    int64_t seed = 0;
     std::string output;
   };
   auto o = std::make_shared<Options>();
   o->model.add_to(*sub, true);
-  sub->add_option("--seed", o->seed, "Seed of the draw: every parameter draws from (seed, its name)")
+  sub->add_option("--seed", o->seed, "Seed of the draw, 0 to 2^63 - 1: every parameter draws from (seed, its name)")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   sub->add_option("--output", o->output, "The .safetensors file to write")->required()->type_name("FILE");
   sub->callback([&chosen, o] {
     chosen = [=] {
-      const Config config = o->model.resolve();
-      const Network net = build(config, o->seed);
+      const Config config = o->model.resolve("init");
+      use_threads(o->model.threads);
+      const Network net = build(config, static_cast<uint64_t>(o->seed));
       io::Metadata metadata = geometry(tessera::model(config.model), config.model_options);
       metadata.insert({{"model", config.model}, {"position", config.position}});
       io::save(*net.params, o->output, metadata);

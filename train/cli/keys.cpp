@@ -29,15 +29,20 @@ namespace {
 template <class Row>
 Key key_of(const Row& row, const std::string& prefix, const std::string& key, const Value& value) {
   const auto help = row.help.find(key);
-  return {prefix + key, value, help == row.help.end() ? "" : help->second};
+  const auto domain = row.domains.find(key);
+  return {prefix + key, value, help == row.help.end() ? "" : help->second,
+          domain == row.domains.end() ? Domain{} : domain->second};
 }
 }  // namespace
 
-std::vector<Key> model_keys(std::string_view name) {
+std::vector<Key> model_keys(std::string_view name, std::string_view position) {
   const ModelRow& row = tessera::model(name);
-  std::vector<Key> keys{{"model.name", row.name, "a family or a named configuration of one"}};
+  std::vector<Key> keys{{"model.name", row.name, "a family or a named configuration of one", {}}};
   for (const auto& [key, value] : row.defaults) keys.push_back(key_of(row, "model.", key, value));
-  keys.push_back({"position.name", std::string(row.position), "the encoding, or several joined by +"});
+  keys.push_back({"position.name",
+                  std::string(position.empty() ? row.position : position),
+                  "the encoding, or several joined by +",
+                  {}});
   return keys;
 }
 

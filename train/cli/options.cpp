@@ -1,6 +1,7 @@
 // Options that several subcommands share.
 #include "core/parallel.h"
 #include "core/precision.h"
+#include "models/model.h"
 #include "train/cli/commands.h"
 
 namespace tessera::cli {
@@ -18,20 +19,22 @@ void ModelOptions::add_to(CLI::App& app, bool model_required) {
   app.footer([this] {
     try {
       const std::string name = model.empty() ? "vit" : model;
-      const auto of_model = model_keys(name), of_position = position_keys(position.empty() ? "none" : position);
-      return "Keys of --model " + name + " and their defaults:\n" + describe(of_model) +
-             (of_position.empty() ? "" : "Keys of --position " + position + ":\n" + describe(of_position));
+      const std::string chosen = position.empty() ? tessera::model(name).position : position;
+      const auto of_position = position_keys(chosen);
+      return "Keys of --model " + name + " and their defaults:\n" + describe(model_keys(name, chosen)) +
+             (of_position.empty() ? "" : "Keys of --position " + chosen + ":\n" + describe(of_position));
     } catch (const Error& e) {
       return std::string(e.what());
     }
   });
 }
 
-Config ModelOptions::resolve() const {
+Config ModelOptions::resolve(std::string_view command, std::span<const std::string_view> used) const {
   Configuration config;
   if (!model.empty()) config.set("model.name", model);
   if (!position.empty()) config.set("position.name", position);
   for (const std::string& a : assignments) config.assign(a);
+  config.only(command, used);
   return config.resolve();
 }
 
@@ -40,7 +43,7 @@ void use_threads(int threads) {
 }
 
 void use_precision(const std::string& name) {
-  if (name != "f32" && name != "bf16") wrong_usage("--precision {}: expected f32 or bf16", name);
+  if (name != "f32" && name != "bf16") wrong_usage("--precision {}: expected f32 or bf16", shown(name));
   set_precision(precision(name));
 }
 

@@ -1,4 +1,6 @@
 // tessera train.
+#include <algorithm>
+#include <cctype>
 #include <csignal>
 #include <filesystem>
 #include <optional>
@@ -30,22 +32,36 @@ struct Request {
 
 bool where(std::string_view spec) { return spec.substr(0, spec.find(':')) == "where"; }
 
+/// section.key=value, or a recipe? What stands before a = in a key has letters of names only, and a file that is there is a recipe, whatever
+/// its name: runs/lr=0.1/config.toml, lr=0.1.toml.
+bool is_assignment(const std::string& word) {
+  const size_t equals = word.find('=');
+  if (equals == std::string::npos) return false;
+  const auto of_a_name = [](unsigned char c) {
+    return std::isalnum(c) || c == '_' || c == '-' || c == '.' || c == '+';
+  };
+  const auto end = word.begin() + static_cast<std::ptrdiff_t>(equals);
+  if (!std::all_of(word.begin(), end, of_a_name)) return false;
+  std::error_code error;
+  return !(word.ends_with(".toml") && fs::exists(word, error));
+}
+
 /// Recipe, options and overrides as one configuration.
 Configuration gather(const Request& r, std::string& recipe) {
   Configuration config;
   std::vector<std::string> assignments;
   for (const std::string& w : r.words) {
-    if (w.find('=') != std::string::npos) {
+    if (is_assignment(w)) {
       assignments.push_back(w);
     } else if (recipe.empty()) {
       recipe = w;
     } else {
-      wrong_usage("two recipes, {} and {}: one is enough", recipe, w);
+      wrong_usage("two recipes, {} and {}: one is enough", shown(recipe), shown(w));
     }
   }
   if (!recipe.empty()) config.read_recipe(recipe);
   for (size_t i = 0; i < shortcuts().size(); ++i)
-    if (!r.values[i].empty()) config.set(shortcuts()[i].option, r.values[i]);
+    if (!r.values[i].empty()) config.set(shortcuts()[i].key, r.values[i]);
   for (const std::string& a : assignments) config.assign(a);
   return config;
 }
@@ -177,6 +193,8 @@ int train(const Request& r) {
   std::string recipe;
   Configuration config = gather(r, recipe);
   check_data_name(config.given("data.name", ""));
+  if (!r.resume.empty() && !recipe.empty())
+    wrong_usage("--resume {} goes on with its own configuration: leave the recipe {} out", r.resume, recipe);
   if (!r.resume.empty()) return resume_run(r, config);
   if (choose_default(config, recipe)) drop_augmentation(config);
   for (const std::string& section : config.replaced()) say("--model or --position replaces {}", section);
@@ -196,7 +214,7 @@ void add_train(CLI::App& app, Action& chosen) {
                                  ? (key == "model.name" ? "A family or a named configuration (tessera models)"
                                                         : "The position encoding, or several joined by + "
                                                           "(tessera positions)")
-                                 : known->help;
+                                 : with_domain(*known);
     sub->add_option(std::string("--") + shortcuts()[i].option, r->values[i], help)->type_name(key);
   }
   sub->add_option("--out", r->out, "The run directory to make [runs/RECIPE]")->type_name("RUNDIR");
@@ -215,7 +233,7 @@ void add_train(CLI::App& app, Action& chosen) {
       text += fmt::format(
           "\n\nKeys of recipes and of key=value, with their defaults (model keys: {}, position keys: {}):\n", name,
           position);
-      return text + describe(model_keys(name)) + describe(position_keys(position)) + describe(run_keys());
+      return text + describe(model_keys(name, position)) + describe(position_keys(position)) + describe(run_keys());
     } catch (const Error& e) {
       return text + "\n" + e.what();
     }
