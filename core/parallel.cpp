@@ -118,9 +118,9 @@ void make_arena(Workers& w, int n) {
   const int slots = static_cast<int>(
       std::min(static_cast<size_t>(n), global_control::active_value(global_control::max_allowed_parallelism)));
   auto arena = std::make_shared<tbb::task_arena>(slots);
-  if (n > w.created) meet(*arena, slots);
+  if (slots > w.created) meet(*arena, slots);
   w.arena = std::move(arena);
-  w.created = std::max(w.created, n);
+  w.created = std::max(w.created, slots);
 }
 
 std::shared_ptr<tbb::task_arena> arena() {
