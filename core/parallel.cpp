@@ -116,10 +116,12 @@ void make_arena(Workers& w, int n) {
   using tbb::global_control;
   if (static_cast<size_t>(n) > global_control::active_value(global_control::max_allowed_parallelism))
     w.limit = std::make_unique<global_control>(global_control::max_allowed_parallelism, static_cast<size_t>(n));
-  auto arena = std::make_shared<tbb::task_arena>(n);
-  if (n > w.created) meet(*arena, n);
+  const int slots = static_cast<int>(
+      std::min(static_cast<size_t>(n), global_control::active_value(global_control::max_allowed_parallelism)));
+  auto arena = std::make_shared<tbb::task_arena>(slots);
+  if (slots > w.created) meet(*arena, slots);
   w.arena = std::move(arena);
-  w.created = std::max(w.created, n);
+  w.created = std::max(w.created, slots);
 }
 
 std::shared_ptr<tbb::task_arena> arena() {

@@ -1,7 +1,7 @@
 #pragma once
 // A tensor for the eye: its shape, then its values row by row, the middle of long dimensions left out.
 //   (2, 3) [[1, 2, 3], [4, 5, 6]]        (100,) [0, 1, 2, ..., 97, 98, 99]
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <iosfwd>
 #include <string>

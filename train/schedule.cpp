@@ -14,6 +14,10 @@ double curve(const SchedConfig& s, double lr, double epochs, double epoch) {
 }  // namespace
 
 double learning_rate(const SchedConfig& s, double lr, double epochs, double epoch) {
+  for (const double v : {lr, epochs, epoch, s.warmup_epochs, s.warmup_lr, s.min_lr, s.cooldown_epochs})
+    if (!std::isfinite(v)) fail("schedule", "a number of the {} schedule is {}", s.sched, v);
+  if (s.sched == "step" && !(s.decay_epochs > 0))
+    fail("schedule", "decay_epochs is {}; the step schedule needs a number above 0", s.decay_epochs);
   const double rate = curve(s, lr, epochs, epoch);
   if (!(rate >= 0 && std::isfinite(rate)))
     fail("schedule",

@@ -177,6 +177,7 @@ Gradients pull(const Row& row, const Arrays& x, As as, int times, unsigned wante
       in.push_back(want ? tape.watch(to_tensor(x[k])) : to_tensor(x[k]));
     }
   }
+  params.commit();  // so that products keep panels, as they do in training
   Gradients g;
   Tensors all, u;
   for (int t = 0; t < times; ++t) {

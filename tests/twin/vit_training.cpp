@@ -127,6 +127,7 @@ TWIN_CASE("vit training: gradients through every kind of dropout agree with diff
     // Along one random direction over all parameters at once.
     const rng::Stream random(9);
     const auto project = [&](double step) {
+      const NoGrad values;  // the tape has been walked
       uint64_t c = 0;
       for (const auto& e : net.params.entries())
         for (real& v : e.value.values()) v += static_cast<real>(step * random.normal(c++));
