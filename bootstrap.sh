@@ -16,8 +16,8 @@ say() { printf '%s\n' "$*" >&2; }
 install_missing() {
   if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     say "This is no Debian or Ubuntu. Needed: a C++20 compiler (g++ >= 12 or clang >= 15), CMake >= 3.25, Ninja, pkg-config, and"
-    say "the development files of OpenBLAS (pthread build), oneTBB >= 2021, fmt >= 9, libpng, libjpeg, zlib, libcurl, OpenSSL, CLI11 >= 2.1,"
-    say "toml++ >= 3.3, nlohmann-json >= 3.10, doctest >= 2.4. Going on with what is there."
+    say "the development files of OpenBLAS (pthread build), oneTBB >= 2021, fmt >= 9, zlib, CLI11 >= 2.1, toml++ >= 3.3,"
+    say "nlohmann-json >= 3.10, doctest >= 2.4; if they are there, libpng, libjpeg, libcurl and OpenSSL. Going on with what is there."
     return
   fi
   local missing=() p

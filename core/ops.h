@@ -16,6 +16,7 @@
 #include "core/ops/pad.h"
 #include "core/ops/patches.h"
 #include "core/ops/permute.h"
+#include "core/ops/point_mlp.h"
 #include "core/ops/pool.h"
 #include "core/ops/reduce.h"
 #include "core/ops/resize_grid.h"

@@ -11,6 +11,7 @@
 
 using namespace tessera;
 using namespace tessera::data;
+using tessera::test::Temporary;
 
 TEST_CASE("without libpng and libjpeg: a picture is refused in one line that names the library") {
   Temporary dir;

@@ -32,6 +32,11 @@ namespace fs = std::filesystem;
 
 enum class Outcome { complete, restart };
 
+void remove_file(const std::string& path) {
+  std::error_code none;
+  fs::remove(path, none);
+}
+
 #if TESSERA_HAVE_CURL
 
 constexpr curl_off_t most_bytes = curl_off_t{4} << 30;
@@ -142,11 +147,6 @@ Outcome fetch(const std::string& url, const Remote&, const std::string& part, co
 }
 
 #endif
-
-void remove_file(const std::string& path) {
-  std::error_code none;
-  fs::remove(path, none);
-}
 
 // The verified file url in `path`. A part file of an earlier attempt is used, and dropped when it turns out to be of no
 // use.

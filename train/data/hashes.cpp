@@ -26,7 +26,8 @@ struct Primes {
       for (int d = 2; d * d <= n; ++d) prime = prime && n % d != 0;
       if (!prime) continue;
       cube[found] = fraction([](int p) { return std::cbrt(static_cast<long double>(p)); }, n);
-      if (found < square.size()) square[found] = fraction([](int p) { return std::sqrt(static_cast<long double>(p)); }, n);
+      if (found < square.size())
+        square[found] = fraction([](int p) { return std::sqrt(static_cast<long double>(p)); }, n);
       ++found;
     }
   }
@@ -48,8 +49,8 @@ void sha256_block(std::array<uint32_t, 8>& state, const uint8_t* bytes) {
   }
   auto [a, b, c, d, e, f, g, h] = state;
   for (size_t t = 0; t < 64; ++t) {
-    const uint32_t first = h + (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) + ((e & f) ^ (~e & g)) +
-                           primes().cube[t] + w[t];
+    const uint32_t first =
+        h + (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) + ((e & f) ^ (~e & g)) + primes().cube[t] + w[t];
     const uint32_t second = (std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
     h = g, g = f, f = e, e = d + first, d = c, c = b, b = a, a = first + second;
   }

@@ -31,7 +31,7 @@ namespace {
 constexpr int64_t most_pixels = 64'000'000;
 constexpr int most_scans = 64;  // progressive files have about ten
 
-void check_extent(const std::string& path, int64_t w, int64_t h) {
+[[maybe_unused]] void check_extent(const std::string& path, int64_t w, int64_t h) {
   if (w < 1 || h < 1 || w * h > most_pixels)
     fail("data", "{} is a picture of {}x{} pixels; at least one and at most {} are read", path, w, h, most_pixels);
 }

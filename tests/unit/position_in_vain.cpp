@@ -38,7 +38,7 @@ const std::vector<Values>& values() {
        "sincos2d"},
       {"variant", {word("rope_vit"), word("timm_language"), word("timm_pixel"), word("dinov3")}},
       {"max_distance", {12}, "t5 t5_axial"},
-      {"max_distance", {2}},
+      {"max_distance", {2, 3}},
       {"axes", {word("raster"), word("concat"), word("sum")}},
       {"offset", {word("key_minus_query"), word("query_minus_key")}},
       {"clamp_len", {2}},
@@ -125,21 +125,20 @@ bool in_vain(const char* name, const Options& with, const Options& without) {
 
 TEST_CASE("position options: a value that does nothing is refused, whatever the other options are") {
   for (const auto& row : positions()) {
-    CAPTURE(row.name);
+    const std::string encoding = row.name;
     std::vector<std::pair<std::string, Value>> all;  // every value of every option beside its default
-    for (const auto& [key, normal] : row.defaults) {
-      const auto more = others(row, key, normal);
-      CHECK_MESSAGE(!more.empty(), row.name << ": this test knows no other value of the option " << key);
-      for (const Value& v : more) all.emplace_back(key, v);
+    for (const auto& option : row.defaults) {
+      const auto more = others(row, option.first, option.second);
+      CHECK_MESSAGE(!more.empty(), encoding << ": this test knows no other value of the option " << option.first);
+      for (const Value& v : more) all.emplace_back(option.first, v);
     }
-    for (const auto& [key, value] : all) {
-      const std::string one = key + "=" + text(value);
-      CHECK_MESSAGE(!in_vain(row.name, {{key, value}}, {}), row.name << " " << one << " changes nothing");
-      for (const auto& [mode, chosen] : all) {
-        if (mode == key) continue;
-        const Options with{{key, value}, {mode, chosen}}, without{{mode, chosen}};
-        CHECK_MESSAGE(!in_vain(row.name, with, without),
-                      row.name << " " << one << " changes nothing beside " << mode << "=" << text(chosen));
+    for (const auto& one : all) {
+      const std::string said = encoding + " " + one.first + "=" + text(one.second);
+      CHECK_MESSAGE(!in_vain(row.name, {one}, {}), said << " changes nothing");
+      for (const auto& mode : all) {
+        if (mode.first == one.first) continue;
+        const std::string beside = mode.first + "=" + text(mode.second);
+        CHECK_MESSAGE(!in_vain(row.name, {one, mode}, {mode}), said << " changes nothing beside " << beside);
       }
     }
   }
