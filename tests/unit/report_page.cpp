@@ -151,13 +151,13 @@ TEST_CASE("report: a confusion matrix of any number of classes is well-formed, w
     CHECK(has(html, "Most often confused") == (K > 1));
   }
   Data d;  // shortened by characters, not inside one
-  d.classes = {std::string(20, 'x'),
+  d.classes = {"a name of kind 17",
                "\u00e4\u00f6\u00fc\u00e4\u00f6\u00fc\u00e4\u00f6\u00fc\u00e4\u00f6\u00fc\u00e4\u00f6\u00fc",
                "twelve chars"};
   d.confusion = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}};
   const std::string html = confusion(d);
-  CHECK(has(html, ">xxxxxxxxxxx\u2026<"));
-  CHECK(has(html, ">\u00e4\u00f6\u00fc\u00e4\u00f6\u00fc\u00e4\u00f6\u00fc\u00e4\u00f6\u2026<"));
+  CHECK(has(html, ">a name\u2026nd 17<"));
+  CHECK(has(html, ">\u00e4\u00f6\u00fc\u00e4\u00f6\u00fc\u2026\u00f6\u00fc\u00e4\u00f6\u00fc<"));
   CHECK(has(html, ">twelve chars<"));
   // counts that do not fit into the cells of a screen or a phone are left to the titles
   const auto size = [&](int K, int64_t count) {

@@ -19,8 +19,11 @@ std::string tile(std::string_view name, const std::string& value, const std::str
                      small.empty() ? "" : "<small>" + escape(small) + "</small>");
 }
 
-std::string chip(size_t color) {
-  return fmt::format("<i class=\"chip\" style=\"background: var(--s{})\"></i>", color % 8);
+/// A name with the colour of its lines before it.
+std::string chipped(size_t color, const std::string& name) {
+  return fmt::format(
+      "<span class=\"chipped\"><i class=\"chip\" style=\"background: var(--s{})\"></i><span>{}</span></span>",
+      color % 8, escape(name));
 }
 
 struct Column {
@@ -107,8 +110,8 @@ std::string over_seeds(const Runs& runs, const Colours& colours) {
     const auto add = [&](const char* measure, const Statistics& s) {
       std::string mean = percent(s.mean);
       if (std::isfinite(s.half)) mean += fmt::format(" \u00b1 {:.2f}", s.half);
-      rows.push_back({chip(g) + escape(group.label), measure, mean,
-                      std::isfinite(s.sd) ? fmt::format("{:.2f}", s.sd) : none, std::to_string(s.count)});
+      rows.push_back({chipped(g, group.label), measure, mean, std::isfinite(s.sd) ? fmt::format("{:.2f}", s.sd) : none,
+                      std::to_string(s.count)});
     };
     if (test.count > 0 || val.count == 0) add("test", test);
     if (val.count > 0) add("best validation", val);
@@ -137,7 +140,7 @@ std::string comparison(const Runs& runs, const Colours& colours) {
     const RunFiles& r = runs[i];
     const Accuracy a = accuracy(r);
     std::vector<std::string>& row = rows.emplace_back();
-    row.push_back(chip(colours.of[i]) + escape(r.label));
+    row.push_back(chipped(colours.of[i], r.label));
     for (const std::string& key : keys) row.push_back(escape(plain(value(r, key))));
     if (seeded) row.push_back(escape(seed(r)));
     const bool other = a.of != "test accuracy" && std::isfinite(a.value);
@@ -169,7 +172,7 @@ std::string config_differences(const Runs& runs, const Colours& colours) {
   } else {
     for (const std::string& key : keys) columns.push_back({key});
     for (size_t g = 0; g < sets.size(); ++g) {
-      rows.push_back({chip(g) + escape(sets[g].label)});
+      rows.push_back({chipped(g, sets[g].label)});
       for (const std::string& key : keys) rows.back().push_back(at(g, key));
     }
   }
