@@ -92,7 +92,8 @@ TEST_CASE("report: on paper no card is cut, nothing scrolls, colours stay, and w
   const size_t print = html.find("@media print {");
   REQUIRE(print != std::string::npos);
   const std::string rules = html.substr(print, html.find("</style>") - print);
-  for (const char* rule : {"print-color-adjust: exact", ".scroll { overflow: visible; }", "pre-wrap"}) {
+  for (const char* rule :
+       {"print-color-adjust: exact", ".scroll { overflow: visible; }", "pre-wrap", ".note { break-inside: avoid; }"}) {
     CAPTURE(rule);
     CHECK(has(rules, rule));
   }
@@ -212,7 +213,7 @@ TEST_CASE("report: a dozen runs share one page, and pictures of many are folded"
   CHECK(has(html, "Over seeds"));
   CHECK(has(html, "<details class=\"run\"><summary>Run run_with_a_rather_long_name_0, the first of position0"));
   CHECK_FALSE(has(html, "<summary>Run run_with_a_rather_long_name_4"));  // seed 1 of the same
-  const auto legends = all(html.substr(html.find("class=\"legend\"")), "</svg>(position[0-9])<b>");
+  const auto legends = all(html.substr(html.find("class=\"legend\"")), "</svg><i>(position[0-9])</i><b>");
   CHECK(legends.size() % 4 == 0);
   CHECK(legends.size() >= 4);
   write({runs[0], runs[1]}, dir / "report.html");
