@@ -73,7 +73,8 @@ std::string legend(const Chart& chart) {
         "L17 4\"/></svg>",
         hue(e.first->color), dash(e.first->color));
     const double end = e.sum / e.count;
-    html += fmt::format("<span>{}{}<b>{}{}</b></span>", name.empty() ? "" : mark, name.empty() ? "last" : escape(name),
+    html += fmt::format("<span>{}{}<b>{}{}</b></span>", name.empty() ? "" : mark,
+                        name.empty() ? "last" : "<i>" + breakable(name) + "</i>",
                         number(end, std::abs(end) >= 1e4 ? 7 : 4), chart.unit);
   }
   return html + "</div>\n";

@@ -25,16 +25,14 @@ std::vector<Cell> cells(const Data& data) {
   return all;
 }
 
-/// At most 12 characters; a character is a UTF-8 sequence.
+/// At most 12 characters, the beginning and the end: names of one kind differ in either. A character is a UTF-8 sequence.
 std::string shortened(const std::string& name) {
-  constexpr size_t most = 12;
-  const auto starts = [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; };
-  size_t characters = 0, cut = 0;
-  for (size_t i = 0; i < name.size(); ++i) {
-    if (!starts(name[i])) continue;
-    if (++characters == most) cut = i;
-  }
-  return characters <= most ? name : name.substr(0, cut) + "\u2026";
+  constexpr size_t most = 12, tail = 5;
+  std::vector<size_t> starts;
+  for (size_t i = 0; i < name.size(); ++i)
+    if ((static_cast<unsigned char>(name[i]) & 0xc0) != 0x80) starts.push_back(i);
+  if (starts.size() <= most) return name;
+  return name.substr(0, starts[most - tail - 1]) + "\u2026" + name.substr(starts[starts.size() - tail]);
 }
 
 std::string title(const Data& data, const Cell& c, const std::vector<double>& total) {

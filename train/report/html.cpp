@@ -32,11 +32,11 @@ code, pre { font: 12.5px/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, monospace;
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(460px, 100%), 1fr)); gap: 14px; }
 .plot { display: grid; grid-template-columns: max-content minmax(0, 1fr); column-gap: 8px; margin: 10px 10px 0 0; font-size: 11.5px; line-height: 16px; color: var(--faint); font-variant-numeric: tabular-nums; }
 .plot svg { display: block; width: 100%; height: 220px; overflow: visible; }
-.plot path { vector-effect: non-scaling-stroke; } .ys { display: flex; flex-direction: column-reverse; justify-content: space-between; text-align: right; margin: -8px 0; }
+.plot path { vector-effect: non-scaling-stroke; } .ys { display: flex; flex-direction: column-reverse; justify-content: space-between; text-align: right; } .ys span { line-height: 0; }
 .xs { grid-column: 2; position: relative; height: 18px; margin-top: 5px; } .xs span { position: absolute; transform: translateX(-50%); } .x { grid-column: 2; text-align: center; }
-.legend { display: flex; flex-wrap: wrap; gap: 0 16px; font-size: 12.5px; color: var(--soft); min-height: 19px; margin-bottom: 4px; } .legend span { min-width: 0; overflow-wrap: anywhere; }
-.legend svg { display: inline-block; width: 18px; height: 8px; margin-right: 5px; vertical-align: middle; }
-.legend b { color: var(--ink); font-weight: 600; font-variant-numeric: tabular-nums; margin-left: 4px; white-space: nowrap; }
+.legend { display: flex; flex-wrap: wrap; gap: 0 16px; font-size: 12.5px; color: var(--soft); min-height: 19px; margin-bottom: 4px; } .legend span { display: flex; align-items: center; min-width: 0; overflow-wrap: anywhere; }
+.legend svg { flex: none; width: 18px; height: 8px; margin-right: 5px; }
+.legend i { font-style: normal; } .legend b { color: var(--ink); font-weight: 600; font-variant-numeric: tabular-nums; margin-left: 4px; white-space: nowrap; }
 .grid { stroke: var(--grid); stroke-width: 1; } .axis { stroke: var(--axis); stroke-width: 1; }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
 .end, .hit { stroke-linecap: round; stroke-width: 8; } .hit { stroke-width: 15; stroke-opacity: 0; pointer-events: stroke; } .hit:hover { stroke-opacity: .45; }
@@ -50,9 +50,9 @@ code, pre { font: 12.5px/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, monospace;
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13.5px; width: 100%; } td, th { text-align: left; padding: 5px 14px 5px 0; border-bottom: 1px solid var(--grid); vertical-align: top; }
 th { color: var(--soft); font-weight: 500; } tr:last-child td, tbody tr:last-child th { border-bottom: 0; } td:last-child, th:last-child { padding-right: 0; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } td.n { white-space: nowrap; } td { overflow-wrap: anywhere; min-width: 5em; } td.n { min-width: 0; } td.key, th.key { white-space: nowrap; } td small { color: var(--faint); }
-.chip { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 7px; }
-.samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: 10px; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } td.n { white-space: nowrap; } td, th { overflow-wrap: anywhere; min-width: 5em; } td.n, th.n { min-width: 0; overflow-wrap: normal; } td.key, th.key { white-space: nowrap; } td small { color: var(--faint); }
+.chipped { display: flex; align-items: baseline; min-width: 6em; } .chip { flex: none; width: 10px; height: 10px; border-radius: 3px; margin-right: 7px; }
+.stack { display: grid; gap: 12px; } .samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: 10px; }
 .sample { font-size: 12.5px; line-height: 1.35; } .sample p { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .sample img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; border-radius: 6px; margin-bottom: 4px; }
 .sample .was { color: var(--soft); } .wrong { color: var(--bad); font-weight: 600; }
@@ -69,8 +69,8 @@ footer { margin-top: 44px; color: var(--faint); font-size: 12.5px; } h2.sub { fo
   .plot svg { height: 180px; } table { font-size: 12.5px; } td, th { padding-right: 9px; } .less { display: none; } td.key, th.key { white-space: normal; } .matrix { gap: 1px; font-size: 9.5px; } .wide b { display: none; } .cell i { border-radius: 2px; } }
 @page { margin: 14mm; }
 @media print { * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } :root { --page: #ffffff; --card: #ffffff; color-scheme: light; }
-  body { font-size: 12px; } main { max-width: none; padding: 0; } .tiles { grid-template-columns: repeat(5, 1fr); } .tile b { font-size: 18px; } .charts { grid-template-columns: 1fr 1fr; } .plot svg { height: 150px; }
-  .card, .tile, .sample, .heads figure, tr, .plot { break-inside: avoid; } h1, h2, h3, summary, h2 + .note { break-after: avoid; } thead { display: table-header-group; } .tables { columns: 1; }
+  body { font-size: 12px; } main { max-width: none; padding: 1px; } .tiles { grid-template-columns: repeat(auto-fit, minmax(110px, 1fr)); } .samples { grid-template-columns: repeat(8, 1fr); font-size: 10px; } .sample { font-size: 10px; } .tile b { font-size: 18px; } .charts { grid-template-columns: 1fr 1fr; } .plot svg { height: 150px; }
+  .card, .tile, .sample, .heads figure, tr, .plot { break-inside: avoid; } .note { break-inside: avoid; } h1, h2, h3, summary, .note { break-after: avoid; } thead { display: table-header-group; } .tables { columns: auto; }
   .confusion { grid-template-columns: minmax(0, 1fr); } .matrix { max-width: min(460px, calc(var(--classes) * 48px + 90px)); } .fine { max-width: 420px; } .scroll { overflow: visible; } table { font-size: 10.5px; } td, th { padding-right: 8px; } td.key, th.key { white-space: normal; }
   details.card, details.run { break-inside: auto; } details pre { white-space: pre-wrap; overflow-wrap: anywhere; overflow: visible; } .hit { display: none; } }
 )";
@@ -132,6 +132,15 @@ std::string escape(std::string_view text) {
       default:
         s += c;
     }
+  }
+  return s;
+}
+
+std::string breakable(std::string_view text) {
+  std::string s;
+  for (const char c : escape(text)) {
+    s += c;
+    if (c == '_' || c == '.' || c == '/' || c == '-') s += "<wbr/>";
   }
   return s;
 }

@@ -9,6 +9,8 @@ namespace tessera::report {
 std::string printable(std::string_view text);
 /// printable(), and safe inside elements and quoted attributes: markup characters become entities.
 std::string escape(std::string_view text);
+/// escape(), and a line may end after every _ . / and - of the text: names of runs and keys have no spaces.
+std::string breakable(std::string_view text);
 
 /// 12345678 -> "12.3 M", 950 -> "950".
 std::string si(double v);

@@ -19,8 +19,11 @@ std::string tile(std::string_view name, const std::string& value, const std::str
                      small.empty() ? "" : "<small>" + escape(small) + "</small>");
 }
 
-std::string chip(size_t color) {
-  return fmt::format("<i class=\"chip\" style=\"background: var(--s{})\"></i>", color % 8);
+/// A name with the colour of its lines before it.
+std::string chipped(size_t color, const std::string& name) {
+  return fmt::format(
+      "<span class=\"chipped\"><i class=\"chip\" style=\"background: var(--s{})\"></i><span>{}</span></span>",
+      color % 8, breakable(name));
 }
 
 struct Column {
@@ -35,7 +38,7 @@ std::string table(const std::vector<Column>& columns, const std::vector<std::vec
                              : fmt::format("<{}>", element);
   };
   std::string html = "<div class=\"card scroll\"><table><thead><tr>";
-  for (size_t c = 0; c < columns.size(); ++c) html += open("th", c) + escape(columns[c].heading) + "</th>";
+  for (size_t c = 0; c < columns.size(); ++c) html += open("th", c) + breakable(columns[c].heading) + "</th>";
   html += "</tr></thead><tbody>\n";
   for (const auto& row : rows) {
     html += "<tr>";
@@ -107,8 +110,8 @@ std::string over_seeds(const Runs& runs, const Colours& colours) {
     const auto add = [&](const char* measure, const Statistics& s) {
       std::string mean = percent(s.mean);
       if (std::isfinite(s.half)) mean += fmt::format(" \u00b1 {:.2f}", s.half);
-      rows.push_back({chip(g) + escape(group.label), measure, mean,
-                      std::isfinite(s.sd) ? fmt::format("{:.2f}", s.sd) : none, std::to_string(s.count)});
+      rows.push_back({chipped(g, group.label), measure, mean, std::isfinite(s.sd) ? fmt::format("{:.2f}", s.sd) : none,
+                      std::to_string(s.count)});
     };
     if (test.count > 0 || val.count == 0) add("test", test);
     if (val.count > 0) add("best validation", val);
@@ -137,8 +140,8 @@ std::string comparison(const Runs& runs, const Colours& colours) {
     const RunFiles& r = runs[i];
     const Accuracy a = accuracy(r);
     std::vector<std::string>& row = rows.emplace_back();
-    row.push_back(chip(colours.of[i]) + escape(r.label));
-    for (const std::string& key : keys) row.push_back(escape(plain(value(r, key))));
+    row.push_back(chipped(colours.of[i], r.label));
+    for (const std::string& key : keys) row.push_back(breakable(plain(value(r, key))));
     if (seeded) row.push_back(escape(seed(r)));
     const bool other = a.of != "test accuracy" && std::isfinite(a.value);
     row.push_back(percent(a.value) + (other ? "<br/><small>" + escape(a.of) + "</small>" : ""));
@@ -159,17 +162,17 @@ std::string config_differences(const Runs& runs, const Colours& colours) {
   const bool by_key = keys.size() >= sets.size();
   std::vector<Column> columns = {{""}};
   std::vector<std::vector<std::string>> rows;
-  const auto at = [&](size_t g, const std::string& key) { return escape(plain(value(runs[sets[g].runs[0]], key))); };
+  const auto at = [&](size_t g, const std::string& key) { return breakable(plain(value(runs[sets[g].runs[0]], key))); };
   if (by_key) {
     for (const Group& g : sets) columns.push_back({g.label});
     for (const std::string& key : keys) {
-      rows.push_back({escape(key)});
+      rows.push_back({breakable(key)});
       for (size_t g = 0; g < sets.size(); ++g) rows.back().push_back(at(g, key));
     }
   } else {
     for (const std::string& key : keys) columns.push_back({key});
     for (size_t g = 0; g < sets.size(); ++g) {
-      rows.push_back({chip(g) + escape(sets[g].label)});
+      rows.push_back({chipped(g, sets[g].label)});
       for (const std::string& key : keys) rows.back().push_back(at(g, key));
     }
   }

@@ -87,7 +87,9 @@ std::map<std::string, std::string> flatten(std::string_view toml, const std::str
       section = std::string(line.substr(1, line.find(']') - 1)) + ".";
       return;
     }
-    const size_t eq = line.find('=');
+    // a quoted key may have an = of its own
+    const size_t quote = line[0] == '"' || line[0] == '\'' ? line.find(line[0], 1) : 0;
+    const size_t eq = quote == std::string_view::npos ? quote : line.find('=', quote);
     const std::string_view key = trim(line.substr(0, eq));
     const std::string_view value = eq == std::string_view::npos ? "" : trim(line.substr(eq + 1));
     if (key.empty() || line.find('\0') != std::string_view::npos || !whole_value(value))

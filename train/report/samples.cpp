@@ -36,13 +36,15 @@ std::string samples(const Data& data) {
   std::string wrong, right;
   for (const Sample* s : order) (s->truth == s->predicted ? right : wrong) += sample(data, *s);
   const auto group = [](const char* heading, const std::string& html) {
-    return html.empty() ? ""
-                        : fmt::format("<h2 class=\"sub\">{}</h2>\n<div class=\"samples\">\n{}</div>\n", heading, html);
+    return html.empty()
+               ? ""
+               : fmt::format("<div class=\"card\"><h2 class=\"sub\">{}</h2>\n<div class=\"samples\">\n{}</div></div>\n",
+                             heading, html);
   };
   return section(
       "Sample predictions",
       "From the " + data.split + " split, the surest first; the bar is the probability of the predicted class.",
-      "<div class=\"card\">" + group("Mistakes", wrong) + group("Correct", right) + "</div>\n");
+      "<div class=\"stack\">\n" + group("Mistakes", wrong) + group("Correct", right) + "</div>\n");
 }
 
 }  // namespace tessera::report
