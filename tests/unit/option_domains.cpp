@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "core/io/json.h"
+#include "core/ops/arithmetic.h"
 #include "core/ops/batchnorm.h"
 #include "core/ops/dropout.h"
 #include "core/ops/reduce.h"
@@ -188,11 +189,13 @@ TEST_CASE("sizes: an op without channels or samples says so or does nothing, and
 }
 
 TEST_CASE("lanes: a shard larger than any batch is one shard") {
-  const auto total = [](int shard_size) {
+  Params params(1);
+  const Tensor w = Scope(params).param("w", {2}, constant(1));
+  const auto total = [&](int shard_size) {
     Lanes lanes({.lanes = 2, .shard_size = shard_size});
     Batch batch;
     batch.x = full({6, 2}, 1), batch.labels = Index(6, 0), batch.of = 6;
-    return lanes({Mode::train, 1, 0, 0}, batch, [](const Run&, const Batch& shard) { return sum(shard.x); }).value;
+    return lanes({Mode::train, 1, 0, 0}, batch, [&](const Run&, const Batch& shard) { return sum(mul(shard.x, w)); }).value;
   };
   CHECK(total(6) == 12);
   CHECK(total(std::numeric_limits<int>::max()) == 12);

@@ -52,12 +52,6 @@ std::optional<Value> value_of(const toml::node& n) {
   return Value("[" + list + "]");
 }
 
-std::vector<std::string> names(std::span<const Key> keys) {
-  std::vector<std::string> all;
-  for (const Key& k : keys) all.push_back(k.name);
-  return all;
-}
-
 std::vector<std::string> recipe_names() {
   std::vector<std::string> known;
   for (const Recipe& r : recipes()) known.push_back(r.name);
