@@ -12,13 +12,13 @@ namespace tessera {
 constexpr int no_class = -1;
 
 struct Evaluation {
-  double loss = 0;  ///< mean cross-entropy, without smoothing; NaN if any logit is not finite
-  double acc1 = 0;  ///< share of images whose label has the largest logit, in [0, 1]
-  double acc5 = 0;  ///< whose label is among the five largest (1 with five classes or fewer)
-  Confusion confusion;  ///< [label][prediction]
-  Index predictions;                            ///< by image of the set; no_class where the logits name none
-  std::vector<float> probabilities;             ///< of the predicted class; 0 where there is none
-  size_t undecided = 0;                         ///< images whose logits name no class: wrong, and not in `confusion`
+  double loss = 0;                   ///< mean cross-entropy, without smoothing; NaN if any logit is not finite
+  double acc1 = 0;                   ///< share of images whose label has the largest logit, in [0, 1]
+  double acc5 = 0;                   ///< whose label is among the five largest (1 with five classes or fewer)
+  Confusion confusion;               ///< [label][prediction]
+  Index predictions;                 ///< by image of the set; no_class where the logits name none
+  std::vector<float> probabilities;  ///< of the predicted class; 0 where there is none
+  size_t undecided = 0;              ///< images whose logits name no class: wrong, and not in `confusion`
   double seconds = 0;
 };
 

@@ -37,7 +37,8 @@ Splits open_splits(DataConfig& c) {
   if (c.train_size > 0) options.train_size = size(c.train_size) + size(c.val_size);  // `where` makes what is asked for
   if (c.test_size > 0) options.test_size = size(c.test_size);
   const data::Named named = data::open(c.name, c.dir, options);
-  Splits d{named.train, named.val, named.test, moved.empty() || named.note.empty() ? moved + named.note : moved + "; " + named.note};
+  Splits d{named.train, named.val, named.test,
+           moved.empty() || named.note.empty() ? moved + named.note : moved + "; " + named.note};
   if (named.val.size() > 0 && c.val_size > 0)
     fail("data", "{} has a val folder of {} images, which is the validation split: data.val_size={} must be 0", c.name,
          named.val.size(), c.val_size);

@@ -6,8 +6,9 @@
 namespace tessera {
 
 struct Splits {
-  data::Set train, val, test;  ///< val is empty unless data.val_size asks for one or a folder has one; test may be empty then
-  std::string note;            ///< what follow() and data::open have to say of the set, or empty
+  data::Set train, val,
+      test;          ///< val is empty unless data.val_size asks for one or a folder has one; test may be empty then
+  std::string note;  ///< what follow() and data::open have to say of the set, or empty
 };
 
 /// A SPEC that names a folder (imagefolder:DIR, cifar10:DIR) without it: "imagefolder:". Others stay as they are.
