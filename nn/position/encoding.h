@@ -35,12 +35,11 @@ Encoding encoding(const typename E::Config& defaults = {}) {
     if constexpr (requires { E::check(c); }) E::check(c);
     return [c](const Scope& net, const Places& at) { return std::make_unique<E>(net, at, c); };
   };
-  e.refuses = [configured](const Places& at, const Options& options) -> std::string {
-    if constexpr (requires(const Config& c) { E::refuses(at, c); })
-      return E::refuses(at, configured(options));
-    else
-      return "";
-  };
+  if constexpr (requires(const Places& at, const Config& c) { E::refuses(at, c); }) {
+    e.refuses = [configured](const Places& at, const Options& options) { return E::refuses(at, configured(options)); };
+  } else {
+    e.refuses = [](const Places&, const Options&) { return std::string(); };
+  }
   return e;
 }
 
