@@ -26,6 +26,12 @@ std::string chipped(size_t color, const std::string& name) {
       color % 8, breakable(name));
 }
 
+/// Text that may break, and in its title does not: found and copied as it is.
+std::string whole(const std::string& text) {
+  const std::string broken = breakable(text), plain_text = escape(text);
+  return broken == plain_text ? broken : fmt::format("<span title=\"{}\">{}</span>", plain_text, broken);
+}
+
 struct Column {
   std::string heading;
   const char* style = "";  ///< "n": numbers; "n less": numbers that a phone leaves out
@@ -38,7 +44,7 @@ std::string table(const std::vector<Column>& columns, const std::vector<std::vec
                              : fmt::format("<{}>", element);
   };
   std::string html = "<div class=\"card scroll\"><table><thead><tr>";
-  for (size_t c = 0; c < columns.size(); ++c) html += open("th", c) + breakable(columns[c].heading) + "</th>";
+  for (size_t c = 0; c < columns.size(); ++c) html += open("th", c) + whole(columns[c].heading) + "</th>";
   html += "</tr></thead><tbody>\n";
   for (const auto& row : rows) {
     html += "<tr>";
@@ -166,7 +172,7 @@ std::string config_differences(const Runs& runs, const Colours& colours) {
   if (by_key) {
     for (const Group& g : sets) columns.push_back({g.label});
     for (const std::string& key : keys) {
-      rows.push_back({breakable(key)});
+      rows.push_back({whole(key)});
       for (size_t g = 0; g < sets.size(); ++g) rows.back().push_back(at(g, key));
     }
   } else {
