@@ -76,7 +76,8 @@ void check_memory() {
   const size_t all = buffer * static_cast<size_t>(parallel::threads());
   void* room = ::mmap(nullptr, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (room == MAP_FAILED)
-    fail("blas", "there is no address space for the buffers of {} threads, {} MB: raise ulimit -v, or use fewer threads",
+    fail("blas",
+         "there is no address space for the buffers of {} threads, {} MB: raise ulimit -v, or use fewer threads",
          parallel::threads(), all >> 20);
   ::munmap(room, all);
 }

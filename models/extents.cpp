@@ -25,12 +25,14 @@ void Extents::block(double tokens, double keys, double dim, double inner, double
 void Extents::add(double weights, double macs) {
   weights_ += weights, macs_ += macs;
   if (weights_ > most_weights)
-    fail(model_, "more than 2^30 weights (4 GB; {:.3g} when this was noticed): choose a smaller embed_dim, depth or "
-                 "num_classes",
+    fail(model_,
+         "more than 2^30 weights (4 GB; {:.3g} when this was noticed): choose a smaller embed_dim, depth or "
+         "num_classes",
          weights_);
   if (macs_ > most_macs)
-    fail(model_, "more than 2^43 multiply-accumulates for one image ({:.3g} when this was noticed): choose a larger "
-                 "patch_size, or a smaller img_size",
+    fail(model_,
+         "more than 2^43 multiply-accumulates for one image ({:.3g} when this was noticed): choose a larger "
+         "patch_size, or a smaller img_size",
          macs_);
 }
 

@@ -5,7 +5,8 @@
 
 namespace tessera {
 
-constexpr int most_side = 16384;     ///< of an image, a patch, a window: counts of cells then stay far from the limits of an int
+constexpr int most_side =
+    16384;  ///< of an image, a patch, a window: counts of cells then stay far from the limits of an int
 constexpr int most_channels = 4096;  ///< of an image
 constexpr int most_classes = 1'000'000;
 constexpr int most_width = 65536;  ///< of tokens and of a head
@@ -16,9 +17,7 @@ constexpr int most_heads = 4096;
 constexpr Domain height_domain() {
   return within(1, most_side).hinted("it is the height, and model.img_width the width where that is another");
 }
-constexpr Domain patch_domain() {
-  return within(1, most_side).hinted("patches are squares");
-}
+constexpr Domain patch_domain() { return within(1, most_side).hinted("patches are squares"); }
 /// Of the factor of the logits; 0: the default.
 constexpr Domain scale_domain() { return within(1e-6, 1e6).or_zero(); }
 

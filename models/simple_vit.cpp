@@ -48,7 +48,8 @@ vit::Config as_vit(const Config& c) {
   vit::Config v;
   v.img_size = c.img_size, v.img_width = c.img_width, v.patch_size = c.patch_size, v.in_chans = c.in_chans;
   v.num_classes = c.num_classes, v.embed_dim = c.embed_dim, v.depth = c.depth, v.num_heads = c.num_heads;
-  v.mlp_ratio = c.mlp_ratio, v.qkv_bias = c.qkv_bias, v.qk_scale = c.qk_scale, v.act_layer = c.act_layer, v.norm_eps = c.norm_eps;
+  v.mlp_ratio = c.mlp_ratio, v.qkv_bias = c.qkv_bias, v.qk_scale = c.qk_scale, v.act_layer = c.act_layer,
+  v.norm_eps = c.norm_eps;
   v.class_token = false, v.global_pool = "avg";
   return v;
 }

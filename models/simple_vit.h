@@ -11,8 +11,8 @@ struct Config {
   int embed_dim = 128, depth = 6, num_heads = 4;
   double mlp_ratio = 2;
   bool qkv_bias = true;
-  double qk_scale = 0;              ///< 0: head_dim^-1/2
-  std::string global_pool = "avg";  ///< nothing else: there is no class token
+  double qk_scale = 0;                  ///< 0: head_dim^-1/2
+  std::string global_pool = "avg";      ///< nothing else: there is no class token
   std::string act_layer = "gelu_tanh";  ///< Flax's gelu is the tanh approximation
   double norm_eps = 1e-6;
   bool rep_size =

@@ -113,12 +113,12 @@ Grid PatchEmbed::grid(int height, int width, int prefix) const {
 }
 
 Grid PatchEmbed::grid(const Tensor& image, int prefix) const {
-  if (image.rank() != 4)
-    fail("patch_embed", "images are {}, expected (B, H, W, {})", image.shape().str(), in_chans);
+  if (image.rank() != 4) fail("patch_embed", "images are {}, expected (B, H, W, {})", image.shape().str(), in_chans);
   const auto [B, H, W, C] = image.dims<4>();
   if (C != in_chans) {
     const bool swapped = H == in_chans;  // (B, C, H, W) read as (B, H, W, C)
-    fail("patch_embed", "images are {} with {} channels last, expected in_chans = {}{}", image.shape().str(), C, in_chans,
+    fail("patch_embed", "images are {} with {} channels last, expected in_chans = {}{}", image.shape().str(), C,
+         in_chans,
          swapped ? "; if they are (B, C, H, W) as in PyTorch, bring the channels to the end: permute(x, {0, 2, 3, 1})"
                  : "");
   }

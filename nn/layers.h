@@ -16,9 +16,7 @@ inline LinearInit torch_init(int fan_in) { return {torch_default(fan_in), torch_
 
 /// The nonlinearity of an Mlp: "gelu" (erf), "gelu_tanh", "quick_gelu", "relu", "silu", "hardswish".
 enum class Activation { gelu, gelu_tanh, quick_gelu, relu, silu, hardswish };
-constexpr Domain activation_domain() {
-  return one_of("gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "hardswish");
-}
+constexpr Domain activation_domain() { return one_of("gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "hardswish"); }
 
 inline namespace TESSERA_NS {
 

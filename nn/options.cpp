@@ -52,12 +52,11 @@ std::optional<std::vector<int>> list(std::string_view s) {
 }
 
 std::string expected(const Value& like) {
-  return std::visit(
-      Cases{[](bool) { return "true or false"; }, [](int) { return "an integer of 32 bits"; },
-            [](int64_t) { return "an integer of 64 bits"; }, [](double) { return "a number"; },
-            [](const std::string&) { return "a word"; },
-            [](const std::vector<int>&) { return "integers such as [2, 2, 6, 2]"; }},
-      like);
+  return std::visit(Cases{[](bool) { return "true or false"; }, [](int) { return "an integer of 32 bits"; },
+                          [](int64_t) { return "an integer of 64 bits"; }, [](double) { return "a number"; },
+                          [](const std::string&) { return "a word"; },
+                          [](const std::vector<int>&) { return "integers such as [2, 2, 6, 2]"; }},
+                    like);
 }
 
 [[noreturn]] void refuse(std::string_view where, std::string_view key, std::string_view got, const Value& like,
@@ -99,12 +98,11 @@ size_t distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string text(const Value& v) {
-  return std::visit(
-      Cases{[](bool b) { return std::string(b ? "true" : "false"); }, [](int i) { return std::to_string(i); },
-            [](int64_t i) { return std::to_string(i); }, [](double d) { return fmt::format("{}", d); },
-            [](const std::string& s) { return s; },
-            [](const std::vector<int>& l) { return fmt::format("[{}]", fmt::join(l, ", ")); }},
-      v);
+  return std::visit(Cases{[](bool b) { return std::string(b ? "true" : "false"); },
+                          [](int i) { return std::to_string(i); }, [](int64_t i) { return std::to_string(i); },
+                          [](double d) { return fmt::format("{}", d); }, [](const std::string& s) { return s; },
+                          [](const std::vector<int>& l) { return fmt::format("[{}]", fmt::join(l, ", ")); }},
+                    v);
 }
 
 std::string shown(std::string_view word) {
@@ -233,12 +231,14 @@ void check_value(std::string_view where, std::string_view key, const Value& v, c
       Cases{[&](bool) { return false; }, [&](int i) { return outside(i); },
             [&](int64_t i) { return outside(static_cast<double>(i)); }, [&](double x) { return outside(x); },
             [&](const std::string& s) {
-              return d.words[0] && std::none_of(d.words.begin(), d.words.end(), [&](const char* w) { return w && s == w; });
+              return d.words[0] &&
+                     std::none_of(d.words.begin(), d.words.end(), [&](const char* w) { return w && s == w; });
             },
             [&](const std::vector<int>& l) { return l.size() > 1000 || std::any_of(l.begin(), l.end(), outside); }},
       v);
   const auto* word = std::get_if<std::string>(&v);
-  if (const char* fault = word ? fault_of(*word) : nullptr) fail(where, "{} is {}, expected {}", key, shown(*word), fault);
+  if (const char* fault = word ? fault_of(*word) : nullptr)
+    fail(where, "{} is {}, expected {}", key, shown(*word), fault);
   if (!bad && (!d.holds || d.holds(v))) return;
   std::string range = text(d, v), near;
   if (range.empty()) range = std::holds_alternative<std::vector<int>>(v) ? "at most 1000 integers" : "a finite number";
@@ -275,8 +275,8 @@ void check_options(std::string_view what, const Options& values, const Options& 
                           ? other == "0" || other == "false"
                           : std::none_of(d.is.begin(), d.is.end(), [&](const char* w) { return w && other == w; });
     if (!idle) continue;
-    fail(where_of(what), "{} is {} but does nothing with {}={}: leave it out, or set {}", name_of(what, key), shown(text(v)),
-         field, other, wanted.empty() ? field : wanted);
+    fail(where_of(what), "{} is {} but does nothing with {}={}: leave it out, or set {}", name_of(what, key),
+         shown(text(v)), field, other, wanted.empty() ? field : wanted);
   }
 }
 

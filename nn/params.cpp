@@ -12,7 +12,8 @@ Tensor Params::make(const std::string& name, const Shape& shape, Init init, Deca
   constexpr int64_t most = int64_t{1} << 30;
   numbers_ += shape.size();
   if (numbers_ > most)
-    fail("params", "{} of {} brings the model to more than 2^30 numbers (4 GB): choose smaller tables", name, shape.str());
+    fail("params", "{} of {} brings the model to more than 2^30 numbers (4 GB): choose smaller tables", name,
+         shape.str());
   if (draw_ == Draw::no) init = constant(0);
   Tensor t(shape);
   const rng::Stream random(rng::mix(seed_ ^ rng::hash(name)));

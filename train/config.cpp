@@ -103,8 +103,7 @@ constexpr Field<T> train_table[] = {
     {"label_smoothing", &T::label_smoothing, "share of the target spread over all classes", below_one()},
     {"shard_size", &T::shard_size, "images that run through the network together; part of the arithmetic",
      within(1, 1 << 20)},
-    {"lanes", &T::lanes, "partial sums of the gradient; part of the arithmetic, independent of threads",
-     within(1, 64)},
+    {"lanes", &T::lanes, "partial sums of the gradient; part of the arithmetic, independent of threads", within(1, 64)},
     {"accumulate", &T::accumulate, "batches of batch_size that make one optimiser step", within(1, 1 << 20)},
     {"max_steps", &T::max_steps, "end the run after so many steps; 0: no limit", within(0, any_int)},
     {"max_minutes", &T::max_minutes, "end the run after so much time; 0: no limit", within(0, any_time)},
@@ -119,7 +118,8 @@ constexpr Field<T> train_table[] = {
 template <class C>
 void list(std::vector<RunKey>& keys, const char* section, Fields<C> fields) {
   const Options defaults = read(C(), fields);
-  for (const auto& f : fields) keys.push_back({std::string(section) + "." + f.name, defaults.at(f.name), f.help, f.domain});
+  for (const auto& f : fields)
+    keys.push_back({std::string(section) + "." + f.name, defaults.at(f.name), f.help, f.domain});
 }
 
 template <class F>
@@ -243,12 +243,13 @@ void check_data(const DataConfig& d) {
   if (d.name.empty()) return;
   const bool made = kind(d.name) == "where";
   if (d.img_size != 0 && kind(d.name) != "imagefolder")
-    fail("data", "data.img_size is {} but does nothing with {}, whose images have a size of their own: leave it out "
-                 "(tessera eval --img-size resizes any data)",
+    fail("data",
+         "data.img_size is {} but does nothing with {}, whose images have a size of their own: leave it out "
+         "(tessera eval --img-size resizes any data)",
          d.img_size, shown(d.name));
   if (d.test_size != 0 && !made)
-    fail("data", "data.test_size is {} but does nothing with {}: only `where` makes as many test images as asked", d.test_size,
-         shown(d.name));
+    fail("data", "data.test_size is {} but does nothing with {}: only `where` makes as many test images as asked",
+         d.test_size, shown(d.name));
   constexpr int64_t most = 1 << 18;  // 0.8 GB
   const int64_t asked = int64_t{d.train_size} + d.val_size + d.test_size;
   if (made && asked > most) fail("data", "{} images of `where`, expected at most {} in all sets", asked, most);
@@ -257,7 +258,8 @@ void check_data(const DataConfig& d) {
 void check_mixing(const AugmentConfig& a) {
   const AugmentConfig standard;
   const auto idle = [](const char* key, const auto& value, const char* wanted) {
-    fail("augment", "augment.{} is {} but does nothing without {}: leave it out, or set {}", key, value, wanted, wanted);
+    fail("augment", "augment.{} is {} but does nothing without {}: leave it out, or set {}", key, value, wanted,
+         wanted);
   };
   const bool mixes = a.mixup > 0 || a.cutmix > 0;
   if (!mixes && a.mix_prob != standard.mix_prob) idle("mix_prob", a.mix_prob, "mixup or cutmix");
@@ -268,7 +270,9 @@ void check_mixing(const AugmentConfig& a) {
 }  // namespace
 
 void check(const Config& c) {
-  each_section([&](const char* section, auto member, auto fields) { check_fields(c.*member, fields, std::string(section) + "."); });
+  each_section([&](const char* section, auto member, auto fields) {
+    check_fields(c.*member, fields, std::string(section) + ".");
+  });
   check_value("config", "model.name", c.model, {});
   check_value("config", "position.name", c.position, {});
   check_data(c.data);
@@ -276,7 +280,8 @@ void check(const Config& c) {
   if (c.optim.nesterov && c.optim.momentum == 0) fail("optim", "optim.nesterov needs an optim.momentum above 0");
   const int64_t step = int64_t{c.train.batch_size} * c.train.accumulate;
   if (step > std::numeric_limits<int>::max())
-    fail("train", "train.accumulate {} x train.batch_size {} are more than 2^31 images a step", c.train.accumulate, c.train.batch_size);
+    fail("train", "train.accumulate {} x train.batch_size {} are more than 2^31 images a step", c.train.accumulate,
+         c.train.batch_size);
 }
 
 }  // namespace tessera

@@ -20,8 +20,8 @@ struct DataConfig {
   int test_size = 0;    ///< `where` only; 0: 1000
   double fraction = 1;  ///< share of every class of the training set that is used
   int img_size = 0;     ///< imagefolder: resize to this; 0: the images' own size
-  int64_t seed = 0;     ///< 0 to 2^63 - 1, of the split, of `fraction` and of `where`: the same data for every train.seed
-  int workers = 1;      ///< background threads that prepare batches
+  int64_t seed = 0;  ///< 0 to 2^63 - 1, of the split, of `fraction` and of `where`: the same data for every train.seed
+  int workers = 1;   ///< background threads that prepare batches
 };
 
 /// [augment] How training images are changed.

@@ -40,12 +40,14 @@ double seconds_since(Clock::time_point t) { return std::chrono::duration<double>
 std::string made_for(const ModelRow& row, int size, int patch, const data::Set& set) {
   std::string others = row.family;
   for (const ModelRow& r : models())
-    if (r.family == row.family && r.name != r.family && r.defaults.at("img_size") == Value(set.h)) others += ", " + r.name;
+    if (r.family == row.family && r.name != r.family && r.defaults.at("img_size") == Value(set.h))
+      others += ", " + r.name;
   return fmt::format(
-      "{} is made for images of {} x {}, those of {} are {} x {}: choose a model for them ({}), or say model.img_size={}, "
+      "{} is made for images of {} x {}, those of {} are {} x {}: choose a model for them ({}), or say "
+      "model.img_size={}, "
       "which makes {} x {} patches of {} (model.patch_size)",
-      row.name, size, size, set.name, set.h, set.w, others, set.h, set.h / std::max(patch, 1), set.w / std::max(patch, 1),
-      patch);
+      row.name, size, size, set.name, set.h, set.w, others, set.h, set.h / std::max(patch, 1),
+      set.w / std::max(patch, 1), patch);
 }
 
 /// Fills in what the data and the registry decide, and refuses a model or augmentations that do not fit the data.

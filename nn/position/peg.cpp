@@ -35,7 +35,8 @@ struct Convolution final : PositionEncoding {
   }
   static void check(const Config& c) {
     if (c.raster && c.padding != "zero")
-      fail("position", "position.padding is {} but does nothing for the raster, which ends: leave it out, or choose cpe",
+      fail("position",
+           "position.padding is {} but does nothing for the raster, which ends: leave it out, or choose cpe",
            c.padding);
     if (c.after.empty()) fail("position peg", "after must name at least one block");
   }

@@ -29,7 +29,8 @@ struct T5 final : PositionEncoding {
   }
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"num_buckets", &Config::num_buckets, "buckets per table, both directions together", such_that(fours, "a multiple of 4 up to 65536")},
+        {"num_buckets", &Config::num_buckets, "buckets per table, both directions together",
+         such_that(fours, "a multiple of 4 up to 65536")},
         {"max_distance", &Config::max_distance, "distance from which all share the last bucket", within(2, 1 << 20)},
         {"axial", &Config::axial, "one table per axis instead of one over the raster"},
     };

@@ -85,8 +85,9 @@ struct Walk {
       std::string why;
       try {
         if (toml) {
-          config.read(fmt::format("model.name = \"{}\"\nposition.name = \"{}\"\n{} = {}\n", model, position, key, value.toml),
-                      "r.toml");
+          config.read(
+              fmt::format("model.name = \"{}\"\nposition.name = \"{}\"\n{} = {}\n", model, position, key, value.toml),
+              "r.toml");
         } else {
           config.assign(key + "=" + value.word);
         }

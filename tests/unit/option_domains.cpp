@@ -101,7 +101,8 @@ TEST_CASE("domains: options that do nothing beside the others are refused, at th
   CHECK(has(said({{"augment.mix_off_epoch", 5}}), "mixup or cutmix"));
   CHECK(has(said({{"augment.switch_prob", 0.3}, {"augment.mixup", 0.2}}), "cutmix"));
   CHECK(said({{"augment.switch_prob", 0.3}, {"augment.mixup", 0.2}, {"augment.cutmix", 1.0}}).empty());
-  CHECK(has(said({{"data.img_size", 64}, {"data.name", "cifar10"}}), "data.img_size is 64 but does nothing with cifar10"));
+  CHECK(has(said({{"data.img_size", 64}, {"data.name", "cifar10"}}),
+            "data.img_size is 64 but does nothing with cifar10"));
   CHECK(has(said({{"data.img_size", 64}, {"data.name", "where:border"}}), "data.img_size"));
   CHECK(said({{"data.img_size", 64}, {"data.name", "imagefolder:x"}}).empty());
   CHECK(has(said({{"data.test_size", 64}, {"data.name", "mnist"}}), "data.test_size"));
@@ -121,7 +122,9 @@ TEST_CASE("domains: of encodings, what the variant does not read is refused") {
   CHECK(has(said("gpsa", {{"local_init", false}, {"locality_strength", 2.0}}), "local_init"));
   CHECK(has(said("frozen_random", {{"decay", true}}), "frozen"));
   CHECK(has(said("learned+rope_axial", {{"rope_axial.max_freq", 8.0}}), "max_freq"));
-  CHECK(has(error_of([&] { model("vit").places({{"no_embed_class", true}, {"class_token", false}, {"global_pool", "avg"}}); }),
+  CHECK(has(error_of([&] {
+              model("vit").places({{"no_embed_class", true}, {"class_token", false}, {"global_pool", "avg"}});
+            }),
             "class_token"));
 }
 
@@ -130,7 +133,10 @@ TEST_CASE("domains: every real option of every encoding and every model refuses 
     for (const auto& [key, value] : row.defaults) {
       if (!std::holds_alternative<double>(value)) continue;
       for (const double v : {nan, inf, -inf, 1e300, -1.0})
-        CHECK_MESSAGE((has(error_of([&, &k = key] { position(row.name, {{k, v}}); }), key.c_str()) ||
+        CHECK_MESSAGE((has(error_of([&, &k = key] {
+                             position(row.name, {{k, v}});
+                           }),
+                           key.c_str()) ||
                        (v == -1 && key == "gate")),  // sigmoid(-1) is as good a start as any
                       row.name << " " << key << " " << v);
     }
@@ -138,7 +144,11 @@ TEST_CASE("domains: every real option of every encoding and every model refuses 
     for (const auto& [key, value] : row.defaults) {
       if (!std::holds_alternative<double>(value)) continue;
       for (const double v : {nan, inf, -inf, 1e300})
-        CHECK_MESSAGE(has(error_of([&, &k = key] { row.places({{k, v}}); }), key.c_str()), row.name << " " << key << " " << v);
+        CHECK_MESSAGE(has(error_of([&, &k = key] {
+                            row.places({{k, v}});
+                          }),
+                          key.c_str()),
+                      row.name << " " << key << " " << v);
     }
   for (const char* name : {"vit", "swin", "simple_vit"})
     CHECK(has(error_of([&] { model(name).places({{"qk_scale", -1.0}}); }), "qk_scale"));
@@ -185,7 +195,8 @@ TEST_CASE("lanes: a shard larger than any batch is one shard") {
     Lanes lanes({.lanes = 2, .shard_size = shard_size});
     Batch batch;
     batch.x = full({6, 2}, 1), batch.labels = Index(6, 0), batch.of = 6;
-    return lanes({Mode::train, 1, 0, 0}, batch, [&](const Run&, const Batch& shard) { return sum(mul(shard.x, w)); }).value;
+    return lanes({Mode::train, 1, 0, 0}, batch, [&](const Run&, const Batch& shard) { return sum(mul(shard.x, w)); })
+        .value;
   };
   CHECK(total(6) == 12);
   CHECK(total(std::numeric_limits<int>::max()) == 12);
@@ -205,7 +216,8 @@ TEST_CASE("images in PyTorch's layout are recognised, and a size of two numbers 
 }
 
 TEST_CASE("qk_scale is the factor of the logits in every family") {
-  for (const char* name : {"vit", "simple_vit", "swin"}) CHECK(model(name).places({{"qk_scale", 0.3}}).sites[0].scale == 0.3);
+  for (const char* name : {"vit", "simple_vit", "swin"})
+    CHECK(model(name).places({{"qk_scale", 0.3}}).sites[0].scale == 0.3);
 }
 
 TEST_CASE("seeds of 64 bits survive the way through a file") {

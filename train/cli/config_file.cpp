@@ -51,12 +51,6 @@ std::optional<Value> value_of(const toml::node& n) {
   return Value("[" + list + "]");
 }
 
-std::vector<std::string> names(std::span<const Key> keys) {
-  std::vector<std::string> all;
-  for (const Key& k : keys) all.push_back(k.name);
-  return all;
-}
-
 std::vector<std::string> recipe_names() {
   std::vector<std::string> known;
   for (const Recipe& r : recipes()) known.push_back(r.name);
@@ -116,8 +110,7 @@ void Configuration::read(std::string_view text, const std::string& source) {
           wrong_usage("{}: {} must be true or false, a number, a word or a list of these", place(source, node.source()),
                       shown(name));
         }
-        entries_.push_back(
-            {name, *value, fmt::format("{}:{}", source, node.source().begin.line), Layer::recipe});
+        entries_.push_back({name, *value, fmt::format("{}:{}", source, node.source().begin.line), Layer::recipe});
       }
     };
     walk(walk, root, "");
@@ -307,7 +300,8 @@ std::string Configuration::apply(const Entry& e, std::span<const Key> keys, Opti
 
 std::vector<Key> Configuration::keys_of_run() const {
   std::vector<Key> keys = run_keys();
-  if (used_) std::erase_if(keys, [&](const Key& k) { return std::find(used_->begin(), used_->end(), k.name) == used_->end(); });
+  if (used_)
+    std::erase_if(keys, [&](const Key& k) { return std::find(used_->begin(), used_->end(), k.name) == used_->end(); });
   return keys;
 }
 
@@ -353,9 +347,9 @@ Config Configuration::resolve(bool complete) const try {
 std::string with_domain(const Key& k) {
   const std::string domain = text(k.domain, k.value);
   // words that the help explains one by one need no list
-  const bool listed = k.domain.words[0] && std::all_of(k.domain.words.begin(), k.domain.words.end(), [&](const char* w) {
-                        return !w || k.help.find(w) != std::string::npos;
-                      });
+  const bool listed =
+      k.domain.words[0] && std::all_of(k.domain.words.begin(), k.domain.words.end(),
+                                       [&](const char* w) { return !w || k.help.find(w) != std::string::npos; });
   if (domain.empty() || listed) return k.help;
   return fmt::format("{}{}({})", k.help, k.help.empty() ? "" : " ", domain);
 }

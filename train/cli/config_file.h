@@ -82,7 +82,8 @@ class Configuration {
   /// Returns the full name of the key, empty if an implied one does not exist.
   std::string apply(const Entry& e, std::span<const Key> keys, Options& to) const;
   const Key* find(const Entry& e, std::span<const Key> keys, const std::string& at) const;
-  [[noreturn]] void unknown_key(const Entry& e, std::span<const Key> keys, const Options& to, const std::string& at) const;
+  [[noreturn]] void unknown_key(const Entry& e, std::span<const Key> keys, const Options& to,
+                                const std::string& at) const;
   std::vector<Key> keys_of_run() const;
   std::vector<Entry> entries_;
   std::optional<std::vector<std::string>> used_;  ///< of run_keys(); all of them unless only() said which

@@ -39,8 +39,10 @@ std::vector<Key> model_keys(std::string_view name, std::string_view position) {
   const ModelRow& row = tessera::model(name);
   std::vector<Key> keys{{"model.name", row.name, "a family or a named configuration of one", {}}};
   for (const auto& [key, value] : row.defaults) keys.push_back(key_of(row, "model.", key, value));
-  keys.push_back({"position.name", std::string(position.empty() ? row.position : position),
-                  "the encoding, or several joined by +", {}});
+  keys.push_back({"position.name",
+                  std::string(position.empty() ? row.position : position),
+                  "the encoding, or several joined by +",
+                  {}});
   return keys;
 }
 

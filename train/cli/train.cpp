@@ -33,7 +33,9 @@ bool where(std::string_view spec) { return spec.substr(0, spec.find(':')) == "wh
 bool is_assignment(const std::string& word) {
   const size_t equals = word.find('=');
   if (equals == std::string::npos) return false;
-  const auto of_a_name = [](unsigned char c) { return std::isalnum(c) || c == '_' || c == '-' || c == '.' || c == '+'; };
+  const auto of_a_name = [](unsigned char c) {
+    return std::isalnum(c) || c == '_' || c == '-' || c == '.' || c == '+';
+  };
   const auto end = word.begin() + static_cast<std::ptrdiff_t>(equals);
   if (!std::all_of(word.begin(), end, of_a_name)) return false;
   std::error_code error;
