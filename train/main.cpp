@@ -150,7 +150,7 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   using namespace tessera::cli;
   std::signal(SIGXFSZ, SIG_IGN);  // a file beyond `ulimit -f` is then an error of its write, and one line
-  match_blas_to_isa(argv);
+  prepare_blas(argv);
   try {
     const int code = run(argc, argv);
     flush_output();

@@ -3,10 +3,10 @@
 
 namespace tessera::cli {
 
-/// OpenBLAS chooses its kernels when it is loaded, from OPENBLAS_CORETYPE. When TESSERA_ISA forces a smaller
-/// instruction set than the CPU has, this sets that variable and starts the program anew, so that all arithmetic is of
-/// the forced set. Returns at once otherwise.
-void match_blas_to_isa(char** argv);
+/// OpenBLAS chooses its kernels and starts its threads when it is loaded. When TESSERA_ISA forces a smaller instruction set than the CPU
+/// has, or ulimit -v a smaller address space, this sets OPENBLAS_CORETYPE or OPENBLAS_NUM_THREADS and starts the program anew. Returns at
+/// once otherwise.
+void prepare_blas(char** argv);
 
 /// "tessera 0.1.0 (avx512, OpenBLAS ...)".
 std::string version_line();
