@@ -195,6 +195,21 @@ TEST_CASE("train: whoever reads stderr may leave; the run writes a checkpoint at
   CHECK(exists(run + "/report.html"));
 }
 
+TEST_CASE("train: whoever reads stderr may have left before the first word") {
+  const Folder folder;
+  const std::string run = folder / "run";
+  int ends[2];
+  REQUIRE(pipe(ends) == 0);
+  close(ends[0]);
+  Child child(run_of(run, {}), [&] {
+    signal(SIGPIPE, SIG_DFL);
+    dup2(ends[1], 2), close(ends[1]);
+  });
+  close(ends[1]);
+  CHECK(child.wait() == 0);
+  CHECK(json::parse(read(run + "/summary.json")).at("ended") == "epochs");
+}
+
 TEST_CASE("train: eight runs without --out that start together take eight folders; a run that fails leaves none") {
   const Folder folder;
   {

@@ -129,7 +129,6 @@ class FreeFolder {
 /// In `out`, or if that is empty in a free folder named after the recipe.
 int run(const Config& config, const std::string& out, const std::string& recipe, bool resume) {
   Interrupt interrupt;
-  std::signal(SIGPIPE, SIG_IGN);  // until the end: who reads stderr may leave, and training goes on
   Hooks hooks;
   hooks.stop = [&] { return interrupt.stop(); };
   hooks.stopped_by = [&] { return interrupt.name(); };
@@ -189,6 +188,7 @@ int resume_run(const Request& r, Configuration config) {
 }
 
 int train(const Request& r) {
+  std::signal(SIGPIPE, SIG_IGN);  // until the end: who reads stderr may leave, and training goes on
   use_threads(r.threads);
   std::string recipe;
   Configuration config = gather(r, recipe);
