@@ -122,13 +122,14 @@ struct Plain {
     for (int i = 0; i < n; ++i) {
       real* row_p = p.data() + int64_t{i} * m;
       real top = -std::numeric_limits<real>::infinity(), sum = 0;
+      bool blind = true;  // asked of each score, since the largest one passes over NaN
       for (int j = 0; j < m; ++j) {
         const Sight s = c.sight(b, g, i, j);
         row_p[j] = s == Sight::none ? -std::numeric_limits<real>::infinity() : score(i, j);
         if (s == Sight::penalised) row_p[j] += static_cast<real>(c.who->mask_value);
         top = std::max(top, row_p[j]);
+        blind &= row_p[j] == -std::numeric_limits<real>::infinity();
       }
-      const bool blind = top == -std::numeric_limits<real>::infinity();
       for (int j = 0; j < m; ++j) sum += row_p[j] = blind ? 0 : std::exp(row_p[j] - top);
       for (int j = 0; j < m && !blind; ++j) row_p[j] /= sum;
       if (!c.drops() || query_token(i) < 0) continue;

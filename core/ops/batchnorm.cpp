@@ -33,11 +33,13 @@ void backward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& m
     }
   if (back.wants(x)) {
     const auto [dx, beta] = back.into(x);
-    const real share = training ? real(1) / static_cast<real>(n) : real(0);
+    const real share = real(1) / static_cast<real>(n);
     for (int64_t i = 0; i < n; ++i)
       for (int64_t c = 0; c < C; ++c) {
         const real h = (x[i * C + c] - mean[c]) * rstd[c];
-        const real d = w[c] * rstd[c] * (dy[i * C + c] - share * (sum[c] + h * dot[c]));
+        // in evaluation nothing else is part of it, not even as 0 times the NaN of another sample
+        const real rest = training ? share * (sum[c] + h * dot[c]) : real(0);
+        const real d = w[c] * rstd[c] * (dy[i * C + c] - rest);
         dx[i * C + c] = beta == 0 ? d : dx[i * C + c] + d;
       }
   }

@@ -35,9 +35,12 @@ constexpr std::array<double, 3> specials{nan, inf, -inf};
 /// gets its cotangent; that is PyTorch's answer, too (but for clamp, where PyTorch sends nothing).
 const std::set<std::string> selecting = {"relu", "relu6", "clamp", "max", "max_pool2d"};
 
-/// Ops that choose between formulas by a number that the NaN is part of: all they give, gradients too, may become NaN or that of the other
-/// formula. A unit of point_mlp is open or closed, normalize divides by the norm or by eps.
-const std::set<std::string> choosing = {"point_mlp", "normalize"};
+/// Ops whose gradients may become NaN, or those of another formula, although moving the element did not change their bits: they choose
+/// between formulas by a number that the NaN is part of, or they had saturated.
+const std::map<std::string, std::string> choosing = {
+    {"point_mlp", "a unit is open or closed"},
+    {"normalize", "divides by the norm, or by eps where that is larger"},
+    {"linear_gelu", "far from 0 the slope of GELU is 0 or 1 to the bit"}};
 
 /// Ops in which a NaN or an infinity may reach more outputs than in the definition, as 0 times it.
 const std::map<std::string, std::string> spreading = {
