@@ -20,16 +20,12 @@ struct Sasa final : PositionEncoding {
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"kernel", &Config::kernel, "cells per side of the neighbourhood", odd(1, 63)},
+        {"kernel", &Config::kernel, "cells per side of the neighbourhood", odd(3, 63)},
         {"scaled", &Config::scaled, "multiply scores by 1/sqrt(d), which the paper does not"},
         {"zero_pad", &Config::zero_pad, "cells outside of the map take part as zeros"},
         {"std", &Config::std, "standard deviation of the initial tables", within(0, 1000)},
     };
     return table;
-  }
-  static void check(const Config& c) {
-    if (c.kernel == 1 && c.zero_pad)
-      fail("position sasa", "zero_pad does nothing with kernel = 1, which never leaves the map; leave it out");
   }
   static std::string refuses(const Places& at, const Config&) {
     for (const Site& s : at.sites) {

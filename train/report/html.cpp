@@ -72,7 +72,7 @@ footer { margin-top: 44px; color: var(--faint); font-size: 12.5px; } h2.sub { fo
   body { font-size: 12px; } main { max-width: none; padding: 1px; } .tiles { grid-template-columns: repeat(auto-fit, minmax(110px, 1fr)); } .samples { grid-template-columns: repeat(8, 1fr); font-size: 10px; } .sample { font-size: 10px; } .tile b { font-size: 18px; } .charts { grid-template-columns: 1fr 1fr; } .plot svg { height: 150px; }
   .card, .tile, .sample, .heads figure, tr, .plot { break-inside: avoid; } .note { break-inside: avoid; } h1, h2, h3, summary, .note { break-after: avoid; } thead { display: table-header-group; } .tables { columns: auto; }
   .confusion { grid-template-columns: minmax(0, 1fr); } .matrix { max-width: min(460px, calc(var(--classes) * 48px + 90px)); } .fine { max-width: 420px; } .scroll { overflow: visible; } table { font-size: 10.5px; } td, th { padding-right: 8px; } td.key, th.key { white-space: normal; }
-  details.card, details.run { break-inside: auto; } details pre { white-space: pre-wrap; overflow-wrap: anywhere; overflow: visible; } .hit { display: none; } }
+  details.card[open], details.run { break-inside: auto; } details pre { white-space: pre-wrap; overflow-wrap: anywhere; overflow: visible; } .hit { display: none; } }
 )";
 
 /// The length of the valid UTF-8 sequence at s[0], or 0.
