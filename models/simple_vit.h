@@ -27,7 +27,7 @@ Places places(const Config& c);
 class SimpleVit final : public Model {
  public:
   SimpleVit(const Scope& s, const Config& config, const MakePosition& position);
-  /// Images (B, H, W, in_chans) of whole patches -> logits (B, num_classes). stages: the patch map behind the last
+  /// Images (B, H, W, in_chans) of whole patches -> logits (B, num_classes). stages: the patch map after the last
   /// block.
   Output forward(const Run& run, const Input& input) const override;
 

@@ -62,7 +62,7 @@ struct PatchMerging {
 class Swin final : public Model {
  public:
   Swin(const Scope& s, const Config& config, const MakePosition& position);
-  /// Images (B, H, W, in_chans) of whole patches -> logits (B, num_classes). stages: the map behind every stage.
+  /// Images (B, H, W, in_chans) of whole patches -> logits (B, num_classes). stages: the map after every stage.
   Output forward(const Run& run, const Input& input) const override;
 
  private:

@@ -1,5 +1,5 @@
 // The Vision Transformer.  Dosovitskiy et al. 2021, "An image is worth 16x16 words", arXiv 2010.11929; in the form and
-// under the names of timm's vision_transformer.py (pre-norm, qkv packed, fc_norm behind average pooling).
+// under the names of timm's vision_transformer.py (pre-norm, qkv packed, fc_norm after average pooling).
 //
 //   image (B, H, W, 3)
 //     -> patch_embed                 tokens (B, N, C), N = H/p W/p            a p x p convolution of stride p, as one

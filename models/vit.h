@@ -66,7 +66,7 @@ class Vit final : public Model {
   Vit(const Scope& s, const Config& config, const MakePosition& position);
   /// Images (B, H, W, in_chans) of whole patches, also of another size than img_size: the position encoding decides
   /// what that means.
-  /// -> logits (B, num_classes), or (B, N, num_classes) without pooling. stages: the patch map behind the last block,
+  /// -> logits (B, num_classes), or (B, N, num_classes) without pooling. stages: the patch map after the last block,
   /// before the norm.
   Output forward(const Run& run, const Input& input) const override;
 
@@ -81,7 +81,7 @@ class Vit final : public Model {
   PatchEmbed patch_embed_;
   Drop pos_drop_;
   std::deque<Block> blocks_;
-  LayerNorm norm_;  // "norm" before pooling, or "fc_norm" behind it
+  LayerNorm norm_;  // "norm" before pooling, or "fc_norm" after it
   Drop head_drop_;
   Linear head_;
 };

@@ -1,6 +1,6 @@
 #pragma once
 // A position encoding is one file under nn/position and one row of nn/position/registry.cpp; no model knows any of them.
-// It may act at five places and overrides only those it needs. Geometry is said by four small structs, free of `real`.
+// It may act through four functions and overrides only those it needs. Geometry is said by four small structs, free of `real`.
 #include <functional>
 #include <map>
 #include <memory>
@@ -41,7 +41,7 @@ struct Site {
   Layout trained;    ///< the geometry the model is built for; a call's own Layout decides on a resize
   std::string path;  ///< "blocks.3.attn"
 };
-/// A place outside of attention: behind a patch embedding, or between blocks. The model names it.
+/// A place outside of attention: after a patch embedding, or between blocks. The model names it.
 struct Spot {
   int id = 0, stage = 0, block = 0, dim = 0;
   Grid trained;
@@ -70,7 +70,7 @@ inline namespace TESSERA_NS {
 
 struct PositionEncoding {
   virtual ~PositionEncoding() = default;
-  /// Behind EVERY patch embedding: x (B, tokens, dim) -> the same shape.
+  /// After EVERY patch embedding: x (B, tokens, dim) -> the same shape.
   virtual Tensor tokens(const Spot&, const Grid& now, const Tensor& x, const Run&) const;
   /// Before each block and after the last of each stage.
   virtual Tensor between(const Spot&, const Grid& now, const Tensor& x, const Run&) const;

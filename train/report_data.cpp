@@ -69,7 +69,10 @@ Confusion confusion_from(const Json& j, size_t classes, const std::string& file)
   constexpr int64_t most_images = int64_t{1} << 40;  // sums of counts stay far from the end of their type
   const auto count = [&](const Json& v) { return whole(v, "a count", 0, most_images, file); };
   const auto class_of = [&](const Json& v) {
-    return static_cast<int32_t>(whole(v, "a class", 0, static_cast<int64_t>(classes) - 1, file));
+    const int64_t n = whole(v, "a class", 0, std::numeric_limits<int32_t>::max(), file);
+    if (static_cast<size_t>(n) >= classes)
+      fail("report", "{}: a count is of class {}, but there are {} classes", file, n, classes);
+    return static_cast<int32_t>(n);
   };
   if (const auto pairs = j.find("confused"); pairs != j.end()) {
     std::vector<Confusion::Cell> cells;
@@ -77,8 +80,12 @@ Confusion confusion_from(const Json& j, size_t classes, const std::string& file)
     return {classes, std::move(cells)};
   }
   std::vector<std::vector<int64_t>> rows;
-  for (const Json& row : j.value("confusion", Json::array()))
+  for (const Json& row : j.value("confusion", Json::array())) {
     for (auto& counts = rows.emplace_back(); const Json& n : row) counts.push_back(count(n));
+  }
+  for (const auto& row : rows)
+    if (row.size() != rows.size())
+      fail("report", "{}: a row of the confusion matrix has {} numbers for {} classes", file, row.size(), rows.size());
   return Confusion(rows);
 }
 

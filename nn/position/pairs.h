@@ -41,7 +41,7 @@ const Pairs& single_row(const Layout& now, bool skip_prefix = false);
 /// Row |raster_i - raster_j| if `on_raster`, else |dy| w + |dx|, of extent(now).cells() rows; class tokens add nothing.
 Pairs unsigned_pairs(const Layout& now, bool on_raster);
 
-/// For PositionEncoding::moved of an encoding whose unit of length is the geometry a model is built for, at its attentions or behind its
+/// For PositionEncoding::moved of an encoding whose unit of length is the geometry a model is built for, at its attentions or after its
 /// patch embeddings: "coordinates count in units of 12x12 cells, the weights were made for 8x8", or "".
 std::string unit_of_sites_moved(const Places& from, const Places& to);
 std::string unit_of_tokens_moved(const Places& from, const Places& to);

@@ -1,4 +1,4 @@
-// The options in docs/positions: each page's table is written from the registry, names, defaults and words, and held to it.
+// The options in docs/positions: each page's table is written from the registry, names, defaults, values and words, and held to it.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -23,7 +23,7 @@ std::string replaced(std::string s, std::string_view what, std::string_view by) 
 std::string ticked(std::string_view s) { return "`" + std::string(s) + "`"; }
 
 struct Entry {
-  std::string option, value, help;
+  std::string option, value, domain, help;
   std::vector<std::string> names;
 };
 
@@ -32,25 +32,26 @@ std::string table(const std::vector<const PositionRow*>& rows) {
   std::vector<Entry> entries;
   for (const auto* row : rows)
     for (const auto& [option, value] : row->defaults) {
-      const std::string shown = text(value).empty() ? "\"\"" : text(value), help = row->help.at(option);
+      const std::string shown = text(value).empty() ? "\"\"" : text(value),
+                        domain = text(row->domains.at(option), value), help = row->help.at(option);
       const auto same = [&, &name = option](const Entry& e) {
-        return e.option == name && e.value == shown && e.help == help;
+        return e.option == name && e.value == shown && e.domain == domain && e.help == help;
       };
       const auto at = std::find_if(entries.begin(), entries.end(), same);
       if (at == entries.end())
-        entries.push_back({option, shown, help, {row->name}});
+        entries.push_back({option, shown, domain, help, {row->name}});
       else
         at->names.push_back(row->name);
     }
   if (entries.empty()) return "None.\n";
   std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.option < b.option; });
-  std::string s = "| option | default | meaning |\n|---|---|---|\n";
+  std::string s = "| option | default | values | meaning |\n|---|---|---|---|\n";
   for (const Entry& e : entries) {
     std::string whose;
     if (e.names.size() < rows.size())
       for (const std::string& name : e.names) whose += (whose.empty() ? " (" : ", ") + ticked(name);
     s += "| " + ticked(e.option) + whose + (whose.empty() ? "" : ")") + " | " + ticked(e.value) + " | " +
-         replaced(e.help, "|", "&#124;") + " |\n";
+         replaced(e.domain, "|", "&#124;") + " | " + replaced(e.help, "|", "&#124;") + " |\n";
   }
   return s;
 }

@@ -70,7 +70,7 @@ TEST_CASE("report: a damaged run of a folder is skipped with a line that says wh
   damage("summary.json", "", "malformed JSON");
   damage("summary.json", "{\"model\": \"v", "malformed JSON");
   damage("summary.json", "[1]", "not a JSON object");
-  damage("summary.json", nested, "nested");
+  damage("summary.json", nested, "nest");
   damage("summary.json", "{\"seed\":1e999}", "summary.json");
   damage("config.toml", "", "no key");
   damage("config.toml", "[train]\nepochs = 3\nname = \"cut o", "config.toml:3");
@@ -83,7 +83,7 @@ TEST_CASE("report: a damaged run of a folder is skipped with a line that says wh
   damage("report_data.json", "{\"classes\": [", "malformed JSON");
   damage("report_data.json", "{}", "'classes'");
   damage("report_data.json", "[]", "report_data.json");
-  damage("report_data.json", deep, "nested");
+  damage("report_data.json", deep, "nest");
   for (const char* number : {"1e19", "10000000000000000000", "-1", "2.5", "null", "\"2\"", "4294967298", "true"}) {
     const std::string n = number;
     CAPTURE(n);
