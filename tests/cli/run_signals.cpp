@@ -153,6 +153,19 @@ TEST_CASE("train: a hang-up writes a checkpoint and says why in the summary, as 
   }
 }
 
+TEST_CASE("report: a run that was interrupted is no row of results.csv") {
+  const Folder folder;
+  REQUIRE(tessera(run_of(folder / "whole")).code == 0);
+  Process p(run_of(folder / "stopped", {"--epochs", "4000"}));
+  REQUIRE(began(folder / "stopped"));
+  p.signal(SIGTERM);
+  CHECK(p.wait().code == 130);
+  CHECK(tessera({"report", folder.path()}).code == 0);
+  const std::string table = read(folder / "results.csv");
+  CHECK(table.find("whole") != std::string::npos);
+  CHECK(table.find("stopped") == std::string::npos);
+}
+
 TEST_CASE("train: one epoch is not '1 epochs'") {
   const Folder folder;
   const std::string run = folder / "run";

@@ -147,7 +147,7 @@ TEST_CASE(
   std::istringstream lines(read(run + "/metrics.jsonl"));
   for (std::string line; std::getline(lines, line);) last = line;
   CHECK(json::parse(e.out).at("loss") == json::parse(last).at("loss"));
-  check_refused(tessera(tiny(folder / "no", {"--precision", "f16"})), 2, {"f16", "f32 or bf16"});
+  check_refused(tessera(tiny(folder / "no", {"--precision", "f16"})), 2, {"f16", "f32 | bf16"});
   CHECK(!exists(folder / "no"));
 }
 

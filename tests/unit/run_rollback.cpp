@@ -1,5 +1,5 @@
 // On resume the files of a run are those of one moment: of last.ckpt.
-#include <cmath>
+#include <algorithm>
 
 #include "tests/unit/run_bed.h"
 
@@ -11,6 +11,14 @@ Config one_checkpoint(int epochs) {
   Config c = tiny(epochs);
   c.train.checkpoint_every = 1000, c.train.checkpoint_minutes = 0, c.sched.sched = "constant";
   return c;
+}
+
+/// The best validation that metrics.jsonl knows of.
+double best_of(const std::string& dir) {
+  double best = -1;
+  for (const auto& row : metrics(dir))
+    if (row["split"] == "val") best = std::max(best, row["acc1"].get<double>());
+  return best;
 }
 
 }  // namespace
@@ -46,9 +54,7 @@ TEST_CASE("a best.ckpt of a part that resume cuts away goes with it, and the one
     const RunResult r = train_run(c, dir, true, look);
     CHECK(resumed == 1);
     CHECK(std::stoul(said_by(dir + "/best.ckpt", "step")) <= 5);
-    double best = -1;
-    for (const auto& row : metrics(dir))
-      if (row["split"] == "val") best = std::max(best, row["acc1"].get<double>());
+    const double best = best_of(dir);
     CHECK(r.best_val_acc1 == best);
     CHECK(summary(dir)["best_val_acc1"] == best);
   }
@@ -68,6 +74,7 @@ TEST_CASE("a best.ckpt of an epoch that a limit cut is undone when the run goes 
     c.train.max_steps = limit;
     train_run(c, dir, exists(dir));
     CHECK(std::stoi(said_by(dir + "/best.ckpt", "step")) <= limit);
+    CHECK(std::stod(said_by(dir + "/best.ckpt", "best_val_acc1")) == best_of(dir));
   }
   train_run(tiny(10), dir, true);
   train_run(tiny(10), scratch / "whole", false);

@@ -57,7 +57,8 @@ std::string table(const std::vector<std::string>& columns, const std::vector<Row
 Runs finished(const Runs& runs) {
   Runs those;
   for (const RunFiles& r : runs)
-    if (!r.summary.empty()) those.push_back(r);
+    if (!r.summary.empty() && r.said("finished") != "false")
+      those.push_back(r);  // an interrupted one has a summary, too
   return those;
 }
 
