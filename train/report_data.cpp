@@ -71,7 +71,7 @@ Confusion confusion_from(const Json& j, size_t classes, const std::string& file)
   const auto class_of = [&](const Json& v) {
     const int64_t n = whole(v, "a class", 0, std::numeric_limits<int32_t>::max(), file);
     if (static_cast<size_t>(n) >= classes)
-      fail("report", "{}: a count is of class {}, but there are {} classes", file, n, classes);
+      fail("report", "{}: a class is {}, but there are {} classes", file, n, classes);
     return static_cast<int32_t>(n);
   };
   if (const auto pairs = j.find("confused"); pairs != j.end()) {

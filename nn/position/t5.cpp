@@ -3,7 +3,7 @@
 //   bucket (bidirectional, n buckets): n/2 if the key comes after the query, plus |rel| below n/4, else n/4 + floor(ln(|rel| / (n/4)) / ln(max_distance / (n/4)) n/4),
 //   at most n/2 - 1.      offsets are key minus query
 //   hooks: bias      parameters: num_buckets heads (twice for axial), shared by all blocks of a stage      cost: one addition a pair
-//   class tokens: no bias (ours: no source)      T5 itself has no 1/sqrt(d): model.qk_scale=1 gives that (vit).
+//   class tokens: no bias (ours: no source)      T5 itself has no 1/sqrt(d): model.qk_scale=1 gives that.
 //   another resolution: offsets recomputed; buckets clip.
 #include <algorithm>
 #include <cmath>
