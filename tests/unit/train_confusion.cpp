@@ -49,7 +49,7 @@ TEST_CASE("report data: a count that is no count, and numbers that no int holds"
   refused(R"({"classes":["a"],"confusion":[[18446744073709551615]]})", "18446744073709551615");
   refused(R"({"classes":["a"],"confusion":[[0.5]]})", "0.5");
   refused(R"({"classes":["a"],"confused":[[0,0,-1]]})", "-1");
-  refused(R"({"classes":["a"],"confused":[[0,1,1]]})", "a class is 1");
+  refused(R"({"classes":["a"],"confused":[[0,1,1]]})", "there are 1 classes");
   refused(R"({"classes":["a"],"confused":[[1e19,0,1]]})", "1e+19");
   refused(R"({"classes":["a"],"confused":[[0]]})", "r.json");
   refused(R"({"classes":["a"],"confused":[0]})", "r.json");
