@@ -39,10 +39,10 @@ struct Model {
   int B, H, n, d;
   bool biases;
 };
-constexpr std::array<Model, 4> models{{{"ViT, 65 tokens", 2, 4, 65, 32, false},
-                                       {"ViT, 197 tokens", 1, 2, 197, 64, false},
+constexpr std::array<Model, 4> models{{{"ViT, 65 tokens", 1, 4, 65, 32, false},
+                                       {"ViT, 129 tokens", 1, 1, 129, 64, false},
                                        {"window of 16, bias", 4, 3, 16, 32, true},
-                                       {"window of 49, bias", 2, 3, 49, 32, true}}};
+                                       {"window of 49, bias", 1, 3, 49, 32, true}}};
 
 /// Queries, keys, values, and a bias of its own for each pair. The same numbers in both twins.
 Case saturated(const Model& m, double scale, uint64_t seed) {
