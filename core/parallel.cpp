@@ -213,11 +213,14 @@ void shards(int n, Ref<void(int)> f) {
     Shard here;
     f(i);
   };
-  const auto workers = arena();
-  [[maybe_unused]] const Fork fork;
   // isolated: a thread that waits here takes no task of another fork, which would run amid this one's thread-local state
-  workers->execute(
-      [&] { tbb::this_task_arena::isolate([&] { tbb::parallel_for(0, n, task, tbb::simple_partitioner()); }); });
+  const auto all = [&] {
+    [[maybe_unused]] const Task in_order;  // where the arena is full, one of its threads runs this for ours
+    tbb::this_task_arena::isolate([&] { tbb::parallel_for(0, n, task, tbb::simple_partitioner()); });
+  };
+  const auto workers = arena();
+  [[maybe_unused]] const Fork fork;  // after all that the tasks look at
+  workers->execute(all);
 }
 
 void rows(int64_t n, int64_t grain, Ref<void(int64_t, int64_t)> f) {
@@ -232,12 +235,14 @@ void rows(int64_t n, int64_t grain, Ref<void(int64_t, int64_t)> f) {
     [[maybe_unused]] const Task in_order;
     f(i * grain, std::min(n, (i + 1) * grain));
   };
-  const auto workers = arena();
-  [[maybe_unused]] const Fork fork;
-  workers->execute([&] {
+  const auto all = [&] {
+    [[maybe_unused]] const Task in_order;
     tbb::this_task_arena::isolate(
         [&] { tbb::parallel_for(int64_t{0}, (n + grain - 1) / grain, task, tbb::static_partitioner()); });
-  });
+  };
+  const auto workers = arena();
+  [[maybe_unused]] const Fork fork;
+  workers->execute(all);
 }
 
 }  // namespace tessera::parallel
