@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <numeric>
 
+#include "core/io/text.h"
 #include "train/cli/commands.h"
 #include "train/cli/console.h"
 #include "train/cli/json.h"
@@ -124,7 +125,7 @@ int predict(const Request& r) {
       line += fmt::format("  {} {:.1f} %", name, 100 * p[c]);
     }
     list.push_back(Json{{"image", path}, {"classes", classes}});
-    if (!r.json) print(printable(line) + "\n");
+    if (!r.json) print(io::printable(line) + "\n");
   }
   if (r.json) print_json(list);
   if (failed > 0 && all.paths.size() > 1)
