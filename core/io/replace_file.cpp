@@ -1,4 +1,4 @@
-#include "core/io/replace_file.h"
+#include "tessera/core/io/replace_file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -15,8 +15,8 @@
 #include <system_error>
 #include <utility>
 
-#include "core/error.h"
-#include "core/io/read_file.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/read_file.h"
 
 namespace tessera::io {
 namespace {

@@ -1,6 +1,6 @@
-#include "core/io/text.h"
+#include "tessera/core/io/text.h"
 
-#include "core/error.h"
+#include "tessera/core/error.h"
 
 namespace tessera::io {
 

@@ -17,12 +17,12 @@
 #include <thread>
 #include <vector>
 
-#include "core/ops.h"
-#include "core/parallel.h"
-#include "core/peak.h"
-#include "models/vit.h"
-#include "nn/position.h"
-#include "train/data/loader.h"
+#include "tessera/core/ops.h"
+#include "tessera/core/parallel.h"
+#include "tessera/core/peak.h"
+#include "tessera/models/vit.h"
+#include "tessera/nn/position.h"
+#include "tessera/train/data/loader.h"
 
 using namespace tessera;
 

@@ -4,9 +4,9 @@
 #include <thread>
 #include <vector>
 
-#include "core/ops.h"
-#include "core/parallel.h"
-#include "nn/params.h"
+#include "tessera/core/ops.h"
+#include "tessera/core/parallel.h"
+#include "tessera/nn/params.h"
 #include "tests/twin/twin.h"
 
 namespace tessera {

@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "core/ops.h"
-#include "nn/params.h"
+#include "tessera/core/ops.h"
+#include "tessera/nn/params.h"
 #include "tests/twin/twin.h"
 
 namespace tessera {

@@ -5,9 +5,9 @@
 #include <regex>
 #include <set>
 
-#include "core/pool.h"
-#include "core/rng.h"
-#include "nn/params.h"
+#include "tessera/core/memory.h"
+#include "tessera/core/rng.h"
+#include "tessera/nn/params.h"
 #include "tests/twin/op_table_rows.h"
 
 namespace tessera {

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
-#include "core/ops/attention.h"
-#include "core/parallel.h"
-#include "core/pool.h"
+#include "tessera/core/memory.h"
+#include "tessera/core/ops/attention/attention.h"
+#include "tessera/core/parallel.h"
 
 namespace tessera {
 namespace {
@@ -32,7 +32,7 @@ int64_t peak_bytes(const Terms& where) {
     table = tape.watch(table);
   }
   const Tensor o =
-      attention(heads(x, H, 0, 3), heads(x, H, 1, 3), heads(x, H, 2, 3), everyone(N, N), own, 0.2, {}, {}, {});
+      attention(heads(x, H, 0, 3), heads(x, H, 1, 3), heads(x, H, 2, 3), global_pattern(N, N), own, 0.2, {}, {}, {});
   tape.backward(o, dy, grads);
   for (int t = 0; t < own.count; ++t) CHECK(tape.grad(own.relative[static_cast<size_t>(t)].table));
   return Pool::total().peak;
@@ -45,10 +45,10 @@ TEST_CASE(
     ~Threads() { parallel::set_threads(before); }
   } restore;
   parallel::set_threads(2);
-  Pairs line{N, N, 2 * N - 1, {}, 1};
+  RelativeIndex line{N, N, 2 * N - 1, {}, 1};
   for (int i = 0; i < N; ++i)
     for (int j = 0; j < N; ++j) line.at.push_back(j - i + N - 1);
-  const Pairs one{N, N, 1, Index(static_cast<size_t>(N) * N, 0), 1};
+  const RelativeIndex one{N, N, 1, Index(static_cast<size_t>(N) * N, 0), 1};
   Terms shaw, transformer_xl;
   shaw.add({Relative::query, noise({1, 2 * N - 1, d}, 3), 0, &line});
   transformer_xl.add({Relative::query, noise({H, 2 * N - 1, d}, 3), 0, &line})

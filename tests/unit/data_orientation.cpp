@@ -3,7 +3,7 @@
 
 #include <cstdio>
 
-#include "train/data/orientation.h"
+#include "tessera/train/data/orientation.h"
 
 // clang-format off
 #include <jpeglib.h>
@@ -14,9 +14,9 @@
 #include <cstring>
 #include <string>
 
-#include "core/error.h"
+#include "tessera/core/error.h"
+#include "tessera/train/data/set.h"
 #include "tests/unit/data_folder.h"
-#include "train/data/set.h"
 
 using namespace tessera;
 using namespace tessera::data;

@@ -1,12 +1,12 @@
-#include "train/text.h"
+#include "tessera/train/training/text.h"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <limits>
 
-#include "core/io/text.h"
-#include "train/progress_line.h"
+#include "tessera/core/io/text.h"
+#include "tessera/train/training/progress_line.h"
 
 using namespace tessera;
 using io::printable;

@@ -1,4 +1,4 @@
-#include "train/cli/console.h"
+#include "tessera/train/cli/console.h"
 
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -10,7 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "core/io/text.h"
+#include "tessera/core/io/text.h"
 
 namespace tessera::cli {
 namespace {

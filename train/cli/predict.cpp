@@ -4,15 +4,15 @@
 #include <filesystem>
 #include <numeric>
 
-#include "core/io/text.h"
-#include "train/cli/commands.h"
-#include "train/cli/console.h"
-#include "train/cli/json.h"
-#include "train/cli/saved_run.h"
-#include "train/data/image.h"
-#include "train/evaluate.h"
-#include "train/finite.h"
-#include "train/text.h"
+#include "tessera/core/io/text.h"
+#include "tessera/train/cli/commands.h"
+#include "tessera/train/cli/console.h"
+#include "tessera/train/cli/json.h"
+#include "tessera/train/cli/saved_run.h"
+#include "tessera/train/data/image.h"
+#include "tessera/train/training/evaluate.h"
+#include "tessera/train/training/finite.h"
+#include "tessera/train/training/text.h"
 
 namespace tessera::cli {
 namespace {

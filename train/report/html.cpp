@@ -1,11 +1,11 @@
-#include "train/report/html.h"
+#include "tessera/train/report/html.h"
 
 #include <fmt/format.h>
 
 #include <array>
 #include <cmath>
 
-#include "core/io/text.h"
+#include "tessera/core/io/text.h"
 
 namespace tessera::report {
 namespace {
