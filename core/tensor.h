@@ -156,6 +156,8 @@ class Tensor {
 
 Tensor zeros(const Shape& shape);
 Tensor full(const Shape& shape, real value);
+/// Bytes of its values, for a Memo.
+inline size_t bytes_of(const Tensor& t) { return t ? static_cast<size_t>(t.size()) * sizeof(real) : 0; }
 /// A tensor holding `values` (converted to real), for fixed tables and tests.
 Tensor tensor(const Shape& shape, std::span<const double> values);
 

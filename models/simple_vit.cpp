@@ -54,7 +54,7 @@ vit::Config as_vit(const Config& c) {
   return v;
 }
 
-std::deque<vit::Block> blocks_of(const Scope& s, const Config& c) {
+std::deque<vit::Block> blocks_of(const Scope& s, const Config& c, const Places& at) {
   vit::Block::Config b;
   b.attn.dim = b.mlp.dim = c.embed_dim;
   b.attn.num_heads = c.num_heads, b.attn.qkv_bias = c.qkv_bias, b.attn.qk_scale = c.qk_scale, b.norm_eps = c.norm_eps;
@@ -62,7 +62,7 @@ std::deque<vit::Block> blocks_of(const Scope& s, const Config& c) {
   b.mlp.hidden = static_cast<int>(c.embed_dim * c.mlp_ratio), b.mlp.act = activation(c.act_layer);
   b.mlp.init1 = b.mlp.init2 = {xavier_uniform(b.mlp.dim, b.mlp.hidden), normal(1e-6)};
   std::deque<vit::Block> blocks;
-  for (int i = 0; i < c.depth; ++i) blocks.emplace_back(s / "blocks" / i, b);
+  for (int i = 0; i < c.depth; ++i) blocks.emplace_back(s / "blocks" / i, b, at.site(fmt::format("blocks.{}.attn", i)));
   return blocks;
 }
 
@@ -88,7 +88,7 @@ SimpleVit::SimpleVit(const Scope& s, const Config& c, const MakePosition& positi
       at_(places(c)),
       position_(position(s, at_)),
       patch_embed_(s / "patch_embed", patches_of(c)),
-      blocks_(blocks_of(s, c)),
+      blocks_(blocks_of(s, c, at_)),
       norm_(s / "norm", c.embed_dim, c.norm_eps),
       pre_logits_(pre_logits_of(s / "pre_logits", c)),
       head_(s / "head", c.embed_dim, c.num_classes, true, {constant(0), constant(0)}) {}
@@ -96,13 +96,13 @@ SimpleVit::SimpleVit(const Scope& s, const Config& c, const MakePosition& positi
 Output SimpleVit::forward(const Run& run, const Input& input) const {
   const Grid grid = patch_embed_.grid(input.x);
   const int B = input.x.dim(0);
-  const Layout now{grid, grid, {}, 1, false};
+  const Layout now = Layout::global(grid);
   Tensor x = position_->tokens(at_.tokens[0], grid, patch_embed_(run, input.x), run);
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    x = position_->between(at_.between[i], grid, x, run);
-    x = blocks_[i](run, x, *position_, at_.sites[i], now);
+  for (const vit::Block& block : blocks_) {
+    x = position_->between(at_.gap(0, block.site.block), grid, x, run);
+    x = block(run, x, *position_, now);
   }
-  x = position_->between(at_.between[blocks_.size()], grid, x, run);
+  x = position_->between(at_.between.back(), grid, x, run);
   Output out;
   if (input.features) out.stages.push_back(x.reshape({B, grid.h, grid.w, -1}));
   x = mean(norm_(run, x), {1});

@@ -86,7 +86,7 @@ void check(const Config& c) {
 std::string block_name(int stage, int i) { return fmt::format("layers.{}.blocks.{}", stage, i); }
 Grid halved(const Grid& g) { return {(g.h + 1) / 2, (g.w + 1) / 2, g.prefix}; }
 Layout layout_of(const Grid& map, const Config& c, int block) {
-  return {map, map, window_of(map, c.window_size, block % 2), 1, false};
+  return Layout::windowed(map, window_of(map, c.window_size, block % 2));
 }
 
 Attention::Config attention_of(const Config& c, int stage) {
@@ -130,19 +130,20 @@ Places places(const Config& c) {
 
 // ---- parts -------------------------------------------------------------------------------------------------------------
 
-Block::Block(const Scope& s, const Config& c, int stage, double drop_path)
+Block::Block(const Scope& s, const Config& c, int stage, double drop_path, const Site& at)
     : norm1(s / "norm1", c.dim(stage), norm_eps),
       attn(s / "attn", attention_of(c, stage)),
       drop_path1(s / "drop_path1", drop_path),
       norm2(s / "norm2", c.dim(stage), norm_eps),
       mlp(s / "mlp", mlp_of(c, stage)),
       drop_path2(s / "drop_path2", drop_path),
+      site(at),
       name(s.path()) {}
 
-Tensor Block::operator()(const Run& run, const Tensor& x, const PositionEncoding& position, const Site& site,
-                         const Layout& now, float mask_value) const {
+Tensor Block::operator()(const Run& run, const Tensor& x, const PositionEncoding& position, const Layout& now,
+                         float mask_value) const {
   const Crumb here(name);
-  const Pattern& who = windows(now.q, now.window, mask_value);
+  const Pattern who = windows(now.q, now.window, mask_value);
   const Tensor mixed = attn.mix(run, norm1(run, x), who, position, site, now);
   const Tensor y = add_branch(run, x, mixed, attn.proj, attn.proj_drop, {}, drop_path1);
   return add_branch(run, y, mlp.hidden(run, norm2(run, y)), mlp.fc2, mlp.drop2, {}, drop_path2);
@@ -164,7 +165,7 @@ Tensor PatchMerging::operator()(const Run& run, const Tensor& x, Grid& map) cons
 
 // ---- model -------------------------------------------------------------------------------------------------------------
 
-std::deque<Swin::Stage> Swin::build(const Scope& s, const Config& c) {
+std::deque<Swin::Stage> Swin::build(const Scope& s, const Config& c, const Places& at) {
   int blocks = 0, before = 0;
   for (int d : c.depths) blocks += d;
   std::deque<Stage> stages;
@@ -172,7 +173,8 @@ std::deque<Swin::Stage> Swin::build(const Scope& s, const Config& c) {
     Stage& now = stages.emplace_back();
     if (stage) now.downsample.emplace(s / "layers" / stage / "downsample", c.dim(stage - 1));
     for (int i = 0; i < c.depths[static_cast<size_t>(stage)]; ++i, ++before)
-      now.blocks.emplace_back(s / block_name(stage, i), c, stage, c.drop_path_rate * before / std::max(1, blocks - 1));
+      now.blocks.emplace_back(s / block_name(stage, i), c, stage, c.drop_path_rate * before / std::max(1, blocks - 1),
+                              at.site(block_name(stage, i) + ".attn"));
   }
   return stages;
 }
@@ -186,7 +188,7 @@ Swin::Swin(const Scope& s, const Config& c, const MakePosition& position)
                       : std::nullopt),
       position_(position(s, at_)),
       pos_drop_(s / "pos_drop", c.pos_drop_rate),
-      layers_(build(s, c)),
+      layers_(build(s, c, at_)),
       norm_(s / "norm", c.dim(c.stages() - 1), norm_eps),
       head_drop_(s / "head_drop", c.drop_rate),
       head_(s / "head" / "fc", c.dim(c.stages() - 1), c.num_classes) {}
@@ -198,15 +200,14 @@ Output Swin::forward(const Run& run, const Input& input) const {
   Tensor x = patch_embed_(run, input.x);
   if (patch_norm_) x = (*patch_norm_)(run, x);
   x = pos_drop_(run, position_->tokens(at_.tokens[0], map, x, run));
-  size_t site = 0, gap = 0;
+  int s = 0;
   for (const Stage& stage : layers_) {
     if (stage.downsample) x = (*stage.downsample)(run, x, map);
-    for (size_t i = 0; i < stage.blocks.size(); ++i, ++site) {
-      x = position_->between(at_.between[gap++], map, x, run);
-      x = stage.blocks[i](run, x, *position_, at_.sites[site], layout_of(map, config_, static_cast<int>(i)),
-                          static_cast<float>(config_.mask_value));
+    for (const Block& block : stage.blocks) {
+      x = position_->between(at_.gap(s, block.site.block), map, x, run);
+      x = block(run, x, *position_, layout_of(map, config_, block.site.block), static_cast<float>(config_.mask_value));
     }
-    x = position_->between(at_.between[gap++], map, x, run);
+    x = position_->between(at_.gap(s++, static_cast<int>(stage.blocks.size())), map, x, run);
     if (input.features) out.stages.push_back(x.reshape({B, map.h, map.w, -1}));
   }
   out.logits = head_(run, head_drop_(run, mean(norm_(run, x), {1})));

@@ -42,11 +42,12 @@ struct Block {
   LayerNorm norm2;
   Mlp mlp;
   DropPath drop_path2;
+  Site site;         ///< of its attention
   std::string name;  ///< "layers.0.blocks.1", for error messages
-  Block(const Scope& s, const Config& c, int stage, double drop_path);
+  Block(const Scope& s, const Config& c, int stage, double drop_path, const Site& at);
   /// x (B, h w, dim) -> the same shape.
-  Tensor operator()(const Run& run, const Tensor& x, const PositionEncoding& position, const Site& site,
-                    const Layout& now, float mask_value) const;
+  Tensor operator()(const Run& run, const Tensor& x, const PositionEncoding& position, const Layout& now,
+                    float mask_value) const;
 };
 
 /// Four neighbours become one token of twice the width: concatenated in the order (0,0), (1,0), (0,1), (1,1) of (row, column), then
@@ -70,7 +71,7 @@ class Swin final : public Model {
     std::optional<PatchMerging> downsample;
     std::deque<Block> blocks;
   };
-  static std::deque<Stage> build(const Scope& s, const Config& c);
+  static std::deque<Stage> build(const Scope& s, const Config& c, const Places& at);
 
   Config config_;
   Places at_;

@@ -127,14 +127,7 @@ Places places(const Config& c) {
   for (int i = 0; i <= c.depth; ++i)
     p.between.push_back({i, 0, i, c.embed_dim, grid, "pos_block." + std::to_string(i)});
   for (int i = 0; i < c.depth; ++i) {
-    p.sites.push_back({i,
-                       0,
-                       i,
-                       c.embed_dim,
-                       c.num_heads,
-                       a.width_of_head(),
-                       a.scale(),
-                       {grid, grid, {}, 1, false},
+    p.sites.push_back({i, 0, i, c.embed_dim, c.num_heads, a.width_of_head(), a.scale(), Layout::global(grid),
                        block_name(i) + ".attn"});
   }
   return p;
@@ -142,7 +135,7 @@ Places places(const Config& c) {
 
 // ---- block --------------------------------------------------------------------------------------------------------
 
-Block::Block(const Scope& s, const Config& c)
+Block::Block(const Scope& s, const Config& c, const Site& at)
     : norm1(s / "norm1", c.attn.dim, c.norm_eps),
       attn(s / "attn", c.attn),
       ls1(s / "ls1", c.attn.dim, c.init_values),
@@ -151,12 +144,12 @@ Block::Block(const Scope& s, const Config& c)
       mlp(s / "mlp", c.mlp),
       ls2(s / "ls2", c.attn.dim, c.init_values),
       drop_path2(s / "drop_path2", c.drop_path),
+      site(at),
       name(s.path()) {}
 
-Tensor Block::operator()(const Run& run, const Tensor& x, const PositionEncoding& position, const Site& site,
-                         const Layout& now) const {
+Tensor Block::operator()(const Run& run, const Tensor& x, const PositionEncoding& position, const Layout& now) const {
   const Crumb here(name);
-  const Pattern& all = global_pattern(now.q.tokens(), now.k.tokens());
+  const Pattern all = global_pattern(now.q.tokens(), now.k.tokens());
   const Tensor mixed = attn.mix(run, norm1(run, x), all, position, site, now);
   const Tensor y = add_branch(run, x, mixed, attn.proj, attn.proj_drop, ls1, drop_path1);
   return add_branch(run, y, mlp.hidden(run, norm2(run, y)), mlp.fc2, mlp.drop2, ls2, drop_path2);
@@ -164,12 +157,13 @@ Tensor Block::operator()(const Run& run, const Tensor& x, const PositionEncoding
 
 namespace {
 
-std::deque<Block> blocks_of(const Scope& s, const Config& c) {
+std::deque<Block> blocks_of(const Scope& s, const Config& c, const Places& at) {
   std::deque<Block> blocks;
   for (int i = 0; i < c.depth; ++i) {
     const double drop_path = c.drop_path_rate * i / std::max(1, c.depth - 1);
     blocks.emplace_back(s / block_name(i),
-                        Block::Config{attention_of(c), mlp_of(c), c.norm_eps, c.init_values, drop_path});
+                        Block::Config{attention_of(c), mlp_of(c), c.norm_eps, c.init_values, drop_path},
+                        at.site(block_name(i) + ".attn"));
   }
   return blocks;
 }
@@ -185,7 +179,7 @@ Vit::Vit(const Scope& s, const Config& c, const MakePosition& position)
       position_(position(s, at_)),
       patch_embed_(s / "patch_embed", patches_of(c)),
       pos_drop_(s / "pos_drop", c.pos_drop_rate),
-      blocks_(blocks_of(s, c)),
+      blocks_(blocks_of(s, c, at_)),
       norm_(s / (c.global_pool == "avg" ? "fc_norm" : "norm"), c.embed_dim, c.norm_eps),
       head_drop_(s / "head_drop", c.drop_rate),
       head_(s / "head", c.embed_dim, c.num_classes, true, head_init(c)) {}
@@ -210,13 +204,13 @@ Tensor Vit::head_of(const Run& run, const Tensor& x) const {
 Output Vit::forward(const Run& run, const Input& input) const {
   const int B = input.x.rank() ? input.x.dim(0) : 0;
   const Grid grid = patch_embed_.grid(input.x, config_.prefix());  // of this call
-  const Layout now{grid, grid, {}, 1, false};
+  const Layout now = Layout::global(grid);
   Tensor x = embed(run, input.x, grid);
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    x = position_->between(at_.between[i], grid, x, run);
-    x = blocks_[i](run, x, *position_, at_.sites[i], now);
+  for (const Block& block : blocks_) {
+    x = position_->between(at_.gap(0, block.site.block), grid, x, run);
+    x = block(run, x, *position_, now);
   }
-  x = position_->between(at_.between[blocks_.size()], grid, x, run);
+  x = position_->between(at_.between.back(), grid, x, run);
   Output out;
   if (input.features) out.stages.push_back(slice(x, 1, grid.prefix, grid.tokens()).reshape({B, grid.h, grid.w, -1}));
   out.logits = head_of(run, x);

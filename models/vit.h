@@ -53,11 +53,11 @@ struct Block {
   Mlp mlp;
   LayerScale ls2;
   DropPath drop_path2;
+  Site site;         ///< of its attention
   std::string name;  ///< "blocks.3", for error messages
-  Block(const Scope& s, const Config& c);
+  Block(const Scope& s, const Config& c, const Site& at);
   /// x (B, N, dim) -> the same shape.
-  Tensor operator()(const Run& run, const Tensor& x, const PositionEncoding& position, const Site& site,
-                    const Layout& now) const;
+  Tensor operator()(const Run& run, const Tensor& x, const PositionEncoding& position, const Layout& now) const;
 };
 
 class Vit final : public Model {

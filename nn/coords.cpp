@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "tessera/nn/position.h"
 
 namespace tessera {
@@ -18,9 +20,22 @@ Coords coords(const Layout& now) {
     return {window, window};
   }
   Coords c{cells(now.q), cells(now.k)};
-  for (auto& cell : c.q)
-    if (!cell.prefix()) cell = {cell.y / now.reduce, cell.x / now.reduce};
+  for (auto& cell : c.q)  // a map rounded down has its last rows and columns beyond the last key cell
+    if (!cell.prefix() && now.reduce > 1)
+      cell = {std::min(cell.y / now.reduce, now.k.h - 1), std::min(cell.x / now.reduce, now.k.w - 1)};
   return c;
+}
+
+const Site& Places::site(std::string_view path) const {
+  for (const Site& s : sites)
+    if (s.path == path) return s;
+  fail("places", "the model has no attention {}", path);
+}
+
+const Spot& Places::gap(int stage, int block) const {
+  for (const Spot& s : between)
+    if (s.stage == stage && s.block == block) return s;
+  fail("places", "stage {} has no gap before block {}", stage, block);
 }
 
 }  // namespace tessera

@@ -167,9 +167,9 @@ Tensor Attention::mix(const Run& run, const Tensor& x, const Pattern& who, const
                       const Site& site, const Layout& now, std::span<const int32_t> lengths) const {
   const Crumb here("attn");
   const Tensor packed = qkv(run, x);
-  const Heads q = heads(packed, num_heads, 0, 3), k = heads(packed, num_heads, 1, 3),
-              v = heads(packed, num_heads, 2, 3);
-  return position.attend(site, now, q, k, v, who, scale, attn_drop, lengths, run);
+  const Query query(heads(packed, num_heads, 0, 3), heads(packed, num_heads, 1, 3), heads(packed, num_heads, 2, 3), who,
+                    scale, attn_drop, lengths);
+  return position.attend(site, now, query, {x, x}, run);
 }
 
 Tensor Attention::operator()(const Run& run, const Tensor& x, const Pattern& who, const PositionEncoding& position,

@@ -9,12 +9,23 @@ inline namespace TESSERA_NS {
 
 Tensor PositionEncoding::tokens(const Spot&, const Grid&, const Tensor& x, const Run&) const { return x; }
 Tensor PositionEncoding::between(const Spot&, const Grid&, const Tensor& x, const Run&) const { return x; }
-Terms PositionEncoding::terms(const Site&, const Layout&, const Run&) const { return {}; }
+Terms PositionEncoding::terms(const Site&, const Layout&, const Tokens&, const Run&) const { return {}; }
+Query PositionEncoding::shape(const Site&, const Layout&, const Query& query, const Tokens&, const Run&) const {
+  return query;
+}
+Tensor PositionEncoding::unshape(const Site&, const Layout&, const Tensor& mixed, const Tokens&, const Run&) const {
+  return mixed;
+}
+Tensor PositionEncoding::mix(const Site&, const Layout&, const Query& query, const Terms& all, const Tokens&,
+                             const Run& run) const {
+  return attention(query, all, run);
+}
 
-Tensor PositionEncoding::attend(const Site& site, const Layout& now, const Heads& q, const Heads& k, const Heads& v,
-                                const Pattern& who, double scale, const DropoutSpec& dropout,
-                                std::span<const int32_t> lengths, const Run& run) const {
-  return attention(q, k, v, who, terms(site, now, run), scale, dropout, lengths, run);
+Tensor PositionEncoding::attend(const Site& site, const Layout& now, const Query& query, const Tokens& x,
+                                const Run& run) const {
+  if (now.cross) return attention(query, {}, run);
+  const Query shaped = shape(site, now, query, x, run);
+  return unshape(site, now, mix(site, now, shaped, terms(site, now, x, run), x, run), x, run);
 }
 
 Tensor PositionEncoding::resample(std::string_view, const Tensor& param, const Layout&, const Layout&) const {
@@ -44,7 +55,7 @@ std::unique_ptr<PositionEncoding> build(const Part& part, const Scope& net, cons
   return part.make(net, at);
 }
 
-/// "a+b": token and between hooks in order, terms appended, and the attention of the one part that has its own.
+/// "a+b": token and between hooks in order, terms appended, heads shaped in order and unshaped in reverse, and the mixing of the one part that has its own.
 class Composed final : public PositionEncoding {
  public:
   Composed(const std::vector<Part>& parts, const Scope& net, const Places& at) {
@@ -58,7 +69,7 @@ class Composed final : public PositionEncoding {
         fail("position", "{} cannot stand beside {}: {}", p.row->name, parts.front().row->name, e.what());
       }
       for (size_t i = before; i < entries.size(); ++i) owners_[entries[i].name] = parts_.back().get();
-      if (p.has("attend")) attends_ = parts_.back().get();
+      if (p.has("mix")) mixes_ = parts_.back().get();
     }
   }
   Tensor tokens(const Spot& spot, const Grid& now, const Tensor& x, const Run& run) const override {
@@ -71,16 +82,25 @@ class Composed final : public PositionEncoding {
     for (const auto& p : parts_) y = p->between(spot, now, y, run);
     return y;
   }
-  Terms terms(const Site& site, const Layout& now, const Run& run) const override {
+  Terms terms(const Site& site, const Layout& now, const Tokens& x, const Run& run) const override {
     Terms all;
-    for (const auto& p : parts_) all.append(p->terms(site, now, run));
+    for (const auto& p : parts_) all.append(p->terms(site, now, x, run));
     return all;
   }
-  Tensor attend(const Site& site, const Layout& now, const Heads& q, const Heads& k, const Heads& v, const Pattern& who,
-                double scale, const DropoutSpec& dropout, std::span<const int32_t> lengths,
-                const Run& run) const override {
-    if (attends_) return attends_->attend(site, now, q, k, v, who, scale, dropout, lengths, run);
-    return PositionEncoding::attend(site, now, q, k, v, who, scale, dropout, lengths, run);
+  Query shape(const Site& site, const Layout& now, const Query& query, const Tokens& x, const Run& run) const override {
+    Query shaped = query;
+    for (const auto& p : parts_) shaped = p->shape(site, now, shaped, x, run);
+    return shaped;
+  }
+  Tensor unshape(const Site& site, const Layout& now, const Tensor& mixed, const Tokens& x,
+                 const Run& run) const override {
+    Tensor o = mixed;
+    for (auto p = parts_.rbegin(); p != parts_.rend(); ++p) o = (*p)->unshape(site, now, o, x, run);
+    return o;
+  }
+  Tensor mix(const Site& site, const Layout& now, const Query& query, const Terms& all, const Tokens& x,
+             const Run& run) const override {
+    return mixes_ ? mixes_->mix(site, now, query, all, x, run) : PositionEncoding::mix(site, now, query, all, x, run);
   }
   Tensor resample(std::string_view name, const Tensor& param, const Layout& from, const Layout& to) const override {
     const auto owner = owners_.find(name);
@@ -96,7 +116,7 @@ class Composed final : public PositionEncoding {
  private:
   std::vector<std::unique_ptr<PositionEncoding>> parts_;
   std::map<std::string, const PositionEncoding*, std::less<>> owners_;  // by parameter
-  const PositionEncoding* attends_ = nullptr;
+  const PositionEncoding* mixes_ = nullptr;
 };
 
 const PositionRow& row_of(std::string_view name) {
@@ -119,7 +139,7 @@ std::vector<const PositionRow*> rows_of(std::string_view names) {
 }
 
 void check_composition(const std::vector<Part>& parts) {
-  const Part *rotates = nullptr, *attends = nullptr;
+  const Part *rotates = nullptr, *mixes = nullptr;
   for (const auto& p : parts) {
     for (const auto& other : parts) {
       if (&other != &p && other.row == p.row) fail("position", "{} is named twice", p.row->name);
@@ -130,17 +150,17 @@ void check_composition(const std::vector<Part>& parts) {
              p.row->name);
       rotates = &p;
     }
-    if (p.has("attend")) {
-      if (attends) fail("position", "{} and {} both replace the attention; one may", attends->row->name, p.row->name);
-      attends = &p;
+    if (p.has("mix")) {
+      if (mixes) fail("position", "{} and {} both replace the attention; one may", mixes->row->name, p.row->name);
+      mixes = &p;
     }
   }
-  if (!attends) return;
+  if (!mixes) return;
   for (const auto& p : parts) {
-    const bool terms = std::ranges::any_of(
-        p.row->hooks, [](const auto& h) { return h != "tokens" && h != "between" && h != "attend"; });
-    if (&p != attends && terms) {
-      fail("position", "{} computes the attention itself and would ignore the terms of {}", attends->row->name,
+    const bool terms =
+        std::ranges::any_of(p.row->hooks, [](const auto& h) { return h != "tokens" && h != "between" && h != "mix"; });
+    if (&p != mixes && terms) {
+      fail("position", "{} computes the attention itself and would ignore the terms of {}", mixes->row->name,
            p.row->name);
     }
   }

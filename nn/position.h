@@ -1,6 +1,6 @@
 #pragma once
 // A position encoding is one file under nn/position and one row of nn/position/registry.cpp; no model knows any of them.
-// It may act through four functions and overrides only those it needs. Geometry is said by four small structs, free of `real`.
+// It may act through six functions and overrides only those it needs. Geometry is said by four small structs, free of `real`.
 #include <functional>
 #include <map>
 #include <memory>
@@ -33,6 +33,17 @@ struct Layout {
   int reduce = 1;
   bool cross = false;
   auto operator<=>(const Layout&) const = default;
+
+  /// Every token of one map sees every other.
+  static Layout global(const Grid& g) { return {g, g, {}, 1, false}; }
+  /// A sequence of T tokens: a map of one row.
+  static Layout sequence(int T) { return global({1, T, 0}); }
+  /// Inside of windows of one map.
+  static Layout windowed(const Grid& g, const Window& window) { return {g, g, window, 1, false}; }
+  /// Keys of a map that is `reduce` times smaller a side, rounded down or up (PVT, CvT).
+  static Layout reduced(const Grid& q, const Grid& k, int reduce) { return {q, k, {}, reduce, false}; }
+  /// Keys of another sequence, where relative positions mean nothing.
+  static Layout between(const Grid& q, const Grid& k) { return {q, k, {}, 1, true}; }
 };
 /// One attention of a model. path + ".relative_position_bias_table" is the parameter's name in timm.
 struct Site {
@@ -53,6 +64,10 @@ struct Places {
   std::vector<Spot> tokens;  ///< one per patch embedding
   std::vector<Spot>
       between;  ///< before each block and after the last of each stage; block counts 0..depth inside the stage
+
+  /// The place that a part of a model was built for, by what the model calls it. Throws Error where there is none.
+  const Site& site(std::string_view path) const;
+  const Spot& gap(int stage, int block) const;
 };
 
 /// Coordinates of the query and key slots of one group in query cells; {-1, -1} = class token. Reduced keys: key cells.
@@ -63,10 +78,15 @@ struct Coords {
   };
   std::vector<Cell> q, k;
 };
-/// In a window: window-local. Over reduced keys the queries are divided by `reduce` (floor).
+/// In a window: window-local. Over reduced keys the queries are divided by `reduce` (floor), and never beyond the last key cell.
 Coords coords(const Layout& now);
 
 inline namespace TESSERA_NS {
+
+/// The inputs of the projections of one attention, queries' and keys': (B, tokens, dim). The same tensor in self-attention.
+struct Tokens {
+  Tensor q, k;
+};
 
 struct PositionEncoding {
   virtual ~PositionEncoding() = default;
@@ -74,12 +94,19 @@ struct PositionEncoding {
   virtual Tensor tokens(const Spot&, const Grid& now, const Tensor& x, const Run&) const;
   /// Before each block and after the last of each stage.
   virtual Tensor between(const Spot&, const Grid& now, const Tensor& x, const Run&) const;
-  /// Rotation and relative terms of one attention.
-  virtual Terms terms(const Site&, const Layout& now, const Run&) const;
-  /// The attention itself; by default attention(..., terms(...)). GPSA mixes two of them.
-  virtual Tensor attend(const Site&, const Layout& now, const Heads& q, const Heads& k, const Heads& v,
-                        const Pattern& who, double scale, const DropoutSpec&, std::span<const int32_t> lengths,
-                        const Run&) const;
+  /// Rotation and relative terms of one attention. Query and key terms meet q and k as shape() left them.
+  virtual Terms terms(const Site&, const Layout& now, const Tokens&, const Run&) const;
+  /// Queries, keys and values in the form in which they attend: another basis or width, a nonlinear map. Undone by unshape() on the
+  /// mixed values (B, tokens, H d). By default both change nothing.
+  virtual Query shape(const Site&, const Layout& now, const Query&, const Tokens&, const Run&) const;
+  virtual Tensor unshape(const Site&, const Layout& now, const Tensor& mixed, const Tokens&, const Run&) const;
+  /// How they mix, given the terms of every part of a composition; by default attention(query, all, run). GPSA mixes two of them.
+  virtual Tensor mix(const Site&, const Layout& now, const Query&, const Terms& all, const Tokens&, const Run&) const;
+
+  /// The attention of a model: unshape(mix(shape(query), terms)). Between different sequences (now.cross) it is attention alone: there
+  /// relative positions mean nothing, whatever the encoding.
+  Tensor attend(const Site&, const Layout& now, const Query&, const Tokens&, const Run&) const;
+
   /// The parameter `name`, with values made for geometry `from`, as it is for `to` (another window or size); used at the call and at
   /// load. Differentiable. `param` itself when both ask for the same table, and by default: most tables have a size of their own.
   /// Throws Error where there is no rule, or when `param` is not of the size that `from` asks for.
@@ -96,7 +123,7 @@ using MakePosition = std::function<std::unique_ptr<PositionEncoding>(const Scope
 struct PositionRow {
   const char* name;                ///< "rope_axial"
   const char* title;               ///< "Axial rotary embedding"
-  std::vector<std::string> hooks;  ///< of tokens, between, rotary, bias, query, key, value, gate, attend
+  std::vector<std::string> hooks;  ///< of tokens, between, rotary, bias, query, key, value, gate, shape, mix
   bool trainable;
   int year;
   const char* reference;   ///< "Heo et al. 2024, arXiv 2403.13298"
@@ -115,7 +142,7 @@ struct PositionRow {
 /// seen before stay as they are. Throws Error if the name is taken, empty or holds '+' or '.', or if the row has no `make`.
 const std::vector<PositionRow>& positions();
 void add_position(PositionRow row);
-/// "rope_axial", or a composition "learned+rope_axial" (token hooks in order, terms appended, at most one attend). Options are
+/// "rope_axial", or a composition "learned+rope_axial" (token hooks in order, terms appended, at most one mix). Options are
 /// the encoding's own; for a composition "NAME.KEY". Unknown names throw Error with the nearest known one.
 MakePosition position(std::string_view name, const Options& options = {});
 /// Throws Error when these options make no sense, or when a model with these places cannot have them; builds nothing.

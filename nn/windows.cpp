@@ -20,10 +20,10 @@ int part(int at, int L, int M, int s) {
   return at < L - s ? 1 : 2;
 }
 
-Pattern build(const Grid& map, const Window& w, float mask_value) {
+Pattern::Spec build(const Grid& map, const Window& w, float mask_value) {
   const int rows = (map.h + w.h - 1) / w.h, columns = (map.w + w.w - 1) / w.w, H = rows * w.h, W = columns * w.w;
   const bool shifted = w.shift_y || w.shift_x;
-  Pattern p;
+  Pattern::Spec p;
   p.groups = rows * columns;
   p.n = p.m = w.h * w.w;
   p.mask_value = mask_value;
@@ -42,7 +42,7 @@ Pattern build(const Grid& map, const Window& w, float mask_value) {
 
 }  // namespace
 
-const Pattern& windows(const Grid& map, const Window& w, float mask_value) {
+Pattern windows(const Grid& map, const Window& w, float mask_value) {
   if (map.prefix) fail("windows", "{} class tokens have no place in windows", map.prefix);
   if (w.h < 1 || w.w < 1 || w.shift_y >= w.h || w.shift_x >= w.w || w.shift_y < 0 || w.shift_x < 0)
     fail("windows", "a {}x{} window cannot be shifted by ({}, {})", w.h, w.w, w.shift_y, w.shift_x);

@@ -13,6 +13,6 @@ Window window_of(const Grid& map, int M, bool shifted);
 /// not divide is padded right and below, then shifted, then labelled on the padded size; padding is absent as query and as key.
 /// Shifted maps carry the region labels of Swin (0..8: three parts per axis of the shifted map), so that only true neighbours see
 /// each other. mask_value 0 skips masked pairs, -100 adds that value as the official code does. From a Memo.
-const Pattern& windows(const Grid& map, const Window& window, float mask_value = 0);
+Pattern windows(const Grid& map, const Window& window, float mask_value = 0);
 
 }  // namespace tessera

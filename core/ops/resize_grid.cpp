@@ -22,7 +22,7 @@ struct Sizes {
   int64_t cells() const { return static_cast<int64_t>(h) * w; }
 };
 
-const Tensor& matrix(int in, int out, Interpolation rule) {
+Tensor matrix(int in, int out, Interpolation rule) {
   static Memo<std::tuple<int, int, Interpolation>, Tensor> memo;
   return memo({in, out, rule}, [&] { return tensor({out, in}, interpolation_matrix(in, out, rule)); });
 }

@@ -31,11 +31,11 @@ struct Alibi final : PositionEncoding {
   }
   Alibi(const Scope&, const Places&, const Config& c) : config(c) {}
 
-  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     const Extent is = extent(now), unit = config.rescale ? extent(s.trained) : is;
     static Memo<std::tuple<Extent, Extent, int, std::string>, Tensor> memo;
     const Tensor& t = memo({is, unit, s.heads, config.metric}, [&] { return table(is, unit, s.heads); });
-    return Terms{}.add({Relative::bias, t, 0, &index(now, config.metric == "raster")});
+    return Terms{}.add({Relative::bias, t, 0, index(now, config.metric == "raster")});
   }
   std::string unit_warning(const Places& from, const Places& to) const override {
     const std::string unit = config.rescale ? warn_unit_of_sites(from, to) : "";
@@ -60,7 +60,7 @@ struct Alibi final : PositionEncoding {
       }
     return tensor({heads, is.cells(), 1}, v);
   }
-  static const RelativeIndex& index(const Layout& now, bool on_raster) {
+  static RelativeIndex index(const Layout& now, bool on_raster) {
     static Memo<std::tuple<Layout, bool>, RelativeIndex> memo;
     return memo({now, on_raster}, [&] { return unsigned_pairs(now, on_raster); });
   }

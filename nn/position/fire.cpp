@@ -48,7 +48,7 @@ struct Fire final : PositionEncoding {
     }
   }
 
-  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     const Own& o = own.at(static_cast<size_t>(s.id));
     const Extent e = extent(now);
     const Tensor& d = distances(e);  // (cells, 1)
@@ -57,11 +57,11 @@ struct Fire final : PositionEncoding {
     const double most = std::max(static_cast<double>(d[d.size() - 1]), 1.0);
     const Tensor u = div(warp(d), warp(full({1, 1}, static_cast<real>(most))));
     const Tensor bias = exact_linear(relu(exact_linear(u, o.w0, o.b0)), o.w2, o.b2);  // (cells, heads)
-    return Terms{}.add({Relative::bias, permute(bias, {1, 0}).reshape({s.heads, e.cells(), 1}), 0, &index(now)});
+    return Terms{}.add({Relative::bias, permute(bias, {1, 0}).reshape({s.heads, e.cells(), 1}), 0, index(now)});
   }
 
  private:
-  const Tensor& distances(const Extent& e) const {
+  Tensor distances(const Extent& e) const {
     static Memo<std::tuple<Extent, bool>, Tensor> memo;
     const bool raster_metric = config.metric == "raster";
     return memo({e, raster_metric}, [&] {
@@ -70,7 +70,7 @@ struct Fire final : PositionEncoding {
       return tensor({e.cells(), 1}, v);
     });
   }
-  const RelativeIndex& index(const Layout& now) const {
+  RelativeIndex index(const Layout& now) const {
     static Memo<std::tuple<Layout, bool>, RelativeIndex> memo;
     const bool raster_metric = config.metric == "raster";
     return memo({now, raster_metric}, [&] { return unsigned_pairs(now, raster_metric); });

@@ -1,6 +1,6 @@
 // Gated positional self-attention.  d'Ascoli et al. 2021 (ConViT), arrangement of timm.          offsets are key minus query
 //   o = (1 - g) softmax(scale q.k) v + g softmax(w . (dx, dy, dx^2 + dy^2) + b) v,      g = sigmoid(gating_param), per head
-//   hooks: attend (two fused attentions, mixed)      parameters: 4 heads + heads per block      cost: a second attention without content
+//   hooks: mix (two fused attentions, mixed)      parameters: 4 heads + heads per block      cost: a second attention without content
 //   class tokens: positional logit 0 (ours: timm joins its class token only after the gated blocks)
 //   another resolution: offsets recomputed
 //   local_init starts head (h1, h2) at an offset of the k x k neighbourhood, k^2 = heads; local_values = true also sets the value
@@ -56,19 +56,18 @@ struct Gpsa final : PositionEncoding {
     }
   }
 
-  Tensor attend(const Site& s, const Layout& now, const Heads& q, const Heads& k, const Heads& v, const Pattern& who,
-                double scale_, const DropoutSpec& dropout, std::span<const int32_t> lengths,
-                const Run& run) const override {
+  Tensor mix(const Site& s, const Layout& now, const Query& query, const Terms& all, const Tokens&,
+             const Run& run) const override {
     const Own& o = own.at(static_cast<size_t>(s.id));
-    Tensor content = attention(q, k, v, who, {}, scale_, dropout, lengths, run);
+    Tensor content = attention(query, all, run);
     if (!o.w) return content;
     const Extent e = extent(now);
     const Tensor logits = exact_linear(features(e), o.w, o.b);  // (offsets, heads)
     const Terms where =
-        Terms{}.add({Relative::bias, permute(logits, {1, 0}).reshape({s.heads, logits.dim(0), 1}), 0, &index(now)});
-    DropoutSpec other = dropout;
-    other.key.value = rng::mix(dropout.key.value);
-    const Tensor positional = attention(q, k, v, who, where, 0, other, lengths, run);
+        Terms{}.add({Relative::bias, permute(logits, {1, 0}).reshape({s.heads, logits.dim(0), 1}), 0, index(now)});
+    Query by_place = query.with(query.who, 0);
+    by_place.dropout.key.value = rng::mix(query.dropout.key.value);
+    const Tensor positional = attention(by_place, where, run);
     const Tensor g = sigmoid(o.gate).reshape({s.heads, 1});
     const auto [B, N, C] = content.dims<3>();
     const auto by_head = [&, B_ = B, N_ = N, C_ = C](const Tensor& t) {
@@ -95,7 +94,7 @@ struct Gpsa final : PositionEncoding {
       for (int j = 0; j < C; ++j) qkv[static_cast<int64_t>(2 * C + i) * C + j] = i == j;
   }
   /// (offsets, 3): dx, dy, dx^2 + dy^2 of every key-minus-query offset.
-  static const Tensor& features(const Extent& e) {
+  static Tensor features(const Extent& e) {
     static Memo<Extent, Tensor> memo;
     return memo(e, [&] {
       std::vector<double> v;
@@ -104,7 +103,7 @@ struct Gpsa final : PositionEncoding {
       return tensor({static_cast<int>(v.size() / 3), 3}, v);
     });
   }
-  static const RelativeIndex& index(const Layout& now) {
+  static RelativeIndex index(const Layout& now) {
     static Memo<Layout, RelativeIndex> memo;
     return memo(now, [&] {
       const Extent e = extent(now);

@@ -41,14 +41,14 @@ struct Huang final : PositionEncoding {
     }
   }
 
-  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     const Tensor& own = table.at(static_cast<size_t>(s.id));
     const Tensor t = own.reshape({1, own.dim(0), own.dim(1)});
     const RelativeIndex& rho = index(now, span(s.trained));
     Terms all;
-    if (Method < 4) return all.add({Relative::gate, t, 0, &rho});
-    all.add({Relative::query, t, 0, &rho});
-    return all.add({Relative::key, t, 0, &rho});
+    if (Method < 4) return all.add({Relative::gate, t, 0, rho});
+    all.add({Relative::query, t, 0, rho});
+    return all.add({Relative::key, t, 0, rho});
   }
 
   /// Offsets that the table was not made for have the row they would be clipped to.
@@ -82,7 +82,7 @@ struct Huang final : PositionEncoding {
   static int row(int offset, int most) {
     return Method == 1 ? std::min(std::abs(offset), most) : clip(offset, most) + most;
   }
-  static const RelativeIndex& index(const Layout& now, const Span& span) {
+  static RelativeIndex index(const Layout& now, const Span& span) {
     static Memo<std::tuple<Layout, Span>, RelativeIndex> memo;
     return memo({now, span}, [&] {
       const Extent e = extent(now);

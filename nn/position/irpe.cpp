@@ -61,16 +61,16 @@ struct Irpe final : PositionEncoding {
     }
   }
 
-  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     Terms t;
     for (const Table& o : own.at(static_cast<size_t>(s.id))) {
       const RelativeIndex& rho = irpe_pairs(now, o.method, config.ratio, o.on == 'q');
       if (config.mode == "bias") {
-        t.add({Relative::bias, o.weight.reshape({o.weight.dim(0), o.weight.dim(1), 1}), 0, &rho});
+        t.add({Relative::bias, o.weight.reshape({o.weight.dim(0), o.weight.dim(1), 1}), 0, rho});
       } else if (o.on == 'v') {
-        t.add({Relative::value, o.weight, 0, &rho});
+        t.add({Relative::value, o.weight, 0, rho});
       } else {
-        t.add({o.on == 'k' ? Relative::query : Relative::key, permute(o.weight, {0, 2, 1}), 0, &rho});
+        t.add({o.on == 'k' ? Relative::query : Relative::key, permute(o.weight, {0, 2, 1}), 0, rho});
       }
     }
     return t;

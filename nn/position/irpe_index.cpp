@@ -35,7 +35,7 @@ std::vector<int> ranks(const Extent& e) {
 
 }  // namespace
 
-const RelativeIndex& irpe_pairs(const Layout& now, IrpeMethod method, double alpha, bool transposed) {
+RelativeIndex irpe_pairs(const Layout& now, IrpeMethod method, double alpha, bool transposed) {
   static Memo<std::tuple<Layout, int, double, bool>, RelativeIndex> memo;
   return memo({now, static_cast<int>(method), alpha, transposed}, [&] {
     const int buckets = irpe_buckets(method, alpha), most = static_cast<int>(2 * alpha);

@@ -11,6 +11,6 @@ int irpe_piecewise(double x, double alpha);
 /// Rows of a table of one method, without the class bucket.
 int irpe_buckets(IrpeMethod method, double alpha);
 /// I(i, j), or I(j, i) if `transposed`. With class tokens one more row, for every pair with one. From a Memo.
-const RelativeIndex& irpe_pairs(const Layout& now, IrpeMethod method, double alpha, bool transposed);
+RelativeIndex irpe_pairs(const Layout& now, IrpeMethod method, double alpha, bool transposed);
 
 }  // namespace tessera

@@ -34,7 +34,7 @@ struct Kerple final : PositionEncoding {
     }
   }
 
-  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     const double most = std::numeric_limits<double>::infinity();
     const Tensor a = clamp(r1.at(static_cast<size_t>(s.id)), 0.01, most);
     const Tensor b = clamp(r2.at(static_cast<size_t>(s.id)), 0.01, config.power ? 2 : most);
@@ -43,11 +43,11 @@ struct Kerple final : PositionEncoding {
     const Tensor shape = config.power ? mul(exp(mul(b, distances(e, true))), nonzero(e.cells()))
                                       : log(add_scalar(mul(b, distances(e, false)), 1));
     const Tensor bias = scale(mul(shape, a), -1);
-    return Terms{}.add({Relative::bias, bias.reshape({s.heads, e.cells(), 1}), 0, &index(now)});
+    return Terms{}.add({Relative::bias, bias.reshape({s.heads, e.cells(), 1}), 0, index(now)});
   }
 
  private:
-  const Tensor& distances(const Extent& e, bool logarithm) const {
+  Tensor distances(const Extent& e, bool logarithm) const {
     static Memo<std::tuple<Extent, bool, bool>, Tensor> memo;
     const bool raster_metric = config.metric == "raster";
     return memo({e, raster_metric, logarithm}, [&] {
@@ -59,7 +59,7 @@ struct Kerple final : PositionEncoding {
       return tensor({1, e.cells()}, v);
     });
   }
-  static const Tensor& nonzero(int cells) {
+  static Tensor nonzero(int cells) {
     static Memo<int, Tensor> memo;
     return memo(cells, [&] {
       Tensor m = full({1, cells}, 1);
@@ -67,7 +67,7 @@ struct Kerple final : PositionEncoding {
       return m;
     });
   }
-  const RelativeIndex& index(const Layout& now) const {
+  RelativeIndex index(const Layout& now) const {
     static Memo<std::tuple<Layout, bool>, RelativeIndex> memo;
     const bool raster_metric = config.metric == "raster";
     return memo({now, raster_metric}, [&] { return unsigned_pairs(now, raster_metric); });

@@ -22,11 +22,11 @@ struct Levit final : PositionEncoding {
           (net / s.path).param("attention_biases", {s.heads, extent(s.trained).cells()}, constant(0), Decay::no));
   }
 
-  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     const Tensor t = resample("", table.at(static_cast<size_t>(s.id)), s.trained, now);
     static Memo<Layout, RelativeIndex> memo;
     const RelativeIndex& rho = memo(now, [&] { return unsigned_pairs(now, false); });
-    return Terms{}.add({Relative::bias, t.reshape({s.heads, t.dim(1), 1}), 0, &rho});
+    return Terms{}.add({Relative::bias, t.reshape({s.heads, t.dim(1), 1}), 0, rho});
   }
 
   Tensor resample(std::string_view, const Tensor& t, const Layout& from, const Layout& to) const override {

@@ -43,7 +43,7 @@ struct LogCpb final : PositionEncoding {
     }
   }
 
-  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     const Mlp& m = own.at(static_cast<size_t>(s.id));
     const Extent unit = config.pretrained_window_size
                             ? Extent{config.pretrained_window_size, config.pretrained_window_size}
@@ -52,7 +52,7 @@ struct LogCpb final : PositionEncoding {
     const Tensor z = point_mlp(coordinates(extent(now), unit, classes), m.w0, m.b0, m.w2);  // (R, heads)
     const Tensor z0 = classes ? mul(z, mask(z.dim(0))) : z;
     const Tensor bias = scale(sigmoid(z0), 16);
-    return Terms{}.add({Relative::bias, permute(bias, {1, 0}).reshape({s.heads, z.dim(0), 1}), 0, &index(now)});
+    return Terms{}.add({Relative::bias, permute(bias, {1, 0}).reshape({s.heads, z.dim(0), 1}), 0, index(now)});
   }
 
   std::string unit_warning(const Places& from, const Places& to) const override {
@@ -61,7 +61,7 @@ struct LogCpb final : PositionEncoding {
   }
 
   /// (R, 2): the log coordinates of every offset, row offsets first, and one row of zeros for class tokens if `classes`.
-  static const Tensor& coordinates(const Extent& is, const Extent& unit, bool classes) {
+  static Tensor coordinates(const Extent& is, const Extent& unit, bool classes) {
     static Memo<std::tuple<Extent, Extent, bool>, Tensor> memo;
     return memo({is, unit, classes}, [&] {
       std::vector<double> v;
@@ -75,7 +75,7 @@ struct LogCpb final : PositionEncoding {
 
  private:
   /// 1 for offsets, 0 for the class row: its MLP output is fixed at 0.
-  static const Tensor& mask(int rows) {
+  static Tensor mask(int rows) {
     static Memo<int, Tensor> memo;
     return memo(rows, [&] {
       Tensor m = full({rows, 1}, 1);
@@ -83,7 +83,7 @@ struct LogCpb final : PositionEncoding {
       return m;
     });
   }
-  static const RelativeIndex& index(const Layout& now) {
+  static RelativeIndex index(const Layout& now) {
     static Memo<Layout, RelativeIndex> memo;
     return memo(now, [&] {
       const Extent e = extent(now);

@@ -59,12 +59,12 @@ struct MusicTransformer final : PositionEncoding {
     }
   }
 
-  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     Terms t;
     for (const Axis& a : own.at(static_cast<size_t>(s.id))) {
       const RelativeIndex& rho = index(now, a.axis, a.max);
-      t.add({Relative::query, a.key, 0, &rho});
-      if (a.value) t.add({Relative::value, a.value, 0, &rho});
+      t.add({Relative::query, a.key, 0, rho});
+      if (a.value) t.add({Relative::value, a.value, 0, rho});
     }
     return t;
   }
@@ -77,7 +77,7 @@ struct MusicTransformer final : PositionEncoding {
   }
 
  private:
-  static const RelativeIndex& index(const Layout& now, int axis, int max) {
+  static RelativeIndex index(const Layout& now, int axis, int max) {
     static Memo<std::tuple<Layout, int, int>, RelativeIndex> memo;
     return memo({now, axis, max}, [&] {
       const Extent e = extent(now);

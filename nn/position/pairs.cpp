@@ -16,7 +16,7 @@ int reachable(const Layout& now, int axis) {
   return std::max(axis == 0 ? e.cells() : axis == 1 ? e.h : e.w, 1) - 1;
 }
 
-const RelativeIndex& single_row(const Layout& now, bool skip_prefix) {
+RelativeIndex single_row(const Layout& now, bool skip_prefix) {
   static Memo<std::tuple<Layout, bool>, RelativeIndex> memo;
   return memo({now, skip_prefix}, [&] {
     return make_pairs(now, 1,

@@ -8,11 +8,11 @@ namespace tessera {
 template <class Rule>
 RelativeIndex make_pairs(const Layout& now, int rows, Rule row) {
   const Coords at = coords(now);
-  // 1 GB: a table of all pairs stays in memory for ever
+  // 1 GB
   if (at.q.size() * at.k.size() > size_t{1} << 28)
     fail("position", "{} x {} pairs of tokens are too many for an index of them; choose a larger patch_size",
          at.q.size(), at.k.size());
-  RelativeIndex p{static_cast<int>(at.q.size()), static_cast<int>(at.k.size()), rows, {}, 1};
+  RelativeIndex::Spec p{static_cast<int>(at.q.size()), static_cast<int>(at.k.size()), rows, {}, 1};
   p.at.reserve(at.q.size() * at.k.size());
   for (const auto& i : at.q)
     for (const auto& j : at.k) p.at.push_back(row(i, j));
@@ -36,7 +36,7 @@ inline int raster(const Coords::Cell& c, const Extent& e) { return c.y * e.w + c
 inline int clip(int v, int most) { return v < -most ? -most : v > most ? most : v; }
 
 /// One index for all pairs (a term with a single row); pairs with a class token too unless `skip_prefix`.
-const RelativeIndex& single_row(const Layout& now, bool skip_prefix = false);
+RelativeIndex single_row(const Layout& now, bool skip_prefix = false);
 
 /// Row |raster_i - raster_j| if `on_raster`, else |dy| w + |dx|, of extent(now).cells() rows; class tokens add nothing.
 RelativeIndex unsigned_pairs(const Layout& now, bool on_raster);

@@ -53,7 +53,7 @@ std::vector<PositionRow> built_in() {
       row("huang2", "Huang method 2: scalar of the offset", {"gate"}, true, 2020, "Huang et al. 2020, arXiv 2009.13658", "clip", huang2()),
       row("huang3", "Huang method 3: vector of the offset", {"gate"}, true, 2020, "Huang et al. 2020, arXiv 2009.13658", "clip", huang3()),
       row("huang4", "Huang method 4: query and key", {"query", "key"}, true, 2020, "Huang et al. 2020, arXiv 2009.13658", "clip", huang4()),
-      row("sasa", "Stand-alone self-attention", {"attend", "query"}, true, 2019, "Ramachandran et al. 2019, arXiv 1906.05909", "recompute", sasa()),
+      row("sasa", "Stand-alone self-attention", {"mix", "query"}, true, 2019, "Ramachandran et al. 2019, arXiv 1906.05909", "recompute", sasa()),
       row("irpe", "Image relative position encoding", {"query", "key", "value", "bias"}, true, 2021, "Wu et al. 2021, arXiv 2107.14222", "clip", irpe()),
       row("relative_position_bias", "Relative position bias table", {"bias"}, true, 2021, "Liu et al. 2021 (Swin), arXiv 2103.14030", "interpolate", relative_position_bias()),
       row("log_cpb", "Log-spaced continuous position bias", {"bias"}, true, 2021, "Liu et al. 2022 (Swin v2), arXiv 2111.09883", "recompute", log_cpb()),
@@ -71,7 +71,7 @@ std::vector<PositionRow> built_in() {
       row("kerple_power", "KERPLE, power", {"bias"}, true, 2022, "Chi et al. 2022, arXiv 2205.09921", "recompute", kerple_power()),
       row("fire", "Functional interpolation", {"bias"}, true, 2023, "Li et al. 2024, arXiv 2310.04418", "recompute", fire()),
       row("levit", "Bias of the unsigned offset", {"bias"}, true, 2021, "Graham et al. 2021 (LeViT), arXiv 2104.01136", "interpolate", levit()),
-      row("gpsa", "Gated positional self-attention", {"attend"}, true, 2021, "d'Ascoli et al. 2021 (ConViT), arXiv 2103.10697", "recompute", gpsa()),
+      row("gpsa", "Gated positional self-attention", {"mix"}, true, 2021, "d'Ascoli et al. 2021 (ConViT), arXiv 2103.10697", "recompute", gpsa()),
   };
 }
 // clang-format on

@@ -35,9 +35,9 @@ struct RelativePositionBias final : PositionEncoding {
           (net / s.path).param("relative_position_bias_table", {rows(s.trained), s.heads}, normal(c.std), Decay::no));
   }
 
-  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     const Tensor t = resample("", table.at(static_cast<size_t>(s.id)), s.trained, now);
-    return Terms{}.add({Relative::bias, permute(t, {1, 0}).reshape({s.heads, t.dim(0), 1}), 0, &index(now)});
+    return Terms{}.add({Relative::bias, permute(t, {1, 0}).reshape({s.heads, t.dim(0), 1}), 0, index(now)});
   }
 
   Tensor resample(std::string_view, const Tensor& param, const Layout& from, const Layout& to) const override {
@@ -54,7 +54,7 @@ struct RelativePositionBias final : PositionEncoding {
     return (2 * e.h - 1) * (2 * e.w - 1) + class_rows(l);
   }
 
-  static const RelativeIndex& index(const Layout& now) {
+  static RelativeIndex index(const Layout& now) {
     static Memo<Layout, RelativeIndex> memo;
     return memo(now, [&] {
       const Extent e = extent(now);

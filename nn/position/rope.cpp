@@ -95,7 +95,7 @@ struct Rope final : PositionEncoding {
   static std::string refuses(const Places& at, const Config&) { return needs_width(at, 2); }
   Rope(const Scope&, const Places&, const Config& c) : config(c) {}
 
-  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     static Memo<std::tuple<Layout, Extent, int, double, bool, int>, Rotary> memo;
     const Extent is = query_extent(now), unit = config.rescale ? query_extent(s.trained) : is;
     const bool halves = config.layout == "halves";
@@ -148,7 +148,7 @@ struct RopeAxial final : PositionEncoding {
   static std::string refuses(const Places& at, const Config&) { return needs_width(at, 4); }
   RopeAxial(const Scope&, const Places&, const Config& c) : config(c) {}
 
-  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     using Known = std::tuple<Layout, Extent, int, double, double, std::string, std::string, bool, int>;
     static Memo<Known, Rotary> memo;
     const Extent is = query_extent(now), unit = config.rescale ? query_extent(s.trained) : is;
@@ -223,7 +223,7 @@ struct RopeMixed final : PositionEncoding {
     }
   }
 
-  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     const Tensor& f = freqs.at(static_cast<size_t>(s.id));
     const int pairs = s.head_dim / 2;
     const Tensor per_axis =
@@ -265,7 +265,7 @@ struct RopeMixed final : PositionEncoding {
     }
   }
   /// (tokens, 2): x and y of every slot.
-  const Tensor& coordinates(const Site& s, const Layout& now, bool keys) const {
+  Tensor coordinates(const Site& s, const Layout& now, bool keys) const {
     static Memo<std::tuple<Layout, Extent, bool>, Tensor> memo;
     const Extent is = query_extent(now), unit = config.rescale ? query_extent(s.trained) : is;
     return memo({now, unit, keys}, [&] {

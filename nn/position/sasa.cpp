@@ -1,6 +1,6 @@
 // Stand-alone self-attention.  Ramachandran et al. 2019: every token attends to the k x k cells around it.
 //   s_ij = q_i . k_j + q_i . (row[y_j - y_i] | col[x_j - x_i]),  halves of the head width;  no 1/sqrt(d) unless `scaled`
-//   hooks: attend (its own neighbourhoods), query      parameters: 2 k d/2 per block, shared by its heads      cost: N k^2 C, on small maps N^2 C
+//   hooks: mix (its own neighbourhoods), query      parameters: 2 k d/2 per block, shared by its heads      cost: N k^2 C, on small maps N^2 C
 //   borders: cells outside of the map are masked; zero_pad = true lets them take part as zero keys and values, as public code does
 //   another resolution: nothing to do          class tokens and windows: refused, a neighbourhood has no place for them
 #include <limits>
@@ -52,23 +52,21 @@ struct Sasa final : PositionEncoding {
     }
   }
 
-  Tensor attend(const Site& s, const Layout& now, const Heads& q, const Heads& k, const Heads& v, const Pattern&,
-                double scale, const DropoutSpec& dropout, std::span<const int32_t> lengths,
-                const Run& run) const override {
-    const double own_scale = config.scaled ? scale : 1;
+  Tensor mix(const Site& s, const Layout& now, const Query& query, const Terms& own_terms, const Tokens&,
+             const Run& run) const override {
+    const double own_scale = config.scaled ? query.scale : 1;
     const Grid& g = now.q;
     // One query a neighbourhood is slow work. Where neighbourhoods cover a good part of the map, all pairs at once and a mask are faster.
     if (!config.zero_pad && g.tokens() <= 8 * config.kernel * config.kernel) {
       Terms masked = tables(s, global(g, config.kernel, 1), global(g, config.kernel, 2));
-      masked.add({Relative::bias, minus_infinity(), 0, &global(g, config.kernel, 0)});
-      return attention(q, k, v, global_pattern(g.tokens(), g.tokens()), masked, own_scale, dropout, lengths, run);
+      masked.add({Relative::bias, minus_infinity(), 0, global(g, config.kernel, 0)});
+      return attention(query.with(global_pattern(g.tokens(), g.tokens()), own_scale), masked, run);
     }
-    return attention(q, k, v, neighbourhoods(g, config.kernel, config.zero_pad), terms(s, now, run), own_scale, dropout,
-                     lengths, run);
+    return attention(query.with(neighbourhoods(g, config.kernel, config.zero_pad), own_scale), own_terms, run);
   }
 
   /// Of neighbourhoods(): one query, its cells in order.
-  Terms terms(const Site& s, const Layout&, const Run&) const override {
+  Terms terms(const Site& s, const Layout&, const Tokens&, const Run&) const override {
     return tables(s, offsets(config.kernel, true), offsets(config.kernel, false));
   }
 
@@ -77,15 +75,15 @@ struct Sasa final : PositionEncoding {
     const Own& o = own.at(static_cast<size_t>(s.id));
     const int half = s.head_dim / 2;
     Terms t;
-    t.add({Relative::query, o.row.reshape({1, config.kernel, half}), 0, &rows});
-    return t.add({Relative::query, o.col.reshape({1, config.kernel, half}), half, &columns});
+    t.add({Relative::query, o.row.reshape({1, config.kernel, half}), 0, rows});
+    return t.add({Relative::query, o.col.reshape({1, config.kernel, half}), half, columns});
   }
   /// All pairs of cells. axis 0: row 0 for pairs outside of each other's neighbourhood, none inside; 1, 2: their row and column offset.
-  static const RelativeIndex& global(const Grid& g, int kernel, int axis) {
+  static RelativeIndex global(const Grid& g, int kernel, int axis) {
     static Memo<std::tuple<Grid, int, int>, RelativeIndex> memo;
     return memo({g, kernel, axis}, [&] {
       const int N = g.h * g.w, reach = kernel / 2;
-      RelativeIndex p{N, N, axis ? kernel : 1, {}, 1};
+      RelativeIndex::Spec p{N, N, axis ? kernel : 1, {}, 1};
       for (int i = 0; i < N; ++i)
         for (int j = 0; j < N; ++j) {
           const int dy = j / g.w - i / g.w, dx = j % g.w - i % g.w;
@@ -95,15 +93,15 @@ struct Sasa final : PositionEncoding {
       return p;
     });
   }
-  static const Tensor& minus_infinity() {
+  static Tensor minus_infinity() {
     static Memo<int, Tensor> memo;
     return memo(0, [] { return full({1, 1, 1}, -std::numeric_limits<real>::infinity()); });
   }
   /// One group per token: itself as the query, the k x k cells around it as keys.
-  static const Pattern& neighbourhoods(const Grid& g, int kernel, bool zero_pad) {
+  static Pattern neighbourhoods(const Grid& g, int kernel, bool zero_pad) {
     static Memo<std::tuple<Grid, int, bool>, Pattern> memo;
     return memo({g, kernel, zero_pad}, [&] {
-      Pattern p;
+      Pattern::Spec p;
       p.groups = g.h * g.w, p.n = 1, p.m = kernel * kernel;
       p.absent = zero_pad ? Pattern::Absent::zero_key : Pattern::Absent::masked;
       for (int y = 0; y < g.h; ++y)
@@ -118,10 +116,10 @@ struct Sasa final : PositionEncoding {
       return p;
     });
   }
-  static const RelativeIndex& offsets(int kernel, bool rows) {
+  static RelativeIndex offsets(int kernel, bool rows) {
     static Memo<std::tuple<int, bool>, RelativeIndex> memo;
     return memo({kernel, rows}, [&] {
-      RelativeIndex p{1, kernel * kernel, kernel, {}, 1};
+      RelativeIndex::Spec p{1, kernel * kernel, kernel, {}, 1};
       for (int a = 0; a < kernel; ++a)
         for (int b = 0; b < kernel; ++b) p.at.push_back(rows ? a : b);
       return p;

@@ -64,7 +64,7 @@ struct Shaw final : PositionEncoding {
     }
   }
 
-  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     const Own& o = own.at(static_cast<size_t>(s.id));
     Terms t;
     add(t, Relative::query, o.key, s, now);
@@ -85,7 +85,7 @@ struct Shaw final : PositionEncoding {
                                 ? concat({slice(table, 0, 0, 1), slice(table, 0, 1 + K - reach, 2 + K + reach)}, 0)
                                 : slice(table, 0, K - reach, K + reach + 1);
       const Relative r{kind, middle.reshape({1, middle.dim(0), middle.dim(1)}), first,
-                       &index(now, axis, reach, with_class)};
+                       index(now, axis, reach, with_class)};
       t.add(r);
     };
     if (config.axes == "raster") return term(tables.first, 0, 0);
@@ -94,7 +94,7 @@ struct Shaw final : PositionEncoding {
   }
 
   /// axis 0: raster, 1: rows, 2: columns
-  const RelativeIndex& index(const Layout& now, int axis, int reach, bool with_class) const {
+  RelativeIndex index(const Layout& now, int axis, int reach, bool with_class) const {
     const bool reversed = config.offset == "query_minus_key";
     static Memo<std::tuple<Layout, int, int, bool, bool>, RelativeIndex> memo;
     return memo({now, axis, reach, with_class, reversed}, [&] {

@@ -95,7 +95,7 @@ struct SinCos2d final : PositionEncoding {
   }
 
  private:
-  const Tensor& table(const Grid& trained, const Grid& now, int C) const {
+  Tensor table(const Grid& trained, const Grid& now, int C) const {
     const Grid unit = config.resolution == "rescale" ? trained : now;
     static Memo<std::tuple<std::string, int, int, int, int, int, double>, Tensor> memo;
     return memo({config.variant, unit.h, unit.w, now.h, now.w, C, config.temperature}, [&] {

@@ -81,7 +81,7 @@ struct Sinusoidal final : PositionEncoding {
     return pe;
   }
 
-  const Tensor& table(const Grid& trained, const Grid& now, int C) const {
+  Tensor table(const Grid& trained, const Grid& now, int C) const {
     const bool as_map = config.resolution == "interpolate" && (trained.h != now.h || trained.w != now.w);
     const Grid from = as_map ? trained : now;
     static Memo<std::tuple<Grid, Grid, int, std::string, std::string, std::string, std::string, double>, Tensor> memo;

@@ -61,11 +61,11 @@ struct T5 final : PositionEncoding {
     }
   }
 
-  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     const auto& [first, second] = table.at(static_cast<size_t>(s.id));
     const auto term = [&](const Tensor& t, int axis) {
       return Relative{Relative::bias, permute(t, {1, 0}).reshape({s.heads, config.num_buckets, 1}), 0,
-                      &index(now, axis)};
+                      index(now, axis)};
     };
     Terms t;
     t.add(term(first, config.axial ? 1 : 0));
@@ -75,7 +75,7 @@ struct T5 final : PositionEncoding {
 
  private:
   /// axis 0: raster, 1: rows, 2: columns
-  const RelativeIndex& index(const Layout& now, int axis) const {
+  RelativeIndex index(const Layout& now, int axis) const {
     static Memo<std::tuple<Layout, int, int, int>, RelativeIndex> memo;
     return memo({now, axis, config.num_buckets, config.max_distance}, [&] {
       const Extent e = extent(now);

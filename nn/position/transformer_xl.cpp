@@ -22,7 +22,7 @@ inline namespace TESSERA_NS {
 namespace {
 
 /// Rows i - j + reach for offsets clipped to +-reach; axis 0: raster, 1: rows, 2: columns.
-const RelativeIndex& offsets(const Layout& now, int axis, int reach) {
+RelativeIndex offsets(const Layout& now, int axis, int reach) {
   static Memo<std::tuple<Layout, int, int>, RelativeIndex> memo;
   return memo({now, axis, reach}, [&] {
     const Extent e = extent(now);
@@ -88,7 +88,7 @@ struct TransformerXl final : PositionEncoding {
     }
   }
 
-  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     const Own& o = own.at(static_cast<size_t>(s.id));
     Terms t;
     for (size_t i = 0; i < o.W.size(); ++i) {
@@ -96,16 +96,16 @@ struct TransformerXl final : PositionEncoding {
       const Tensor T = permute(exact_linear(sinusoids(reach, s.dim), o.W[i]).reshape({R, s.heads, s.head_dim}),
                                {1, 0, 2});                                              // (heads, R, d)
       const Tensor vT = sum(mul(T, o.v.reshape({s.heads, 1, s.head_dim})), {2}, true);  // (heads, R, 1)
-      t.add({Relative::query, T, 0, &offsets(now, axis, reach)});
-      t.add({Relative::bias, scale(vT, s.scale), 0, &offsets(now, axis, reach)});
+      t.add({Relative::query, T, 0, offsets(now, axis, reach)});
+      t.add({Relative::bias, scale(vT, s.scale), 0, offsets(now, axis, reach)});
     }
-    t.add({Relative::key, o.u.reshape({s.heads, 1, s.head_dim}), 0, &single_row(now)});
+    t.add({Relative::key, o.u.reshape({s.heads, 1, s.head_dim}), 0, single_row(now)});
     return t;
   }
 
  private:
   /// (2 reach + 1, C): R_p for p = -reach..reach.
-  const Tensor& sinusoids(int reach, int C) const {
+  Tensor sinusoids(int reach, int C) const {
     static Memo<std::tuple<int, int, int>, Tensor> memo;
     return memo({reach, C, config.clamp_len}, [&] {
       Tensor r = zeros({2 * reach + 1, C});
@@ -155,16 +155,16 @@ struct TransformerXlLearned final : PositionEncoding {
     }
   }
 
-  Terms terms(const Site& s, const Layout& now, const Run&) const override {
+  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     const Own& o = own.at(static_cast<size_t>(s.id));
     Terms t;
     for (size_t i = 0; i < o.axes.size(); ++i) {
       const Axis& a = o.axes[i];
       const RelativeIndex& rho = offsets(now, axes_of(config.axial)[i], a.reach);
-      t.add({Relative::query, permute(a.E, {1, 0, 2}), 0, &rho});
-      t.add({Relative::bias, scale(permute(a.b, {1, 0}), s.scale).reshape({s.heads, 2 * a.reach + 1, 1}), 0, &rho});
+      t.add({Relative::query, permute(a.E, {1, 0, 2}), 0, rho});
+      t.add({Relative::bias, scale(permute(a.b, {1, 0}), s.scale).reshape({s.heads, 2 * a.reach + 1, 1}), 0, rho});
     }
-    t.add({Relative::key, o.u.reshape({s.heads, 1, s.head_dim}), 0, &single_row(now)});
+    t.add({Relative::key, o.u.reshape({s.heads, 1, s.head_dim}), 0, single_row(now)});
     return t;
   }
 

@@ -94,7 +94,7 @@ int bench_ops(const BenchOptions& o) {
                b4 = weight("b4", {4 * D});
   const Tensor g = weight("g", {D}), b = weight("b", {D}), K = weight("k", {64, 64, 3, 3}),
                dw = weight("dw", {64, 1, 3, 3});
-  const Pattern& who = global_pattern(N, N);
+  const Pattern who = global_pattern(N, N);
   const double mb = double(B) * N * D * sizeof(real);
 
   const std::vector<Case> cases = {
@@ -103,7 +103,7 @@ int bench_ops(const BenchOptions& o) {
       {fmt::format("linear {} -> {} (fc2)", 4 * D, D), hidden, [&](const Tensor& t) { return linear(t, W1); }, 0},
       {fmt::format("attention {} heads of {}", H, site.head_dim), qkv,
        [&](const Tensor& t) {
-         return attention(heads(t, H, 0, 3), heads(t, H, 1, 3), heads(t, H, 2, 3), who, {}, site.scale, {}, {}, Run{});
+         return attention({heads(t, H, 0, 3), heads(t, H, 1, 3), heads(t, H, 2, 3), who, site.scale}, {}, Run{});
        },
        0},
       {"conv 3x3 64 -> 64 on 16x16", image, [&](const Tensor& t) { return conv2d(t, K, {}, conv_options(1, 1)); }, 0},

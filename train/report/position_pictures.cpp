@@ -65,28 +65,28 @@ std::vector<Map> scores(const Bed& bed) {
   Tensor unit = zeros({1, cells, H * cells});
   for (int t = 0; t < cells; ++t)
     for (int h = 0; h < H; ++h) unit[static_cast<int64_t>(t) * H * cells + h * cells + t] = 1;
-  const Heads q = heads(ones, H), v = heads(unit, H);
-  const Pattern& all = global_pattern(cells, cells);
+  const Query query(heads(ones, H), heads(ones, H), heads(unit, H), global_pattern(cells, cells), site.scale);
+  const Tokens tokens{zeros({1, cells, C}), zeros({1, cells, C})};
   Tensor out;
-  if (bed.has("attend")) {
-    out = bed.encoding->attend(site, bed.layout, q, q, v, all, site.scale, {}, {}, {});
+  if (bed.has("mix")) {
+    out = bed.encoding->attend(site, bed.layout, query, tokens, {});
   } else {
-    const Terms own = bed.encoding->terms(site, bed.layout, {});
+    const Terms own = bed.encoding->terms(site, bed.layout, tokens, {});
     Terms shown;
-    shown.rotary = own.rotary;
+    shown.rotary = own.rotary, shown.rotary.values = false, shown.visible = own.visible;
     for (int i = 0; i < own.count; ++i) {
       Relative r = own.relative[static_cast<size_t>(i)];
       if (r.kind == Relative::value) continue;  // values do not show in weights
       if (bed.offsets()) r.table = numbered(r.table, r.kind == Relative::gate);
       shown.add(r);
     }
-    out = attention(q, q, v, all, shown, site.scale, {}, {}, {});
+    out = attention(query, shown, {});
   }
-  const auto map = [&](int query, int h) {
+  const auto map = [&](int from, int h) {
     std::vector<double> s;
     for (int t = 0; t < cells; ++t) {
-      const double p = static_cast<double>(out[static_cast<int64_t>(query) * H * cells + h * cells + t]);
-      const bool outside = !(p > 0) && bed.has("attend");
+      const double p = static_cast<double>(out[static_cast<int64_t>(from) * H * cells + h * cells + t]);
+      const bool outside = !(p > 0) && bed.has("mix");
       s.push_back(outside ? std::numeric_limits<double>::quiet_NaN() : std::log(std::max(p, 1e-30)));
     }
     return s;

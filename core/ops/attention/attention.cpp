@@ -16,27 +16,15 @@ void check_view(const char* what, const Heads& x) {
          x.x ? x.x.shape().str() : "empty", x.tokens, x.heads, x.d, x.offset, x.stride);
 }
 
-void check_indices(const char* what, const Index& at, size_t size, int end) {
-  if (at.size() != size) fail("attention", "the pattern has {} {} but its groups need {}", at.size(), what, size);
-  for (const int32_t t : at)
-    if (t < -1 || t >= end) fail("attention", "the pattern's {} hold token {} but there are {}", what, t, end);
-}
-
-void check_pattern(const Pattern& p, const Heads& q, const Heads& k) {
-  const auto queries = static_cast<size_t>(p.groups) * static_cast<size_t>(p.n);
-  const auto keys = static_cast<size_t>(p.groups) * static_cast<size_t>(p.m);
-  check_indices("queries", p.q, queries, q.tokens);
-  check_indices("keys", p.k, keys, k.tokens);
-  Tensor seen = zeros({std::max(q.tokens, 1)});
-  for (const int32_t t : p.q)
-    if (t >= 0 && seen[t]++ > 0)
-      fail("attention", "the pattern holds query token {} twice, so its output is ambiguous", t);
-  if ((!p.label_q.empty() || !p.label_k.empty()) && (p.label_q.size() != queries || p.label_k.size() != keys))
-    fail("attention", "the pattern labels {} of {} queries and {} of {} keys", p.label_q.size(), queries,
-         p.label_k.size(), keys);
-}
-
-void check_rotary(const Rotary& r, const Pattern& p, int H, int d) {
+void check_rotary(const Terms& where, const Pattern::Spec& p, int H, int d, int dv) {
+  const Rotary& r = where.rotary;
+  if (r.values) {
+    if (d != dv) fail("attention", "the rotation turns values, too, but they are {} wide and queries {}", dv, d);
+    for (int t = 0; t < where.count; ++t)
+      if (where.relative[static_cast<size_t>(t)].kind == Relative::value)
+        fail("attention",
+             "the rotation turns values, and a value term would be turned with them; only one of both is possible");
+  }
   if (!r.cos_q && !r.sin_q && !r.cos_k && !r.sin_k) return;
   const auto table = [&](const char* what, const Tensor& t, int rows) {
     if (!t || t.rank() != 3 || (t.dim(0) != 1 && t.dim(0) != H) || t.dim(1) != rows || t.dim(2) != d / 2 || d % 2)
@@ -47,27 +35,34 @@ void check_rotary(const Rotary& r, const Pattern& p, int H, int d) {
       table("sin_k", r.sin_k, p.m);
 }
 
-void check_term(const Relative& r, const Pattern& p, int H, int d, int dv) {
+void check_term(const Relative& r, const Query& c) {
   const char* kind = kinds[r.kind];
   if (!r.rho) fail("attention", "a {} term has no index", kind);
-  const RelativeIndex& rho = *r.rho;
-  const auto pairs = static_cast<size_t>(p.n) * static_cast<size_t>(p.m) * static_cast<size_t>(std::max(rho.groups, 1));
-  if (rho.n != p.n || rho.m != p.m || (rho.groups != 1 && rho.groups != p.groups) || rho.at.size() != pairs)
-    fail("attention",
-         "a {} term's index is for {} x {} pairs in {} groups ({} entries) but the pattern has {} x {} in {}", kind,
-         rho.n, rho.m, rho.groups, rho.at.size(), p.n, p.m, p.groups);
-  int least = 0, most = -1;
-  for (const int32_t x : rho.at) least = std::min(least, x), most = std::max(most, x);
-  if (least < -1 || most >= rho.rows)
-    fail("attention", "a {} term's index holds row {} of {}", kind, least < -1 ? least : most, rho.rows);
+  const RelativeIndex::Spec& rho = *r.rho;
+  const Pattern::Spec& p = *c.who;
+  if (rho.n != p.n || rho.m != p.m || (rho.groups != 1 && rho.groups != p.groups))
+    fail("attention", "a {} term's index is for {} x {} pairs in {} groups but the pattern has {} x {} in {}", kind,
+         rho.n, rho.m, rho.groups, p.n, p.m, p.groups);
   const Tensor& t = r.table;
-  const int width = t && t.rank() == 3 ? t.dim(2) : 0, head = r.kind == Relative::value ? dv : d;
+  const bool aside = r.kind == Relative::query || r.kind == Relative::key;
+  if ((r.side && !aside) || (r.outside && !r.side))
+    fail("attention", "a {} term cannot {}: that is for query and key terms with a side projection", kind,
+         r.side ? "have a side projection" : "stand outside of scale");
+  const int width = t && t.rank() == 3 ? t.dim(2) : 0;
+  const int head = r.side ? r.side.d : r.kind == Relative::value ? c.v.d : c.q.d;
   const bool fits = r.kind == Relative::bias   ? width == 1 && r.first == 0
-                    : r.kind == Relative::gate ? (width == 1 || width == d) && r.first == 0
+                    : r.kind == Relative::gate ? (width == 1 || width == c.q.d) && r.first == 0
+                    : r.side                   ? width == head && r.first == 0
                                                : width >= 1 && r.first >= 0 && r.first + width <= head;
-  if (!t || t.rank() != 3 || (t.dim(0) != 1 && t.dim(0) != H) || t.dim(1) != rho.rows || !fits)
+  if (!t || t.rank() != 3 || (t.dim(0) != 1 && t.dim(0) != c.q.heads) || t.dim(1) != rho.rows || !fits)
     fail("attention", "a {} term's table is {} from channel {} but its index has {} rows for {} heads of width {}",
-         kind, t ? t.shape().str() : "empty", r.first, rho.rows, H, head);
+         kind, t ? t.shape().str() : "empty", r.first, rho.rows, c.q.heads, head);
+  if (!r.side) return;
+  check_view("a side projection", r.side);
+  const Heads& of = r.kind == Relative::query ? c.q : c.k;
+  if (r.side.x.dim(0) != of.x.dim(0) || r.side.tokens != of.tokens || r.side.heads != of.heads)
+    fail("attention", "a {} term's side projection has {} samples of {} tokens in {} heads, expected {} of {} in {}",
+         kind, r.side.x.dim(0), r.side.tokens, r.side.heads, of.x.dim(0), of.tokens, of.heads);
 }
 
 }  // namespace
@@ -82,6 +77,10 @@ Terms& Terms::append(const Terms& o) {
   if (o.rotary.cos_q) {
     if (rotary.cos_q) fail("attention", "two rotary encodings in one attention; compose at most one");
     rotary = o.rotary;
+  }
+  if (o.visible) {
+    if (visible) fail("attention", "two masks per head in one attention; compose at most one");
+    visible = o.visible;
   }
   for (int i = 0; i < o.count; ++i) add(o.relative[static_cast<size_t>(i)]);
   return *this;
@@ -98,30 +97,54 @@ Heads heads(const Tensor& x, int H, int part, int parts) {
   return {x, part * width, C, H, width / H, N};
 }
 
-Call check(const Heads& q, const Heads& k, const Heads& v, const Pattern& who, const Terms& where, double scale,
-           const DropoutSpec& dropout, std::span<const int32_t> lengths, const Run& run) {
+Query::Query(Heads queries, Heads keys, Heads values, Pattern pattern, double factor, const DropoutSpec& drop,
+             std::span<const int32_t> valid)
+    : q(std::move(queries)),
+      k(std::move(keys)),
+      v(std::move(values)),
+      who(std::move(pattern)),
+      scale(factor),
+      dropout(drop),
+      lengths(valid) {
   check_view("q", q), check_view("k", k), check_view("v", v);
   const int B = q.x.dim(0);
   if (k.x.dim(0) != B || v.x.dim(0) != B || k.heads != q.heads || v.heads != q.heads || k.d != q.d ||
       v.tokens != k.tokens)
     fail("attention", "q is {} samples of {} heads of width {}, k {} of {} of {}, v {} of {}; {} keys but {} values", B,
          q.heads, q.d, k.x.dim(0), k.heads, k.d, v.x.dim(0), v.heads, k.tokens, v.tokens);
-  check_pattern(who, q, k);
-  check_rotary(where.rotary, who, q.heads, q.d);
-  for (int t = 0; t < where.count; ++t) check_term(where.relative[static_cast<size_t>(t)], who, q.heads, q.d, v.d);
+  if (!who) fail("attention", "there is no pattern of who looks at whom; global_pattern(n, m) is everyone at everyone");
+  if (who.queries() > q.tokens)
+    fail("attention", "the pattern's queries hold token {} but there are {}", who.queries() - 1, q.tokens);
+  if (who.keys() > k.tokens)
+    fail("attention", "the pattern's keys hold token {} but there are {}", who.keys() - 1, k.tokens);
   if (!(dropout.p >= 0 && dropout.p < 1)) fail("attention", "dropout {} is not in [0, 1)", dropout.p);
-  Call c{q, k, v, &who, where, static_cast<real>(scale), dropout, run, {}};
-  if (!lengths.empty()) {
-    if (lengths.size() != static_cast<size_t>(B)) fail("attention", "{} lengths for {} samples", lengths.size(), B);
-    c.lengths = Tensor({B});
-    for (int b = 0; b < B; ++b) c.lengths[b] = static_cast<real>(lengths[static_cast<size_t>(b)]);
-  }
-  return c;
+  if (!lengths.empty() && lengths.size() != static_cast<size_t>(B))
+    fail("attention", "{} lengths for {} samples", lengths.size(), B);
+}
+
+Call::Call(const Query& query, const Terms& terms, const Run& at)
+    : q(query.q),
+      k(query.k),
+      v(query.v),
+      who(query.who),
+      where(terms),
+      scale(static_cast<real>(query.scale)),
+      dropout(query.dropout),
+      run(at) {
+  check_rotary(where, *who, q.heads, q.d, v.d);
+  for (int t = 0; t < where.count; ++t) check_term(where.relative[static_cast<size_t>(t)], query);
+  if (const HeadMask& mask = where.visible;
+      mask && ((mask.heads() != 1 && mask.heads() != q.heads) || mask.n() != who->n || mask.m() != who->m))
+    fail("attention", "the mask is for {} heads, {} queries and {} keys, expected 1 or {}, {} and {}", mask.heads(),
+         mask.n(), mask.m(), q.heads, who->n, who->m);
+  if (query.lengths.empty()) return;
+  lengths = Tensor({batch()});
+  for (int b = 0; b < batch(); ++b) lengths[b] = static_cast<real>(query.lengths[static_cast<size_t>(b)]);
 }
 
 double Call::macs() const {
   const double rows = static_cast<double>(batch()) * q.heads * who->groups * who->n, pairs = rows * who->m;
-  double sum = pairs * (q.d + v.d);
+  double sum = pairs * (q.d + v.d);  // turning values is no product of matrices
   for (int t = 0; t < where.count; ++t) {
     const Relative& r = where.relative[static_cast<size_t>(t)];
     const double width = r.table.dim(2);

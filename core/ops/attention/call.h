@@ -19,30 +19,33 @@ inline uint32_t pair_bits(uint64_t row, int32_t key_token) {
 
 inline namespace TESSERA_NS {
 
-/// One call, checked, with everything its backward needs. Pattern and RelativeIndex live in Memos, so pointers to them stay
-/// good.
+/// One call, checked, with everything its backward needs. Pattern and RelativeIndex are held by value: they live as long as this.
 struct Call {
   Heads q, k, v;
-  const Pattern* who;
+  Pattern who;
   Terms where;
   real scale;
   DropoutSpec dropout;
   Run run;
   Tensor lengths;  ///< (B) token counts, or empty
 
+  /// Throws Error "[attention] ..." if the terms do not fit the query.
+  Call(const Query& query, const Terms& where, const Run& run);
+
   int batch() const { return q.x.dim(0); }
   bool drops() const { return run.training() && dropout.p > 0; }
   int length(int b) const { return lengths ? static_cast<int>(lengths[b]) : k.tokens; }
   bool rotates() const { return static_cast<bool>(where.rotary.cos_q); }
 
-  /// How query slot i of group g sees key slot j in sample b.
+  /// How query slot i of group g sees key slot j, in sample b and head h.
   enum class Sight { none, full, penalised };
-  Sight sight(int b, int g, int i, int j) const {
-    const Pattern& p = *who;
+  Sight sight(int b, int g, int h, int i, int j) const {
+    const Pattern::Spec& p = *who;
     const auto qi = static_cast<size_t>(g) * static_cast<size_t>(p.n) + static_cast<size_t>(i);
     const auto kj = static_cast<size_t>(g) * static_cast<size_t>(p.m) + static_cast<size_t>(j);
     const int tq = p.q[qi], tk = p.k[kj];
     if (tq < 0 || (tk < 0 && p.absent == Pattern::Absent::masked) || tk >= length(b)) return Sight::none;
+    if (where.visible && !where.visible.sees(h, i, j)) return Sight::none;
     const bool masked = (!p.label_q.empty() && p.label_q[qi] != p.label_k[kj]) || (p.causal && tk > tq + p.offset) ||
                         (p.no_self && tk == tq);
     return !masked ? Sight::full : p.mask_value != 0 ? Sight::penalised : Sight::none;
@@ -55,22 +58,22 @@ struct Call {
   uint32_t threshold() const { return static_cast<uint32_t>(std::min(dropout.p * 0x1p32, 4294967295.0)); }
   real kept() const { return static_cast<real>(1 / (1 - dropout.p)); }
 
-  /// All tensors a gradient may flow to: q, k, v, four of the rotation, the tables.
-  using List = std::array<const Tensor*, 7 + Terms::most>;
+  /// All tensors a gradient may flow to: q, k, v, four of the rotation, the tables and side projections.
+  using List = std::array<const Tensor*, 7 + 2 * Terms::most>;
   std::span<const Tensor* const> inputs(List& to) const {
     size_t n = 0;
     for (const Tensor* t :
          {&q.x, &k.x, &v.x, &where.rotary.cos_q, &where.rotary.sin_q, &where.rotary.cos_k, &where.rotary.sin_k})
       to[n++] = t;
-    for (int t = 0; t < where.count; ++t) to[n++] = &where.relative[static_cast<size_t>(t)].table;
+    for (int t = 0; t < where.count; ++t) {
+      const Relative& r = where.relative[static_cast<size_t>(t)];
+      to[n++] = &r.table;
+      if (r.side) to[n++] = &r.side.x;
+    }
     return {to.data(), n};
   }
   double macs() const;
 };
-
-/// The call, or Error "[attention] ..." if sizes, indices or options make no sense.
-Call check(const Heads& q, const Heads& k, const Heads& v, const Pattern& who, const Terms& where, double scale,
-           const DropoutSpec& dropout, std::span<const int32_t> lengths, const Run& run);
 
 /// Is the gradient of these two handles the same buffer?
 inline bool same_gradient(const Tensor& a, const Tensor& b) { return a.same_gradient(b); }

@@ -10,6 +10,8 @@
 //    a gather. Its gradient scatters into the same small matrix and takes two products. Value terms are the transpose of that;
 //    key terms do it by a few keys at a time (attention_head.cpp);
 //  * a gate as wide as the head takes the place of Q K^T: every pair's channels times its row (gated_scores in core/kernels);
+//  * a side projection takes the place of q or k in a term's product and gather: as many more products as it is wide;
+//  * a mask per head is -inf in that n x m block;
 //  * a key term of one row is a vector added to all rows of scores; a query term of one row does nothing at all.
 // Outside of a shard the (head, image) pairs are cut into at most 8 fixed blocks; their table gradients are summed in order.
 #include "tessera/core/ops/attention/head.h"
@@ -34,15 +36,6 @@ void each_block(const Plan& p, int blocks, F f) {
   });
 }
 
-/// Is every token in exactly one place of the pattern?
-bool once_each(const Index& at, int tokens) {
-  if (at.size() != static_cast<size_t>(tokens)) return false;
-  Tensor seen = zeros({std::max(tokens, 1)});
-  for (const int32_t t : at)
-    if (t < 0 || seen[t]++ > 0) return false;
-  return true;
-}
-
 /// Do these views cover every channel of their tensor once? Then its gradient can be written instead of zeroed and added to.
 bool cover(std::span<const Heads* const> views) {
   int covered = 0;
@@ -57,7 +50,11 @@ bool cover(std::span<const Heads* const> views) {
 /// Does a head of one view share channels with another head of another view of the same tensor? Then heads cannot be worked on side by
 /// side: both would add to the same gradients.
 bool heads_meet(const Call& c) {
-  const std::array<const Heads*, 3> views{&c.q, &c.k, &c.v};
+  std::array<const Heads*, 3 + Terms::most> list{&c.q, &c.k, &c.v};
+  size_t count = 3;
+  for (int t = 0; t < c.where.count; ++t)
+    if (const Heads& side = c.where.relative[static_cast<size_t>(t)].side) list[count++] = &side;
+  const std::span<const Heads* const> views(list.data(), count);
   for (const Heads* x : views)
     for (const Heads* y : views)
       if (x < y && same_gradient(x->x, y->x) && (x->offset != y->offset || x->d != y->d) &&
@@ -66,19 +63,27 @@ bool heads_meet(const Call& c) {
   return false;
 }
 
-/// The gradient buffers of q, k, v, which may be views of one tensor.
-Sinks sinks_of(const Call& c, Back& back) {
+/// The gradient buffers of q, k, v and side projections, which may be views of one tensor.
+Sinks sinks_of(const Plan& p, Back& back) {
+  const Call& c = p.c;
   Sinks s;
   struct View {
     const Heads* x;
     Sink* to;
     bool complete;  ///< every token has one place in the pattern
   };
-  const bool queries = once_each(c.who->q, c.q.tokens), keys = once_each(c.who->k, c.k.tokens);
-  const std::array<View, 3> views{{{&c.q, &s.q, queries}, {&c.k, &s.k, keys}, {&c.v, &s.v, keys}}};
+  const bool queries = c.who.every_query_once(c.q.tokens), keys = c.who.every_key_once(c.k.tokens);
+  std::array<View, 3 + Terms::most> list{{{&c.q, &s.q, queries}, {&c.k, &s.k, keys}, {&c.v, &s.v, keys}}};
+  size_t views_count = 3;
+  for (size_t t = 0; t < static_cast<size_t>(c.where.count); ++t)
+    if (const Relative& r = c.where.relative[t]; r.side)
+      // a term that the plan leaves out, since softmax does not see it, writes nothing
+      list[views_count++] = {&r.side, &s.side[t],
+                             p.has(static_cast<int>(t)) && (r.kind == Relative::query ? queries : keys)};
+  const std::span<const View> views(list.data(), views_count);
   for (const View& first : views) {
     if (first.to->to || !back.wants(first.x->x)) continue;
-    std::array<const Heads*, 3> same{};
+    std::array<const Heads*, 3 + Terms::most> same{};
     size_t count = 0;
     bool complete = true;
     for (const View& view : views)
@@ -106,7 +111,7 @@ class Shares {
       for (int t = 0; t < p_.count; ++t) {
         const Plan::Term& x = p_.term[at(t)];
         const bool scaled = x.r->kind == Relative::query || x.r->kind == Relative::key;
-        want(a, back, x.r->table, scaled ? p_.c.scale : real(1), x.padded,
+        want(a, back, x.r->table, scaled ? p_.factor(x) : real(1), x.padded,
              [&](Partial& part) -> real*& { return part.table[at(x.number)]; });
       }
       const Rotary& r = p_.c.where.rotary;
@@ -170,7 +175,7 @@ void backward(const Call& c, const Tensor& norms, const Tensor& dy, Back& back) 
   const Plan p(c);
   const int blocks = heads_meet(c) ? 1 : blocks_of(p);
   Shares shares(p, blocks, back);
-  const Sinks sinks = sinks_of(c, back);
+  const Sinks sinks = sinks_of(p, back);
   each_block(p, blocks, [&](int block, int64_t from, int64_t to) {
     HeadWorker(p, dy, norms, sinks, shares.start(block)).run(from, to);
   });
@@ -184,13 +189,11 @@ void backward(const Call& c, const Tensor& norms, const Tensor& dy, Back& back) 
 
 }  // namespace
 
-Tensor attention(const Heads& q, const Heads& k, const Heads& v, const Pattern& who, const Terms& where, double scale,
-                 const DropoutSpec& dropout, std::span<const int32_t> lengths, const Run& run) {
-  const Call c = check(q, k, v, who, where, scale, dropout, lengths, run);
+Tensor attention(const Query& query, const Terms& where, const Run& run) {
+  const Call c(query, where, run);
   const Plan p(c);
-  const bool complete = once_each(who.q, q.tokens);
-  Tensor o({p.B, q.tokens, p.H * p.dv}), norms({p.B, p.G, p.H, 2, p.n});
-  if (!complete) std::fill_n(o.data(), o.size(), real(0));
+  Tensor o({p.B, c.q.tokens, p.H * p.dv}), norms({p.B, p.G, p.H, 2, p.n});
+  if (!c.who.every_query_once(c.q.tokens)) std::fill_n(o.data(), o.size(), real(0));
   each_block(p, blocks_of(p), [&](int, int64_t from, int64_t to) { HeadWorker(p, o, norms).run(from, to); });
   Call::List list;
   return record({"attention", c.macs()}, o, c.inputs(list),

@@ -36,6 +36,10 @@ void HeadWorker::lay_out(Arena& a) {
     dk = a.take<real>(p.m * p.dp), dv = a.take<real>(p.m * p.dvp);
     if (raw_keys) dk_raw = a.take<real>(p.m * p.dp);
     if (p.uniform_keys) dcolumn = a.take<real>(p.mp);
+    if (p.travels) {
+      o_raw = a.take<real>(R * p.dvp), mixed = a.take<real>(R * p.dvp);
+      v_raw = a.take<real>(p.m * p.dvp), v = a.take<real>(p.m * p.dvp);
+    }
   } else {
     v = a.take<real>(p.m * p.dvp);
   }
@@ -51,6 +55,12 @@ void HeadWorker::lay_out(Arena& a) {
       if (backward_) to.gradient = a.take<real>((1 + x.R) * p.dp);
     }
     if (!x.wide && !(x.uniform && kind == Relative::key)) continue;
+    if (x.r->side) {
+      const int64_t count = kind == Relative::query ? R : p.m;
+      to.side = a.take<real>(count * x.padded);
+      if (kind == Relative::key) to.side_t = a.take<real>(x.width * p.mp);
+      if (backward_) to.dside = a.take<real>(count * x.padded);
+    }
     if (x.padded != x.width) to.copy = a.take<real>(x.R * x.padded);
     if (kind == Relative::query || (kind == Relative::value && backward_)) to.turned = a.take<real>(x.width * x.Rp);
     widest = std::max(widest, p.whole(x.widest) * (kind == Relative::key ? p.columns : strip_rows));
@@ -91,7 +101,7 @@ void HeadWorker::begin_head(int h) {
       continue;
     }
     if (to.copy) k.gather_rows(x.table(h), x.width, nullptr, x.R, x.width, to.copy, x.padded, 0), to.rows = to.copy;
-    const real factor = x.r->kind == Relative::query ? c.scale : real(1);
+    const real factor = x.r->kind == Relative::query ? p.factor(x) : real(1);
     if (to.turned) k.transpose_rows(x.table(h), x.width, nullptr, x.R, x.width, factor, to.turned, x.Rp, 0);
   }
 }
@@ -124,8 +134,7 @@ void HeadWorker::mask_keys(int b, int g) {
   std::copy_n(group_column, p.mp, column);
   column_from = 0;
   p.each(Relative::key, [&](const Term& t) {
-    if (t.uniform)
-      k.product(1, p.m, t.width, table(t).rows, t.padded, raw_kt() + t.r->first * p.mp, p.mp, column, p.mp, true);
+    if (t.uniform) k.product(1, p.m, t.width, table(t).rows, t.padded, of_key_t(t), p.mp, column, p.mp, true);
   });
   for (int j = 0; j < p.m; ++j)
     if (at[j] >= c.length(b)) column[j] = none;
@@ -148,11 +157,23 @@ void HeadWorker::load_keys(int b, int g, int h) {
     if (key) k.gather_rows(from, c.k.stride, at, p.m, p.d, key, p.dp, 0);
     k.transpose_rows(from, c.k.stride, at, p.m, p.d, c.scale, kt, p.mp, ahead(c.k, b));
   }
-  if (backward_) {
+  if (p.travels) {
+    const Rotary& r = c.where.rotary;
+    k.gather_rows(values, c.v.stride, at, p.m, p.dv, v, p.dvp, ahead(c.v, b));
+    if (backward_) std::copy_n(v, p.m * p.dvp, v_raw);
+    k.rotate(v, p.dvp, p.m, p.dv, r.cos_k.data() + angles(r.cos_k, h, 0), r.sin_k.data() + angles(r.sin_k, h, 0),
+             r.halves);
+    if (backward_) k.transpose_rows(v, p.dvp, nullptr, p.m, p.dv, 1, vt, p.mp, 0);
+  } else if (backward_) {
     k.transpose_rows(values, c.v.stride, at, p.m, p.dv, 1, vt, p.mp, ahead(c.v, b));
   } else {
     k.gather_rows(values, c.v.stride, at, p.m, p.dv, v, p.dvp, ahead(c.v, b));
   }
+  p.each(Relative::key, [&](const Term& t) {
+    if (!t.r->side) return;
+    load_side(t, b, h, at, p.m, ahead(t.r->side, b));
+    k.transpose_rows(table(t).side, t.padded, nullptr, p.m, t.width, p.factor(t), table(t).side_t, p.mp, 0);
+  });
   mask_keys(b, g);
 }
 
@@ -161,7 +182,7 @@ void HeadWorker::load_keys(int b, int g, int h) {
 void HeadWorker::load_queries(const Block& at) {
   const int32_t* token = query_tokens(at);
   const real* from = c.q.x.data() + place(c.q, at.b, at.h);
-  if (p.queries_in_order && !p.rotates && !p.gated && !backward_) {  // read once: no need of a copy
+  if (c.who.queries_in_order() && !p.rotates && !p.gated && !backward_) {  // read once: no need of a copy
     q_rows = from + int64_t{token[0]} * c.q.stride, ldq = c.q.stride;
   } else {
     real* raw = p.rotates ? q_raw : q;
@@ -174,42 +195,24 @@ void HeadWorker::load_queries(const Block& at) {
     k.rotate(q, p.dp, at.count, p.d, r.cos_q.data() + angles(r.cos_q, at.h, at.row),
              r.sin_q.data() + angles(r.sin_q, at.h, at.row), r.halves);
   }
+  p.each_wide(Relative::query, [&](const Term& t) {
+    if (t.r->side) load_side(t, at.b, at.h, token, at.count, ahead(t.r->side, at));
+  });
   for (int i = 0; p.drops && i < at.count; ++i) names[i] = token[i] < 0 ? 0 : c.row(at.b, at.h, token[i]);
 }
 
-/// f(first row in the block, rows, band) for each strip of a query or value term.
-template <class F>
-void HeadWorker::each_strip(const Term& t, const Block& at, F f) const {
-  for (int i = 0; i < p.strips; ++i)
-    if (const Band w = p.band(t, at.g, at.index, i); w.low != w.high)
-      f(p.strip(at.count, i), p.strip(at.count, i + 1) - p.strip(at.count, i), w);
+void HeadWorker::load_side(const Term& t, int b, int h, const int32_t* at, int64_t count, int64_t next) {
+  const Heads& u = t.r->side;
+  k.gather_rows(u.x.data() + place(u, b, h), u.stride, at, count, t.width, table(t).side, t.padded, next);
 }
 
-/// f(first key, keys, band) for each block of columns of a key term.
-template <class F>
-void HeadWorker::each_columns(const Term& t, const Block& at, F f) const {
-  for (int i = 0, j = 0; j < p.m; j += p.columns, ++i)
-    if (const Band w = p.band(t, at.g, at.index, i); w.low != w.high) f(j, std::min(p.columns, p.m - j), w);
-}
-
-/// to_ij += x_i . table[rho_ij]: query terms (x = q), and the gradient of value terms (x = do).
-void HeadWorker::gather_by_row(const Term& t, const Block& at, const real* x, int64_t ld, real* to) const {
+/// to_ij += x_i . table[rho_ij]: query terms (x = q or a side projection), and the gradient of value terms (x = do).
+void HeadWorker::gather_by_row(const Term& t, const Block& at, Rows x, real* to) const {
   each_strip(t, at, [&](int row, int count, const Band& w) {
     const int64_t width = p.whole(w.high - w.low);
-    k.product(count, w.high - w.low, t.width, x + row * ld + t.r->first, ld, table(t).turned + w.low, t.Rp, band, width,
+    k.product(count, w.high - w.low, t.width, x.x + row * x.ld, x.ld, table(t).turned + w.low, t.Rp, band, width,
               false);
     k.pair_gather(to + row * p.mp, p.mp, count, p.m, band, width, 1, 0, t.rho(at.g, at.row + row), p.m, w.low);
-  });
-}
-
-/// The transpose of that: band_ir = sum of x_ij over rho_ij = r, then f(first row, rows, band of the table, row stride of band).
-template <class F>
-void HeadWorker::scatter_by_row(const Term& t, const Block& at, const real* x, F f) const {
-  each_strip(t, at, [&](int row, int count, const Band& w) {
-    const int64_t width = p.whole(w.high - w.low);
-    std::fill_n(band, count * width, real(0));
-    k.pair_scatter(x + row * p.mp, p.mp, count, p.m, band, width, 1, 0, t.rho(at.g, at.row + row), p.m, w.low);
-    f(row, count, w, width);
   });
 }
 
@@ -237,11 +240,12 @@ void HeadWorker::scores(const Block& at) {
     std::copy_n(s, at.count * p.mp, content);
     k.mul(s, pairs_.factor(at.h, at.g, at.row, at.count), s, at.count * p.mp);
   }
-  p.each_wide(Relative::query, [&](const Term& t) { gather_by_row(t, at, p.rotates ? q_raw : q_rows, ldq, s); });
+  p.each_wide(Relative::query,
+              [&](const Term& t) { gather_by_row(t, at, of_query(t, p.rotates ? q_raw : q_rows, ldq), s); });
   p.each_wide(Relative::key, [&](const Term& t) {
     each_columns(t, at, [&](int j, int count, const Band& w) {
-      k.product(w.high - w.low, count, t.width, table(t).rows + w.low * t.padded, t.padded,
-                raw_kt() + t.r->first * p.mp + j, p.mp, band, p.columns, false);
+      k.product(w.high - w.low, count, t.width, table(t).rows + w.low * t.padded, t.padded, of_key_t(t) + j, p.mp, band,
+                p.columns, false);
       k.pair_gather(s + j, p.mp, at.count, count, band, 0, p.columns, 1, t.rho(at.g, at.row) + j, p.m, w.low);
     });
   });
@@ -249,6 +253,12 @@ void HeadWorker::scores(const Block& at) {
 
 void HeadWorker::drop(real* x, const Block& at) const {
   if (p.drops) k.pair_drop(x, p.mp, at.count, p.m, names, tokens, c.threshold(), c.kept());
+}
+
+void HeadWorker::turn_values_back(real* x, const Block& at) const {
+  const Rotary& r = c.where.rotary;
+  k.rotate_backward(x, x, p.dvp, at.count, p.dv, r.cos_q.data() + angles(r.cos_q, at.h, at.row),
+                    r.sin_q.data() + angles(r.sin_q, at.h, at.row), r.halves, 1, nullptr, nullptr);
 }
 
 void HeadWorker::forward(int b, int g, int h) {
@@ -267,133 +277,10 @@ void HeadWorker::forward(int b, int g, int h) {
                   o + row * p.dvp + t.r->first, p.dvp, true);
       });
     });
+    if (p.travels) turn_values_back(o, at);
     k.scatter_rows(o, p.dvp, query_tokens(at), at.count, p.dv, 1, inverse(at), out_.x.data() + place(out_, b, h),
                    out_.stride, 0, ahead(out_, at));
   }
-}
-
-void HeadWorker::backward(int b, int g, int h) {
-  load_keys(b, g, h);
-  if (p.gated) std::fill_n(dk, p.m * p.dp, real(0));
-  if (dk_raw) std::fill_n(dk_raw, p.m * p.dp, real(0));
-  if (dcolumn) std::fill_n(dcolumn, p.mp, real(0));
-  for (int i = 0; i < p.blocks; ++i) {
-    const Block at = block(b, g, h, i);
-    load_queries(at);
-    k.gather_rows(out_.x.data() + place(out_, b, h), out_.stride, query_tokens(at), at.count, p.dv, o, p.dvp,
-                  ahead(out_, at));
-    // 1. P again, and dP
-    scores(at);
-    k.weight_rows(s, p.mp, at.count, pairs_.added(h, g, at.row, at.count), column, column_from, shift(at), inverse(at));
-    k.product(at.count, p.m, p.dv, o, p.dvp, vt, p.mp, ds, p.mp, false);
-    p.each_wide(Relative::value, [&](const Term& t) { gather_by_row(t, at, o, p.dvp, ds); });
-    drop(ds, at);
-    // 2. dS; then what the dropped P gives to values
-    k.dscore_rows(s, ds, p.mp, at.count);
-    drop(s, at);
-    if (sinks_.v.to) k.product_tn(p.m, p.dv, at.count, s, p.mp, o, p.dvp, dv, p.dvp, i > 0);
-    p.each_wide(Relative::value, [&](const Term& t) {
-      real* to = part_.of(t, h);
-      if (!to) return;
-      scatter_by_row(t, at, s, [&](int row, int count, const Band& w, int64_t width) {
-        k.product_tn(w.high - w.low, t.width, count, band, width, o + row * p.dvp + t.r->first, p.dvp,
-                     to + w.low * t.padded, t.padded, true);
-      });
-    });
-    // 3. what dS gives to biases, queries and keys
-    pairs_.added_backward(h, g, at.row, at.count, ds);
-    if (dcolumn) k.sum_rows(ds, dcolumn, 1, at.count, p.mp);
-    content_backward(at);
-    query_terms_backward(at);
-    key_terms_backward(at);
-    if (sinks_.q.to)
-      k.scatter_rows(dq, p.dp, query_tokens(at), at.count, p.d, c.scale, nullptr, sinks_.q.to + place(c.q, b, h),
-                     c.q.stride, sinks_.q.beta, ahead(c.q, at));
-  }
-  keys_backward(b, g, h);
-}
-
-/// dq (of this block) and dk from the product of rotated queries and keys, without scale; dq turned back.
-void HeadWorker::content_backward(const Block& at) {
-  const real* d = ds;
-  if (p.scaled) {
-    const int64_t size = at.count * p.mp;
-    k.mul(ds, content, content, size);
-    pairs_.factor_backward(at.h, at.g, at.row, at.count, content);
-    k.mul(ds, pairs_.factor(at.h, at.g, at.row, at.count), s, size);  // the weights are not needed any more
-    d = s;
-  }
-  if (c.scale == 0) {
-    std::fill_n(dq, at.count * p.dp, real(0));
-    if (at.index == 0) std::fill_n(dk, p.m * p.dp, real(0));
-  } else if (p.gated) {
-    int64_t count;
-    const auto list = gates(at, count);
-    k.gated_scores_backward(d, p.mp, at.count, p.m, p.dp, q, key, list.data(), count, dq, dk);
-  } else {
-    k.product(at.count, p.d, p.m, d, p.mp, key, p.dp, dq, p.dp, false);
-    k.product_tn(p.m, p.d, at.count, d, p.mp, q, p.dp, dk, p.dp, at.index > 0);
-  }
-  if (p.rotates) {
-    const Rotary& r = c.where.rotary;
-    k.rotate_backward(q_raw, dq, p.dp, at.count, p.d, r.cos_q.data() + angles(r.cos_q, at.h, at.row),
-                      r.sin_q.data() + angles(r.sin_q, at.h, at.row), r.halves, c.scale,
-                      angle_gradient(0, r.cos_q, at.h, at.row), angle_gradient(1, r.sin_q, at.h, at.row));
-  }
-}
-
-void HeadWorker::query_terms_backward(const Block& at) {
-  p.each_wide(Relative::query, [&](const Term& t) {
-    real* to = part_.of(t, at.h);
-    scatter_by_row(t, at, ds, [&](int row, int count, const Band& w, int64_t width) {
-      if (to)
-        k.product_tn(w.high - w.low, t.width, count, band, width, raw_q() + row * p.dp + t.r->first, p.dp,
-                     to + w.low * t.padded, t.padded, true);
-      k.product(count, t.width, w.high - w.low, band, width, table(t).rows + w.low * t.padded, t.padded,
-                dq + row * p.dp + t.r->first, p.dp, true);
-    });
-  });
-}
-
-void HeadWorker::key_terms_backward(const Block& at) {
-  p.each_wide(Relative::key, [&](const Term& t) {
-    real *to = part_.of(t, at.h), *dkey = (dk_raw ? dk_raw : dk) + t.r->first;
-    each_columns(t, at, [&](int j, int count, const Band& w) {
-      const int64_t rows = w.high - w.low;
-      std::fill_n(band, rows * p.columns, real(0));
-      k.pair_scatter(ds + j, p.mp, at.count, count, band, 0, p.columns, 1, t.rho(at.g, at.row) + j, p.m, w.low);
-      if (to)
-        k.product(rows, t.width, count, band, p.columns, raw_key() + j * p.dp + t.r->first, p.dp, to + w.low * t.padded,
-                  t.padded, true);
-      k.product_tn(count, t.width, rows, band, p.columns, table(t).rows + w.low * t.padded, t.padded, dkey + j * p.dp,
-                   p.dp, true);
-    });
-  });
-}
-
-/// Ends one image's keys: one-row terms, the rotation back, and the way out.
-void HeadWorker::keys_backward(int b, int g, int h) {
-  p.each(Relative::key, [&](const Term& t) {
-    if (!t.uniform) return;
-    if (real* to = part_.of(t, h))
-      k.product(1, t.width, p.m, dcolumn, p.mp, raw_key() + t.r->first, p.dp, to, t.padded, true);
-    k.product_tn(p.m, t.width, 1, dcolumn, p.mp, table(t).rows, t.padded, (dk_raw ? dk_raw : dk) + t.r->first, p.dp,
-                 true);
-  });
-  if (p.rotates) {
-    const Rotary& r = c.where.rotary;
-    k.rotate_backward(key_raw, dk, p.dp, p.m, p.d, r.cos_k.data() + angles(r.cos_k, h, 0),
-                      r.sin_k.data() + angles(r.sin_k, h, 0), r.halves, c.scale, angle_gradient(2, r.cos_k, h, 0),
-                      angle_gradient(3, r.sin_k, h, 0));
-    if (dk_raw) k.accumulate(dk_raw, dk, p.m * p.dp);
-  }
-  const int32_t* at = key_tokens(g);
-  if (sinks_.k.to)
-    k.scatter_rows(dk, p.dp, at, p.m, p.d, c.scale, nullptr, sinks_.k.to + place(c.k, b, h), c.k.stride, sinks_.k.beta,
-                   ahead(c.k, b));
-  if (sinks_.v.to)
-    k.scatter_rows(dv, p.dvp, at, p.m, p.dv, 1, nullptr, sinks_.v.to + place(c.v, b, h), c.v.stride, sinks_.v.beta,
-                   ahead(c.v, b));
 }
 
 }  // namespace TESSERA_NS

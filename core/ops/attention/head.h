@@ -8,6 +8,7 @@ inline namespace TESSERA_NS {
 /// Where the gradients of q, k, v go; `to` is null where nobody wants one.
 struct Sinks {
   Sink q{nullptr, 0}, k{nullptr, 0}, v{nullptr, 0};
+  std::array<Sink, Terms::most> side{};  ///< by term of the call
 };
 
 class HeadWorker {
@@ -34,6 +35,15 @@ class HeadWorker {
     real* turned = nullptr;      ///< (width, Rp), times scale for query terms
     real* gradient = nullptr;    ///< of a gate as wide as the head, whose copy begins with a row of ones: (1 + R, dp)
     int h = -1;
+    real* side = nullptr;    ///< rows of a side projection, of a block of queries or of all keys: (rows, padded)
+    real* side_t = nullptr;  ///< of keys: that transposed, times the term's factor: (width, mp)
+    real* dside = nullptr;   ///< gradient of `side`, without the factor
+  };
+
+  /// What a query or key term multiplies with its table, from the channel it begins at: its side projection, or q or k as they were.
+  struct Rows {
+    const real* x;
+    int64_t ld;
   };
 
   HeadWorker(const Plan& plan, const Tensor& y, const Tensor& norms, const Sinks& to, const Partial& own,
@@ -49,7 +59,10 @@ class HeadWorker {
   void load_keys(int b, int g, int h);
   void mask_keys(int b, int g);
   void load_queries(const Block& at);
-  void rotate(real* x, const Block& at) const;
+  void load_side(const Term& t, int b, int h, const int32_t* tokens, int64_t count, int64_t ahead);
+  void send_side(const Term& t, int b, int h, const int32_t* tokens, int64_t count, int64_t ahead) const;
+  void turn_values_back(real* x, const Block& at) const;
+  void values_backward(const Block& at);
   void scores(const Block& at);
   void drop(real* x, const Block& at) const;
   void content_backward(const Block& at);
@@ -61,7 +74,7 @@ class HeadWorker {
   void each_strip(const Term& t, const Block& at, F f) const;
   template <class F>
   void each_columns(const Term& t, const Block& at, F f) const;
-  void gather_by_row(const Term& t, const Block& at, const real* x, int64_t ld, real* to) const;
+  void gather_by_row(const Term& t, const Block& at, Rows x, real* to) const;
   template <class F>
   void scatter_by_row(const Term& t, const Block& at, const real* x, F f) const;
   std::array<PairGate, Terms::most> gates(const Block& at, int64_t& count) const;
@@ -70,6 +83,13 @@ class HeadWorker {
     return {b, g, h, i, p.first_row(i), p.first_row(i + 1) - p.first_row(i)};
   }
   const Table& table(const Term& t) const { return tables_[static_cast<size_t>(&t - p.term.data())]; }
+  Rows of_query(const Term& t, const real* raw, int64_t ld) const {
+    return t.r->side ? Rows{table(t).side, t.padded} : Rows{raw + t.r->first, ld};
+  }
+  Rows of_key(const Term& t) const {
+    return t.r->side ? Rows{table(t).side, t.padded} : Rows{raw_key() + t.r->first, p.dp};
+  }
+  const real* of_key_t(const Term& t) const { return t.r->side ? table(t).side_t : raw_kt() + t.r->first * p.mp; }
   const int32_t* key_tokens(int g) const { return c.who->k.data() + int64_t{g} * p.m; }
   const int32_t* query_tokens(const Block& at) const { return c.who->q.data() + int64_t{at.g} * p.n + at.row; }
   real* shift(const Block& at) const {
@@ -110,19 +130,47 @@ class HeadWorker {
 
   // a block of query rows: q rotated, q_raw not; s scores, then weights; ds their gradients; content: scores before gates
   real *q = nullptr, *q_raw = nullptr, *o = nullptr, *dq = nullptr, *s = nullptr, *ds = nullptr, *content = nullptr;
-  real* band = nullptr;          // a strip's product with a table
-  uint64_t* names = nullptr;     // of rows, for dropout
-  const real* q_rows = nullptr;  // the rows of q that the products read, here or in place
+  real *o_raw = nullptr, *mixed = nullptr;  // where values travel: do as it came; sum_j p_ij v'_j again, for the angles
+  real* band = nullptr;                     // a strip's product with a table
+  uint64_t* names = nullptr;                // of rows, for dropout
+  const real* q_rows = nullptr;             // the rows of q that the products read, here or in place
   int64_t ldq = 0;
   // all keys of a group: kt, vt transposed, kt times scale; key rotated, key_raw not
   real *kt = nullptr, *kt_raw = nullptr, *key = nullptr, *key_raw = nullptr, *v = nullptr, *vt = nullptr;
   real *dk = nullptr, *dk_raw = nullptr, *dv = nullptr;
+  real* v_raw = nullptr;      // of backward where values travel: v as it came, and v turned
   int32_t* tokens = nullptr;  // of keys, for dropout
   int32_t* within = nullptr;  // of keys, -1 beyond the sample's length, so that nothing of those is read
   // what is added to all rows of a block, from vector column_from on: masks and one-row key terms; and its gradient
   real *column = nullptr, *group_column = nullptr, *dcolumn = nullptr;
   int64_t column_from = 0;
 };
+
+/// f(first row in the block, rows, band) for each strip of a query or value term.
+template <class F>
+void HeadWorker::each_strip(const Term& t, const Block& at, F f) const {
+  for (int i = 0; i < p.strips; ++i)
+    if (const Band w = p.band(t, at.g, at.index, i); w.low != w.high)
+      f(p.strip(at.count, i), p.strip(at.count, i + 1) - p.strip(at.count, i), w);
+}
+
+/// f(first key, keys, band) for each block of columns of a key term.
+template <class F>
+void HeadWorker::each_columns(const Term& t, const Block& at, F f) const {
+  for (int i = 0, j = 0; j < p.m; j += p.columns, ++i)
+    if (const Band w = p.band(t, at.g, at.index, i); w.low != w.high) f(j, std::min(p.columns, p.m - j), w);
+}
+
+/// The transpose of that: band_ir = sum of x_ij over rho_ij = r, then f(first row, rows, band of the table, row stride of band).
+template <class F>
+void HeadWorker::scatter_by_row(const Term& t, const Block& at, const real* x, F f) const {
+  each_strip(t, at, [&](int row, int count, const Band& w) {
+    const int64_t width = p.whole(w.high - w.low);
+    std::fill_n(band, count * width, real(0));
+    k.pair_scatter(x + row * p.mp, p.mp, count, p.m, band, width, 1, 0, t.rho(at.g, at.row + row), p.m, w.low);
+    f(row, count, w, width);
+  });
+}
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

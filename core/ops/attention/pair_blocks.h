@@ -113,7 +113,7 @@ class PairBlocks {
     p.each(Relative::bias, [&](const Plan::Term& t) {
       k.pair_gather(x.value, p.mp, x.count, p.m, t.table(x.h), 0, 1, 0, t.rho(x.g, x.row), p.m, 0);
     });
-    const Pattern& w = *p.c.who;
+    const Pattern::Spec& w = *p.c.who;
     if (!w.label_q.empty() || w.causal || w.no_self) {
       const auto hide = [masked = static_cast<real>(w.mask_value)](real& v) {
         v = masked != 0 ? v + masked : -std::numeric_limits<real>::infinity();  // whatever the bias was, NaN or not
@@ -130,6 +130,11 @@ class PairBlocks {
             hide(x.value[i * p.mp + j]);
       }
     }
+    if (const HeadMask& mask = p.c.where.visible)
+      for (int64_t i = 0; i < x.count; ++i)
+        for (int j = 0; j < p.m; ++j)
+          if (!mask.sees(x.h, static_cast<int>(x.row + i), j))
+            x.value[i * p.mp + j] = -std::numeric_limits<real>::infinity();
   }
   void scatter_biases(const real* from, int h, int g, int64_t row, int64_t count) {
     p.each(Relative::bias, [&](const Plan::Term& t) {

@@ -12,6 +12,9 @@
 //   dw_t[rho_ij, c] += scale ds_ij q'_ic k'_jc prod_{gates but t} w
 //   dq_i += scale ds_ij Q[rho_ij]                dQ[rho_ij] += scale ds_ij q_i           likewise key terms with k_j
 //   and through the rotation: dq = R^T dq', dcos = dq'_a q_a + dq'_b q_b, dsin = dq'_b q_a - dq'_a q_b
+//   side terms: u_i . Q[rho_ij] in the place of q_i . Q[rho_ij], without scale if outside; du as dq
+//   rotated values: v' = R_j v, z_i = sum_j a_ij v'_j, o_i = R_i^T z_i; dz = R_i do, dv = R_j^T dv', and through R_i^T as above with
+//   do in the place of q and z in that of dq'
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -31,15 +34,21 @@ struct Plain {
   const Call& c;
   const int b, g, h;
   const int n = c.who->n, m = c.who->m, d = c.q.d, dv = c.v.d;
-  std::vector<real> q, k, v;  // (n, d), (m, d), (m, dv): raw rows, zero for absent tokens
-  std::vector<real> qr, kr;   // rotated
-  std::vector<real> p, z;     // (n, m): weights, dropout factors
+  std::vector<real> q, k, v;                        // (n, d), (m, d), (m, dv): raw rows, zero for absent tokens
+  std::vector<real> qr, kr, vr;                     // rotated; values only where they travel
+  std::array<std::vector<real>, Terms::most> side;  // rows of side projections, by term: (n or m, width)
+  std::vector<real> p, z;                           // (n, m): weights, dropout factors
 
   Plain(const Call& call, int image, int group, int head) : c(call), b(image), g(group), h(head) {
     const int end = c.length(b);
     q = rows(c.q, c.who->q, n, c.q.tokens), k = rows(c.k, c.who->k, m, end), v = rows(c.v, c.who->k, m, end);
     const Rotary& r = c.where.rotary;
     qr = rotated(q, r.cos_q, r.sin_q, n), kr = rotated(k, r.cos_k, r.sin_k, m);
+    vr = r.values ? rotated(v, r.cos_k, r.sin_k, m) : v;
+    for (int t = 0; t < c.where.count; ++t)
+      if (const Relative& x = c.where.relative[at(t)]; x.side)
+        side[at(t)] =
+            x.kind == Relative::query ? rows(x.side, c.who->q, n, x.side.tokens) : rows(x.side, c.who->k, m, end);
     weights();
   }
 
@@ -102,13 +111,19 @@ struct Plain {
     return w;
   }
 
+  /// What term t multiplies its table with: row `row` of its side projection, or of q or k.
+  const real* own_row(int t, const Relative& r, const std::vector<real>& x, int row) const {
+    return r.side ? side[at(t)].data() + int64_t{row} * r.side.d : x.data() + int64_t{row} * d;
+  }
   real score(int i, int j) const {
     real inside = 0, outside = 0;
     for (int ch = 0; ch < d; ++ch)
       inside += qr[at(int64_t{i} * d + ch)] * kr[at(int64_t{j} * d + ch)] * gates(i, j, ch);
     const auto dot = [&](const std::vector<real>& x, int row_of_x) {
-      return [&inside, px = x.data() + int64_t{row_of_x} * d](int, const Relative& r, int64_t o) {
-        for (int ch = 0; ch < r.table.dim(2); ++ch) inside += px[r.first + ch] * r.table[o + ch];
+      return [&, row_of_x](int t, const Relative& r, int64_t o) {
+        const real* px = own_row(t, r, x, row_of_x);
+        real& to = r.outside ? outside : inside;
+        for (int ch = 0; ch < r.table.dim(2); ++ch) to += px[r.first + ch] * r.table[o + ch];
       };
     };
     each(Relative::query, i, j, dot(q, i));
@@ -124,7 +139,7 @@ struct Plain {
       real top = -std::numeric_limits<real>::infinity(), sum = 0;
       bool blind = true;  // asked of each score, since the largest one passes over NaN
       for (int j = 0; j < m; ++j) {
-        const Sight s = c.sight(b, g, i, j);
+        const Sight s = c.sight(b, g, h, i, j);
         row_p[j] = s == Sight::none ? -std::numeric_limits<real>::infinity() : score(i, j);
         if (s == Sight::penalised) row_p[j] += static_cast<real>(c.who->mask_value);
         top = std::max(top, row_p[j]);
@@ -141,17 +156,26 @@ struct Plain {
     }
   }
 
+  /// y (dv), zeroed, += sum_j a_ij (v_j + sum V[rho_ij]), before it is turned back.
+  void mixed_values(int i, real* y) const {
+    for (int j = 0; j < m; ++j) {
+      const real a = p[at(int64_t{i} * m + j)] * z[at(int64_t{i} * m + j)];
+      for (int ch = 0; ch < dv; ++ch) y[ch] += a * vr[at(int64_t{j} * dv + ch)];
+      each(Relative::value, i, j, [&](int, const Relative& r, int64_t x) {
+        for (int ch = 0; ch < r.table.dim(2); ++ch) y[r.first + ch] += a * r.table[x + ch];
+      });
+    }
+  }
   void forward(real* o) const {  // o: (B, q.tokens, H dv), zeroed
+    const Rotary& r = c.where.rotary;
     for (int i = 0; i < n; ++i) {
       if (query_token(i) < 0) continue;
       real* y = o + ((int64_t{b} * c.q.tokens + query_token(i)) * c.q.heads + h) * dv;
-      for (int j = 0; j < m; ++j) {
-        const real a = p[at(int64_t{i} * m + j)] * z[at(int64_t{i} * m + j)];
-        for (int ch = 0; ch < dv; ++ch) y[ch] += a * v[at(int64_t{j} * dv + ch)];
-        each(Relative::value, i, j, [&](int, const Relative& r, int64_t x) {
-          for (int ch = 0; ch < r.table.dim(2); ++ch) y[r.first + ch] += a * r.table[x + ch];
-        });
-      }
+      mixed_values(i, y);
+      if (!r.values) continue;
+      const std::vector<real> turned(y, y + dv);
+      std::fill_n(y, dv, real(0));
+      turn_back(turned.data(), y, r.cos_q, r.sin_q, i);
     }
   }
 
@@ -159,44 +183,64 @@ struct Plain {
   struct Gradients {
     real *q = nullptr, *k = nullptr, *v = nullptr;
     std::array<real*, 4> rotary{};
-    std::array<real*, Terms::most> table{};
+    std::array<real*, Terms::most> table{}, side{};
   };
   void backward(const real* out, const Gradients& to) const {
+    const Rotary& r = c.where.rotary;
     std::vector<real> dq(q.size(), 0), dk(k.size(), 0), dqr(q.size(), 0), dkr(k.size(), 0), da(at(m));
+    std::vector<real> dvr(v.size(), 0), dvalue(v.size(), 0), dy(at(int64_t{n} * dv), 0), mixed(dy.size(), 0),
+        unused(dy.size(), 0);
+    std::array<std::vector<real>, Terms::most> dside;
+    for (size_t t = 0; t < dside.size(); ++t) dside[t].assign(side[t].size(), 0);
+    for (int i = 0; i < n; ++i)
+      if (query_token(i) >= 0)
+        std::copy_n(out + ((int64_t{b} * c.q.tokens + query_token(i)) * c.q.heads + h) * dv, dv,
+                    dy.data() + int64_t{i} * dv);
+    const std::vector<real> dz = r.values ? rotated(dy, r.cos_q, r.sin_q, n) : dy;
     for (int i = 0; i < n; ++i) {
       if (query_token(i) < 0) continue;
-      const real* y = out + ((int64_t{b} * c.q.tokens + query_token(i)) * c.q.heads + h) * dv;
+      const real* y = dz.data() + int64_t{i} * dv;
+      if (r.values) mixed_values(i, mixed.data() + int64_t{i} * dv);
       real mean = 0;
       for (int j = 0; j < m; ++j) {
         const real a = p[at(int64_t{i} * m + j)] * z[at(int64_t{i} * m + j)];
         real s = 0;
-        for (int ch = 0; ch < dv; ++ch) s += y[ch] * v[at(int64_t{j} * dv + ch)];
-        each(Relative::value, i, j, [&](int t, const Relative& r, int64_t x) {
-          for (int ch = 0; ch < r.table.dim(2); ++ch) s += y[r.first + ch] * r.table[x + ch];
+        for (int ch = 0; ch < dv; ++ch) s += y[ch] * vr[at(int64_t{j} * dv + ch)];
+        each(Relative::value, i, j, [&](int t, const Relative& value, int64_t x) {
+          for (int ch = 0; ch < value.table.dim(2); ++ch) s += y[value.first + ch] * value.table[x + ch];
           if (real* w = to.table[at(t)])
-            for (int ch = 0; ch < r.table.dim(2); ++ch) w[x + ch] += a * y[r.first + ch];
+            for (int ch = 0; ch < value.table.dim(2); ++ch) w[x + ch] += a * y[value.first + ch];
         });
-        if (to.v && key_token(j) >= 0)
-          for (int ch = 0; ch < dv; ++ch) to.v[place(c.v, b, key_token(j), h) + ch] += a * y[ch];
+        for (int ch = 0; ch < dv; ++ch) dvr[at(int64_t{j} * dv + ch)] += a * y[ch];
         da[at(j)] = s, mean += a * s;
       }
       for (int j = 0; j < m; ++j) {
         const real ds = p[at(int64_t{i} * m + j)] * (da[at(j)] * z[at(int64_t{i} * m + j)] - mean);
         if (ds != 0)
           pair_backward(i, j, ds, dq.data() + int64_t{i} * d, dk.data() + int64_t{j} * d, dqr.data() + int64_t{i} * d,
-                        dkr.data() + int64_t{j} * d, to);
+                        dkr.data() + int64_t{j} * d, dside, to);
       }
     }
-    const Rotary& r = c.where.rotary;
+    if (r.values) {
+      unrotate(v, dvr, dvalue, r.cos_k, r.sin_k, m, to.rotary[2], to.rotary[3]);
+      unrotate(dy, mixed, unused, r.cos_q, r.sin_q, n, to.rotary[0], to.rotary[1]);
+    } else {
+      dvalue = dvr;
+    }
+    scatter(dvalue, c.v, c.who->k, m, to.v);
+    for (int t = 0; t < c.where.count; ++t)
+      if (const Relative& x = c.where.relative[at(t)]; x.side)
+        scatter(dside[at(t)], x.side, x.kind == Relative::query ? c.who->q : c.who->k,
+                x.kind == Relative::query ? n : m, to.side[at(t)]);
     unrotate(q, dqr, dq, r.cos_q, r.sin_q, n, to.rotary[0], to.rotary[1]);
     unrotate(k, dkr, dk, r.cos_k, r.sin_k, m, to.rotary[2], to.rotary[3]);
     scatter(dq, c.q, c.who->q, n, to.q), scatter(dk, c.k, c.who->k, m, to.k);
   }
 
  private:
-  void pair_backward(int i, int j, real ds, real* dq, real* dk, real* dqr, real* dkr, const Gradients& to) const {
+  void pair_backward(int i, int j, real ds, real* dq, real* dk, real* dqr, real* dkr,
+                     std::array<std::vector<real>, Terms::most>& dside, const Gradients& to) const {
     const real du = c.scale * ds;
-    const real *qi = q.data() + int64_t{i} * d, *kj = k.data() + int64_t{j} * d;
     const real *qri = qr.data() + int64_t{i} * d, *krj = kr.data() + int64_t{j} * d;
     for (int ch = 0; ch < d; ++ch) {
       const real w = gates(i, j, ch);
@@ -207,36 +251,47 @@ struct Plain {
         for (int ch = 0; ch < d; ++ch)
           w[x + (r.table.dim(2) == 1 ? 0 : ch)] += du * qri[ch] * krj[ch] * gates(i, j, ch, t);
     });
-    const auto dot = [&](const real* x, real* dx) {
-      return [&to, du, x, dx](int t, const Relative& r, int64_t o) {
-        for (int ch = 0; ch < r.table.dim(2); ++ch) dx[r.first + ch] += du * r.table[o + ch];
+    const auto dot = [&](const std::vector<real>& own, real* down, int row) {
+      return [&, down, row](int t, const Relative& r, int64_t o) {
+        const real *x = own_row(t, r, own, row), factor = r.outside ? ds : du;
+        real* dx = r.side ? dside[at(t)].data() + int64_t{row} * r.side.d : down;
+        for (int ch = 0; ch < r.table.dim(2); ++ch) dx[r.first + ch] += factor * r.table[o + ch];
         if (real* w = to.table[at(t)])
-          for (int ch = 0; ch < r.table.dim(2); ++ch) w[o + ch] += du * x[r.first + ch];
+          for (int ch = 0; ch < r.table.dim(2); ++ch) w[o + ch] += factor * x[r.first + ch];
       };
     };
-    each(Relative::query, i, j, dot(qi, dq));
-    each(Relative::key, i, j, dot(kj, dk));
+    each(Relative::query, i, j, dot(q, dq, i));
+    each(Relative::key, i, j, dot(k, dk, j));
     each(Relative::bias, i, j, [&](int t, const Relative&, int64_t x) {
       if (real* w = to.table[at(t)]) w[x] += ds;
     });
   }
 
+  /// dx (d) += R_i^T y of row i.
+  void turn_back(const real* y, real* dx, const Tensor& cosine, const Tensor& sine, int i) const {
+    for (int t = 0; t < d / 2; ++t) {
+      const auto [a, e] = pair(t);
+      const int64_t z0 = angle(cosine, i, t);
+      dx[a] += cosine[z0] * y[a] + sine[z0] * y[e];
+      dx[e] += cosine[z0] * y[e] - sine[z0] * y[a];
+    }
+  }
   void unrotate(const std::vector<real>& x, const std::vector<real>& dy, std::vector<real>& dx, const Tensor& cosine,
                 const Tensor& sine, int count, real* dcos, real* dsin) const {
     if (!cosine) {
       for (size_t i = 0; i < dx.size(); ++i) dx[i] += dy[i];
       return;
     }
-    for (int i = 0; i < count; ++i)
+    for (int i = 0; i < count; ++i) {
+      turn_back(dy.data() + int64_t{i} * d, dx.data() + int64_t{i} * d, cosine, sine, i);
       for (int t = 0; t < d / 2; ++t) {
         const auto [a, e] = pair(t);
         const size_t ia = at(int64_t{i} * d + a), ie = at(int64_t{i} * d + e);
         const int64_t z0 = angle(cosine, i, t);
-        dx[ia] += cosine[z0] * dy[ia] + sine[z0] * dy[ie];
-        dx[ie] += cosine[z0] * dy[ie] - sine[z0] * dy[ia];
         if (dcos) dcos[z0] += dy[ia] * x[ia] + dy[ie] * x[ie];
         if (dsin) dsin[z0] += dy[ie] * x[ia] - dy[ia] * x[ie];
       }
+    }
   }
 
   void scatter(const std::vector<real>& dx, const Heads& x, const Index& tokens, int count, real* to) const {
@@ -264,30 +319,31 @@ void backward(const Call& c, const Tensor& dy, Back& back) {
   to.q = sink(c.q.x), to.k = sink(c.k.x), to.v = sink(c.v.x);
   const Rotary& r = c.where.rotary;
   to.rotary = {sink(r.cos_q), sink(r.sin_q), sink(r.cos_k), sink(r.sin_k)};
-  for (int t = 0; t < c.where.count; ++t) to.table[at(t)] = sink(c.where.relative[at(t)].table);
+  for (int t = 0; t < c.where.count; ++t) {
+    to.table[at(t)] = sink(c.where.relative[at(t)].table);
+    to.side[at(t)] = sink(c.where.relative[at(t)].side.x);
+  }
   each_head(c, [&](const Plain& one, int, int, int) { one.backward(dy.data(), to); });
 }
 
 }  // namespace
 
-Tensor plain_attention(const Heads& q, const Heads& k, const Heads& v, const Pattern& who, const Terms& where,
-                       double scale, const DropoutSpec& dropout, std::span<const int32_t> lengths, const Run& run) {
-  const Call c = check(q, k, v, who, where, scale, dropout, lengths, run);
-  Tensor o = zeros({c.batch(), q.tokens, q.heads * v.d});
+Tensor plain_attention(const Query& query, const Terms& where, const Run& run) {
+  const Call c(query, where, run);
+  Tensor o = zeros({c.batch(), c.q.tokens, c.q.heads * c.v.d});
   each_head(c, [&](const Plain& one, int, int, int) { one.forward(o.data()); });
   Call::List list;
   return record({"attention", c.macs()}, o, c.inputs(list),
                 [c](const Tensor& dy, Back& back) { backward(c, dy, back); });
 }
 
-Tensor attention_weights(const Heads& q, const Heads& k, const Pattern& who, const Terms& where, double scale,
-                         std::span<const int32_t> lengths) {
+Tensor attention_weights(const Query& query, const Terms& where) {
   Terms logits;  // values play no part
-  logits.rotary = where.rotary;
+  logits.rotary = where.rotary, logits.rotary.values = false, logits.visible = where.visible;
   for (int t = 0; t < where.count; ++t)
     if (const Relative& r = where.relative[at(t)]; r.kind != Relative::value) logits.add(r);
-  const Call c = check(q, k, k, who, logits, scale, {}, lengths, {});
-  Tensor w({c.batch(), who.groups, q.heads, who.n, who.m});
+  const Call c(query.with(query.q, query.k, query.k), logits, {});
+  Tensor w({c.batch(), c.who->groups, c.q.heads, c.who->n, c.who->m});
   real* to = w.data();
   each_head(c, [&](const Plain& one, int, int, int) { to = std::copy(one.p.begin(), one.p.end(), to); });
   return w;

@@ -10,10 +10,6 @@ constexpr int64_t block_reals = 16 * 1024, tall_block_reals = 64 * 1024;
 constexpr int64_t shared_reals = 64 * 1024;  // the most that is kept for all rows
 constexpr int64_t strip_rows = 16;           // few rows touch few rows of a table
 
-bool every_pair_row_0(const RelativeIndex& p) {
-  return p.rows == 1 && std::all_of(p.at.begin(), p.at.end(), [](int32_t x) { return x == 0; });
-}
-
 }  // namespace
 
 Plan::Plan(const Call& call)
@@ -30,14 +26,14 @@ Plan::Plan(const Call& call)
       mp(whole(m)),
       rotates(c.rotates()),
       drops(c.drops()) {
-  const Pattern& who = *c.who;
+  const Pattern::Spec& who = *c.who;
   pairs_added = added_by_group = !who.label_q.empty() || who.causal || who.no_self;
-  queries_in_order = G == 1 && n > 0 && who.q[0] >= 0;
-  for (int i = 1; i < n && queries_in_order; ++i) queries_in_order = who.q[static_cast<size_t>(i)] == who.q[0] + i;
+  pairs_added |= static_cast<bool>(c.where.visible);
+  travels = c.where.rotary.values && rotates;
   for (int i = 0; i < c.where.count; ++i) {
     const Relative& r = c.where.relative[static_cast<size_t>(i)];
     const bool inner = r.kind == Relative::query || r.kind == Relative::key || r.kind == Relative::value;
-    const bool uniform = inner && every_pair_row_0(*r.rho);
+    const bool uniform = inner && r.rho.single();
     if (uniform && r.kind == Relative::query) continue;  // q_i . Q[0] for all keys alike: softmax does not see it
     Term t{&r,      i, inner && !(uniform && r.kind == Relative::key), uniform, r.rho->rows, r.table.dim(2), 0, 0,
            nullptr, 0};
@@ -71,6 +67,27 @@ Plan::Plan(const Call& call)
   if (query_terms || key_terms || value_terms) find_bands();
 }
 
+/// Of some rows, all keys: the index knows each row's.
+Band Plan::band_of(const Term& t, int g, int row, int many) const {
+  Band all{0x7fffffff, 0};
+  for (int i = 0; i < many; ++i)
+    if (const Band b = t.r->rho.band(g, row + i); b.high > 0)
+      all.low = std::min(all.low, b.low), all.high = std::max(all.high, b.high);
+  return all.high > 0 ? all : Band{};
+}
+
+/// Of some rows and `columns` keys.
+Band Plan::band_of(const Term& t, int g, int row, int many, int from) const {
+  uint32_t low = 0x7fffffff;  // as unsigned, -1 is above every row
+  int32_t high = -1;
+  for (int i = 0; i < many; ++i) {
+    const int32_t* rho = t.rho(g, row + i);
+    for (int j = from; j < std::min(m, from + columns); ++j)
+      low = std::min(low, static_cast<uint32_t>(rho[j])), high = std::max(high, rho[j]);
+  }
+  return high < 0 ? Band{} : Band{static_cast<int32_t>(low), high + 1};
+}
+
 void Plan::find_bands() {
   memory_.lay_out([&](Arena& a) {
     for (int t = 0; t < count; ++t)
@@ -86,16 +103,9 @@ void Plan::find_bands() {
       for (int block = 0; block < blocks; ++block)
         for (int part = 0; part < parts(t); ++part) {
           const int row = first_row(block), many = first_row(block + 1) - row;
-          const int i0 = by_columns ? 0 : strip(many, part), i1 = by_columns ? many : strip(many, part + 1);
-          const int j0 = by_columns ? part * columns : 0, j1 = by_columns ? std::min(m, j0 + columns) : m;
-          uint32_t low = 0x7fffffff;  // as unsigned, -1 is above every row
-          int32_t high = -1;
-          for (int k = i0; k < i1; ++k) {
-            const int32_t* rho = t.rho(g, row + k);
-            for (int j = j0; j < j1; ++j)
-              low = std::min(low, static_cast<uint32_t>(rho[j])), high = std::max(high, rho[j]);
-          }
-          *to = high < 0 ? Band{0, 0} : Band{static_cast<int32_t>(low), high + 1};
+          const int first = strip(many, part);
+          *to = by_columns ? band_of(t, g, row, many, part * columns)
+                           : band_of(t, g, row + first, strip(many, part + 1) - first);
           t.widest = std::max<int64_t>(t.widest, to->high - to->low);
           ++to;
         }

@@ -36,11 +36,6 @@ class Arena {
   int64_t used_ = 0;
 };
 
-/// Rows [low, high) of a table that a block of pairs touches.
-struct Band {
-  int32_t low, high;
-};
-
 struct Plan {
   explicit Plan(const Call& call);
 
@@ -66,7 +61,7 @@ struct Plan {
     int heads() const { return r->table.dim(0); }
     /// rho of group g, pair (i, 0).
     const int32_t* rho(int g, int64_t i) const {
-      const RelativeIndex& p = *r->rho;
+      const RelativeIndex::Spec& p = *r->rho;
       return p.at.data() + ((p.groups > 1 ? g : 0) * int64_t{p.n} + i) * p.m;
     }
     const real* table(int h) const { return r->table.data() + (heads() == 1 ? 0 : h * R * width); }
@@ -74,13 +69,15 @@ struct Plan {
   std::array<Term, Terms::most> term;
   int count = 0;
   bool rotates, drops;
-  bool queries_in_order = false;  ///< slot i of the only group is token q[0] + i
-  bool pairs_added = false;       ///< biases or masks: a block is added to the scores
-  bool added_by_group = false;    ///< ... that differs by group
-  bool pairs_whole = false;       ///< ... kept for all n rows, so that the images of a shard share it
-  bool scaled = false;            ///< gates of width 1: a block multiplies the products of queries and keys
-  bool gated = false;             ///< gates of width d: in the place of those products
+  bool travels = false;         ///< values are turned, too
+  bool pairs_added = false;     ///< biases or masks: a block is added to the scores
+  bool added_by_group = false;  ///< ... that differs by group
+  bool pairs_whole = false;     ///< ... kept for all n rows, so that the images of a shard share it
+  bool scaled = false;          ///< gates of width 1: a block multiplies the products of queries and keys
+  bool gated = false;           ///< gates of width d: in the place of those products
   bool gates_by_group = false;
+  /// What a query or key term's products with its side projection, q or k are multiplied by.
+  real factor(const Term& t) const { return t.r->outside ? real(1) : c.scale; }
   bool query_terms = false, key_terms = false, value_terms = false, uniform_keys = false;
   /// Is term number `number` of the call part of the plan? Not if it cannot change a weight.
   bool has(int number) const {
@@ -119,6 +116,8 @@ struct Plan {
 
  private:
   void find_bands();
+  Band band_of(const Term& t, int g, int row, int many) const;
+  Band band_of(const Term& t, int g, int row, int many, int from) const;
   Arena memory_;
 };
 
