@@ -22,9 +22,11 @@
 #include "core/peak.h"
 #include "models/vit.h"
 #include "nn/position.h"
+#include "tests/error_of.h"
 #include "train/data/loader.h"
 
 using namespace tessera;
+using test::error_of;
 
 namespace {
 
@@ -81,17 +83,6 @@ data::Set blank() {
   set.labels = std::make_shared<const Index>(1);
   set.rows = {0};
   return set;
-}
-
-/// The line of the Error that f throws.
-template <class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
 }
 
 /// With memory for no more than a few stacks, whoever needs many threads says so and is as before.

@@ -16,6 +16,7 @@
 #include "models/model.h"
 #include "models/vit.h"
 #include "nn/layers.h"
+#include "tests/error_of.h"
 #include "train/config.h"
 #include "train/lanes.h"
 
@@ -24,15 +25,7 @@ namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
 
-template <class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
-}
+using test::error_of;
 bool has(const std::string& text, const char* words) { return text.find(words) != std::string::npos; }
 
 TEST_CASE("domains: ranges, words and rules say what they take") {
