@@ -1,5 +1,5 @@
 # cmake -DSOURCE=DIR -DOUTPUT=commit.cpp [-DGIT=git] -P commit.cmake
-# Writes commit() of train/environment.h. Runs with every build, and touches the file only when its text changes: then one file is compiled.
+# Writes commit() of tessera/train/training/environment.h. Runs with every build, and touches the file only when its text changes: then one file is compiled.
 # Sources that are not the root of a work tree (a tarball, also one unpacked inside of another project's) have no commit.
 set(commit unknown)
 if(GIT)
@@ -14,7 +14,7 @@ if(GIT)
     endif()
   endif()
 endif()
-set(text "#include \"train/environment.h\"\n\nnamespace tessera {\nstd::string commit() { return \"${commit}\"; }\n}  // namespace tessera\n")
+set(text "#include \"tessera/train/training/environment.h\"\n\nnamespace tessera {\nstd::string commit() { return \"${commit}\"; }\n}  // namespace tessera\n")
 set(old "")
 if(EXISTS ${OUTPUT})
   file(READ ${OUTPUT} old)

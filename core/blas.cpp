@@ -1,4 +1,4 @@
-#include "core/blas.h"
+#include "tessera/core/blas.h"
 
 #include <cblas.h>
 #include <sys/mman.h>
@@ -8,9 +8,9 @@
 #include <mutex>
 #include <vector>
 
-#include "core/error.h"
-#include "core/parallel.h"
-#include "core/rng.h"
+#include "tessera/core/error.h"
+#include "tessera/core/parallel.h"
+#include "tessera/core/rng.h"
 
 extern "C" {  // OpenBLAS's own names, absent from a reference cblas.h
 void openblas_set_num_threads(int);

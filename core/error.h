@@ -1,6 +1,6 @@
 #pragma once
 // One kind of exception with one clear line: "[where] facts; what to do". The command line prints it and exits with 1.
-#include "core/cxx20.h"
+#include "tessera/core/cxx20.h"
 #if __cplusplus >= 202002L
 
 #include <fmt/core.h>

@@ -1,14 +1,14 @@
-#include "core/gemm.h"
+#include "tessera/core/gemm.h"
 
 #include <mutex>
 #include <new>
 
-#include "core/blas.h"
-#include "core/kernels/kernels.h"
-#include "core/parallel.h"
-#include "core/pool.h"
-#include "core/precision.h"
-#include "core/tensor.h"
+#include "tessera/core/blas.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/memory.h"
+#include "tessera/core/parallel.h"
+#include "tessera/core/precision.h"
+#include "tessera/core/tensor.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

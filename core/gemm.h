@@ -10,8 +10,8 @@
 #include <cstdint>
 #include <span>
 
-#include "core/precision.h"
-#include "core/real.h"
+#include "tessera/core/precision.h"
+#include "tessera/core/real.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

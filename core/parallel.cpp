@@ -1,4 +1,4 @@
-#include "core/parallel.h"
+#include "tessera/core/parallel.h"
 
 #include <sched.h>
 #include <tbb/global_control.h>
@@ -20,8 +20,8 @@
 #include <thread>
 #include <vector>
 
-#include "core/error.h"
-#include "core/sanitizer.h"
+#include "tessera/core/error.h"
+#include "tessera/core/sanitizer.h"
 #if TESSERA_TSAN
 #include <sanitizer/tsan_interface.h>
 #endif

@@ -1,4 +1,4 @@
-#include "core/peak.h"
+#include "tessera/core/peak.h"
 
 #include <algorithm>
 #include <atomic>
@@ -7,9 +7,9 @@
 #include <thread>
 #include <vector>
 
-#include "core/error.h"
-#include "core/kernels/kernels.h"
-#include "core/precision.h"
+#include "tessera/core/error.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/precision.h"
 
 namespace tessera {
 namespace {

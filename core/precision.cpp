@@ -1,8 +1,8 @@
-#include "core/precision.h"
+#include "tessera/core/precision.h"
 
 #include <atomic>
 
-#include "core/error.h"
+#include "tessera/core/error.h"
 
 namespace tessera {
 namespace {

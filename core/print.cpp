@@ -1,4 +1,4 @@
-#include "core/print.h"
+#include "tessera/core/print.h"
 
 #include <fmt/format.h>
 

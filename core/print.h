@@ -6,7 +6,7 @@
 #include <iosfwd>
 #include <string>
 
-#include "core/tensor.h"
+#include "tessera/core/tensor.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

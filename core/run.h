@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "core/rng.h"
+#include "tessera/core/rng.h"
 
 namespace tessera {
 

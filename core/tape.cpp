@@ -1,12 +1,12 @@
-#include "core/tape.h"
+#include "tessera/core/tape.h"
 
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <memory>
 
-#include "core/kernels/kernels.h"
-#include "core/parallel.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/parallel.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

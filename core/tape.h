@@ -10,7 +10,7 @@
 #include <span>
 #include <vector>
 
-#include "core/tensor.h"
+#include "tessera/core/tensor.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -1,11 +1,11 @@
-#include "core/tensor.h"
+#include "tessera/core/tensor.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "core/gemm.h"
-#include "core/pool.h"
-#include "core/tape.h"
+#include "tessera/core/gemm.h"
+#include "tessera/core/memory.h"
+#include "tessera/core/tape.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -12,9 +12,9 @@
 #include <string>
 #include <utility>
 
-#include "core/error.h"
-#include "core/real.h"
-#include "core/shape.h"
+#include "tessera/core/error.h"
+#include "tessera/core/real.h"
+#include "tessera/core/shape.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -1,6 +1,6 @@
-#include "models/extents.h"
+#include "tessera/models/extents.h"
 
-#include "core/error.h"
+#include "tessera/core/error.h"
 
 namespace tessera {
 namespace {

@@ -1,7 +1,7 @@
 #pragma once
 // How large a model may be. A number that overflows, or a network that no machine could hold, is refused with one line before anything
 // is allocated. Free of `real`.
-#include "nn/domain.h"
+#include "tessera/nn/domain.h"
 
 namespace tessera {
 

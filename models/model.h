@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "nn/position.h"
-#include "nn/weights.h"
+#include "tessera/nn/position.h"
+#include "tessera/nn/weights.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <utility>
 
-#include "models/model.h"
-#include "models/simple_vit.h"
-#include "models/swin.h"
-#include "models/vit.h"
+#include "tessera/models/model.h"
+#include "tessera/models/simple_vit.h"
+#include "tessera/models/swin.h"
+#include "tessera/models/vit.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -10,11 +10,11 @@
 //
 // Xavier-uniform projections (query, key and value each for itself), MLP biases N(0, 1e-6), LeCun-normal patches, zero
 // head.
-#include "models/simple_vit.h"
+#include "tessera/models/simple_vit.h"
 
-#include "core/ops/activation.h"
-#include "core/ops/reduce.h"
-#include "models/extents.h"
+#include "tessera/core/ops/activation.h"
+#include "tessera/core/ops/reduce.h"
+#include "tessera/models/extents.h"
 
 namespace tessera::simple_vit {
 inline namespace TESSERA_NS {

@@ -1,5 +1,5 @@
 #pragma once
-#include "models/vit.h"
+#include "tessera/models/vit.h"
 
 namespace tessera::simple_vit {
 inline namespace TESSERA_NS {

@@ -11,15 +11,15 @@
 //     -> norm, mean over tokens, head.fc  logits (B, K)
 //
 // Shifting, cutting and undoing both are one index list, the mask a label per token: nn/windows.h.
-#include "models/swin.h"
+#include "tessera/models/swin.h"
 
 #include <algorithm>
 
-#include "core/ops/pad.h"
-#include "core/ops/permute.h"
-#include "core/ops/reduce.h"
-#include "models/extents.h"
-#include "nn/windows.h"
+#include "tessera/core/ops/pad.h"
+#include "tessera/core/ops/permute.h"
+#include "tessera/core/ops/reduce.h"
+#include "tessera/models/extents.h"
+#include "tessera/nn/windows.h"
 
 namespace tessera::swin {
 inline namespace TESSERA_NS {

@@ -3,8 +3,8 @@
 #include <deque>
 #include <optional>
 
-#include "models/model.h"
-#include "nn/layers.h"
+#include "tessera/models/model.h"
+#include "tessera/nn/layers.h"
 
 namespace tessera::swin {
 inline namespace TESSERA_NS {
@@ -77,10 +77,10 @@ class Swin final : public Model {
   PatchEmbed patch_embed_;
   std::optional<LayerNorm> patch_norm_;
   std::unique_ptr<PositionEncoding> position_;
-  Drop pos_drop_;
+  Dropout pos_drop_;
   std::deque<Stage> layers_;
   LayerNorm norm_;
-  Drop head_drop_;
+  Dropout head_drop_;
   Linear head_;
 };
 

@@ -11,14 +11,14 @@
 //                  terms x += drop_path(ls2(mlp(norm2 x))) ]
 //     -> token: norm, row 0 | avg: mean of the patches, fc_norm | none: norm  (B, C) or (B, N, C)
 //     -> dropout, head               logits (B, K)
-#include "models/vit.h"
+#include "tessera/models/vit.h"
 
 #include <algorithm>
 
-#include "core/ops/concat.h"
-#include "core/ops/reduce.h"
-#include "core/ops/slice.h"
-#include "models/extents.h"
+#include "tessera/core/ops/concat.h"
+#include "tessera/core/ops/reduce.h"
+#include "tessera/core/ops/slice.h"
+#include "tessera/models/extents.h"
 
 namespace tessera::vit {
 inline namespace TESSERA_NS {
@@ -156,7 +156,7 @@ Block::Block(const Scope& s, const Config& c)
 Tensor Block::operator()(const Run& run, const Tensor& x, const PositionEncoding& position, const Site& site,
                          const Layout& now) const {
   const Crumb here(name);
-  const Pattern& all = everyone(now.q.tokens(), now.k.tokens());
+  const Pattern& all = global_pattern(now.q.tokens(), now.k.tokens());
   const Tensor mixed = attn.mix(run, norm1(run, x), all, position, site, now);
   const Tensor y = add_branch(run, x, mixed, attn.proj, attn.proj_drop, ls1, drop_path1);
   return add_branch(run, y, mlp.hidden(run, norm2(run, y)), mlp.fc2, mlp.drop2, ls2, drop_path2);

@@ -4,8 +4,8 @@
 #include <deque>
 #include <optional>
 
-#include "models/model.h"
-#include "nn/layers.h"
+#include "tessera/models/model.h"
+#include "tessera/nn/layers.h"
 
 namespace tessera::vit {
 inline namespace TESSERA_NS {
@@ -79,10 +79,10 @@ class Vit final : public Model {
   Tensor cls_token_;
   std::unique_ptr<PositionEncoding> position_;
   PatchEmbed patch_embed_;
-  Drop pos_drop_;
+  Dropout pos_drop_;
   std::deque<Block> blocks_;
   LayerNorm norm_;  // "norm" before pooling, or "fc_norm" after it
-  Drop head_drop_;
+  Dropout head_drop_;
   Linear head_;
 };
 

@@ -1,4 +1,4 @@
-#include "nn/position.h"
+#include "tessera/nn/position.h"
 
 namespace tessera {
 namespace {

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <array>
 
-#include "nn/weights.h"
+#include "tessera/nn/weights.h"
 
 namespace tessera::io {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "nn/value.h"
+#include "tessera/nn/value.h"
 
 namespace tessera {
 

@@ -1,6 +1,6 @@
 #include <cmath>
 
-#include "nn/params.h"
+#include "tessera/nn/params.h"
 
 namespace tessera {
 

@@ -1,14 +1,14 @@
-#include "nn/layers.h"
+#include "tessera/nn/layers.h"
 
 #include <cmath>
 #include <limits>
 
-#include "core/ops/activation.h"
-#include "core/ops/arithmetic.h"
-#include "core/ops/dropout.h"
-#include "core/ops/layernorm.h"
-#include "core/ops/linear.h"
-#include "core/ops/patches.h"
+#include "tessera/core/ops/activation.h"
+#include "tessera/core/ops/arithmetic.h"
+#include "tessera/core/ops/dropout.h"
+#include "tessera/core/ops/layernorm.h"
+#include "tessera/core/ops/linear.h"
+#include "tessera/core/ops/patches.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -59,7 +59,7 @@ Tensor LayerNorm::operator()(const Run&, const Tensor& x) const { return layerno
 
 // ---- Drop, DropPath, LayerScale -----------------------------------------------------------------------------------
 
-Tensor Drop::operator()(const Run& run, const Tensor& x) const {
+Tensor Dropout::operator()(const Run& run, const Tensor& x) const {
   return tessera::dropout(x, dropout.p, dropout.key, run);
 }
 
@@ -72,7 +72,7 @@ LayerScale::LayerScale(const Scope& s, int dim, double init)
 
 Tensor LayerScale::operator()(const Run&, const Tensor& x) const { return gamma ? mul(x, gamma) : x; }
 
-Tensor add_branch(const Run& run, const Tensor& x, const Tensor& h, const Linear& last, const Drop& drop,
+Tensor add_branch(const Run& run, const Tensor& x, const Tensor& h, const Linear& last, const Dropout& drop,
                   const LayerScale& ls, const DropPath& drop_path) {
   if (!ls.gamma && !drop.active(run) && !drop_path.active(run)) return linear_add(h, last.weight, last.bias, x);
   return drop_path(run, x, ls(run, drop(run, last(run, h))));

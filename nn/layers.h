@@ -1,9 +1,9 @@
 #pragma once
 // The leaf layers all models share: plain structs, built in a Scope with PyTorch's names, called with the Run. What
 // decides the data flow of a model (pre-norm, pooling, stages) stands in the model's file, not here.
-#include "core/ops/attention.h"
-#include "nn/params.h"
-#include "nn/position.h"
+#include "tessera/core/ops/attention/attention.h"
+#include "tessera/nn/params.h"
+#include "tessera/nn/position.h"
 
 namespace tessera {
 
@@ -39,18 +39,18 @@ struct LayerNorm {
   Tensor operator()(const Run&, const Tensor& x) const;
 };
 
-/// Dropout of single elements in training; the identity otherwise.
-struct Drop {
-  Dropout dropout;
+/// DropoutSpec of single elements in training; the identity otherwise.
+struct Dropout {
+  DropoutSpec dropout;
   bool active(const Run& run) const { return run.training() && dropout.p > 0; }
-  Drop(const Scope& s, double p) : dropout{p, s.key()} {}
+  Dropout(const Scope& s, double p) : dropout{p, s.key()} {}
   Tensor operator()(const Run& run, const Tensor& x) const;
 };
 
 /// Stochastic depth (Huang et al. 2016): in training a sample's branch is dropped with probability p, else divided by 1
 /// - p.
 struct DropPath {
-  Dropout dropout;
+  DropoutSpec dropout;
   bool active(const Run& run) const { return run.training() && dropout.p > 0; }
   DropPath(const Scope& s, double p) : dropout{p, s.key()} {}
   /// x + drop_path(branch).
@@ -67,7 +67,7 @@ struct LayerScale {
 
 /// The end of a residual branch: x + drop_path(ls(drop(last(h)))). Where only the linear map is active, the residual is
 /// added as its result is written.
-Tensor add_branch(const Run& run, const Tensor& x, const Tensor& h, const Linear& last, const Drop& drop,
+Tensor add_branch(const Run& run, const Tensor& x, const Tensor& h, const Linear& last, const Dropout& drop,
                   const LayerScale& ls, const DropPath& drop_path);
 
 /// fc2(drop1(f(fc1 x))), then drop2: (..., dim) -> (..., dim).
@@ -80,9 +80,9 @@ struct Mlp {
     LinearInit init1 = {}, init2 = {};
   };
   Linear fc1;
-  Drop drop1;
+  Dropout drop1;
   Linear fc2;
-  Drop drop2;
+  Dropout drop2;
   Activation act;
   Mlp(const Scope& s, const Config& c);
   Tensor operator()(const Run& run, const Tensor& x) const;
@@ -126,9 +126,9 @@ struct Attention {
     double scale() const;
   };
   Linear qkv;
-  Dropout attn_drop;
+  DropoutSpec attn_drop;
   Linear proj;
-  Drop proj_drop;
+  Dropout proj_drop;
   int num_heads;
   double scale;
   Attention(const Scope& s, const Config& c);

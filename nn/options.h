@@ -9,9 +9,9 @@
 #include <variant>
 #include <vector>
 
-#include "core/error.h"
-#include "nn/domain.h"
-#include "nn/value.h"
+#include "tessera/core/error.h"
+#include "tessera/nn/domain.h"
+#include "tessera/nn/value.h"
 
 namespace tessera {
 

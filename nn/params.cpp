@@ -1,9 +1,9 @@
-#include "nn/params.h"
+#include "tessera/nn/params.h"
 
 #include <atomic>
 #include <cmath>
 
-#include "core/gemm.h"
+#include "tessera/core/gemm.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -8,8 +8,8 @@
 #include <string>
 #include <string_view>
 
-#include "core/run.h"
-#include "core/tensor.h"
+#include "tessera/core/run.h"
+#include "tessera/core/tensor.h"
 
 namespace tessera {
 

@@ -1,4 +1,4 @@
-#include "nn/position.h"
+#include "tessera/nn/position.h"
 
 #include <algorithm>
 
@@ -12,7 +12,7 @@ Tensor PositionEncoding::between(const Spot&, const Grid&, const Tensor& x, cons
 Terms PositionEncoding::terms(const Site&, const Layout&, const Run&) const { return {}; }
 
 Tensor PositionEncoding::attend(const Site& site, const Layout& now, const Heads& q, const Heads& k, const Heads& v,
-                                const Pattern& who, double scale, const Dropout& dropout,
+                                const Pattern& who, double scale, const DropoutSpec& dropout,
                                 std::span<const int32_t> lengths, const Run& run) const {
   return attention(q, k, v, who, terms(site, now, run), scale, dropout, lengths, run);
 }
@@ -20,7 +20,7 @@ Tensor PositionEncoding::attend(const Site& site, const Layout& now, const Heads
 Tensor PositionEncoding::resample(std::string_view, const Tensor& param, const Layout&, const Layout&) const {
   return param;
 }
-std::string PositionEncoding::moved(const Places&, const Places&) const { return ""; }
+std::string PositionEncoding::unit_warning(const Places&, const Places&) const { return ""; }
 
 // ---- compositions -------------------------------------------------------------------------------------------------
 
@@ -77,7 +77,8 @@ class Composed final : public PositionEncoding {
     return all;
   }
   Tensor attend(const Site& site, const Layout& now, const Heads& q, const Heads& k, const Heads& v, const Pattern& who,
-                double scale, const Dropout& dropout, std::span<const int32_t> lengths, const Run& run) const override {
+                double scale, const DropoutSpec& dropout, std::span<const int32_t> lengths,
+                const Run& run) const override {
     if (attends_) return attends_->attend(site, now, q, k, v, who, scale, dropout, lengths, run);
     return PositionEncoding::attend(site, now, q, k, v, who, scale, dropout, lengths, run);
   }
@@ -85,10 +86,10 @@ class Composed final : public PositionEncoding {
     const auto owner = owners_.find(name);
     return owner == owners_.end() ? param : owner->second->resample(name, param, from, to);
   }
-  std::string moved(const Places& from, const Places& to) const override {
+  std::string unit_warning(const Places& from, const Places& to) const override {
     std::string all;
     for (const auto& p : parts_)
-      if (const std::string one = p->moved(from, to); !one.empty()) all += (all.empty() ? "" : "; ") + one;
+      if (const std::string one = p->unit_warning(from, to); !one.empty()) all += (all.empty() ? "" : "; ") + one;
     return all;
   }
 

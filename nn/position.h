@@ -8,10 +8,10 @@
 #include <string_view>
 #include <vector>
 
-#include "core/memo.h"
-#include "core/ops/attention.h"
-#include "nn/options.h"
-#include "nn/params.h"
+#include "tessera/core/memo.h"
+#include "tessera/core/ops/attention/attention.h"
+#include "tessera/nn/options.h"
+#include "tessera/nn/params.h"
 
 namespace tessera {
 
@@ -78,7 +78,7 @@ struct PositionEncoding {
   virtual Terms terms(const Site&, const Layout& now, const Run&) const;
   /// The attention itself; by default attention(..., terms(...)). GPSA mixes two of them.
   virtual Tensor attend(const Site&, const Layout& now, const Heads& q, const Heads& k, const Heads& v,
-                        const Pattern& who, double scale, const Dropout&, std::span<const int32_t> lengths,
+                        const Pattern& who, double scale, const DropoutSpec&, std::span<const int32_t> lengths,
                         const Run&) const;
   /// The parameter `name`, with values made for geometry `from`, as it is for `to` (another window or size); used at the call and at
   /// load. Differentiable. `param` itself when both ask for the same table, and by default: most tables have a size of their own.
@@ -86,7 +86,7 @@ struct PositionEncoding {
   virtual Tensor resample(std::string_view name, const Tensor& param, const Layout& from, const Layout& to) const;
   /// What changes when weights of a model with places `from` move into one with places `to` although every table fits: some options
   /// count coordinates in units of the geometry a model is built for. One sentence, or "".
-  virtual std::string moved(const Places& from, const Places& to) const;
+  virtual std::string unit_warning(const Places& from, const Places& to) const;
 };
 
 /// Builds an encoding for a model's places; parameters are created in `net`, the model's root scope.

@@ -1,13 +1,13 @@
-#include "nn/position_weights.h"
+#include "tessera/nn/position_weights.h"
 
 #include <algorithm>
 
-#include "nn/position/pairs.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
 
-MakePosition observed(MakePosition make, PositionTables& tables) {
+MakePosition remember_tables(MakePosition make, PositionTables& tables) {
   return [make = std::move(make), &tables](const Scope& net, const Places& at) {
     const auto& entries = net.params().entries();
     const size_t before = entries.size();

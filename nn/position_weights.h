@@ -3,8 +3,8 @@
 // (PositionEncoding::resample) while io::load reads them.
 #include <optional>
 
-#include "nn/position.h"
-#include "nn/weights.h"
+#include "tessera/nn/position.h"
+#include "tessera/nn/weights.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -17,7 +17,7 @@ struct PositionTables {
 };
 
 /// `make`, which also tells `tables` what it made. Both must outlive the building of the model.
-MakePosition observed(MakePosition make, PositionTables& tables);
+MakePosition remember_tables(MakePosition make, PositionTables& tables);
 
 }  // namespace TESSERA_NS
 namespace io {

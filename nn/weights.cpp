@@ -1,4 +1,4 @@
-#include "nn/weights.h"
+#include "tessera/nn/weights.h"
 
 #include <algorithm>
 #include <cmath>

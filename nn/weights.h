@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "core/io/tensor_file.h"
-#include "nn/params.h"
+#include "tessera/core/io/tensor_file.h"
+#include "tessera/nn/params.h"
 
 namespace tessera {
 

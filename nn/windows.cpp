@@ -1,4 +1,4 @@
-#include "nn/windows.h"
+#include "tessera/nn/windows.h"
 
 #include <tuple>
 

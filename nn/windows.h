@@ -1,7 +1,7 @@
 #pragma once
 // Windows as a Pattern: partition, cyclic shift and reverse are one index list, the shifted mask is a region label per token.
 // Nothing is rolled or copied. Free of `real`.
-#include "nn/position.h"
+#include "tessera/nn/position.h"
 
 namespace tessera {
 

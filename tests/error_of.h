@@ -2,7 +2,7 @@
 // What an Error said, for tests that look at its words.
 #include <string>
 
-#include "core/error.h"
+#include "tessera/core/error.h"
 
 namespace tessera::test {
 

@@ -6,13 +6,13 @@
 #include <new>
 #include <string_view>
 
-#include "core/io/text.h"
-#include "core/kernels/kernels.h"
-#include "core/parallel.h"
-#include "train/cli/commands.h"
-#include "train/cli/console.h"
-#include "train/cli/isa.h"
-#include "train/cli/words.h"
+#include "tessera/core/io/text.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/parallel.h"
+#include "tessera/train/cli/commands.h"
+#include "tessera/train/cli/console.h"
+#include "tessera/train/cli/isa.h"
+#include "tessera/train/cli/words.h"
 
 namespace tessera::cli {
 namespace {

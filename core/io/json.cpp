@@ -1,11 +1,11 @@
-#include "core/io/json.h"
+#include "tessera/core/io/json.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "core/error.h"
-#include "core/io/read_file.h"
-#include "core/io/text.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/read_file.h"
+#include "tessera/core/io/text.h"
 
 namespace tessera::io {
 namespace {

@@ -1,4 +1,4 @@
-#include "core/io/lock.h"
+#include "tessera/core/io/lock.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -11,8 +11,8 @@
 #include <ctime>
 #include <string_view>
 
-#include "core/error.h"
-#include "core/io/replace_file.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/replace_file.h"
 
 namespace tessera::io {
 namespace {

@@ -1,4 +1,4 @@
-#include "core/io/read_file.h"
+#include "tessera/core/io/read_file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -9,7 +9,7 @@
 #include <system_error>
 #include <utility>
 
-#include "core/error.h"
+#include "tessera/core/error.h"
 
 namespace tessera::io {
 namespace {

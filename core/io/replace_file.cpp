@@ -1,4 +1,4 @@
-#include "core/io/replace_file.h"
+#include "tessera/core/io/replace_file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -15,7 +15,8 @@
 #include <system_error>
 #include <utility>
 
-#include "core/error.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/read_file.h"
 
 namespace tessera::io {
 namespace {
@@ -152,8 +153,8 @@ int open_retrying(const char* path, int flags, mode_t mode = 0) {
 }  // namespace
 
 std::string explain(int error) {
-  std::string reason = std::generic_category().message(error);
-  switch (error) {
+  const std::string reason = std::generic_category().message(error);
+  switch (error) {  // what differs from reading
     case ENOSPC:
     case EDQUOT:
       return reason + ": free some space or choose another folder";
@@ -164,21 +165,12 @@ std::string explain(int error) {
       return reason + ": choose a folder on a writable disk";
     case ENOENT:
       return reason + ": check the path, create the folder first";
-    case ENOTDIR:
-      return reason + ": a part of the path is a file";
-    case EISDIR:
-      return reason + ": give the name of a file";
     case ENAMETOOLONG:
       return reason + ": choose a shorter name";
     case ENXIO:
       return reason + ": nobody reads from this pipe";
-    case EIO:
-      return reason + ": check the disk";
-    case EMFILE:
-    case ENFILE:
-      return reason + ": close some programs or raise ulimit -n";
     default:
-      return reason;
+      return explain_read(error);
   }
 }
 

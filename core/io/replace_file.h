@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/io/read_file.h"
+#include "tessera/core/io/read_file.h"
 
 namespace tessera::io {
 

@@ -1,4 +1,4 @@
-#include "core/io/safetensors.h"
+#include "tessera/core/io/safetensors.h"
 
 #include <algorithm>
 #include <array>
@@ -9,10 +9,10 @@
 #include <set>
 #include <utility>
 
-#include "core/error.h"
-#include "core/io/checksum.h"
-#include "core/io/replace_file.h"
-#include "core/io/text.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/checksum.h"
+#include "tessera/core/io/replace_file.h"
+#include "tessera/core/io/text.h"
 
 namespace tessera::io {
 namespace {

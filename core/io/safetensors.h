@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/io/read_file.h"
+#include "tessera/core/io/read_file.h"
 
 namespace tessera::io {
 

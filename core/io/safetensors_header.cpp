@@ -5,9 +5,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "core/error.h"
-#include "core/io/safetensors.h"
-#include "core/io/text.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/safetensors.h"
+#include "tessera/core/io/text.h"
 
 namespace tessera::io {
 namespace {

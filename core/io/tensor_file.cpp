@@ -1,4 +1,4 @@
-#include "core/io/tensor_file.h"
+#include "tessera/core/io/tensor_file.h"
 
 #include <limits>
 

@@ -4,8 +4,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/io/safetensors.h"
-#include "core/tensor.h"
+#include "tessera/core/io/safetensors.h"
+#include "tessera/core/tensor.h"
 
 namespace tessera::io {
 inline namespace TESSERA_NS {

@@ -10,9 +10,9 @@
 // a few lines a block of k, not in a burst, made the step 5-12 % faster.
 //
 // AMX treats numbers below 2^-126 as 0, which the plain version does not.
-#include "core/kernels/bf16_pairs.h"
-#include "core/kernels/lists.h"
-#include "core/kernels/simd.h"
+#include "tessera/core/kernels/bf16_pairs.h"
+#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/simd.h"
 
 TESSERA_KERNELS_BEGIN
 

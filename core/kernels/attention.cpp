@@ -1,5 +1,5 @@
-#include "core/kernels/lists.h"
-#include "core/kernels/math.h"
+#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/math.h"
 
 TESSERA_KERNELS_BEGIN
 
@@ -188,7 +188,7 @@ void pair_drop(real* s, int64_t ld, int64_t rows, int64_t m, const uint64_t* nam
                uint32_t threshold, real kept) {
   for (int64_t i = 0; i < rows; ++i, s += ld) {
     const uint32_t low = static_cast<uint32_t>(name[i]), high = static_cast<uint32_t>(name[i] >> 32);
-    for (int64_t j = 0; j < m; ++j) {  // as pair_bits() in core/ops/attention_call.h
+    for (int64_t j = 0; j < m; ++j) {  // as pair_bits() in core/ops/attention/call.h
       uint32_t x = low + static_cast<uint32_t>(token[j]) * 0x9e3779b9u;
       x = (x ^ (x >> 16)) * 0x7feb352du;
       x ^= high;

@@ -5,8 +5,8 @@
 // below 60 % of what the load ports can do and the multiply-adds are the limit. B needs no packing because its rows are
 // short; a BLAS packs, checks and blocks for sizes that do not come here. Rows are divided evenly over tiles (65 rows
 // by 13: five full tiles), columns over panels.
-#include "core/kernels/lists.h"
-#include "core/kernels/simd.h"
+#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/simd.h"
 
 TESSERA_KERNELS_BEGIN
 

@@ -6,7 +6,7 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
-#include "core/kernels/simd.h"
+#include "tessera/core/kernels/simd.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -1,5 +1,5 @@
-#include "core/kernels/lists.h"
-#include "core/kernels/simd.h"
+#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/simd.h"
 
 TESSERA_KERNELS_BEGIN
 

@@ -3,9 +3,9 @@
 // K/2 of them in a row of A. This file makes such pairs, of B when it is packed, of A strip by strip just before use.
 //
 // Measured, two threads of an idle Zen 5: the 0.8M ViT's step 1506 images/s against 1062 in f32, ViT-Ti/4's 281 against 185.
-#include "core/kernels/bf16_pairs.h"
-#include "core/kernels/lists.h"
-#include "core/kernels/simd.h"
+#include "tessera/core/kernels/bf16_pairs.h"
+#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/simd.h"
 
 TESSERA_KERNELS_BEGIN
 

@@ -13,10 +13,10 @@
 //   forward (nt) 80-90 / 54-71     input gradient (nn) 88-96 / 64-80     weight gradient (tn) 76-88 / 53-75
 // What gained: sums pinned to their registers (+3 points), the weight gradient's operands fetched by the product before it
 // and packed block by block (+10), C fetched a row at a time (+3). What did not: packing A, fetching panels ahead.
-#include "core/kernels/lists.h"
-#include "core/kernels/simd.h"
+#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/simd.h"
 #if defined(TESSERA_PAIRS)
-#include "core/kernels/bf16_pairs.h"
+#include "tessera/core/kernels/bf16_pairs.h"
 #endif
 
 TESSERA_KERNELS_BEGIN

@@ -1,7 +1,7 @@
 // The plain version of the products in bf16: both operands are rounded where they are packed, and the fp32 kernel does the rest. It says
 // what bf16 means and runs everywhere; where the CPU can, dot_bf16.cpp or amx.cpp takes its place.
-#include "core/kernels/lists.h"
-#include "core/kernels/simd.h"
+#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/simd.h"
 
 TESSERA_KERNELS_BEGIN
 

@@ -2,7 +2,7 @@
 // What a matrix product kernel is told. Plain data: kernel files include it too.
 #include <stdint.h>
 
-#include "core/real.h"
+#include "tessera/core/real.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

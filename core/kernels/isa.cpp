@@ -1,7 +1,7 @@
 #include <cstdlib>
 
-#include "core/error.h"
-#include "core/kernels/kernels.h"
+#include "tessera/core/error.h"
+#include "tessera/core/kernels/kernels.h"
 
 namespace tessera {
 namespace {

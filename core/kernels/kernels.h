@@ -4,8 +4,8 @@
 // definition. Kernels are serial, know no tensors and never allocate. Names: x input, y output, d<name> a gradient, n a count.
 #include <string_view>
 
-#include "core/kernels/lists.h"
-#include "core/real.h"
+#include "tessera/core/kernels/lists.h"
+#include "tessera/core/real.h"
 
 namespace tessera {
 

@@ -48,7 +48,7 @@
       const PairGate* gates, int64_t count, real* dq, real* dk)
 // clang-format on
 
-#include "core/real.h"
+#include "tessera/core/real.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -1,7 +1,7 @@
 #pragma once
 #include <stdint.h>
 
-#include "core/kernels/gemm_task.h"
+#include "tessera/core/kernels/gemm_task.h"
 
 // clang-format off
 #define TESSERA_GEMM_KERNELS(ROW)                                                                                            \

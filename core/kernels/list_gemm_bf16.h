@@ -1,7 +1,7 @@
 #pragma once
 #include <stdint.h>
 
-#include "core/kernels/gemm_task.h"
+#include "tessera/core/kernels/gemm_task.h"
 
 // Products of operands rounded to bfloat16, added in fp32. They take the same task as gemm, with `b` null and `scratch` (64 * K' reals, K'
 // being K rounded up to 32) for a strip of A. Panels hold N' * K' reals, or less; only their own kernel can read them.

@@ -1,7 +1,7 @@
 #pragma once
 #include <stdint.h>
 
-#include "core/real.h"
+#include "tessera/core/real.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

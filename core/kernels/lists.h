@@ -1,16 +1,16 @@
 #pragma once
 // All families of kernels. A ROW is (name, argument types...); every kernel returns void.
-#include "core/kernels/list_attention.h"
-#include "core/kernels/list_conv.h"
-#include "core/kernels/list_elementwise.h"
-#include "core/kernels/list_gelu.h"
-#include "core/kernels/list_gemm.h"
-#include "core/kernels/list_gemm_bf16.h"
-#include "core/kernels/list_norm.h"
-#include "core/kernels/list_optim.h"
-#include "core/kernels/list_random.h"
-#include "core/kernels/list_softmax.h"
-#include "core/kernels/list_unary.h"
+#include "tessera/core/kernels/list_attention.h"
+#include "tessera/core/kernels/list_conv.h"
+#include "tessera/core/kernels/list_elementwise.h"
+#include "tessera/core/kernels/list_gelu.h"
+#include "tessera/core/kernels/list_gemm.h"
+#include "tessera/core/kernels/list_gemm_bf16.h"
+#include "tessera/core/kernels/list_norm.h"
+#include "tessera/core/kernels/list_optim.h"
+#include "tessera/core/kernels/list_random.h"
+#include "tessera/core/kernels/list_softmax.h"
+#include "tessera/core/kernels/list_unary.h"
 
 #define TESSERA_KERNEL_LISTS(ROW)  \
   TESSERA_ATTENTION_KERNELS(ROW)   \

@@ -2,7 +2,7 @@
 // exp, log, tanh, sin, cos and the normal distribution on vec. Single precision: polynomials in the manner of Cephes (Moshier), at
 // most 1 ulp for exp and log and 2 ulp for tanh on the whole range (measured by the kernel tests on every instruction set). Double,
 // the twin: libm, lane by lane; slow, exact.
-#include "core/kernels/simd.h"
+#include "tessera/core/kernels/simd.h"
 
 TESSERA_KERNELS_BEGIN
 

@@ -1,7 +1,7 @@
 // The optimiser's passes over all weights. They are bound by memory: each array is read once and written once. Plain
 // loops, because the compiler vectorises them fully (the square root needs -fno-math-errno).
-#include "core/kernels/lists.h"
-#include "core/kernels/simd.h"
+#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/simd.h"
 
 TESSERA_KERNELS_BEGIN
 

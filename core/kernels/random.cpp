@@ -1,7 +1,7 @@
-// Dropout masks from counters: SplitMix64, as core/rng.h, on as many counters at once as a register holds. Each draw of 64 bits decides
+// DropoutSpec masks from counters: SplitMix64, as core/rng.h, on as many counters at once as a register holds. Each draw of 64 bits decides
 // on two neighbouring elements, the low half on the even one.
-#include "core/kernels/lists.h"
-#include "core/kernels/simd.h"
+#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/simd.h"
 
 TESSERA_KERNELS_BEGIN
 

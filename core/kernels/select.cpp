@@ -1,5 +1,5 @@
 // Chooses the table at start. Compiled with baseline flags, once per `real`.
-#include "core/kernels/kernels.h"
+#include "tessera/core/kernels/kernels.h"
 
 #if defined(TESSERA_HAVE_X86_TARGETS)
 #include <cpuid.h>

@@ -10,7 +10,7 @@
 #include <immintrin.h>  // its functions are always inlined and leave no symbols
 #endif
 
-#include "core/real.h"
+#include "tessera/core/real.h"
 
 #if !defined(TARGET)
 #error "core/kernels is compiled once per target; see CMakeLists.txt"

@@ -1,5 +1,5 @@
-#include "core/kernels/lists.h"
-#include "core/kernels/math.h"
+#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/math.h"
 
 TESSERA_KERNELS_BEGIN
 

@@ -1,6 +1,6 @@
 // Compiled once per target: this target's kernels, as one table.
-#include "core/kernels/lists.h"
-#include "core/kernels/simd.h"
+#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/simd.h"
 
 TESSERA_KERNELS_BEGIN
 #define ROW(NAME, ...) void NAME(__VA_ARGS__);

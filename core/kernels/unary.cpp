@@ -1,6 +1,6 @@
 // The elementwise functions: what the table in list_unary.h calls, and the loops over it.
-#include "core/kernels/lists.h"
-#include "core/kernels/math.h"
+#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/math.h"
 
 TESSERA_KERNELS_BEGIN
 

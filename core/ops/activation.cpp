@@ -1,9 +1,9 @@
 //   y = f(x)      dx = dy f'(x)      f, f' and what is saved (x, or y where that is cheaper): the table in
 //   core/kernels/list_unary.h
-#include "core/ops/activation.h"
+#include "tessera/core/ops/activation.h"
 
-#include "core/kernels/kernels.h"
-#include "core/parallel.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/parallel.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -1,11 +1,11 @@
 //   y_bt = s x_bt + table_{t - first}
 //   dx   = s dy        dtable_r = sum_b dy_{b, first + r}                     saved: nothing
-#include "core/ops/add_table.h"
+#include "tessera/core/ops/add_table.h"
 
 #include <algorithm>
 
-#include "core/kernels/kernels.h"
-#include "core/parallel.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/parallel.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -3,10 +3,10 @@
 //   y = a b        da = dy b            db = dy a            saved: a, b
 //   y = a / b      da = dy / b          db = -dy y / b       saved: b, y
 //   each gradient summed over the dimensions in which its operand was repeated
-#include "core/ops/arithmetic.h"
+#include "tessera/core/ops/arithmetic.h"
 
-#include "core/kernels/kernels.h"
-#include "core/ops/detail/loops.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/detail/loops.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -2,7 +2,7 @@
 //   dw = sum dy h     db = sum dy
 //   training:    dx = w rstd (dy - mean(dy) - h mean(dy h))          saved: x, mean, rstd
 //   evaluation:  dx = w rstd dy
-#include "core/ops/batchnorm.h"
+#include "tessera/core/ops/batchnorm.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,12 +1,12 @@
 //   y = [x0, x1, ...] along dim      dxi = dy at xi's place      a part repeated over the outer dimensions (a class
 //   token): their sum
-#include "core/ops/concat.h"
+#include "tessera/core/ops/concat.h"
 
 #include <cstring>
 #include <vector>
 
-#include "core/kernels/kernels.h"
-#include "core/ops/detail/loops.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/detail/loops.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -1,7 +1,7 @@
 #pragma once
 #include <span>
 
-#include "core/tape.h"
+#include "tessera/core/tape.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -3,13 +3,13 @@
 //   Y = X W'^T       dX = dY W' (scattered back onto x)       dW' = dY^T X       db = sum dY           saved: x
 // The patch columns are ordered (ky, kx, i), so that a patch row is kh kw contiguous copies; the weight is permuted from the file
 // order (o, i, ky, kx) once per call, which is small beside the product.
-#include "core/ops/conv.h"
+#include "tessera/core/ops/conv.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "core/gemm.h"
-#include "core/kernels/kernels.h"
+#include "tessera/core/gemm.h"
+#include "tessera/core/kernels/kernels.h"
 
 namespace tessera {
 

@@ -1,12 +1,12 @@
 //   dropout        y = m x / (1 - p), m = 0 with probability p, else 1       dx = m dy / (1 - p), m drawn again from its counters
 //   drop_path      y_b = f_b x_b, f_b = 0 or 1 / (1 - p)                     dx_b = f_b dy_b
 //   add_drop_path  y_b = x_b + f_b branch_b                                  dx = dy      dbranch_b = f_b dy_b
-#include "core/ops/dropout.h"
+#include "tessera/core/ops/dropout.h"
 
 #include <cmath>
 
-#include "core/kernels/kernels.h"
-#include "core/ops/arithmetic.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/arithmetic.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -1,12 +1,12 @@
 //   embedding   y[i] = table[index[i]]           dtable[index[i]] += dy[i]
 //   gather      y[r, j] = x[r, index[r, j]]      dx[r, index[r, j]] += dy[r, j]      saved: index
-#include "core/ops/embedding.h"
+#include "tessera/core/ops/embedding.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "core/kernels/kernels.h"
-#include "core/ops/detail/loops.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/detail/loops.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

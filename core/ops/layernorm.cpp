@@ -1,11 +1,11 @@
 //   h  = (x - mean) rstd          y = h w + b
 //   dw = sum dy h     db = sum dy     dh = dy w     dx = rstd (dh - mean(dh) - h mean(dh h))        saved: x, mean, rstd
-#include "core/ops/layernorm.h"
+#include "tessera/core/ops/layernorm.h"
 
 #include <algorithm>
 
-#include "core/kernels/kernels.h"
-#include "core/parallel.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/parallel.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

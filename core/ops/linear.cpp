@@ -1,10 +1,10 @@
 //   z  = x W^T + b                                   y = z, or gelu(z), or residual + z
 //   dz = dy, or dy gelu'(z)                          dresidual = dy
 //   dx = dz W       dW = dz^T x       db = sum over rows of dz          saved: x; with GELU also gelu'(z)
-#include "core/ops/linear.h"
+#include "tessera/core/ops/linear.h"
 
-#include "core/gemm.h"
-#include "core/kernels/kernels.h"
+#include "tessera/core/gemm.h"
+#include "tessera/core/kernels/kernels.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -1,6 +1,6 @@
 #pragma once
-#include "core/precision.h"
-#include "core/tape.h"
+#include "tessera/core/precision.h"
+#include "tessera/core/tape.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -2,10 +2,10 @@
 //   dz = dl s (T softmax(z) - t')                                                          saved: z, lse, t or labels
 //
 //   mse  l = mean (x - y)^2      dx = dl 2 (x - y) / n      dy = -dx                       saved: x - y
-#include "core/ops/loss.h"
+#include "tessera/core/ops/loss.h"
 
-#include "core/kernels/kernels.h"
-#include "core/ops/detail/loops.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/detail/loops.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -1,12 +1,12 @@
 //   y = A B       with A = a or a^T, B = b or b^T
 //   dA = dy B^T   dB = A^T dy      (transposed again where the operand was; summed over the batches that share it)      saved: a, b
-#include "core/ops/matmul.h"
+#include "tessera/core/ops/matmul.h"
 
 #include <algorithm>
 
-#include "core/gemm.h"
-#include "core/kernels/kernels.h"
-#include "core/ops/detail/loops.h"
+#include "tessera/core/gemm.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/detail/loops.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -1,11 +1,11 @@
 //   y[j] = x[source(j)], 0 where there is none      dx[i] = the sum of dy[j] over source(j) = i
-#include "core/ops/pad.h"
+#include "tessera/core/ops/pad.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "core/kernels/kernels.h"
-#include "core/ops/detail/loops.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/detail/loops.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -1,8 +1,8 @@
 //   y_{b, (i, j), (c, u, v)} = x_{b, i p + u, j p + v, c}                dx by the same map, read backwards saved:
 //   nothing
-#include "core/ops/patches.h"
+#include "tessera/core/ops/patches.h"
 
-#include "core/parallel.h"
+#include "tessera/core/parallel.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -1,12 +1,12 @@
 //   y[i0, i1, ...] = x at the same indices put back in x's order      dx = dy with the inverse order
-#include "core/ops/permute.h"
+#include "tessera/core/ops/permute.h"
 
 #include <fmt/ranges.h>
 
 #include <cstring>
 
-#include "core/kernels/kernels.h"
-#include "core/ops/detail/loops.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/detail/loops.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -2,11 +2,11 @@
 //   dw2 = dy^T h        dh = (dy w2) [h > 0]        dw0 = dh^T x        db0 = sum_r dh_r        dx = dh w0        saved: nothing
 // As two linear layers, products with 2 or 4 columns are padded to whole panels and h, far larger than x and y, is written and read five
 // times; here it is made again in blocks of units that stay in the first cache, transposed, so that the many points fill the vectors.
-#include "core/ops/point_mlp.h"
+#include "tessera/core/ops/point_mlp.h"
 
 #include <algorithm>
 
-#include "core/kernels/kernels.h"
+#include "tessera/core/kernels/kernels.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -1,7 +1,7 @@
 //   average:  y = sum of the window's cells / count        dx[cell] += dy / count
 //   maximum:  y = x[best]                                   dx[best] += dy          saved: best, one index per output
 // All three are loops over windows [y0, y1) x [x0, x1) of a channels-last map; only where a window lies differs.
-#include "core/ops/pool.h"
+#include "tessera/core/ops/pool.h"
 
 #include <algorithm>
 #include <cmath>

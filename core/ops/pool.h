@@ -1,5 +1,5 @@
 #pragma once
-#include "core/tape.h"
+#include "tessera/core/tape.h"
 
 namespace tessera {
 

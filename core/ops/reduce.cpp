@@ -2,12 +2,12 @@
 //   mean    y = sum / count                  dx = dy / count repeated
 //   max     y = x[at], at the first maximum  dx[at] = dy, 0 elsewhere       saved: at
 //   broadcast_to  y = x repeated             dx = dy summed
-#include "core/ops/reduce.h"
+#include "tessera/core/ops/reduce.h"
 
 #include <algorithm>
 
-#include "core/kernels/kernels.h"
-#include "core/ops/detail/loops.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/detail/loops.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

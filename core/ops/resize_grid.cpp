@@ -1,14 +1,14 @@
 //   T  = Wy X            (h, w0 C)  <-  (h0, w0 C)                          y_i  = Wx T_i      (w, C)  <-  (w0, C),
 //   each row i dT_i = Wx^T dy_i                                                        dX   = Wy^T dT           saved:
 //   nothing
-#include "core/ops/resize_grid.h"
+#include "tessera/core/ops/resize_grid.h"
 
 #include <algorithm>
 #include <tuple>
 
-#include "core/gemm.h"
-#include "core/kernels/kernels.h"
-#include "core/memo.h"
+#include "tessera/core/gemm.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/memo.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

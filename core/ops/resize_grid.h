@@ -1,6 +1,6 @@
 #pragma once
-#include "core/interpolation.h"
-#include "core/tape.h"
+#include "tessera/core/interpolation.h"
+#include "tessera/core/tape.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -1,11 +1,11 @@
 //   y = x[.., start:end, ..]      dx = dy there, 0 elsewhere
-#include "core/ops/slice.h"
+#include "tessera/core/ops/slice.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "core/kernels/kernels.h"
-#include "core/ops/detail/loops.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/detail/loops.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

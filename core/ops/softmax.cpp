@@ -2,10 +2,10 @@
 //   log_softmax  y = x - ln sum e^x       dx = dy - e^y sum dy            saved: y
 //   normalize    y = x i, i = 1 / max(|x|, eps)
 //                dx = (dy - y sum dy y) i; where |x| < eps: dx = dy i     saved: y, i
-#include "core/ops/softmax.h"
+#include "tessera/core/ops/softmax.h"
 
-#include "core/kernels/kernels.h"
-#include "core/parallel.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/parallel.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -6,9 +6,9 @@
 //   another resolution: recomputed; `rescale` keeps the trained unit of length.
 #include <cmath>
 
-#include "nn/position/encoding.h"
-#include "nn/position/formulas.h"
-#include "nn/position/pairs.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/formulas.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -37,8 +37,8 @@ struct Alibi final : PositionEncoding {
     const Tensor& t = memo({is, unit, s.heads, config.metric}, [&] { return table(is, unit, s.heads); });
     return Terms{}.add({Relative::bias, t, 0, &index(now, config.metric == "raster")});
   }
-  std::string moved(const Places& from, const Places& to) const override {
-    const std::string unit = config.rescale ? unit_of_sites_moved(from, to) : "";
+  std::string unit_warning(const Places& from, const Places& to) const override {
+    const std::string unit = config.rescale ? warn_unit_of_sites(from, to) : "";
     return unit.empty() ? "" : "alibi rescale=true: " + unit;
   }
 
@@ -60,8 +60,8 @@ struct Alibi final : PositionEncoding {
       }
     return tensor({heads, is.cells(), 1}, v);
   }
-  static const Pairs& index(const Layout& now, bool on_raster) {
-    static Memo<std::tuple<Layout, bool>, Pairs> memo;
+  static const RelativeIndex& index(const Layout& now, bool on_raster) {
+    static Memo<std::tuple<Layout, bool>, RelativeIndex> memo;
     return memo({now, on_raster}, [&] { return unsigned_pairs(now, on_raster); });
   }
   Config config;

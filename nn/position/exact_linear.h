@@ -1,5 +1,5 @@
 #pragma once
-#include "core/ops/linear.h"
+#include "tessera/core/ops/linear.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -5,12 +5,12 @@
 //   another resolution: D grows with the grid, so inputs stay in [0, 1].
 #include <cmath>
 
-#include "core/ops/activation.h"
-#include "core/ops/arithmetic.h"
-#include "core/ops/permute.h"
-#include "nn/position/encoding.h"
-#include "nn/position/exact_linear.h"
-#include "nn/position/pairs.h"
+#include "tessera/core/ops/activation.h"
+#include "tessera/core/ops/arithmetic.h"
+#include "tessera/core/ops/permute.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/exact_linear.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -70,8 +70,8 @@ struct Fire final : PositionEncoding {
       return tensor({e.cells(), 1}, v);
     });
   }
-  const Pairs& index(const Layout& now) const {
-    static Memo<std::tuple<Layout, bool>, Pairs> memo;
+  const RelativeIndex& index(const Layout& now) const {
+    static Memo<std::tuple<Layout, bool>, RelativeIndex> memo;
     const bool raster_metric = config.metric == "raster";
     return memo({now, raster_metric}, [&] { return unsigned_pairs(now, raster_metric); });
   }

@@ -1,4 +1,4 @@
-#include "nn/position/formulas.h"
+#include "tessera/nn/position/formulas.h"
 
 #include <algorithm>
 #include <cmath>

@@ -7,12 +7,12 @@
 //   projection to the identity, the one option that touches the backbone's own weights.
 #include <cmath>
 
-#include "core/ops/activation.h"
-#include "core/ops/arithmetic.h"
-#include "core/ops/permute.h"
-#include "nn/position/encoding.h"
-#include "nn/position/exact_linear.h"
-#include "nn/position/pairs.h"
+#include "tessera/core/ops/activation.h"
+#include "tessera/core/ops/arithmetic.h"
+#include "tessera/core/ops/permute.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/exact_linear.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -57,7 +57,7 @@ struct Gpsa final : PositionEncoding {
   }
 
   Tensor attend(const Site& s, const Layout& now, const Heads& q, const Heads& k, const Heads& v, const Pattern& who,
-                double scale_, const Dropout& dropout, std::span<const int32_t> lengths,
+                double scale_, const DropoutSpec& dropout, std::span<const int32_t> lengths,
                 const Run& run) const override {
     const Own& o = own.at(static_cast<size_t>(s.id));
     Tensor content = attention(q, k, v, who, {}, scale_, dropout, lengths, run);
@@ -66,7 +66,7 @@ struct Gpsa final : PositionEncoding {
     const Tensor logits = exact_linear(features(e), o.w, o.b);  // (offsets, heads)
     const Terms where =
         Terms{}.add({Relative::bias, permute(logits, {1, 0}).reshape({s.heads, logits.dim(0), 1}), 0, &index(now)});
-    Dropout other = dropout;
+    DropoutSpec other = dropout;
     other.key.value = rng::mix(dropout.key.value);
     const Tensor positional = attention(q, k, v, who, where, 0, other, lengths, run);
     const Tensor g = sigmoid(o.gate).reshape({s.heads, 1});
@@ -104,8 +104,8 @@ struct Gpsa final : PositionEncoding {
       return tensor({static_cast<int>(v.size() / 3), 3}, v);
     });
   }
-  static const Pairs& index(const Layout& now) {
-    static Memo<Layout, Pairs> memo;
+  static const RelativeIndex& index(const Layout& now) {
+    static Memo<Layout, RelativeIndex> memo;
     return memo(now, [&] {
       const Extent e = extent(now);
       return make_pairs(now, (2 * e.h - 1) * (2 * e.w - 1), [&](const auto& i, const auto& j) {

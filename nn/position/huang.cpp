@@ -6,9 +6,9 @@
 //   The paper fixes no clipping and no 2-D form; ours: `index` = raster clips at max_distance, product has a row for every (dy, dx).
 //   class tokens: factor 1, vector 0 (ours)          another resolution: raster clips; product clips each axis to the trained offsets
 
-#include "core/ops/embedding.h"
-#include "nn/position/encoding.h"
-#include "nn/position/pairs.h"
+#include "tessera/core/ops/embedding.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -44,7 +44,7 @@ struct Huang final : PositionEncoding {
   Terms terms(const Site& s, const Layout& now, const Run&) const override {
     const Tensor& own = table.at(static_cast<size_t>(s.id));
     const Tensor t = own.reshape({1, own.dim(0), own.dim(1)});
-    const Pairs& rho = index(now, span(s.trained));
+    const RelativeIndex& rho = index(now, span(s.trained));
     Terms all;
     if (Method < 4) return all.add({Relative::gate, t, 0, &rho});
     all.add({Relative::query, t, 0, &rho});
@@ -82,8 +82,8 @@ struct Huang final : PositionEncoding {
   static int row(int offset, int most) {
     return Method == 1 ? std::min(std::abs(offset), most) : clip(offset, most) + most;
   }
-  static const Pairs& index(const Layout& now, const Span& span) {
-    static Memo<std::tuple<Layout, Span>, Pairs> memo;
+  static const RelativeIndex& index(const Layout& now, const Span& span) {
+    static Memo<std::tuple<Layout, Span>, RelativeIndex> memo;
     return memo({now, span}, [&] {
       const Extent e = extent(now);
       const int columns = Method == 1 ? span.x + 1 : 2 * span.x + 1;

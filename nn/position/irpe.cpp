@@ -11,9 +11,9 @@
 //   another resolution: buckets recomputed, their number is fixed (quant_paper's ranks follow the grid)
 #include <set>
 
-#include "core/ops/permute.h"
-#include "nn/position/encoding.h"
-#include "nn/position/irpe_index.h"
+#include "tessera/core/ops/permute.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/irpe_index.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -64,7 +64,7 @@ struct Irpe final : PositionEncoding {
   Terms terms(const Site& s, const Layout& now, const Run&) const override {
     Terms t;
     for (const Table& o : own.at(static_cast<size_t>(s.id))) {
-      const Pairs& rho = irpe_pairs(now, o.method, config.ratio, o.on == 'q');
+      const RelativeIndex& rho = irpe_pairs(now, o.method, config.ratio, o.on == 'q');
       if (config.mode == "bias") {
         t.add({Relative::bias, o.weight.reshape({o.weight.dim(0), o.weight.dim(1), 1}), 0, &rho});
       } else if (o.on == 'v') {

@@ -1,4 +1,4 @@
-#include "nn/position/irpe_index.h"
+#include "tessera/nn/position/irpe_index.h"
 
 #include <algorithm>
 #include <cmath>
@@ -35,8 +35,8 @@ std::vector<int> ranks(const Extent& e) {
 
 }  // namespace
 
-const Pairs& irpe_pairs(const Layout& now, IrpeMethod method, double alpha, bool transposed) {
-  static Memo<std::tuple<Layout, int, double, bool>, Pairs> memo;
+const RelativeIndex& irpe_pairs(const Layout& now, IrpeMethod method, double alpha, bool transposed) {
+  static Memo<std::tuple<Layout, int, double, bool>, RelativeIndex> memo;
   return memo({now, static_cast<int>(method), alpha, transposed}, [&] {
     const int buckets = irpe_buckets(method, alpha), most = static_cast<int>(2 * alpha);
     const Extent e = extent(now);

@@ -1,6 +1,6 @@
 #pragma once
 // The bucket index of iRPE (Wu et al. 2021), free of `real`.
-#include "nn/position/pairs.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 
@@ -11,6 +11,6 @@ int irpe_piecewise(double x, double alpha);
 /// Rows of a table of one method, without the class bucket.
 int irpe_buckets(IrpeMethod method, double alpha);
 /// I(i, j), or I(j, i) if `transposed`. With class tokens one more row, for every pair with one. From a Memo.
-const Pairs& irpe_pairs(const Layout& now, IrpeMethod method, double alpha, bool transposed);
+const RelativeIndex& irpe_pairs(const Layout& now, IrpeMethod method, double alpha, bool transposed);
 
 }  // namespace tessera

@@ -5,10 +5,10 @@
 //   another resolution: distances recomputed.
 #include <cmath>
 
-#include "core/ops/activation.h"
-#include "core/ops/arithmetic.h"
-#include "nn/position/encoding.h"
-#include "nn/position/pairs.h"
+#include "tessera/core/ops/activation.h"
+#include "tessera/core/ops/arithmetic.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -67,8 +67,8 @@ struct Kerple final : PositionEncoding {
       return m;
     });
   }
-  const Pairs& index(const Layout& now) const {
-    static Memo<std::tuple<Layout, bool>, Pairs> memo;
+  const RelativeIndex& index(const Layout& now) const {
+    static Memo<std::tuple<Layout, bool>, RelativeIndex> memo;
     const bool raster_metric = config.metric == "raster";
     return memo({now, raster_metric}, [&] { return unsigned_pairs(now, raster_metric); });
   }

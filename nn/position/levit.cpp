@@ -2,10 +2,10 @@
 //   s_ij += attention_biases[head, |dy| w + |dx|]          a symmetric control: does direction matter?
 //   hooks: bias      parameters: heads h w per block, zero at the start      cost: one addition a pair      class tokens: no bias
 //   another resolution: the table is interpolated with its corners fixed, so that offset 0 stays offset 0.
-#include "core/ops/permute.h"
-#include "core/ops/resize_grid.h"
-#include "nn/position/encoding.h"
-#include "nn/position/pairs.h"
+#include "tessera/core/ops/permute.h"
+#include "tessera/core/ops/resize_grid.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -24,8 +24,8 @@ struct Levit final : PositionEncoding {
 
   Terms terms(const Site& s, const Layout& now, const Run&) const override {
     const Tensor t = resample("", table.at(static_cast<size_t>(s.id)), s.trained, now);
-    static Memo<Layout, Pairs> memo;
-    const Pairs& rho = memo(now, [&] { return unsigned_pairs(now, false); });
+    static Memo<Layout, RelativeIndex> memo;
+    const RelativeIndex& rho = memo(now, [&] { return unsigned_pairs(now, false); });
     return Terms{}.add({Relative::bias, t.reshape({s.heads, t.dim(1), 1}), 0, &rho});
   }
 

@@ -3,13 +3,13 @@
 //   hooks: bias      parameters: 2 hidden + hidden + heads hidden per block      cost: the MLP on (2h - 1)(2w - 1) points per call, one fused op
 //   class tokens: the value of an MLP output of 0, which is what every other pair has at the start, up to the MLP's small outputs
 //   another window: the coordinates are recomputed; `pretrained_window_size` (default: the trained one) fixes their unit M.
-#include "core/ops/activation.h"
-#include "core/ops/arithmetic.h"
-#include "core/ops/permute.h"
-#include "core/ops/point_mlp.h"
-#include "nn/position/encoding.h"
-#include "nn/position/formulas.h"
-#include "nn/position/pairs.h"
+#include "tessera/core/ops/activation.h"
+#include "tessera/core/ops/arithmetic.h"
+#include "tessera/core/ops/permute.h"
+#include "tessera/core/ops/point_mlp.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/formulas.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -55,8 +55,8 @@ struct LogCpb final : PositionEncoding {
     return Terms{}.add({Relative::bias, permute(bias, {1, 0}).reshape({s.heads, z.dim(0), 1}), 0, &index(now)});
   }
 
-  std::string moved(const Places& from, const Places& to) const override {
-    const std::string unit = config.pretrained_window_size ? "" : unit_of_sites_moved(from, to);
+  std::string unit_warning(const Places& from, const Places& to) const override {
+    const std::string unit = config.pretrained_window_size ? "" : warn_unit_of_sites(from, to);
     return unit.empty() ? "" : "log_cpb: " + unit + "; pretrained_window_size keeps a unit";
   }
 
@@ -83,8 +83,8 @@ struct LogCpb final : PositionEncoding {
       return m;
     });
   }
-  static const Pairs& index(const Layout& now) {
-    static Memo<Layout, Pairs> memo;
+  static const RelativeIndex& index(const Layout& now) {
+    static Memo<Layout, RelativeIndex> memo;
     return memo(now, [&] {
       const Extent e = extent(now);
       const int base = (2 * e.h - 1) * (2 * e.w - 1);

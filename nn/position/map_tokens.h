@@ -1,7 +1,7 @@
 #pragma once
-#include "core/ops/concat.h"
-#include "core/ops/slice.h"
-#include "nn/position.h"
+#include "tessera/core/ops/concat.h"
+#include "tessera/core/ops/slice.h"
+#include "tessera/nn/position.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -6,10 +6,10 @@
 //   class tokens: nothing (ours: no source)          another resolution: offsets beyond the trained ones add nothing
 #include <cmath>
 
-#include "core/ops/permute.h"
-#include "nn/position/encoding.h"
-#include "nn/position/offset_rows.h"
-#include "nn/position/pairs.h"
+#include "tessera/core/ops/permute.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/offset_rows.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -62,7 +62,7 @@ struct MusicTransformer final : PositionEncoding {
   Terms terms(const Site& s, const Layout& now, const Run&) const override {
     Terms t;
     for (const Axis& a : own.at(static_cast<size_t>(s.id))) {
-      const Pairs& rho = index(now, a.axis, a.max);
+      const RelativeIndex& rho = index(now, a.axis, a.max);
       t.add({Relative::query, a.key, 0, &rho});
       if (a.value) t.add({Relative::value, a.value, 0, &rho});
     }
@@ -77,8 +77,8 @@ struct MusicTransformer final : PositionEncoding {
   }
 
  private:
-  static const Pairs& index(const Layout& now, int axis, int max) {
-    static Memo<std::tuple<Layout, int, int>, Pairs> memo;
+  static const RelativeIndex& index(const Layout& now, int axis, int max) {
+    static Memo<std::tuple<Layout, int, int>, RelativeIndex> memo;
     return memo({now, axis, max}, [&] {
       const Extent e = extent(now);
       return make_pairs(now, 2 * max - 1, [&](const auto& i, const auto& j) {

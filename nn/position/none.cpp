@@ -1,7 +1,7 @@
 // No position information: the control of every comparison. Without a class token and with mean pooling a transformer
 // then sees a bag of patches, and any permutation of its tokens gives the same logits.
 //   hooks: none      parameters: 0      cost: 0      another resolution: nothing to do
-#include "nn/position/encoding.h"
+#include "tessera/nn/position/encoding.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -1,8 +1,8 @@
 #pragma once
 #include <cstdlib>
 
-#include "core/ops/embedding.h"
-#include "nn/position/pairs.h"
+#include "tessera/core/ops/embedding.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 

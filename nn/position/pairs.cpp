@@ -1,4 +1,4 @@
-#include "nn/position/pairs.h"
+#include "tessera/nn/position/pairs.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -16,15 +16,15 @@ int reachable(const Layout& now, int axis) {
   return std::max(axis == 0 ? e.cells() : axis == 1 ? e.h : e.w, 1) - 1;
 }
 
-const Pairs& single_row(const Layout& now, bool skip_prefix) {
-  static Memo<std::tuple<Layout, bool>, Pairs> memo;
+const RelativeIndex& single_row(const Layout& now, bool skip_prefix) {
+  static Memo<std::tuple<Layout, bool>, RelativeIndex> memo;
   return memo({now, skip_prefix}, [&] {
     return make_pairs(now, 1,
                       [&](const auto& i, const auto& j) { return skip_prefix && (i.prefix() || j.prefix()) ? -1 : 0; });
   });
 }
 
-Pairs unsigned_pairs(const Layout& now, bool on_raster) {
+RelativeIndex unsigned_pairs(const Layout& now, bool on_raster) {
   const Extent e = extent(now);
   return make_pairs(now, e.cells(), [&](const auto& i, const auto& j) {
     if (i.prefix() || j.prefix()) return -1;
@@ -42,13 +42,13 @@ std::string unit_moved(const Extent& was, const Extent& is) {
 
 }  // namespace
 
-std::string unit_of_sites_moved(const Places& from, const Places& to) {
+std::string warn_unit_of_sites(const Places& from, const Places& to) {
   for (size_t i = 0; i < std::min(from.sites.size(), to.sites.size()); ++i)
     if (auto s = unit_moved(extent(from.sites[i].trained), extent(to.sites[i].trained)); !s.empty()) return s;
   return "";
 }
 
-std::string unit_of_tokens_moved(const Places& from, const Places& to) {
+std::string warn_unit_of_tokens(const Places& from, const Places& to) {
   for (size_t i = 0; i < std::min(from.tokens.size(), to.tokens.size()); ++i) {
     const Grid &was = from.tokens[i].trained, &is = to.tokens[i].trained;
     if (auto s = unit_moved({was.h, was.w}, {is.h, is.w}); !s.empty()) return s;

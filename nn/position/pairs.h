@@ -1,18 +1,18 @@
 #pragma once
 // What encodings share: from the geometry of a call to the row of a table for every pair of tokens. Free of `real`.
-#include "nn/position.h"
+#include "tessera/nn/position.h"
 
 namespace tessera {
 
 /// rho of one call from a rule on cells: row(i, j) in [0, rows), or -1 where the pair adds nothing.
 template <class Rule>
-Pairs make_pairs(const Layout& now, int rows, Rule row) {
+RelativeIndex make_pairs(const Layout& now, int rows, Rule row) {
   const Coords at = coords(now);
   // 1 GB: a table of all pairs stays in memory for ever
   if (at.q.size() * at.k.size() > size_t{1} << 28)
     fail("position", "{} x {} pairs of tokens are too many for an index of them; choose a larger patch_size",
          at.q.size(), at.k.size());
-  Pairs p{static_cast<int>(at.q.size()), static_cast<int>(at.k.size()), rows, {}, 1};
+  RelativeIndex p{static_cast<int>(at.q.size()), static_cast<int>(at.k.size()), rows, {}, 1};
   p.at.reserve(at.q.size() * at.k.size());
   for (const auto& i : at.q)
     for (const auto& j : at.k) p.at.push_back(row(i, j));
@@ -36,14 +36,14 @@ inline int raster(const Coords::Cell& c, const Extent& e) { return c.y * e.w + c
 inline int clip(int v, int most) { return v < -most ? -most : v > most ? most : v; }
 
 /// One index for all pairs (a term with a single row); pairs with a class token too unless `skip_prefix`.
-const Pairs& single_row(const Layout& now, bool skip_prefix = false);
+const RelativeIndex& single_row(const Layout& now, bool skip_prefix = false);
 
 /// Row |raster_i - raster_j| if `on_raster`, else |dy| w + |dx|, of extent(now).cells() rows; class tokens add nothing.
-Pairs unsigned_pairs(const Layout& now, bool on_raster);
+RelativeIndex unsigned_pairs(const Layout& now, bool on_raster);
 
-/// For PositionEncoding::moved of an encoding whose unit of length is the geometry a model is built for, at its attentions or after its
+/// For PositionEncoding::unit_warning of an encoding whose unit of length is the geometry a model is built for, at its attentions or after its
 /// patch embeddings: "coordinates count in units of 12x12 cells, the weights were made for 8x8", or "".
-std::string unit_of_sites_moved(const Places& from, const Places& to);
-std::string unit_of_tokens_moved(const Places& from, const Places& to);
+std::string warn_unit_of_sites(const Places& from, const Places& to);
+std::string warn_unit_of_tokens(const Places& from, const Places& to);
 
 }  // namespace tessera

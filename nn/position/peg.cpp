@@ -6,11 +6,11 @@
 //   another resolution: nothing to do      padding = circular or reflect takes the absolute information away (an ablation)
 #include <cmath>
 
-#include "core/ops/arithmetic.h"
-#include "core/ops/conv.h"
-#include "core/ops/pad.h"
-#include "nn/position/encoding.h"
-#include "nn/position/map_tokens.h"
+#include "tessera/core/ops/arithmetic.h"
+#include "tessera/core/ops/conv.h"
+#include "tessera/core/ops/pad.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/map_tokens.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -4,7 +4,7 @@
 #include <deque>
 #include <mutex>
 
-#include "nn/position/encoding.h"
+#include "tessera/nn/position/encoding.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

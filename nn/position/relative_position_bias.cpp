@@ -3,11 +3,11 @@
 //   hooks: bias      parameters: (2h - 1)(2w - 1) heads per block, h x w the window (or the grid)      cost: one addition a pair
 //   class tokens: three more rows: class to patch, patch to class, class to class
 //   another window: the table is resized by `resize`; another image with the same window needs nothing.
-#include "core/ops/embedding.h"
-#include "core/ops/permute.h"
-#include "core/ops/resize_grid.h"
-#include "nn/position/encoding.h"
-#include "nn/position/pairs.h"
+#include "tessera/core/ops/embedding.h"
+#include "tessera/core/ops/permute.h"
+#include "tessera/core/ops/resize_grid.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -54,8 +54,8 @@ struct RelativePositionBias final : PositionEncoding {
     return (2 * e.h - 1) * (2 * e.w - 1) + class_rows(l);
   }
 
-  static const Pairs& index(const Layout& now) {
-    static Memo<Layout, Pairs> memo;
+  static const RelativeIndex& index(const Layout& now) {
+    static Memo<Layout, RelativeIndex> memo;
     return memo(now, [&] {
       const Extent e = extent(now);
       const int base = (2 * e.h - 1) * (2 * e.w - 1);

@@ -9,11 +9,11 @@
 #include <cmath>
 #include <numbers>
 
-#include "core/ops/activation.h"
-#include "core/ops/permute.h"
-#include "nn/position/encoding.h"
-#include "nn/position/exact_linear.h"
-#include "nn/position/pairs.h"
+#include "tessera/core/ops/activation.h"
+#include "tessera/core/ops/permute.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/exact_linear.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -108,8 +108,8 @@ struct Rope final : PositionEncoding {
     });
     return t;
   }
-  std::string moved(const Places& from, const Places& to) const override {
-    const std::string unit = config.rescale ? unit_of_sites_moved(from, to) : "";
+  std::string unit_warning(const Places& from, const Places& to) const override {
+    const std::string unit = config.rescale ? warn_unit_of_sites(from, to) : "";
     return unit.empty() ? "" : "rope rescale=true: " + unit;
   }
   Config config;
@@ -163,9 +163,9 @@ struct RopeAxial final : PositionEncoding {
     });
     return t;
   }
-  std::string moved(const Places& from, const Places& to) const override {
+  std::string unit_warning(const Places& from, const Places& to) const override {
     const std::string unit = config.rescale && (config.variant == "rope_vit" || config.variant == "timm_language")
-                                 ? unit_of_sites_moved(from, to)
+                                 ? warn_unit_of_sites(from, to)
                                  : "";
     return unit.empty() ? "" : "rope_axial rescale=true: " + unit;
   }
@@ -244,8 +244,8 @@ struct RopeMixed final : PositionEncoding {
     }
     return t;
   }
-  std::string moved(const Places& from, const Places& to) const override {
-    const std::string unit = config.rescale ? unit_of_sites_moved(from, to) : "";
+  std::string unit_warning(const Places& from, const Places& to) const override {
+    const std::string unit = config.rescale ? warn_unit_of_sites(from, to) : "";
     return unit.empty() ? "" : "rope_mixed rescale=true: " + unit;
   }
 

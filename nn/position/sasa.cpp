@@ -5,8 +5,8 @@
 //   another resolution: nothing to do          class tokens and windows: refused, a neighbourhood has no place for them
 #include <limits>
 
-#include "nn/position/encoding.h"
-#include "nn/position/pairs.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -53,14 +53,15 @@ struct Sasa final : PositionEncoding {
   }
 
   Tensor attend(const Site& s, const Layout& now, const Heads& q, const Heads& k, const Heads& v, const Pattern&,
-                double scale, const Dropout& dropout, std::span<const int32_t> lengths, const Run& run) const override {
+                double scale, const DropoutSpec& dropout, std::span<const int32_t> lengths,
+                const Run& run) const override {
     const double own_scale = config.scaled ? scale : 1;
     const Grid& g = now.q;
     // One query a neighbourhood is slow work. Where neighbourhoods cover a good part of the map, all pairs at once and a mask are faster.
     if (!config.zero_pad && g.tokens() <= 8 * config.kernel * config.kernel) {
       Terms masked = tables(s, global(g, config.kernel, 1), global(g, config.kernel, 2));
       masked.add({Relative::bias, minus_infinity(), 0, &global(g, config.kernel, 0)});
-      return attention(q, k, v, everyone(g.tokens(), g.tokens()), masked, own_scale, dropout, lengths, run);
+      return attention(q, k, v, global_pattern(g.tokens(), g.tokens()), masked, own_scale, dropout, lengths, run);
     }
     return attention(q, k, v, neighbourhoods(g, config.kernel, config.zero_pad), terms(s, now, run), own_scale, dropout,
                      lengths, run);
@@ -72,7 +73,7 @@ struct Sasa final : PositionEncoding {
   }
 
  private:
-  Terms tables(const Site& s, const Pairs& rows, const Pairs& columns) const {
+  Terms tables(const Site& s, const RelativeIndex& rows, const RelativeIndex& columns) const {
     const Own& o = own.at(static_cast<size_t>(s.id));
     const int half = s.head_dim / 2;
     Terms t;
@@ -80,11 +81,11 @@ struct Sasa final : PositionEncoding {
     return t.add({Relative::query, o.col.reshape({1, config.kernel, half}), half, &columns});
   }
   /// All pairs of cells. axis 0: row 0 for pairs outside of each other's neighbourhood, none inside; 1, 2: their row and column offset.
-  static const Pairs& global(const Grid& g, int kernel, int axis) {
-    static Memo<std::tuple<Grid, int, int>, Pairs> memo;
+  static const RelativeIndex& global(const Grid& g, int kernel, int axis) {
+    static Memo<std::tuple<Grid, int, int>, RelativeIndex> memo;
     return memo({g, kernel, axis}, [&] {
       const int N = g.h * g.w, reach = kernel / 2;
-      Pairs p{N, N, axis ? kernel : 1, {}, 1};
+      RelativeIndex p{N, N, axis ? kernel : 1, {}, 1};
       for (int i = 0; i < N; ++i)
         for (int j = 0; j < N; ++j) {
           const int dy = j / g.w - i / g.w, dx = j % g.w - i % g.w;
@@ -117,10 +118,10 @@ struct Sasa final : PositionEncoding {
       return p;
     });
   }
-  static const Pairs& offsets(int kernel, bool rows) {
-    static Memo<std::tuple<int, bool>, Pairs> memo;
+  static const RelativeIndex& offsets(int kernel, bool rows) {
+    static Memo<std::tuple<int, bool>, RelativeIndex> memo;
     return memo({kernel, rows}, [&] {
-      Pairs p{1, kernel * kernel, kernel, {}, 1};
+      RelativeIndex p{1, kernel * kernel, kernel, {}, 1};
       for (int a = 0; a < kernel; ++a)
         for (int b = 0; b < kernel; ++b) p.at.push_back(rows ? a : b);
       return p;

@@ -5,10 +5,10 @@
 //   hooks: query (and value)      parameters: (2 K + 1) d per table and block, shared by its heads; class tokens add a row 0
 //   cost: q aK^T, N (2K + 1) d a head, then a lookup a pair; for values the same again. Never N^2 d.
 //   class tokens: every pair with one uses row 0; patch offsets start at row 1          another resolution: offsets clip
-#include "core/ops/concat.h"
-#include "core/ops/slice.h"
-#include "nn/position/encoding.h"
-#include "nn/position/pairs.h"
+#include "tessera/core/ops/concat.h"
+#include "tessera/core/ops/slice.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -94,9 +94,9 @@ struct Shaw final : PositionEncoding {
   }
 
   /// axis 0: raster, 1: rows, 2: columns
-  const Pairs& index(const Layout& now, int axis, int reach, bool with_class) const {
+  const RelativeIndex& index(const Layout& now, int axis, int reach, bool with_class) const {
     const bool reversed = config.offset == "query_minus_key";
-    static Memo<std::tuple<Layout, int, int, bool, bool>, Pairs> memo;
+    static Memo<std::tuple<Layout, int, int, bool, bool>, RelativeIndex> memo;
     return memo({now, axis, reach, with_class, reversed}, [&] {
       const Extent e = extent(now);
       return make_pairs(now, 2 * reach + 1 + with_class, [&](const auto& i, const auto& j) {

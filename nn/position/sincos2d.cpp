@@ -22,9 +22,9 @@
 #include <cmath>
 #include <tuple>
 
-#include "core/ops/add_table.h"
-#include "nn/position/encoding.h"
-#include "nn/position/pairs.h"
+#include "tessera/core/ops/add_table.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -89,8 +89,8 @@ struct SinCos2d final : PositionEncoding {
   Tensor tokens(const Spot& spot, const Grid& now, const Tensor& x, const Run&) const override {
     return add_table(x, table(spot.trained, now, spot.dim), now.prefix);
   }
-  std::string moved(const Places& from, const Places& to) const override {
-    const std::string unit = config.resolution == "rescale" ? unit_of_tokens_moved(from, to) : "";
+  std::string unit_warning(const Places& from, const Places& to) const override {
+    const std::string unit = config.resolution == "rescale" ? warn_unit_of_tokens(from, to) : "";
     return unit.empty() ? "" : "sincos2d resolution=rescale: " + unit;
   }
 

@@ -10,10 +10,10 @@
 #include <cmath>
 #include <tuple>
 
-#include "core/interpolation.h"
-#include "core/ops/add_table.h"
-#include "nn/position/encoding.h"
-#include "nn/position/pairs.h"
+#include "tessera/core/interpolation.h"
+#include "tessera/core/ops/add_table.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -58,8 +58,8 @@ struct Sinusoidal final : PositionEncoding {
     return add_table(x, table(spot.trained, now, spot.dim), count ? 0 : now.prefix,
                      config.scale ? std::sqrt(static_cast<double>(spot.dim)) : 1);
   }
-  std::string moved(const Places& from, const Places& to) const override {
-    const std::string unit = config.resolution == "interpolate" ? unit_of_tokens_moved(from, to) : "";
+  std::string unit_warning(const Places& from, const Places& to) const override {
+    const std::string unit = config.resolution == "interpolate" ? warn_unit_of_tokens(from, to) : "";
     return unit.empty() ? "" : "sinusoidal resolution=interpolate: " + unit;
   }
 

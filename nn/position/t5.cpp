@@ -8,10 +8,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/ops/permute.h"
-#include "nn/position/encoding.h"
-#include "nn/position/formulas.h"
-#include "nn/position/pairs.h"
+#include "tessera/core/ops/permute.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/formulas.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -75,8 +75,8 @@ struct T5 final : PositionEncoding {
 
  private:
   /// axis 0: raster, 1: rows, 2: columns
-  const Pairs& index(const Layout& now, int axis) const {
-    static Memo<std::tuple<Layout, int, int, int>, Pairs> memo;
+  const RelativeIndex& index(const Layout& now, int axis) const {
+    static Memo<std::tuple<Layout, int, int, int>, RelativeIndex> memo;
     return memo({now, axis, config.num_buckets, config.max_distance}, [&] {
       const Extent e = extent(now);
       return make_pairs(now, config.num_buckets, [&](const auto& i, const auto& j) {

@@ -9,21 +9,21 @@
 //   class tokens: only the (q + u) . k term (ours: no source)          another resolution: sinusoids recomputed; learned: offsets clip
 #include <cmath>
 
-#include "core/ops/arithmetic.h"
-#include "core/ops/permute.h"
-#include "core/ops/reduce.h"
-#include "nn/position/encoding.h"
-#include "nn/position/exact_linear.h"
-#include "nn/position/offset_rows.h"
-#include "nn/position/pairs.h"
+#include "tessera/core/ops/arithmetic.h"
+#include "tessera/core/ops/permute.h"
+#include "tessera/core/ops/reduce.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/exact_linear.h"
+#include "tessera/nn/position/offset_rows.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
 
 /// Rows i - j + reach for offsets clipped to +-reach; axis 0: raster, 1: rows, 2: columns.
-const Pairs& offsets(const Layout& now, int axis, int reach) {
-  static Memo<std::tuple<Layout, int, int>, Pairs> memo;
+const RelativeIndex& offsets(const Layout& now, int axis, int reach) {
+  static Memo<std::tuple<Layout, int, int>, RelativeIndex> memo;
   return memo({now, axis, reach}, [&] {
     const Extent e = extent(now);
     return make_pairs(now, 2 * reach + 1, [&](const auto& i, const auto& j) {
@@ -160,7 +160,7 @@ struct TransformerXlLearned final : PositionEncoding {
     Terms t;
     for (size_t i = 0; i < o.axes.size(); ++i) {
       const Axis& a = o.axes[i];
-      const Pairs& rho = offsets(now, axes_of(config.axial)[i], a.reach);
+      const RelativeIndex& rho = offsets(now, axes_of(config.axial)[i], a.reach);
       t.add({Relative::query, permute(a.E, {1, 0, 2}), 0, &rho});
       t.add({Relative::bias, scale(permute(a.b, {1, 0}), s.scale).reshape({s.heads, 2 * a.reach + 1, 1}), 0, &rho});
     }

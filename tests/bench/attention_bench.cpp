@@ -12,9 +12,9 @@
 #include <string>
 #include <vector>
 
-#include "core/blas.h"
-#include "core/parallel.h"
-#include "core/peak.h"
+#include "tessera/core/blas.h"
+#include "tessera/core/parallel.h"
+#include "tessera/core/peak.h"
 #include "tests/unit/attention_peak.h"
 
 namespace {
@@ -48,7 +48,7 @@ struct Setup {
 Time measure(const Setup& s, const Terms& fixed, int rounds) {
   const parallel::Shard shard;
   const Tensor qkv = random({s.B, s.N, 3 * s.H * s.d}, 1), dy = random({s.B, s.N, s.H * s.d}, 2);
-  const Pattern& who = s.who ? *s.who : everyone(s.N, s.N);
+  const Pattern& who = s.who ? *s.who : global_pattern(s.N, s.N);
   Time best;
   for (int r = 0; r < rounds; ++r) {
     Tape tape;
@@ -67,8 +67,8 @@ Time measure(const Setup& s, const Terms& fixed, int rounds) {
 }
 
 /// Offsets on a square grid behind one class token, as tables are indexed by them.
-Pairs pairs(int N, int rows, const std::function<int(int, int)>& f) {
-  Pairs p{N, N, rows, {}, 1};
+RelativeIndex pairs(int N, int rows, const std::function<int(int, int)>& f) {
+  RelativeIndex p{N, N, rows, {}, 1};
   for (int i = 0; i < N; ++i)
     for (int j = 0; j < N; ++j) p.at.push_back(i == 0 || j == 0 ? -1 : f(i - 1, j - 1));
   return p;
@@ -88,17 +88,19 @@ void plain(int N, int H, int d, int rounds, double peak) {
 void terms(int rounds) {
   const int N = 65, H = 4, d = 32, w = 8;
   const Setup s{8, N, H, d};
-  const Pairs line = pairs(N, 127, [](int i, int j) { return i - j + 63; });
-  const Pairs grid = pairs(N, 225, [](int i, int j) { return (i / w - j / w + 7) * 15 + i % w - j % w + 7; });
-  const Pairs dy = pairs(N, 15, [](int i, int j) { return i / w - j / w + 7; });
-  const Pairs dx = pairs(N, 15, [](int i, int j) { return i % w - j % w + 7; });
-  const Pairs buckets = pairs(N, 50, [](int i, int j) {
+  const RelativeIndex line = pairs(N, 127, [](int i, int j) { return i - j + 63; });
+  const RelativeIndex grid = pairs(N, 225, [](int i, int j) { return (i / w - j / w + 7) * 15 + i % w - j % w + 7; });
+  const RelativeIndex dy = pairs(N, 15, [](int i, int j) { return i / w - j / w + 7; });
+  const RelativeIndex dx = pairs(N, 15, [](int i, int j) { return i % w - j % w + 7; });
+  const RelativeIndex buckets = pairs(N, 50, [](int i, int j) {
     const auto g = [](int x) { return std::clamp(x, -3, 3) + 3; };
     return g(i / w - j / w) * 7 + g(i % w - j % w);
   });
-  Pairs one{N, N, 1, Index(static_cast<size_t>(N * N), 0), 1};
+  RelativeIndex one{N, N, 1, Index(static_cast<size_t>(N * N), 0), 1};
   using K = Relative;
-  const auto table = [&](int heads_, const Pairs& p, int width) { return random({heads_, p.rows, width}, 3, 0.02); };
+  const auto table = [&](int heads_, const RelativeIndex& p, int width) {
+    return random({heads_, p.rows, width}, 3, 0.02);
+  };
   struct Row {
     const char* name;
     Terms where;
@@ -170,8 +172,8 @@ void windows(int rounds) {
 
 void memory() {
   const int N = 1024, H = 4, d = 32, B = 8;
-  const Pairs line = pairs(N, 2047, [](int i, int j) { return i - j + 1023; });
-  Pairs one{N, N, 1, Index(static_cast<size_t>(N) * static_cast<size_t>(N), 0), 1};
+  const RelativeIndex line = pairs(N, 2047, [](int i, int j) { return i - j + 1023; });
+  RelativeIndex one{N, N, 1, Index(static_cast<size_t>(N) * static_cast<size_t>(N), 0), 1};
   fmt::print("\npeak pool bytes of forward and backward at 1024 tokens, 4 heads of 32, batch 8, outside of a shard\n");
   double none = 0;
   for (const char* name : {"none", "query, 2047 rows", "Transformer-XL"}) {

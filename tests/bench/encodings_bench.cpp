@@ -3,6 +3,7 @@
 // whole steps by the clock are position_cost.py's.
 //   ninja -C build/release encodings_bench && build/release/tests/encodings_bench [ROUNDS] [NAME ...]
 #include <fmt/format.h>
+#include <tessera/tessera.h>
 #include <time.h>
 
 #include <algorithm>
@@ -11,8 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "core/ops/attention.h"
-#include "tessera.h"
+#include "tessera/core/ops/attention/attention.h"
 
 namespace {
 

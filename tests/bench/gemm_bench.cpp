@@ -11,12 +11,12 @@
 #include <thread>
 #include <vector>
 
-#include "core/blas.h"
-#include "core/gemm.h"
-#include "core/kernels/kernels.h"
-#include "core/parallel.h"
-#include "core/peak.h"
-#include "core/tensor.h"
+#include "tessera/core/blas.h"
+#include "tessera/core/gemm.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/parallel.h"
+#include "tessera/core/peak.h"
+#include "tessera/core/tensor.h"
 
 namespace {
 

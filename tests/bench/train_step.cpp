@@ -5,6 +5,7 @@
 //
 // The share of everything but the lanes is printed; below 5 % is the aim for ViT-Ti/4 (vit_tiny_patch4_32) with batch 64.
 #include <sys/resource.h>
+#include <tessera/tessera.h>
 
 #include <algorithm>
 #include <chrono>
@@ -12,9 +13,8 @@
 #include <cstdlib>
 #include <vector>
 
-#include "core/sanitizer.h"
-#include "tessera.h"
-#include "train/cli/count_malloc.h"
+#include "tessera/core/sanitizer.h"
+#include "tessera/train/cli/count_malloc.h"
 
 using namespace tessera;
 

@@ -1,22 +1,22 @@
 // Configuration as a library, without a process: layers, shortcuts, and config.toml that reads back bit for bit.
+#include "tessera/train/cli/config_file.h"
+#include "tessera/train/cli/recipes.h"
 #include "tests/cli/program.h"
-#include "train/cli/config_file.h"
-#include "train/cli/recipes.h"
 
 namespace tessera::cli {
 
 TEST_CASE("config.toml reads back to equal values, bit for bit") {
-  Configuration config;
+  ConfigLayers config;
   config.read_recipe("vit_cifar10_small");
   config.assign("optim.lr=0.1000000000000000055511151231257827");
   config.assign("optim.weight_decay=1e-300");
   config.assign("augment.erase=0.30000000000000004");
   config.assign("train.label_smoothing=0");
   config.assign("data.name=imagefolder:/a \"quoted\"\\path with spaces");
-  const Config first = config.resolve();
-  Configuration again;
+  const RunConfig first = config.resolve();
+  ConfigLayers again;
   again.read(toml(first), "config.toml");
-  const Config second = again.resolve();
+  const RunConfig second = again.resolve();
   CHECK(values(first) == values(second));  // doubles by ==, and none of them is NaN
   CHECK(toml(first) == toml(second));
 }
@@ -25,20 +25,20 @@ TEST_CASE("every embedded recipe resolves") {
   REQUIRE(recipes().size() >= 2);
   for (const Recipe& r : recipes()) {
     CAPTURE(r.name);
-    Configuration config;
+    ConfigLayers config;
     config.read_recipe(r.name);
     CHECK_NOTHROW(config.resolve());
   }
 }
 
 TEST_CASE("layers: implied < recipe < command line") {
-  Configuration config;
+  ConfigLayers config;
   config.read("[model]\nname = \"vit\"\ndepth = 3\n[train]\nepochs = 7\nbatch_size = 16\n", "r.toml");
   config.imply("model.depth", 9);
   config.imply("model.num_classes", 17);
   config.imply("model.no_such_key", 17);
   config.set("train.batch_size", "32");
-  const Config c = config.resolve();
+  const RunConfig c = config.resolve();
   const Options r = values(c);
   CHECK(r.at("model.depth") == Value(3));
   CHECK(r.at("model.num_classes") == Value(17));
@@ -48,10 +48,10 @@ TEST_CASE("layers: implied < recipe < command line") {
 }
 
 TEST_CASE("a model named on the command line replaces the recipe's [model] and [position]") {
-  Configuration config;
+  ConfigLayers config;
   config.read("model.depth = 3\nposition.name = \"sincos2d\"\ntrain.epochs = 7\n", "r.toml");
   config.set("model.name", "vit");
-  const Config c = config.resolve();
+  const RunConfig c = config.resolve();
   const Options r = values(c);
   CHECK(r.at("model.depth") != Value(3));
   CHECK(c.position != "sincos2d");
@@ -60,7 +60,7 @@ TEST_CASE("a model named on the command line replaces the recipe's [model] and [
 }
 
 TEST_CASE("a bare name is the model's key, and no other section's") {
-  Configuration config;
+  ConfigLayers config;
   config.assign("depth=2");
   CHECK(values(config.resolve()).at("model.depth") == Value(2));
   config.assign("weight_decay=0.5");

@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <thread>
 
+#include "tessera/train/data/image.h"
 #include "tests/cli/program.h"
-#include "train/data/image.h"
 
 namespace fs = std::filesystem;
 

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/io/tensor_file.h"
+#include "tessera/core/io/tensor_file.h"
 #include "tests/cli/program.h"
 
 namespace tessera::test {

@@ -2,8 +2,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "tessera/train/data/image.h"
 #include "tests/cli/program.h"
-#include "train/data/image.h"
 
 namespace fs = std::filesystem;
 

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <limits>
 
-#include "core/io/tensor_file.h"
+#include "tessera/core/io/tensor_file.h"
 #include "tests/cli/program.h"
 
 namespace tessera::test {

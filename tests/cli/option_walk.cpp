@@ -4,10 +4,10 @@
 
 #include <cmath>
 
-#include "models/model.h"
+#include "tessera/models/model.h"
+#include "tessera/train/cli/config_file.h"
+#include "tessera/train/cli/network.h"
 #include "tests/cli/program.h"
-#include "train/cli/config_file.h"
-#include "train/cli/network.h"
 
 namespace tessera::cli {
 namespace {
@@ -53,7 +53,7 @@ const std::vector<Extreme>& extremes() {
 }
 
 /// Small, so that what is accepted is built in no time.
-void small(Configuration& config, const std::string& model, const std::string& position) {
+void small(ConfigLayers& config, const std::string& model, const std::string& position) {
   config.set("model.name", model);
   config.set("position.name", position);
   config.assign("model.embed_dim=8");
@@ -65,9 +65,9 @@ void small(Configuration& config, const std::string& model, const std::string& p
 }
 
 /// "" when the configuration is taken and its model can be built and asked for its places; else why not.
-std::string said(Configuration& config) {
+std::string said(ConfigLayers& config) {
   try {
-    const Config c = config.resolve();
+    const RunConfig c = config.resolve();
     const ModelRow& row = tessera::model(c.model);
     check_position(c.position, c.position_options, row.places(c.model_options));
     return "";
@@ -80,7 +80,7 @@ struct Walk {
   int values = 0, taken = 0;
   void one(const std::string& model, const std::string& position, const std::string& key, const Extreme& value) {
     for (const bool toml : {true, false}) {
-      Configuration config;
+      ConfigLayers config;
       if (!toml) small(config, model, position);
       std::string why;
       try {
@@ -174,7 +174,7 @@ TEST_CASE("extreme values: what is taken is built and answers, in bounded memory
   for (const Case& c : cases)
     for (const std::string& value : c.values) {
       INFO(c.model << " " << c.position << " " << c.key << " = " << value);
-      Configuration config;
+      ConfigLayers config;
       small(config, c.model, c.position);
       config.assign(std::string(c.key) + "=" + value);
       const Network net = build(config.resolve(), 1);
@@ -204,7 +204,7 @@ TEST_CASE("extreme values: the parts of a size are checked as a product, before 
            {"model.name=simple_vit", "model.img_size=8192", "model.patch_size=1"},
            {"train.batch_size=1048576", "train.accumulate=1048576"},
            {"data.name=where", "data.train_size=1000000000", "data.val_size=1000000000"}}) {
-    Configuration config;
+    ConfigLayers config;
     for (const std::string& s : said) config.assign(s);
     const std::string why = cli::said(config);
     INFO(said.front());

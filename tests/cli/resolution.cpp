@@ -3,7 +3,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "core/io/tensor_file.h"
+#include "tessera/core/io/tensor_file.h"
 #include "tests/cli/program.h"
 
 namespace tessera::test {

@@ -1,5 +1,5 @@
 // The control of record_without_pullback.cpp: the same op with its gradient compiles.
-#include "core/tape.h"
+#include "tessera/core/tape.h"
 
 tessera::Tensor twice(const tessera::Tensor& x) {
   tessera::Tensor y(x.shape());

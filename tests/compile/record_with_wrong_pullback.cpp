@@ -1,5 +1,5 @@
 // Must not compile: a pullback that takes no gradient is none.
-#include "core/tape.h"
+#include "tessera/core/tape.h"
 
 tessera::Tensor twice(const tessera::Tensor& x) {
   tessera::Tensor y(x.shape());

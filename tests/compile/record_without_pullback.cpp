@@ -1,5 +1,5 @@
 // Must not compile: there is no op without a gradient.
-#include "core/tape.h"
+#include "tessera/core/tape.h"
 
 tessera::Tensor twice(const tessera::Tensor& x) {
   tessera::Tensor y(x.shape());

@@ -1,9 +1,9 @@
 // One step of gradient descent on a linear layer, with an installed tessera.
 #include <cstdio>
 
-#include "core/ops/linear.h"
-#include "nn/params.h"
-#include "nn/position.h"
+#include "tessera/core/ops/linear.h"
+#include "tessera/nn/params.h"
+#include "tessera/nn/position.h"
 
 int main() {
   using namespace tessera;

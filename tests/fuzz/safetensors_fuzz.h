@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
-#include "core/io/safetensors.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/safetensors.h"
 
 namespace tessera::io {
 

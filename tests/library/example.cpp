@@ -1,7 +1,7 @@
+#include <tessera/tessera.h>
+
 #include <cstdio>
 #include <cstdlib>
-
-#include "tessera.h"
 using namespace tessera;
 // clang-format off
 int main(int argc, char** argv) try {

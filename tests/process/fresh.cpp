@@ -17,13 +17,13 @@
 #include <thread>
 #include <vector>
 
-#include "core/ops.h"
-#include "core/parallel.h"
-#include "core/peak.h"
-#include "models/vit.h"
-#include "nn/position.h"
+#include "tessera/core/ops.h"
+#include "tessera/core/parallel.h"
+#include "tessera/core/peak.h"
+#include "tessera/models/vit.h"
+#include "tessera/nn/position.h"
+#include "tessera/train/data/loader.h"
 #include "tests/error_of.h"
-#include "train/data/loader.h"
 
 using namespace tessera;
 using test::error_of;

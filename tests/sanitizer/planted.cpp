@@ -4,8 +4,8 @@
 #include <cstdio>
 #include <string_view>
 
-#include "core/ops/arithmetic.h"
-#include "core/parallel.h"
+#include "tessera/core/ops/arithmetic.h"
+#include "tessera/core/parallel.h"
 
 using namespace tessera;
 

@@ -189,14 +189,14 @@ TWIN_CASE("attention: fused is plain in neighbourhoods") {
 TWIN_CASE("attention: fused is plain under causal masks, memory, no-self and lengths") {
   const Kinds most{bias, query, key_, value};
   for (const int n : {1, 6, 35}) {
-    Pattern p = everyone(n, n);
+    Pattern p = global_pattern(n, n);
     p.causal = true;
     same(make({.n = n, .kinds = most}, &p));
     p.no_self = true;  // the first query sees nothing
     same(make({.n = n, .kinds = most, .drop = 0.5}, &p));
     p.mask_value = -3;
     same(make({.n = n, .kinds = most, .lengths = {n, n / 2}}, &p));
-    Pattern memory = everyone(n, n + 20);
+    Pattern memory = global_pattern(n, n + 20);
     memory.causal = true, memory.offset = 20;
     same(make({.n = n, .m = n + 20, .kinds = most}, &memory));
     same(make({.n = n, .m = 3, .kinds = most, .lengths = {0, 2}}));
@@ -207,7 +207,7 @@ TWIN_CASE("attention: rows in blocks, when scores leave the cache") {
   const int n = 300;
   same(make({.B = 1, .n = n, .d = 16, .kinds = {query, value, key_, bias}, .rows = 2 * n}));
   same(make({.B = 2, .n = n, .d = 16, .per_head = true, .kinds = {gate, bias, gate}, .rows = n, .rotary = true}));
-  Pattern p = everyone(n, n);
+  Pattern p = global_pattern(n, n);
   p.causal = true;
   same(make({.B = 1, .n = n, .d = 16, .drop = 0.1, .lengths = {250}}, &p));
 }
@@ -250,7 +250,7 @@ void no_leak(const Case& c, const std::vector<int>& changed_tokens, const std::v
 
 TWIN_CASE("attention: nothing leaks through masks, bit for bit") {
   const Kinds most{bias, query, key_, value};
-  Pattern causal = everyone(33, 33);
+  Pattern causal = global_pattern(33, 33);
   causal.causal = true;
   for (int t = 0; t < 33; ++t) {
     std::vector<int> later, now;

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "core/ops/attention.h"
-#include "core/rng.h"
+#include "tessera/core/ops/attention/attention.h"
+#include "tessera/core/rng.h"
 #include "tests/twin/twin.h"
 
 namespace tessera {
@@ -27,7 +27,7 @@ struct Case {
   struct Term {
     Relative::Kind kind;
     int leaf, first;
-    Pairs rho;
+    RelativeIndex rho;
   };
   std::vector<std::string> name;
   std::vector<Tensor> leaf;
@@ -37,7 +37,7 @@ struct Case {
   int rotary[4] = {-1, -1, -1, -1};
   bool halves = false;
   double scale = 0.5;
-  Dropout dropout;
+  DropoutSpec dropout;
   std::vector<int32_t> lengths;
   Run run;
   uint64_t seed = 1;

@@ -11,9 +11,9 @@ namespace {
 struct Tiny {
   Tensor q{Shape{1, 4, 4}}, k{Shape{1, 4, 4}}, v{Shape{1, 4, 4}};
   Terms where;
-  const Pattern* who = &everyone(4, 4);
+  const Pattern* who = &global_pattern(4, 4);
   double scale = 0.5;
-  std::deque<Pairs> pairs;
+  std::deque<RelativeIndex> pairs;
 
   Tiny() {
     for (int i = 0; i < 4; ++i)
@@ -34,7 +34,7 @@ struct Tiny {
   }
   template <class F>
   Tiny& term(Relative::Kind kind, const Tensor& t, int first, F index) {
-    Pairs p{who->n, who->m, t.dim(1), {}, 1};
+    RelativeIndex p{who->n, who->m, t.dim(1), {}, 1};
     for (int i = 0; i < p.n; ++i)
       for (int j = 0; j < p.m; ++j) p.at.push_back(index(i, j));
     pairs.push_back(std::move(p));

@@ -2,8 +2,8 @@
 // Made-up attention calls in which everything may be combined, and the comparison of fused with plain attention on them.
 #include <algorithm>
 
-#include "core/parallel.h"
-#include "core/pool.h"
+#include "tessera/core/memory.h"
+#include "tessera/core/parallel.h"
 #include "tests/twin/attention_cases.h"
 
 namespace tessera {
@@ -30,8 +30,8 @@ struct Make {
   std::vector<int32_t> lengths = {};
 };
 
-inline Pairs random_pairs(int n, int m, int rows, int groups, bool holes, uint64_t seed) {
-  Pairs p{n, m, rows, {}, groups};
+inline RelativeIndex random_pairs(int n, int m, int rows, int groups, bool holes, uint64_t seed) {
+  RelativeIndex p{n, m, rows, {}, groups};
   const rng::Stream random(rng::mix(seed));
   for (int i = 0; i < n * m * groups; ++i) {
     const int x =
@@ -44,7 +44,7 @@ inline Pairs random_pairs(int n, int m, int rows, int groups, bool holes, uint64
 inline Case make(const Make& o, const Pattern* who = nullptr) {
   Case c;
   const int m = o.m ? o.m : o.n, dv = o.dv ? o.dv : o.d;
-  c.who = who ? *who : everyone(o.n, m);
+  c.who = who ? *who : global_pattern(o.n, m);
   const int pn = c.who.n, pm = c.who.m;
   if (o.packed && m == o.n && dv == o.d) {
     const int x = c.add("qkv", {o.B, o.n, 3 * o.H * o.d});

@@ -7,12 +7,12 @@
 #include <map>
 #include <string>
 
-#include "core/kernels/kernels.h"
-#include "core/ops/arithmetic.h"
-#include "core/ops/matmul.h"
-#include "core/ops/permute.h"
-#include "core/ops/softmax.h"
-#include "core/precision.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/arithmetic.h"
+#include "tessera/core/ops/matmul.h"
+#include "tessera/core/ops/permute.h"
+#include "tessera/core/ops/softmax.h"
+#include "tessera/core/precision.h"
 #include "tests/twin/attention_made.h"
 
 namespace tessera {
@@ -48,7 +48,7 @@ constexpr std::array<Model, 4> models{{{"ViT, 65 tokens", 1, 4, 65, 32, false},
 Case saturated(const Model& m, double scale, uint64_t seed) {
   Case c;
   c.seed = seed;
-  c.who = everyone(m.n, m.n);
+  c.who = global_pattern(m.n, m.n);
   c.q = {c.add("q", {m.B, m.n, m.H * m.d}), m.H, 0, 1};
   c.k = {c.add("k", {m.B, m.n, m.H * m.d}), m.H, 0, 1};
   c.v = {c.add("v", {m.B, m.n, m.H * m.d}), m.H, 0, 1};
@@ -58,7 +58,7 @@ Case saturated(const Model& m, double scale, uint64_t seed) {
   };
   times(c.leaf[0]);
   if (m.biases) {
-    Pairs own{m.n, m.n, m.n * m.n, {}, 1};
+    RelativeIndex own{m.n, m.n, m.n * m.n, {}, 1};
     for (int i = 0; i < m.n * m.n; ++i) own.at.push_back(i);
     c.terms.push_back({bias, c.add("table", {m.H, m.n * m.n, 1}), 0, std::move(own)});
     times(c.leaf[3]);

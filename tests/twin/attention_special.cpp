@@ -14,11 +14,11 @@ constexpr double inf = std::numeric_limits<double>::infinity(), nan = std::numer
 /// n x n scores given one by one: a bias table with a row for each pair, while queries and keys are 0.
 Case scored(int n, int d, const std::function<double(int i, int j)>& score) {
   Case c;
-  c.who = everyone(n, n);
+  c.who = global_pattern(n, n);
   c.q = {c.add("q", {1, n, d}, 0), 1, 0, 1};
   c.k = {c.add("k", {1, n, d}, 0), 1, 0, 1};
   c.v = {c.add("v", {1, n, d}), 1, 0, 1};
-  Pairs own{n, n, n * n, {}, 1};
+  RelativeIndex own{n, n, n * n, {}, 1};
   for (int i = 0; i < n * n; ++i) own.at.push_back(i);
   c.terms.push_back({bias, c.add("bias", {1, n * n, 1}), 0, std::move(own)});
   for (int i = 0; i < n * n; ++i) c.leaf[3][i] = static_cast<real>(static_cast<float>(score(i / n, i % n)));
@@ -32,7 +32,7 @@ const std::vector<int> lengths_of_rows{1, 2, 3, 7, 8, 9, 17, 33, 65, 130};
 TWIN_CASE("attention: one token of any size is its own answer") {
   for (const double size : {133120.0, 1e-3, 3e4, 1e9, 1e18}) {
     Case c;
-    c.who = everyone(1, 1);
+    c.who = global_pattern(1, 1);
     const int x = c.add("qkv", {1, 1, 3 * 64});
     c.q = {x, 1, 0, 3}, c.k = {x, 1, 1, 3}, c.v = {x, 1, 2, 3};
     c.scale = 0.125;
@@ -143,7 +143,7 @@ TWIN_CASE("attention: NaN and infinity in every input give what the definition g
     same_kinds(make({.n = n, .packed = false}), true);
     same_kinds(make({.n = n, .packed = false, .kinds = {bias}}), true);
     same_kinds(make({.n = n, .packed = false, .lengths = {n - 2, n}}), true);
-    Pattern causal = everyone(n, n);
+    Pattern causal = global_pattern(n, n);
     causal.causal = true;
     same_kinds(make({.n = n, .packed = false, .kinds = {bias}}, &causal), true);
     same_kinds(make({.n = n, .packed = false, .rotary = true}), true);
@@ -172,7 +172,7 @@ TWIN_CASE("attention: what lies beyond a sample's length is not read, NaN or not
 }
 
 TWIN_CASE("attention: a masked key's NaN score stays behind the mask") {
-  Pattern causal = everyone(9, 9);
+  Pattern causal = global_pattern(9, 9);
   causal.causal = true;
   const Case c = make({.n = 9, .packed = false}, &causal);
   for (const double special : {nan, inf, -inf}) {

@@ -59,7 +59,7 @@ Case placed(const Placing& p, const std::vector<Relative::Kind>& kinds, bool rot
 
 TWIN_CASE("attention: views of one tensor, overlapping or not: gradients add up") {
   const Kinds most{bias, query, key_, value, gate};
-  const Pattern all = everyone(19, 19), labelled = windows(2, 0);
+  const Pattern all = global_pattern(19, 19), labelled = windows(2, 0);
   for (const Placing& p : placings)
     for (const Pattern* who : {&all, &labelled})
       for (const bool rotary : {false, true}) {
@@ -91,7 +91,7 @@ TWIN_CASE("attention: overlapping heads have the same bits for 1, 2 and 3 thread
   for (const Placing& p : placings) {
     if (p.width >= 3 * C) continue;
     INFO(std::string(p.what));
-    const Case c = placed(p, {query}, false, everyone(400, 400), false);  // long enough that workers do meet
+    const Case c = placed(p, {query}, false, global_pattern(400, 400), false);  // long enough that workers do meet
     parallel::set_threads(1);
     const std::vector<Tensor> one = c.all(&attention);
     for (const int threads : {2, 3}) {
@@ -103,12 +103,13 @@ TWIN_CASE("attention: overlapping heads have the same bits for 1, 2 and 3 thread
 }
 
 TWIN_CASE("attention: a reshaped handle is the same tensor") {
-  const Tensor x0 = placed(placings[0], {}, false, everyone(7, 7), false).leaf[0].copy();
+  const Tensor x0 = placed(placings[0], {}, false, global_pattern(7, 7), false).leaf[0].copy();
   const auto gradient = [&](Function f, bool reshaped) {
     Tape tape;
     const Tensor flat = tape.watch(x0.reshape({2 * 7, 3 * C}));
     const Tensor a = flat.reshape({2, 7, 3 * C}), b = reshaped ? flat.reshape({2, 7, 3 * C}) : a;
-    const Tensor o = f(heads(a, H, 0, 3), heads(b, H, 0, 3), heads(a, H, 2, 3), everyone(7, 7), {}, 0.3, {}, {}, {});
+    const Tensor o =
+        f(heads(a, H, 0, 3), heads(b, H, 0, 3), heads(a, H, 2, 3), global_pattern(7, 7), {}, 0.3, {}, {}, {});
     Grads none;
     tape.backward(o, none);
     return tape.grad(flat);

@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/error.h"
-#include "core/io/replace_file.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/replace_file.h"
 #include "tests/twin/op_table.h"
 
 namespace tessera {

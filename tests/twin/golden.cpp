@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "nn/weights.h"
+#include "tessera/nn/weights.h"
 #include "tests/twin/twin.h"
 
 namespace tessera {

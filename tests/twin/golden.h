@@ -3,8 +3,8 @@
 // PyTorch.
 #include <string>
 
-#include "core/io/tensor_file.h"
-#include "models/model.h"
+#include "tessera/core/io/tensor_file.h"
+#include "tessera/models/model.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

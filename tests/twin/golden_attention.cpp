@@ -4,11 +4,11 @@
 #include <cmath>
 #include <functional>
 
-#include "core/ops/activation.h"
-#include "core/ops/arithmetic.h"
-#include "core/ops/slice.h"
-#include "core/ops/softmax.h"
-#include "nn/layers.h"
+#include "tessera/core/ops/activation.h"
+#include "tessera/core/ops/arithmetic.h"
+#include "tessera/core/ops/slice.h"
+#include "tessera/core/ops/softmax.h"
+#include "tessera/nn/layers.h"
 #include "tests/twin/golden.h"
 #include "tests/twin/twin.h"
 
@@ -104,7 +104,7 @@ Tensor cosine_attention(const Case& c, const Attention& attn, const Tensor& logi
   const Tensor q = mul(normalize(part(0)), tau).reshape({B, N, C}), k = normalize(part(1)).reshape({B, N, C}),
                v = part(2).reshape({B, N, C});
   return attn.proj({}, position.attend(site, now, heads(q, c.heads), heads(k, c.heads), heads(v, c.heads),
-                                       everyone(N, N), 1, {}, {}, {}));
+                                       global_pattern(N, N), 1, {}, {}, {}));
 }
 
 void check(const Case& c) {
@@ -141,7 +141,7 @@ void check(const Case& c) {
   Tape tape;
   Grads grads;
   const Tensor x = tape.watch(file.read("x"));
-  const Pattern& who = everyone(x.dim(1), x.dim(1));
+  const Pattern& who = global_pattern(x.dim(1), x.dim(1));
   const Tensor y = c.cosine   ? cosine_attention(c, attn, logit_scale, x, *position, at.sites[0], now)
                    : projects ? attn({}, x, who, *position, at.sites[0], now)
                               : attn.mix({}, x, who, *position, at.sites[0], now);

@@ -1,8 +1,8 @@
 // Image relative position encoding against its authors' code: tests/golden/irpe.py wrote the numbers under their own names, which are ours.
 #include <algorithm>
 
-#include "nn/layers.h"
-#include "nn/position/irpe_index.h"
+#include "tessera/nn/layers.h"
+#include "tessera/nn/position/irpe_index.h"
 #include "tests/twin/golden.h"
 #include "tests/twin/twin.h"
 
@@ -33,7 +33,7 @@ void check(const std::string& name, const Options& options, bool class_token) {
   Tape tape;
   Grads grads;
   const Tensor x = tape.watch(file.read("x"));
-  const Tensor y = attn({}, x, everyone(x.dim(1), x.dim(1)), *position, at.sites[0], now);
+  const Tensor y = attn({}, x, global_pattern(x.dim(1), x.dim(1)), *position, at.sites[0], now);
   tape.backward(y, file.read("cotangent"), grads);
   const double bound = sizeof(real) == 8 ? 1e-12 : 1e-5;
   CHECK(difference(y, file.read("y")) <= bound);
@@ -81,7 +81,7 @@ TWIN_CASE("golden irpe: buckets of other grids and ratios") {
         CAPTURE(what);
         const Tensor want = file.read(what);
         const int N = g.h * g.w, step = std::max(1, N / 21);
-        const Pairs& got = irpe_pairs({g, g, {}, 1, false}, method, std::stod(ratio), false);
+        const RelativeIndex& got = irpe_pairs({g, g, {}, 1, false}, method, std::stod(ratio), false);
         int wrong = 0;
         for (int64_t i = 0; i < want.size(); ++i)
           wrong += static_cast<int>(want[i]) != got.at[static_cast<size_t>(i / N * step * N + i % N)];

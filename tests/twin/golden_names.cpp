@@ -1,7 +1,7 @@
 // Weights under the names of other programs give what those programs gave: tests/golden/names.py wrote both.
 #include <algorithm>
 
-#include "models/model.h"
+#include "tessera/models/model.h"
 #include "tests/twin/golden.h"
 #include "tests/twin/twin.h"
 

@@ -6,8 +6,8 @@
 #include <thread>
 #include <vector>
 
-#include "core/ops.h"
-#include "core/parallel.h"
+#include "tessera/core/ops.h"
+#include "tessera/core/parallel.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -2,7 +2,7 @@
 // What the tests of handles share.
 #include <vector>
 
-#include "nn/params.h"
+#include "tessera/nn/params.h"
 #include "tests/twin/twin.h"
 
 namespace tessera {

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "core/ops.h"
+#include "tessera/core/ops.h"
 #include "tests/twin/handles.h"
 
 namespace tessera {

@@ -2,9 +2,9 @@
 #include <cmath>
 #include <cstdio>
 
-#include "core/ops/slice.h"
-#include "models/model.h"
-#include "models/vit.h"
+#include "tessera/core/ops/slice.h"
+#include "tessera/models/model.h"
+#include "tessera/models/vit.h"
 #include "tests/twin/twin.h"
 
 namespace tessera {

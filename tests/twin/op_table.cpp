@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <numeric>
 
-#include "core/pool.h"
-#include "core/rng.h"
-#include "nn/params.h"
+#include "tessera/core/memory.h"
+#include "tessera/core/rng.h"
+#include "tessera/nn/params.h"
 #include "tests/twin/op_table_rows.h"
 
 namespace tessera {

@@ -20,7 +20,7 @@
 #include <string>
 #include <vector>
 
-#include "core/tape.h"
+#include "tessera/core/tape.h"
 #include "tests/twin/twin.h"
 
 namespace tessera {

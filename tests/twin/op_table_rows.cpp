@@ -5,7 +5,7 @@
 #include <numeric>
 #include <tuple>
 
-#include "core/rng.h"
+#include "tessera/core/rng.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

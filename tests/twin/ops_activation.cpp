@@ -1,5 +1,5 @@
 // Rows of the elementwise functions.
-#include "core/ops/activation.h"
+#include "tessera/core/ops/activation.h"
 #include "tests/twin/op_table.h"
 
 namespace tessera {

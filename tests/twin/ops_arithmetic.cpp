@@ -1,5 +1,5 @@
 // Rows of the arithmetic with broadcasting.
-#include "core/ops/arithmetic.h"
+#include "tessera/core/ops/arithmetic.h"
 #include "tests/twin/op_table.h"
 
 namespace tessera {

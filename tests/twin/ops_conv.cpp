@@ -1,7 +1,7 @@
 // Rows of convolution, pooling and batch normalisation.
-#include "core/ops/batchnorm.h"
-#include "core/ops/conv.h"
-#include "core/ops/pool.h"
+#include "tessera/core/ops/batchnorm.h"
+#include "tessera/core/ops/conv.h"
+#include "tessera/core/ops/pool.h"
 #include "tests/twin/op_table.h"
 
 namespace tessera {

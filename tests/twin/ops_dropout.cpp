@@ -1,5 +1,5 @@
 // Rows of dropout and stochastic depth.
-#include "core/ops/dropout.h"
+#include "tessera/core/ops/dropout.h"
 #include "tests/twin/op_table.h"
 
 namespace tessera {

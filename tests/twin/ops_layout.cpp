@@ -1,10 +1,10 @@
 // Rows of the ops that move values: permute, slice, concat, pad, roll, broadcast_to, embedding, gather.
-#include "core/ops/concat.h"
-#include "core/ops/embedding.h"
-#include "core/ops/pad.h"
-#include "core/ops/permute.h"
-#include "core/ops/reduce.h"
-#include "core/ops/slice.h"
+#include "tessera/core/ops/concat.h"
+#include "tessera/core/ops/embedding.h"
+#include "tessera/core/ops/pad.h"
+#include "tessera/core/ops/permute.h"
+#include "tessera/core/ops/reduce.h"
+#include "tessera/core/ops/slice.h"
 #include "tests/twin/op_table.h"
 
 namespace tessera {

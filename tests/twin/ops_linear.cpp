@@ -1,8 +1,8 @@
 // Rows of linear, point_mlp and layernorm.
-#include "core/ops/arithmetic.h"
-#include "core/ops/layernorm.h"
-#include "core/ops/linear.h"
-#include "core/ops/point_mlp.h"
+#include "tessera/core/ops/arithmetic.h"
+#include "tessera/core/ops/layernorm.h"
+#include "tessera/core/ops/linear.h"
+#include "tessera/core/ops/point_mlp.h"
 #include "tests/twin/op_table.h"
 
 namespace tessera {

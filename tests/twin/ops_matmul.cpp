@@ -1,5 +1,5 @@
 // Rows of matmul.
-#include "core/ops/matmul.h"
+#include "tessera/core/ops/matmul.h"
 #include "tests/twin/op_table.h"
 
 namespace tessera {

@@ -1,5 +1,5 @@
 // Rows of patches.
-#include "core/ops/patches.h"
+#include "tessera/core/ops/patches.h"
 #include "tests/twin/op_table.h"
 
 namespace tessera {

@@ -1,5 +1,5 @@
 // Rows of the reductions.
-#include "core/ops/reduce.h"
+#include "tessera/core/ops/reduce.h"
 #include "tests/twin/op_table.h"
 
 namespace tessera {

@@ -1,8 +1,8 @@
 // Rows of softmax, log_softmax, normalize and the losses.
 #include <algorithm>
 
-#include "core/ops/loss.h"
-#include "core/ops/softmax.h"
+#include "tessera/core/ops/loss.h"
+#include "tessera/core/ops/softmax.h"
 #include "tests/twin/op_table.h"
 
 namespace tessera {

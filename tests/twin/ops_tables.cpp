@@ -1,6 +1,6 @@
 // Rows of add_table and resize_grid.
-#include "core/ops/add_table.h"
-#include "core/ops/resize_grid.h"
+#include "tessera/core/ops/add_table.h"
+#include "tessera/core/ops/resize_grid.h"
 #include "tests/twin/op_table.h"
 
 namespace tessera {

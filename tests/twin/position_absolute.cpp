@@ -1,8 +1,8 @@
 // The absolute encodings: golden numbers, options, and what happens on another grid.
 #include <cmath>
 
-#include "core/interpolation.h"
-#include "nn/position.h"
+#include "tessera/core/interpolation.h"
+#include "tessera/nn/position.h"
 #include "tests/twin/op_table.h"
 
 namespace tessera {

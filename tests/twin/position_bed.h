@@ -2,7 +2,7 @@
 // One attention under one encoding, on random queries, keys and values: the bed on which encodings are compared.
 #include <algorithm>
 
-#include "nn/windows.h"
+#include "tessera/nn/windows.h"
 #include "tests/twin/position_walk.h"
 
 namespace tessera {
@@ -24,7 +24,7 @@ struct Bed {
 
   Bed(std::string_view name, const Options& options, const Layout& where)
       : layout(where),
-        who(where.window.h ? &windows(where.q, where.window) : &everyone(where.q.tokens(), where.k.tokens())) {
+        who(where.window.h ? &windows(where.q, where.window) : &global_pattern(where.q.tokens(), where.k.tokens())) {
     places.sites = {Site{0, 0, 0, H * d, H, d, 0.3, layout, "attn"}};
     places.tokens = {Spot{0, 0, 0, H * d, layout.q, "pos_embed"}};
     places.between = {Spot{0, 0, 0, H * d, layout.q, "pos_block.0"}, Spot{1, 0, 1, H * d, layout.q, "pos_block.1"}};

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <functional>
 
-#include "nn/position/encoding.h"
-#include "nn/position/formulas.h"
-#include "nn/position/irpe_index.h"
+#include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/formulas.h"
+#include "tessera/nn/position/irpe_index.h"
 #include "tests/twin/twin.h"
 
 namespace tessera {
@@ -65,7 +65,7 @@ struct Case {
   /// Rows 0 and 3 of head 0's logits, up to a constant per row that softmax cannot see.
   Case& logits(const Row& L0, const Row& L3) {
     const Terms where = encoding->terms(places.sites[0], layout, {});
-    const Tensor w = attention_weights(q(), k(), everyone(4, 4), where, scale, {});
+    const Tensor w = attention_weights(q(), k(), global_pattern(4, 4), where, scale, {});
     for (const auto& [i, L] : {std::pair(0, &L0), std::pair(3, &L3)})
       for (int j = 1; j < 4 && !L->empty(); ++j)
         CHECK(std::abs(std::log(static_cast<double>(w[4 * i + j]) / static_cast<double>(w[4 * i])) -
@@ -74,7 +74,7 @@ struct Case {
   }
   /// Rows 0 and 3 of head 0's output.
   Case& outputs(const Row& O0, const Row& O3) {
-    const Tensor o = encoding->attend(places.sites[0], layout, q(), k(), v(), everyone(4, 4), scale, {}, {}, {});
+    const Tensor o = encoding->attend(places.sites[0], layout, q(), k(), v(), global_pattern(4, 4), scale, {}, {}, {});
     for (const auto& [i, O] : {std::pair(0, &O0), std::pair(3, &O3)})
       for (int c = 0; c < 4 && !O->empty(); ++c)
         CHECK(std::abs(static_cast<double>(o[i * 4 * heads + c]) - (*O)[static_cast<size_t>(c)]) <= tolerance);

@@ -2,11 +2,11 @@
 // bits under bf16 as under f32, forward and backward.
 #include <algorithm>
 
-#include "core/ops/arithmetic.h"
-#include "core/ops/linear.h"
-#include "core/ops/reduce.h"
-#include "core/ops/resize_grid.h"
-#include "core/precision.h"
+#include "tessera/core/ops/arithmetic.h"
+#include "tessera/core/ops/linear.h"
+#include "tessera/core/ops/reduce.h"
+#include "tessera/core/ops/resize_grid.h"
+#include "tessera/core/precision.h"
 #include "tests/twin/position_walk.h"
 
 namespace tessera {
@@ -44,7 +44,7 @@ std::vector<std::vector<real>> made(const PositionEncoding& encoding, const Plac
     Tensor x({1, now.q.tokens(), s.heads * s.head_dim});
     for (int64_t i = 0; i < x.size(); ++i) x[i] = rounded(normal_at("tokens", i));
     const Heads h = heads(x, s.heads);
-    take(encoding.attend(s, now, h, h, h, everyone(now.q.tokens(), now.q.tokens()), s.scale, {}, {}, Run{}),
+    take(encoding.attend(s, now, h, h, h, global_pattern(now.q.tokens(), now.q.tokens()), s.scale, {}, {}, Run{}),
          "attended");
   }
   for (const Spot& s : places.tokens) {

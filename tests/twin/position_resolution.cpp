@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "models/geometry.h"
-#include "nn/position_weights.h"
-#include "nn/windows.h"
+#include "tessera/models/weights_metadata.h"
+#include "tessera/nn/position_weights.h"
+#include "tessera/nn/windows.h"
 #include "tests/twin/position_walk.h"
 
 namespace tessera {
@@ -43,7 +43,7 @@ struct Alone {
 
   Alone(const Bench& b, const Variant& v, const Options& changes) : options(built(b, changes)) {
     const Places at = model(b.family).places(options);
-    encoding = observed(position(v.name, v.options), tables)(Scope(params), at);
+    encoding = remember_tables(position(v.name, v.options), tables)(Scope(params), at);
     redraw(params);
   }
   /// Takes the weights of another through a file, with its geometry in the metadata or without. Returns what was told.
@@ -77,7 +77,7 @@ struct Alone {
     for (size_t i = 0; i < at.sites.size(); ++i) {
       const Site& s = at.sites[i];
       const Layout& l = now.sites[i].trained;
-      const Pattern& who = l.window.h ? windows(l.q, l.window) : everyone(l.q.tokens(), l.k.tokens());
+      const Pattern& who = l.window.h ? windows(l.q, l.window) : global_pattern(l.q.tokens(), l.k.tokens());
       const Tensor qkv = random("qkv", l.q.tokens(), 3 * s.heads * s.head_dim);
       all.push_back(encoding->attend(s, l, heads(qkv, s.heads, 0, 3), heads(qkv, s.heads, 1, 3),
                                      heads(qkv, s.heads, 2, 3), who, s.scale, {}, {}, {}));
@@ -132,7 +132,7 @@ TWIN_CASE("resolution: loaded into another geometry, weights answer as the train
     Alone moved(b, v, to);
     const auto told = moved.take(trained, b, true);
     const double off = apart(trained.answers(moved.tables.places), moved.answers(moved.tables.places));
-    const std::string unit = moved.encoding->moved(trained.tables.places, moved.tables.places);
+    const std::string unit = moved.encoding->unit_warning(trained.tables.places, moved.tables.places);
     if (unit.empty()) CHECK(off <= rounding);
     CHECK(unit.find('\n') == std::string::npos);
     if (v.size == Variant::as_row) CHECK(unit.empty());
@@ -154,7 +154,7 @@ TWIN_CASE("resolution: to the same geometry nothing changes, bit for bit") {
       Alone again(b, v, {});
       for (const auto& e : again.params.entries()) std::ranges::fill(e.value.values(), real(7));
       CHECK(again.take(trained, b, true).empty());
-      CHECK(again.encoding->moved(trained.tables.places, again.tables.places).empty());
+      CHECK(again.encoding->unit_warning(trained.tables.places, again.tables.places).empty());
       for (const auto& e : trained.params.entries()) CHECK(same_bits(again.params.find(e.name)->value, e.value));
       CHECK(apart(trained.answers(again.tables.places), again.answers(again.tables.places)) == 0);
     }

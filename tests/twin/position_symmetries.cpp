@@ -152,7 +152,7 @@ TWIN_CASE("property: unsigned encodings give mirrored images mirrored outputs, s
 
 TWIN_CASE("property: a causal pattern: no output depends on a later token, under any terms") {
   const int N = 12;
-  Pattern causal = everyone(N, N);
+  Pattern causal = global_pattern(N, N);
   causal.causal = true;
   for (const Variant& v : variants()) {
     const std::string name = v.name;
@@ -257,7 +257,7 @@ TWIN_CASE("property: to the same size every table stays as it is") {
 TWIN_CASE("property: clipped encodings keep the meaning of an offset on another grid") {
   // the row of one offset, on the trained grid and on larger and smaller ones
   const Grid trained{3, 4, 0};
-  const auto row = [](const Pairs& rho, const Grid& g, int dy, int dx) {
+  const auto row = [](const RelativeIndex& rho, const Grid& g, int dy, int dx) {
     const int iy = dy < 0 ? -dy : 0, ix = dx < 0 ? -dx : 0;
     return rho.at[static_cast<size_t>((iy * g.w + ix) * g.tokens() + (iy + dy) * g.w + ix + dx)];
   };

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <map>
 
-#include "nn/weights.h"
+#include "tessera/nn/weights.h"
 
 // The twin that comes second compares its gradients with those of the first: float against double. Outside of the twin's namespace.
 inline std::map<std::string, std::vector<double>>& walked_gradients() {

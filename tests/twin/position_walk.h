@@ -4,7 +4,7 @@
 #include <cmath>
 #include <set>
 
-#include "models/model.h"
+#include "tessera/models/model.h"
 #include "tests/twin/twin.h"
 
 namespace tessera {

@@ -1,9 +1,9 @@
 // Swin: windows as index lists and labels, merging, parameter counts, and what must not leak.
-#include "models/swin.h"
+#include "tessera/models/swin.h"
 
 #include <cmath>
 
-#include "nn/windows.h"
+#include "tessera/nn/windows.h"
 #include "tests/twin/twin.h"
 
 namespace tessera {

@@ -3,12 +3,12 @@
 #include <string>
 #include <vector>
 
-#include "core/ops/activation.h"
-#include "core/ops/arithmetic.h"
-#include "core/ops/layernorm.h"
-#include "core/ops/linear.h"
-#include "core/pool.h"
-#include "nn/params.h"
+#include "tessera/core/memory.h"
+#include "tessera/core/ops/activation.h"
+#include "tessera/core/ops/arithmetic.h"
+#include "tessera/core/ops/layernorm.h"
+#include "tessera/core/ops/linear.h"
+#include "tessera/nn/params.h"
 #include "tests/twin/twin.h"
 
 namespace tessera {

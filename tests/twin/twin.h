@@ -3,7 +3,7 @@
 // case its twin's name, so that doctest keeps both.
 #include <doctest/doctest.h>
 
-#include "core/real.h"
+#include "tessera/core/real.h"
 
 #define TESSERA_STRING_(x) #x
 #define TESSERA_STRING(x) TESSERA_STRING_(x)

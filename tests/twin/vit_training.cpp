@@ -1,8 +1,8 @@
 // What a ViT promises in training: masks that depend on nothing but seed, step and sample, and gradients of what it computed.
 #include <cmath>
 
-#include "core/pool.h"
-#include "models/model.h"
+#include "tessera/core/memory.h"
+#include "tessera/models/model.h"
 #include "tests/twin/golden.h"
 #include "tests/twin/twin.h"
 

@@ -1,7 +1,7 @@
 // Position terms cost the fused attention no N x N memory: the peak of a long sequence barely grows with them.
 #include <doctest/doctest.h>
 
-#include "core/parallel.h"
+#include "tessera/core/parallel.h"
 #include "tests/unit/attention_peak.h"
 
 namespace tessera {
@@ -31,10 +31,10 @@ TEST_CASE(
     ~Threads() { parallel::set_threads(before); }
   } restore;
   parallel::set_threads(2);
-  Pairs line{N, N, 2 * N - 1, {}, 1};
+  RelativeIndex line{N, N, 2 * N - 1, {}, 1};
   for (int i = 0; i < N; ++i)
     for (int j = 0; j < N; ++j) line.at.push_back(j - i + N - 1);
-  const Pairs one{N, N, 1, Index(static_cast<size_t>(N) * N, 0), 1};
+  const RelativeIndex one{N, N, 1, Index(static_cast<size_t>(N) * N, 0), 1};
   Terms shaw, transformer_xl;
   shaw.add({Relative::query, noise({1, 2 * N - 1, d}, 3), 0, &line});
   transformer_xl.add({Relative::query, noise({H, 2 * N - 1, d}, 3), 0, &line})

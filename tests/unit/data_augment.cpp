@@ -7,8 +7,8 @@
 #include <numeric>
 #include <string>
 
-#include "train/data/augment.h"
-#include "train/data/draw.h"
+#include "tessera/train/data/augment.h"
+#include "tessera/train/data/draw.h"
 
 using namespace tessera;
 using namespace tessera::data;

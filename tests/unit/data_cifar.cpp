@@ -4,10 +4,10 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "core/error.h"
+#include "tessera/core/error.h"
+#include "tessera/train/data/readers.h"
+#include "tessera/train/data/sources.h"
 #include "tests/unit/data_folder.h"
-#include "train/data/readers.h"
-#include "train/data/sources.h"
 
 using namespace tessera;
 using namespace tessera::data;
@@ -41,7 +41,7 @@ TEST_CASE("cifar10: planar records become channels-last pixels, in file order") 
     record[1 + 2048 + i] = static_cast<uint8_t>(201 + i);
   }
   overwrite(dir / "cifar-10-batches-bin/data_batch_2.bin", 2 * 3073, record);
-  const Named data = open("cifar10", dir.path());
+  const TrainTest data = open("cifar10", dir.path());
   CHECK(data.train.size() == 50'000);
   CHECK(data.test.size() == 10'000);
   CHECK(data.classes == 10);
@@ -109,7 +109,7 @@ TEST_CASE("cifar10:DIR: any number of records, and what is official is said") {
   const std::string spec = "cifar10:" + dir.path();
   SUBCASE("read in the order of the files") {
     dir.write("tessera-verified.txt", std::string("no digest of these files"));
-    const Named data = open(spec);
+    const TrainTest data = open(spec);
     CHECK(data.train.size() == 4);
     CHECK(data.test.size() == 2);
     CHECK(data.classes == 10);
@@ -126,7 +126,7 @@ TEST_CASE("cifar10:DIR: any number of records, and what is official is said") {
     std::filesystem::rename(dir / "data_batch_1.bin", dir / "data_batch_1_first3.bin");
     std::filesystem::rename(dir / "test_batch.bin", dir / "test_batch_first2.bin");
     dir.zeros("data_batch_10.bin", 7);  // none of the set's
-    const Named data = open(spec);
+    const TrainTest data = open(spec);
     CHECK(data.train.size() == 4);
     CHECK(data.train.label(3) == 9);
     CHECK(data.test.size() == 2);
@@ -184,7 +184,7 @@ TEST_CASE("cifar100:DIR: two label bytes") {
   dir.zeros("test.bin", 3074);
   overwrite(dir / "train.bin", 2 * 3074, {19, 99, 5});
   const std::string spec = "cifar100:" + dir.path();
-  const Named data = open(spec);
+  const TrainTest data = open(spec);
   CHECK(data.train.size() == 3);
   CHECK(data.classes == 100);
   CHECK(data.train.label(2) == 99);
@@ -207,7 +207,7 @@ TEST_CASE("cifar100: the second byte is the label") {
     std::string names;
     for (int i = 0; i < 100; ++i) names += "class" + std::to_string(i) + "\r\n";
     dir.write("cifar-100-binary/fine_label_names.txt", names);
-    const Named data = open("cifar100", dir / "cifar-100-binary");  // the folder itself is fine too
+    const TrainTest data = open("cifar100", dir / "cifar-100-binary");  // the folder itself is fine too
     CHECK(data.classes == 100);
     CHECK(data.train.size() == 50'000);
     CHECK(data.train.label(17) == 99);
@@ -229,7 +229,7 @@ TEST_CASE("real CIFAR-10: counts and labels") {
     MESSAGE("skipped: no CIFAR-10 in $TESSERA_DATA");
     return;
   }
-  const Named data = open("cifar10");
+  const TrainTest data = open("cifar10");
   for (int64_t n : data.train.histogram()) CHECK(n == 5000);
   for (int64_t n : data.test.histogram()) CHECK(n == 1000);
   CHECK(data.train.label(0) == 6);  // a frog comes first, a cat first of the test images

@@ -7,16 +7,16 @@
 #include <map>
 #include <mutex>
 
-#include "core/error.h"
-#include "core/rng.h"
+#include "tessera/core/error.h"
+#include "tessera/core/rng.h"
+#include "tessera/train/data/digest.h"
+#include "tessera/train/data/get.h"
+#include "tessera/train/data/readers.h"
+#include "tessera/train/data/sources.h"
+#include "tessera/train/data/tar.h"
 #include "tests/unit/data_folder.h"
 #include "tests/unit/data_gzip.h"
 #include "tests/unit/data_loopback.h"
-#include "train/data/digest.h"
-#include "train/data/get.h"
-#include "train/data/readers.h"
-#include "train/data/sources.h"
-#include "train/data/tar.h"
 
 using namespace tessera;
 using namespace tessera::data;

@@ -9,11 +9,11 @@
 #include <functional>
 #include <thread>
 
-#include "core/error.h"
+#include "tessera/core/error.h"
+#include "tessera/train/data/get.h"
+#include "tessera/train/data/sources.h"
 #include "tests/unit/data_folder.h"
 #include "tests/unit/data_loopback.h"
-#include "train/data/get.h"
-#include "train/data/sources.h"
 
 using namespace tessera;
 using namespace tessera::data;

@@ -4,12 +4,12 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "core/error.h"
-#include "core/rng.h"
+#include "tessera/core/error.h"
+#include "tessera/core/rng.h"
+#include "tessera/train/data/readers.h"
+#include "tessera/train/data/sources.h"
 #include "tests/unit/data_folder.h"
 #include "tests/unit/data_gzip.h"
-#include "train/data/readers.h"
-#include "train/data/sources.h"
 
 using namespace tessera;
 using namespace tessera::data;
@@ -61,7 +61,7 @@ TEST_CASE("mnist: idx files, plain and gzipped, give the same set") {
   Temporary plain, packed;
   small_mnist(plain);
   small_mnist(packed, ".gz");
-  const Named a = open("mnist", plain.path()), b = open("mnist", packed.path());
+  const TrainTest a = open("mnist", plain.path()), b = open("mnist", packed.path());
   CHECK(a.train.size() == 3);
   CHECK(a.test.size() == 2);
   CHECK(a.train.h == 2);
@@ -118,7 +118,7 @@ TEST_CASE("mnist: any change of a byte is an error or a set of the right size") 
       bad[stream.below(2 * k, 20)] = static_cast<uint8_t>(stream.bits(2 * k + 1));
     dir.write("mnist/train-images-idx3-ubyte", bad);
     try {
-      const Named data = open("mnist", dir.path());
+      const TrainTest data = open("mnist", dir.path());
       REQUIRE(data.train.size() == 3);
       REQUIRE(data.train.pixels->size() == 3 * data.train.bytes());
     } catch (const Error&) {}
@@ -167,7 +167,7 @@ TEST_CASE("real Fashion-MNIST: counts, labels, statistics") {
     MESSAGE("skipped: no Fashion-MNIST in $TESSERA_DATA");
     return;
   }
-  const Named data = open("fashion-mnist");
+  const TrainTest data = open("fashion-mnist");
   for (int64_t n : data.train.histogram()) CHECK(n == 6000);
   for (int64_t n : data.test.histogram()) CHECK(n == 1000);
   CHECK(std::abs(static_cast<double>(data.train.stats.mean[0]) - 0.2860) < 1e-4);

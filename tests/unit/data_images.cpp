@@ -5,12 +5,12 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/error.h"
-#include "core/rng.h"
+#include "tessera/core/error.h"
+#include "tessera/core/rng.h"
+#include "tessera/train/data/image.h"
+#include "tessera/train/data/where.h"
 #include "tests/unit/data_folder.h"
 #include "tests/unit/data_jpeg.h"
-#include "train/data/image.h"
-#include "train/data/where.h"
 
 using namespace tessera;
 using namespace tessera::data;
@@ -168,9 +168,9 @@ TEST_CASE("image: fit keeps constants and ramps, cuts the middle") {
 
 TEST_CASE("imagefolder: what write_folder wrote is read back") {
   Temporary dir;
-  const Named where = open("where:border", "", {.seed = 1, .train_size = 12, .test_size = 6});
+  const TrainTest where = open("where:border", "", {.seed = 1, .train_size = 12, .test_size = 6});
   write_folder(where, dir / "set");
-  const Named back = open("imagefolder:" + dir / "set");
+  const TrainTest back = open("imagefolder:" + dir / "set");
   CHECK(back.train.size() == 12);
   CHECK(back.test.size() == 6);
   CHECK(back.note.empty());
@@ -198,7 +198,7 @@ TEST_CASE("imagefolder: one level is split and says so; val is fine; sizes, name
   }
   dir.write("one/cat/notes.txt", std::string("not a picture"));
   dir.write("one/cat/.hidden.png", std::string("not one either"));
-  const Named one = open("imagefolder:" + dir / "one");
+  const TrainTest one = open("imagefolder:" + dir / "one");
   CHECK(one.train.size() == 32);
   CHECK(one.test.size() == 8);
   CHECK(one.test.histogram() == std::vector<int64_t>{4, 4});

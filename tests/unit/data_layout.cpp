@@ -5,11 +5,11 @@
 
 #include <filesystem>
 
-#include "core/error.h"
+#include "tessera/core/error.h"
+#include "tessera/train/data/image.h"
+#include "tessera/train/data/readers.h"
+#include "tessera/train/training/splits.h"
 #include "tests/unit/data_folder.h"
-#include "train/data/image.h"
-#include "train/data/readers.h"
-#include "train/splits.h"
 
 using namespace tessera;
 using namespace tessera::data;
@@ -35,7 +35,7 @@ struct Pictures {
     for (const char* label : {"a", "b"})
       for (int i = 0; i < n; ++i) picture(name + "/" + label + "/" + std::to_string(i) + ".png", grey);
   }
-  Named open() const { return data::open("imagefolder:" + dir.path()); }
+  TrainTest open() const { return data::open("imagefolder:" + dir.path()); }
   Splits splits(DataConfig c = {}) const {
     c.name = "imagefolder:" + dir.path();
     return open_splits(c);
@@ -47,7 +47,7 @@ struct Pictures {
 TEST_CASE("imagefolder: train, val and test are what they are called") {
   const Pictures p;
   p.split("train", 3, 10), p.split("val", 2, 20), p.split("test", 1, 30);
-  const Named n = p.open();
+  const TrainTest n = p.open();
   CHECK(n.train.size() == 6);
   CHECK(n.val.size() == 4);
   CHECK(n.test.size() == 2);
@@ -69,7 +69,7 @@ TEST_CASE("imagefolder: train, val and test are what they are called") {
 TEST_CASE("imagefolder: train and val alone are no test, and it is said") {
   const Pictures p;
   p.split("train", 3, 10), p.split("val", 2, 20);
-  const Named n = p.open();
+  const TrainTest n = p.open();
   CHECK(n.val.size() == 4);
   CHECK(n.test.size() == 0);
   CHECK(n.note.find("val is the validation split, and nothing is tested") != std::string::npos);
@@ -101,7 +101,7 @@ TEST_CASE("imagefolder: pictures are read at any depth, what is none is counted 
       p.picture("train/b/._0.png"), p.picture("train/loose.png");
   for (const char* name : {"train/a/1.webp", "train/a/deep/2.webp", "train/b/3.WebP", "test/b/4.bmp", "train/a/notes"})
     p.dir.write(name, std::string("x"));
-  const Named n = p.open();
+  const TrainTest n = p.open();
   CHECK(n.train.size() == 6);
   CHECK(n.train.image(2)[0] == 12);  // a folder's own pictures, then those of its folders, sorted
   CHECK(n.train.image(3)[0] == 11);
@@ -170,7 +170,7 @@ TEST_CASE("assemble: pixels, labels, sizes and names fit each other") {
 
 TEST_CASE("write_folder: stopped, nothing is left; what a killed process left is removed, what is in use is not") {
   const Temporary dir;
-  const Named where = data::open("where", "", {.train_size = 8, .test_size = 4});
+  const TrainTest where = data::open("where", "", {.train_size = 8, .test_size = 4});
   int asked = 0;
   CHECK_THROWS_WITH_AS(write_folder(where, dir / "set", [&] { return ++asked > 5; }), doctest::Contains("stopped"),
                        Error);

@@ -6,9 +6,9 @@
 #include <cmath>
 #include <set>
 
-#include "core/error.h"
-#include "train/data/loader.h"
-#include "train/data/where.h"
+#include "tessera/core/error.h"
+#include "tessera/train/data/loader.h"
+#include "tessera/train/data/where.h"
 
 using namespace tessera;
 using namespace tessera::data;
@@ -190,7 +190,7 @@ TEST_CASE("loader: what makes no sense is refused") {
   CHECK_THROWS_AS(Loader(set, {.augment = {.crop = 9}}), Error);
   CHECK_THROWS_AS(Loader(set, {.augment = {.erase = 1.5}}), Error);
   CHECK_THROWS_AS(Loader(set, {.augment = {.mixup = std::nan("")}}), Error);
-  const Named where = open("where:relation", "", {.train_size = 40, .test_size = 10});
+  const TrainTest where = open("where:relation", "", {.train_size = 40, .test_size = 10});
   CHECK_THROWS_WITH_AS(Loader(where.train, {.augment = {.flip = true}}),
                        doctest::Contains("flip would destroy the labels"), Error);
   CHECK_THROWS_AS(Loader(where.train, {.augment = {.crop = 2}}), Error);

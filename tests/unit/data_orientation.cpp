@@ -6,11 +6,11 @@
 #include <cstring>
 #include <string>
 
-#include "core/error.h"
+#include "tessera/core/error.h"
+#include "tessera/train/data/orientation.h"
+#include "tessera/train/data/set.h"
 #include "tests/unit/data_folder.h"
 #include "tests/unit/data_jpeg.h"
-#include "train/data/orientation.h"
-#include "train/data/set.h"
 
 using namespace tessera;
 using namespace tessera::data;

@@ -6,8 +6,8 @@
 #include <cmath>
 #include <map>
 
-#include "core/error.h"
-#include "train/data/where.h"
+#include "tessera/core/error.h"
+#include "tessera/train/data/where.h"
 
 using namespace tessera;
 using namespace tessera::data;
@@ -143,9 +143,9 @@ TEST_CASE("where: shapes reach patches at every phase, whatever the label") {
 
 TEST_CASE("where: sets are balanced, repeatable, and train and test differ") {
   for (const where::Task& task : where::tasks()) {
-    const Named a = where::make(task, {.seed = 1, .train_size = 403, .test_size = 101});
-    const Named b = where::make(task, {.seed = 1, .train_size = 403, .test_size = 101});
-    const Named c = where::make(task, {.seed = 2, .train_size = 403, .test_size = 101});
+    const TrainTest a = where::make(task, {.seed = 1, .train_size = 403, .test_size = 101});
+    const TrainTest b = where::make(task, {.seed = 1, .train_size = 403, .test_size = 101});
+    const TrainTest c = where::make(task, {.seed = 2, .train_size = 403, .test_size = 101});
     CHECK(a.train.size() == 403);
     CHECK(a.test.size() == 101);
     CHECK(a.classes == static_cast<int>(task.classes.size()));

@@ -1,6 +1,6 @@
 // Our matrix products against plain loops in double, for every instruction set this machine has, over odd shapes,
 // strides wider than rows and memory that must not be read (NaN under beta 0) or written (guards behind every row).
-#include "core/gemm.h"
+#include "tessera/core/gemm.h"
 
 #include <doctest/doctest.h>
 
@@ -9,11 +9,11 @@
 #include <limits>
 #include <vector>
 
-#include "core/kernels/kernels.h"
-#include "core/pool.h"
-#include "core/precision.h"
-#include "core/rng.h"
-#include "nn/params.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/memory.h"
+#include "tessera/core/precision.h"
+#include "tessera/core/rng.h"
+#include "tessera/nn/params.h"
 
 namespace tessera {
 namespace {

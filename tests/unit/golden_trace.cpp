@@ -3,9 +3,9 @@
 
 #include <cmath>
 
-#include "nn/weights.h"
+#include "tessera/nn/weights.h"
+#include "tessera/train/training/optim.h"
 #include "tests/twin/golden.h"
-#include "train/optim.h"
 
 namespace tessera {
 namespace {

@@ -1,10 +1,10 @@
 // Objects of the library that outlive what they came from: outputs and inputs; operators and print.
 #include <doctest/doctest.h>
+#include <tessera/tessera.h>
 
 #include <sstream>
 
-#include "models/vit.h"
-#include "tessera.h"
+#include "tessera/models/vit.h"
 
 using namespace tessera;
 

@@ -7,15 +7,15 @@
 #include <limits>
 #include <thread>
 
-#include "core/io/tensor_file.h"
-#include "core/ops.h"
-#include "core/precision.h"
-#include "nn/weights.h"
+#include "tessera/core/io/tensor_file.h"
+#include "tessera/core/ops.h"
+#include "tessera/core/precision.h"
+#include "tessera/nn/weights.h"
+#include "tessera/train/data/loader.h"
+#include "tessera/train/training/lanes.h"
+#include "tessera/train/training/optim.h"
+#include "tessera/train/training/schedule.h"
 #include "tests/unit/scratch.h"
-#include "train/data/loader.h"
-#include "train/lanes.h"
-#include "train/optim.h"
-#include "train/schedule.h"
 
 using namespace tessera;
 

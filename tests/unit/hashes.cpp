@@ -1,12 +1,12 @@
 // The digests of builds without OpenSSL: the vectors of the standards, and those of whatever Digest uses, at every length around a block.
-#include "train/data/hashes.h"
+#include "tessera/train/data/hashes.h"
 
 #include <doctest/doctest.h>
 
 #include <string_view>
 #include <vector>
 
-#include "train/data/digest.h"
+#include "tessera/train/data/digest.h"
 
 namespace tessera::data {
 namespace {

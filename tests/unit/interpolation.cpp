@@ -1,11 +1,11 @@
-#include "core/interpolation.h"
+#include "tessera/core/interpolation.h"
 
 #include <doctest/doctest.h>
 
 #include <array>
 #include <cmath>
 
-#include "core/error.h"
+#include "tessera/core/error.h"
 
 namespace tessera {
 namespace {

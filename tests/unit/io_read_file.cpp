@@ -10,19 +10,19 @@
 #include <filesystem>
 #include <functional>
 
-#include "core/error.h"
-#include "core/io/json.h"
-#include "core/io/read_file.h"
-#include "core/io/replace_file.h"
-#include "core/io/tensor_file.h"
-#include "core/io/text.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/json.h"
+#include "tessera/core/io/read_file.h"
+#include "tessera/core/io/replace_file.h"
+#include "tessera/core/io/tensor_file.h"
+#include "tessera/core/io/text.h"
+#include "tessera/train/data/digest.h"
+#include "tessera/train/data/image.h"
+#include "tessera/train/data/readers.h"
+#include "tessera/train/data/set.h"
+#include "tessera/train/data/tar.h"
+#include "tessera/train/training/report_data.h"
 #include "tests/unit/scratch.h"
-#include "train/data/digest.h"
-#include "train/data/image.h"
-#include "train/data/readers.h"
-#include "train/data/set.h"
-#include "train/data/tar.h"
-#include "train/report_data.h"
 
 namespace tessera::io {
 namespace {

@@ -7,8 +7,8 @@
 #include <cstring>
 #include <vector>
 
-#include "core/kernels/kernels.h"
-#include "core/rng.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/rng.h"
 
 namespace tessera {
 namespace {

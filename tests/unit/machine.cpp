@@ -5,10 +5,10 @@
 #include <fstream>
 #include <limits>
 
-#include "core/blas.h"
-#include "core/error.h"
-#include "core/parallel.h"
-#include "core/shape.h"
+#include "tessera/core/blas.h"
+#include "tessera/core/error.h"
+#include "tessera/core/parallel.h"
+#include "tessera/core/shape.h"
 #include "tests/unit/scratch.h"
 
 namespace {

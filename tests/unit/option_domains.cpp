@@ -8,17 +8,17 @@
 #include <regex>
 #include <sstream>
 
-#include "core/io/json.h"
-#include "core/ops/arithmetic.h"
-#include "core/ops/batchnorm.h"
-#include "core/ops/dropout.h"
-#include "core/ops/reduce.h"
-#include "models/model.h"
-#include "models/vit.h"
-#include "nn/layers.h"
+#include "tessera/core/io/json.h"
+#include "tessera/core/ops/arithmetic.h"
+#include "tessera/core/ops/batchnorm.h"
+#include "tessera/core/ops/dropout.h"
+#include "tessera/core/ops/reduce.h"
+#include "tessera/models/model.h"
+#include "tessera/models/vit.h"
+#include "tessera/nn/layers.h"
+#include "tessera/train/training/config.h"
+#include "tessera/train/training/lanes.h"
 #include "tests/error_of.h"
-#include "train/config.h"
-#include "train/lanes.h"
 
 namespace tessera {
 namespace {
@@ -57,17 +57,17 @@ TEST_CASE("domains: ranges, words and rules say what they take") {
 
 TEST_CASE("domains: values of a struct are looked at like those of a file") {
   const auto refused = [](auto change) {
-    Config c;
+    RunConfig c;
     change(c);
     return error_of([&] { check(c); });
   };
-  CHECK(has(refused([](Config& c) { c.optim.lr = nan; }), "optim.lr"));
-  CHECK(has(refused([](Config& c) { c.sched.warmup_epochs = inf; }), "sched.warmup_epochs"));
-  CHECK(has(refused([](Config& c) { c.train.max_minutes = -inf; }), "train.max_minutes"));
-  CHECK(has(refused([](Config& c) { c.train.shard_size = std::numeric_limits<int>::max(); }), "train.shard_size"));
-  CHECK(has(refused([](Config& c) { c.train.batch_size = c.train.accumulate = 1 << 20; }), "accumulate"));
-  CHECK(has(refused([](Config& c) { c.train.seed = -1; }), "train.seed"));
-  CHECK(refused([](Config& c) { c.train.seed = std::numeric_limits<int64_t>::max(); }).empty());
+  CHECK(has(refused([](RunConfig& c) { c.optim.lr = nan; }), "optim.lr"));
+  CHECK(has(refused([](RunConfig& c) { c.sched.warmup_epochs = inf; }), "sched.warmup_epochs"));
+  CHECK(has(refused([](RunConfig& c) { c.train.max_minutes = -inf; }), "train.max_minutes"));
+  CHECK(has(refused([](RunConfig& c) { c.train.shard_size = std::numeric_limits<int>::max(); }), "train.shard_size"));
+  CHECK(has(refused([](RunConfig& c) { c.train.batch_size = c.train.accumulate = 1 << 20; }), "accumulate"));
+  CHECK(has(refused([](RunConfig& c) { c.train.seed = -1; }), "train.seed"));
+  CHECK(refused([](RunConfig& c) { c.train.seed = std::numeric_limits<int64_t>::max(); }).empty());
   for (const auto& key : run_keys())
     if (std::holds_alternative<double>(key.value))
       for (const double v : {nan, inf, -inf})
@@ -215,7 +215,7 @@ TEST_CASE("qk_scale is the factor of the logits in every family") {
 
 TEST_CASE("seeds of 64 bits survive the way through a file") {
   const int64_t seed = std::numeric_limits<int64_t>::max() - 6;
-  Config c;
+  RunConfig c;
   c.train.seed = c.data.seed = seed;
   CHECK(config(values(c)).train.seed == seed);
   CHECK(toml(c).find("seed = 9223372036854775801") != std::string::npos);

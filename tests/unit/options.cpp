@@ -1,4 +1,4 @@
-#include "nn/options.h"
+#include "tessera/nn/options.h"
 
 #include <doctest/doctest.h>
 

@@ -7,8 +7,8 @@
 #include <map>
 #include <set>
 
-#include "core/io/replace_file.h"
-#include "nn/position.h"
+#include "tessera/core/io/replace_file.h"
+#include "tessera/nn/position.h"
 
 namespace tessera {
 namespace {

@@ -8,8 +8,8 @@
 #include <set>
 #include <sstream>
 
-#include "nn/position.h"
-#include "train/position_pictures.h"
+#include "tessera/nn/position.h"
+#include "tessera/train/report/position_pictures.h"
 
 namespace tessera {
 namespace {

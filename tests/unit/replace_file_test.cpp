@@ -1,4 +1,4 @@
-#include "core/io/replace_file.h"
+#include "tessera/core/io/replace_file.h"
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
@@ -8,8 +8,8 @@
 
 #include <cerrno>
 
-#include "core/error.h"
-#include "core/io/lock.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/lock.h"
 #include "tests/unit/scratch.h"
 
 namespace tessera::io {

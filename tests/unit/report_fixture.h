@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "core/io/replace_file.h"
-#include "train/report_data.h"
+#include "tessera/core/io/replace_file.h"
+#include "tessera/train/training/report_data.h"
 
 namespace tessera::report {
 

@@ -8,12 +8,12 @@
 #include <limits>
 #include <regex>
 
+#include "tessera/train/report/chart.h"
+#include "tessera/train/report/confusion.h"
+#include "tessera/train/report/picture.h"
+#include "tessera/train/report/report.h"
 #include "tests/unit/report_fixture.h"
 #include "tests/unit/scratch.h"
-#include "train/report.h"
-#include "train/report/chart.h"
-#include "train/report/confusion.h"
-#include "train/report/picture.h"
 
 namespace tessera::report {
 namespace {

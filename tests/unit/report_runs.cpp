@@ -6,13 +6,13 @@
 #include <fstream>
 #include <map>
 
-#include "core/error.h"
+#include "tessera/core/error.h"
+#include "tessera/train/report/groups.h"
+#include "tessera/train/report/report.h"
+#include "tessera/train/report/results.h"
+#include "tessera/train/training/report_json.h"
 #include "tests/unit/report_fixture.h"
 #include "tests/unit/scratch.h"
-#include "train/report.h"
-#include "train/report/groups.h"
-#include "train/report/json.h"
-#include "train/report/results.h"
 
 namespace tessera::report {
 namespace {

@@ -1,18 +1,18 @@
 // The report is parsed here: every element closed, every attribute quoted, nothing but known entities; and it asks for
 // nothing outside of itself.
-#include "train/report.h"
+#include "tessera/train/report/report.h"
 
 #include <doctest/doctest.h>
 
 #include <filesystem>
 
-#include "core/error.h"
+#include "tessera/core/error.h"
+#include "tessera/train/report/chart.h"
+#include "tessera/train/report/html.h"
+#include "tessera/train/report/picture.h"
+#include "tessera/train/training/report_tables.h"
 #include "tests/unit/report_fixture.h"
 #include "tests/unit/scratch.h"
-#include "train/report/chart.h"
-#include "train/report/html.h"
-#include "train/report/picture.h"
-#include "train/report_tables.h"
 
 namespace tessera::report {
 namespace {

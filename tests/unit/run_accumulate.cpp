@@ -1,12 +1,12 @@
 // Accumulated batches are one batch.
+#include "tessera/train/data/set.h"
 #include "tests/unit/run_bed.h"
-#include "train/data/set.h"
 
 namespace tessera::test {
 namespace {
 
 /// The way of a run: losses, accuracies and rates of every epoch, and the weights at its end, bit for bit.
-void check_equal(Config a, const Config& b) {
+void check_equal(RunConfig a, const RunConfig& b) {
   const Scratch scratch;
   train_run(a, scratch / "a", false);
   train_run(b, scratch / "b", false);
@@ -14,8 +14,8 @@ void check_equal(Config a, const Config& b) {
   CHECK(bytes(scratch / "a/weights.safetensors") == bytes(scratch / "b/weights.safetensors"));
 }
 
-Config parts(int batch_size, int accumulate) {
-  Config c = tiny(3);
+RunConfig parts(int batch_size, int accumulate) {
+  RunConfig c = tiny(3);
   c.train.batch_size = batch_size, c.train.accumulate = accumulate;
   return c;
 }
@@ -25,7 +25,7 @@ Config parts(int batch_size, int accumulate) {
 TEST_CASE("k accumulated batches of b are, to the bit, one batch of k b: rates, order, dropout, weights") {
   for (const char* sched : {"cosine", "step", "constant"}) {
     CAPTURE(sched);
-    const auto with = [&](Config c) {
+    const auto with = [&](RunConfig c) {
       c.sched.sched = sched;
       if (c.sched.sched == "step") c.sched.decay_epochs = 0.7;
       return c;
@@ -41,7 +41,7 @@ TEST_CASE("mixup and CutMix are drawn once a step, however many batches make it"
   const Scratch scratch;  // the labels of `where` itself do not survive CutMix
   data::write_folder(data::open("where", "", {.train_size = 72, .test_size = 16}), scratch / "pictures");
   for (const auto& [mixup, cutmix] : {std::pair{0.8, 0.0}, {0.0, 1.0}, {0.8, 1.0}}) {
-    const auto with = [&, m = mixup, k = cutmix](Config c) {
+    const auto with = [&, m = mixup, k = cutmix](RunConfig c) {
       c.data = {}, c.data.name = "imagefolder:" + scratch / "pictures";
       c.augment.mixup = m, c.augment.cutmix = k;
       return c;
@@ -56,7 +56,7 @@ TEST_CASE("the rate of the last step does not depend on how its batches are cut"
   double rates[2];
   for (int i = 0; i < 2; ++i) {
     const Scratch scratch;
-    Config c = parts(i == 0 ? 4 : 16, i == 0 ? 4 : 1);
+    RunConfig c = parts(i == 0 ? 4 : 16, i == 0 ? 4 : 1);
     c.sched.warmup_epochs = 0;
     train_run(c, scratch / "run", false);
     const auto rows = metrics(scratch / "run");
@@ -66,7 +66,7 @@ TEST_CASE("the rate of the last step does not depend on how its batches are cut"
 }
 
 TEST_CASE("batches, shards and steps beyond all images are all images, and no number overflows") {
-  Config c = tiny(2);
+  RunConfig c = tiny(2);
   c.train.batch_size = 1 << 20, c.train.accumulate = 1 << 10, c.train.shard_size = 1 << 20;
   const RunResult r = train_run(c, "", false);
   CHECK(r.steps == 2);

@@ -7,18 +7,18 @@
 #include <sstream>
 #include <vector>
 
-#include "core/io/replace_file.h"
-#include "core/io/tensor_file.h"
+#include "tessera/core/io/replace_file.h"
+#include "tessera/core/io/tensor_file.h"
+#include "tessera/train/training/trainer.h"
 #include "tests/unit/scratch.h"
-#include "train/trainer.h"
 
 namespace tessera::test {
 
 using nlohmann::json;
 
 /// 72 images to train on, 16 to validate, 24 to test; everything on that has state.
-inline Config tiny(int epochs = 2) {
-  Config c;
+inline RunConfig tiny(int epochs = 2) {
+  RunConfig c;
   c.model = "vit";
   c.model_options = {{"embed_dim", 16},      {"depth", 2},       {"num_heads", 2},
                      {"patch_size", 8},      {"drop_rate", 0.1}, {"attn_drop_rate", 0.1},

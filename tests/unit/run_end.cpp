@@ -1,13 +1,13 @@
 // Why a run ends, and how it goes on from there.
 #include <algorithm>
 
-#include "models/model.h"
-#include "nn/weights.h"
+#include "tessera/models/model.h"
+#include "tessera/nn/weights.h"
+#include "tessera/train/data/set.h"
+#include "tessera/train/training/environment.h"
+#include "tessera/train/training/evaluate.h"
+#include "tessera/train/training/splits.h"
 #include "tests/unit/run_bed.h"
-#include "train/data/set.h"
-#include "train/environment.h"
-#include "train/evaluate.h"
-#include "train/splits.h"
 
 namespace tessera::test {
 namespace {
@@ -23,8 +23,8 @@ struct Listener {
 };
 
 /// No step changes anything, so that no validation is better than the first.
-Config standing_still(int epochs) {
-  Config c = tiny(epochs);
+RunConfig standing_still(int epochs) {
+  RunConfig c = tiny(epochs);
   c.optim.lr = 0, c.train.patience = 2;
   return c;
 }
@@ -33,7 +33,7 @@ Config standing_still(int epochs) {
 
 TEST_CASE("why a run ended is in its result, its summary and what it says") {
   const Scratch scratch;
-  Config c = tiny(2);
+  RunConfig c = tiny(2);
   CHECK(train_run(c, scratch / "epochs", false).ended == "epochs");
   CHECK(summary(scratch / "epochs")["ended"] == "epochs");
   for (const int limit : {4, 6}) {  // at the end of an epoch, and inside of one
@@ -68,15 +68,15 @@ TEST_CASE("patience: the run ends when no validation is better, and goes on when
   CHECK(summary(dir)["best_epoch"] == 1);
   CHECK(exists(dir + "/weights.safetensors"));
   CHECK(train_run(standing_still(9), dir, true).epochs == 3);  // says its result again
-  Config on = standing_still(5);
+  RunConfig on = standing_still(5);
   on.train.patience = 0;
   r = train_run(on, dir, true);
   CHECK(r.epochs == 5);
   CHECK(r.ended == "epochs");
-  Config seldom = standing_still(9);
+  RunConfig seldom = standing_still(9);
   seldom.train.eval_every = 2;
   CHECK(train_run(seldom, "", false).epochs == 4);  // validated after 2 and 4
-  Config without = standing_still(9);
+  RunConfig without = standing_still(9);
   without.data.val_size = 0;
   CHECK_THROWS_WITH_AS(train_run(without, scratch / "without", false), doctest::Contains("data.val_size"), Misfit);
   CHECK_FALSE(exists(scratch / "without"));
@@ -92,7 +92,7 @@ TEST_CASE(
     CAPTURE(sched);
     const std::string dir = scratch / sched, whole = scratch / (std::string("whole-") + sched);
     const auto of = [&](int epochs) {
-      Config c = tiny(epochs);
+      RunConfig c = tiny(epochs);
       c.sched.sched = sched;
       return c;
     };
@@ -121,7 +121,7 @@ TEST_CASE("best.safetensors holds the weights that validated best, the averaged 
   const std::string dir = scratch / "run";
   train_run(tiny(6), dir, false);
   CHECK_FALSE(exists(dir + "/best.safetensors"));
-  Config c = tiny(6);
+  RunConfig c = tiny(6);
   c.train.best_weights = true;
   const RunResult r = train_run(c, dir, true);
   Params params;
@@ -137,7 +137,7 @@ TEST_CASE("best.safetensors holds the weights that validated best, the averaged 
 TEST_CASE("data of a SPEC with a folder are followed to where they are now") {
   const Scratch scratch;
   data::write_folder(data::open("where", "", {.train_size = 40, .test_size = 16}), scratch / "pictures");
-  Config c = tiny(3);
+  RunConfig c = tiny(3);
   c.data = {}, c.data.name = "imagefolder:" + scratch / "pictures";
   c.train.max_steps = 2;
   const std::string dir = scratch / "run";

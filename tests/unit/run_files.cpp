@@ -3,8 +3,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tessera/train/training/run_folder.h"
 #include "tests/unit/run_bed.h"
-#include "train/run_folder.h"
 
 namespace tessera::test {
 namespace fs = std::filesystem;

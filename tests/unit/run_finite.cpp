@@ -2,11 +2,11 @@
 #include <cmath>
 #include <limits>
 
+#include "tessera/train/training/evaluate.h"
+#include "tessera/train/training/finite.h"
+#include "tessera/train/training/report_collect.h"
+#include "tessera/train/training/run_folder.h"
 #include "tests/unit/run_bed.h"
-#include "train/evaluate.h"
-#include "train/finite.h"
-#include "train/report_collect.h"
-#include "train/run_folder.h"
 
 namespace tessera::test {
 namespace {
@@ -35,8 +35,8 @@ data::Set labelled(int label, int n = 8) {
 }
 
 /// One step an epoch: small ones in the first epoch, then one that no weight survives.
-Config explodes_in_the_second_epoch(double lr) {
-  Config c = tiny(4);
+RunConfig explodes_in_the_second_epoch(double lr) {
+  RunConfig c = tiny(4);
   c.train.batch_size = 72, c.train.ema_decay = 0, c.optim.clip_grad = 0;
   c.optim.lr = lr, c.sched.warmup_epochs = 2, c.sched.warmup_lr = 1e-3;
   return c;
@@ -116,7 +116,7 @@ TEST_CASE("a validation that is not finite ends the run: best.ckpt and last.ckpt
 TEST_CASE("a test that is not finite ends the run without a result") {
   const Scratch scratch;
   const std::string dir = scratch / "run";
-  Config c = explodes_in_the_second_epoch(1e30);
+  RunConfig c = explodes_in_the_second_epoch(1e30);
   c.data.val_size = 0, c.train.epochs = 2;
   CHECK_THROWS_WITH_AS(train_run(c, dir, false), doctest::Contains("test images are not finite; first "), Error);
   for (const char* name : {"/summary.json", "/weights.safetensors", "/report_data.json"})
@@ -127,7 +127,7 @@ TEST_CASE("a test that is not finite ends the run without a result") {
 TEST_CASE("weights that are not finite do not replace a checkpoint, and are named") {
   const Scratch scratch;
   const std::string dir = scratch / "run";
-  Config c = explodes_in_the_second_epoch(1e30);
+  RunConfig c = explodes_in_the_second_epoch(1e30);
   c.sched.warmup_lr = 0, c.optim.weight_decay = 1e10;  // their product is no float
   c.data.val_size = 0;
   CHECK_THROWS_WITH_AS(train_run(c, dir, false), doctest::Contains("] is "), Error);
@@ -135,7 +135,7 @@ TEST_CASE("weights that are not finite do not replace a checkpoint, and are name
 }
 
 TEST_CASE("a loss that is not finite names the place") {
-  Config c = explodes_in_the_second_epoch(1e30);
+  RunConfig c = explodes_in_the_second_epoch(1e30);
   c.data.val_size = 0;
   CHECK_THROWS_WITH_AS(train_run(c, "", false), doctest::Contains("the loss of step 3 (epoch 3"), Error);
   CHECK_THROWS_WITH_AS(train_run(c, "", false), doctest::Contains("first the output of "), Error);

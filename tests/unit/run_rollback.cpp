@@ -7,8 +7,8 @@ namespace tessera::test {
 namespace {
 
 /// One checkpoint, in the middle of the second epoch; validation every epoch.
-Config one_checkpoint(int epochs) {
-  Config c = tiny(epochs);
+RunConfig one_checkpoint(int epochs) {
+  RunConfig c = tiny(epochs);
   c.train.checkpoint_every = 1000, c.train.checkpoint_minutes = 0, c.sched.sched = "constant";
   return c;
 }
@@ -49,7 +49,7 @@ TEST_CASE("a best.ckpt of a part that resume cuts away goes with it, and the one
       CHECK(bytes(dir + "/best.ckpt") == before);
       ++resumed;
     };
-    Config c = one_checkpoint(20);
+    RunConfig c = one_checkpoint(20);
     c.train.max_steps = 5;
     const RunResult r = train_run(c, dir, true, look);
     CHECK(resumed == 1);
@@ -70,7 +70,7 @@ TEST_CASE("a best.ckpt of an epoch that a limit cut is undone when the run goes 
   const Scratch scratch;
   const std::string dir = scratch / "run";
   for (int limit = 5; limit < 40; ++limit) {
-    Config c = tiny(10);
+    RunConfig c = tiny(10);
     c.train.max_steps = limit;
     train_run(c, dir, exists(dir));
     CHECK(std::stoi(said_by(dir + "/best.ckpt", "step")) <= limit);
@@ -107,7 +107,7 @@ TEST_CASE("a write that fails anywhere leaves a run that resumes to the bits of 
 TEST_CASE("results of an earlier end are gone as soon as the run goes on") {
   const Scratch scratch;
   const std::string dir = scratch / "run";
-  Config c = tiny(4);
+  RunConfig c = tiny(4);
   c.train.max_steps = 6;
   train_run(c, dir, false);
   REQUIRE(summary(dir)["steps"] == 6);

@@ -1,5 +1,5 @@
 // The safetensors reader believes nothing: each way in which a file can lie is made here and has its own error.
-#include "core/io/safetensors.h"
+#include "tessera/core/io/safetensors.h"
 
 #include <doctest/doctest.h>
 
@@ -7,8 +7,8 @@
 #include <cstring>
 #include <limits>
 
-#include "core/io/replace_file.h"
-#include "core/io/tensor_file.h"
+#include "tessera/core/io/replace_file.h"
+#include "tessera/core/io/tensor_file.h"
 #include "tests/unit/scratch.h"
 
 namespace tessera::io {

@@ -1,21 +1,23 @@
-#include "train/text.h"
+#include "tessera/train/training/text.h"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <limits>
 
-#include "train/progress_line.h"
+#include "tessera/core/io/text.h"
+#include "tessera/train/training/progress_line.h"
 
 using namespace tessera;
+using io::printable;
 
 TEST_CASE("text of others cannot steer a terminal") {
   CHECK(printable("plain text, \xc3\xa9 and \xe7\x8c\xab") == "plain text, \xc3\xa9 and \xe7\x8c\xab");
   CHECK(printable("\x1b[31mred\x1b[0m") == "\\x1b[31mred\\x1b[0m");
-  CHECK(printable("a\nb\tc\rd") == "a\\x0ab\\x09c\\x0dd");
-  CHECK(printable("a\nb\tc\rd", true) == "a\nb\tc\\x0dd");
+  CHECK(printable("a\nb\tc\rd") == "a\\nb\\tc\\rd");
+  CHECK(printable("a\nb\tc\rd", true) == "a\nb\tc\\rd");
   CHECK(printable(std::string_view("\0", 1)) == "\\x00");
-  CHECK(printable("\x7f") == "\\u007f");
+  CHECK(printable("\x7f") == "\\x7f");
   CHECK(printable("\xc2\x9b"
                   "2J") == "\\u009b2J");                        // the other way to write ESC [
   CHECK(printable("caf\xe9") == "caf\\xe9");                    // Latin-1

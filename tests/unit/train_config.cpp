@@ -1,17 +1,17 @@
 #include <doctest/doctest.h>
 
-#include "train/config.h"
+#include "tessera/train/training/config.h"
 
 using namespace tessera;
 
 TEST_CASE("a configuration survives the way through its named values") {
-  Config c;
+  RunConfig c;
   c.model = "vit", c.position = "learned";
   c.model_options = {{"depth", 3}, {"mlp_ratio", 2.0}};
   c.optim.lr = 0.1 + 0.2;  // needs all 17 digits
   c.data.name = "imagefolder:a \"b\"\\c";
   c.augment.flip = true;
-  const Config back = config(values(c));
+  const RunConfig back = config(values(c));
   CHECK(back.model == "vit");
   CHECK(back.position == "learned");
   CHECK(std::get<int>(back.model_options.at("depth")) == 3);
@@ -27,7 +27,7 @@ TEST_CASE("a configuration survives the way through its named values") {
 }
 
 TEST_CASE("every key of the run is listed once, with its default and help") {
-  Options defaults = values(Config());
+  Options defaults = values(RunConfig());
   defaults.erase("model.name"), defaults.erase("position.name");
   CHECK(run_keys().size() == defaults.size());
   for (const auto& key : run_keys()) {
@@ -40,15 +40,15 @@ TEST_CASE("what makes no sense is refused by name") {
   CHECK_THROWS_WITH_AS(config({{"optim.learning_rate", 1.0}}), doctest::Contains("learning_rate"), Error);
   CHECK_THROWS_WITH_AS(config({{"optimizer.lr", 1.0}}), doctest::Contains("optim"), Error);
   const auto refused = [](auto change, const char* key) {
-    Config c;
+    RunConfig c;
     change(c);
     CHECK_THROWS_WITH_AS(check(c), doctest::Contains(key), Error);
   };
-  CHECK_NOTHROW(check(Config()));
-  refused([](Config& c) { c.optim.opt = "adam"; }, "optim.opt");
-  refused([](Config& c) { c.optim.betas = "0.9"; }, "betas");
-  refused([](Config& c) { c.optim.betas = "[0.9, 1.5]"; }, "betas");
-  refused([](Config& c) { c.train.accumulate = 0; }, "train.accumulate");
-  refused([](Config& c) { c.data.fraction = 0; }, "data.fraction");
-  refused([](Config& c) { c.train.label_smoothing = 1; }, "label_smoothing");
+  CHECK_NOTHROW(check(RunConfig()));
+  refused([](RunConfig& c) { c.optim.opt = "adam"; }, "optim.opt");
+  refused([](RunConfig& c) { c.optim.betas = "0.9"; }, "betas");
+  refused([](RunConfig& c) { c.optim.betas = "[0.9, 1.5]"; }, "betas");
+  refused([](RunConfig& c) { c.train.accumulate = 0; }, "train.accumulate");
+  refused([](RunConfig& c) { c.data.fraction = 0; }, "data.fraction");
+  refused([](RunConfig& c) { c.train.label_smoothing = 1; }, "label_smoothing");
 }

@@ -1,9 +1,9 @@
 #include <doctest/doctest.h>
 
-#include "core/error.h"
-#include "train/confusion.h"
-#include "train/report.h"
-#include "train/report_data.h"
+#include "tessera/core/error.h"
+#include "tessera/train/report/report.h"
+#include "tessera/train/training/confusion.h"
+#include "tessera/train/training/report_data.h"
 
 namespace tessera {
 namespace {

@@ -3,13 +3,13 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/ops/activation.h"
-#include "core/ops/arithmetic.h"
-#include "core/ops/batchnorm.h"
-#include "core/ops/linear.h"
-#include "nn/params.h"
-#include "train/lanes.h"
-#include "train/loss.h"
+#include "tessera/core/ops/activation.h"
+#include "tessera/core/ops/arithmetic.h"
+#include "tessera/core/ops/batchnorm.h"
+#include "tessera/core/ops/linear.h"
+#include "tessera/nn/params.h"
+#include "tessera/train/training/lanes.h"
+#include "tessera/train/training/loss.h"
 
 using namespace tessera;
 

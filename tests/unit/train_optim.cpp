@@ -4,11 +4,11 @@
 #include <cstring>
 #include <limits>
 
-#include "core/kernels/kernels.h"
-#include "core/parallel.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/parallel.h"
+#include "tessera/train/training/optim.h"
+#include "tessera/train/training/schedule.h"
 #include "tests/unit/scratch.h"
-#include "train/optim.h"
-#include "train/schedule.h"
 
 using namespace tessera;
 

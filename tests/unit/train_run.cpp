@@ -11,15 +11,15 @@
 #include <limits>
 #include <thread>
 
-#include "core/parallel.h"
-#include "core/rng.h"
-#include "models/model.h"
-#include "nn/weights.h"
+#include "tessera/core/parallel.h"
+#include "tessera/core/rng.h"
+#include "tessera/models/model.h"
+#include "tessera/nn/weights.h"
+#include "tessera/train/training/checkpoint.h"
+#include "tessera/train/training/evaluate.h"
+#include "tessera/train/training/report_data.h"
+#include "tessera/train/training/run_folder.h"
 #include "tests/unit/run_bed.h"
-#include "train/checkpoint.h"
-#include "train/evaluate.h"
-#include "train/report_data.h"
-#include "train/run_folder.h"
 
 using namespace tessera;
 using test::bytes;
@@ -78,7 +78,7 @@ TEST_CASE("a run leaves all its files") {
   CHECK(said[1].find("estimate: ") == 0);
 
   // the saved weights are the ones that were tested: the average
-  Config c = tiny();
+  RunConfig c = tiny();
   Params params;
   const auto model = tessera::model("vit").make(
       Scope(params),
@@ -108,7 +108,7 @@ TEST_CASE("stopped by a request in an epoch and resumed, a run ends with the bit
   for (const int accumulate : {1, 3}) {
     const std::string whole = scratch / ("whole" + std::to_string(accumulate)),
                       parts = scratch / ("parts" + std::to_string(accumulate));
-    Config c = tiny();
+    RunConfig c = tiny();
     c.train.accumulate = accumulate;
     train_run(c, whole, false);
     int steps = 0;
@@ -127,7 +127,7 @@ TEST_CASE("stopped by a request in an epoch and resumed, a run ends with the bit
 
 TEST_CASE("a budget of steps ends a run well, and a larger one goes on with equal bits") {
   const Scratch scratch;
-  Config c = tiny();
+  RunConfig c = tiny();
   train_run(c, scratch / "whole", false);
   c.train.max_steps = 6;
   const RunResult r = train_run(c, scratch / "parts", false);
@@ -142,7 +142,7 @@ TEST_CASE("a budget of steps ends a run well, and a larger one goes on with equa
 
 // Skipped unless named: the next test starts it as a process of its own, in order to kill it.
 TEST_CASE("the child of the kill test" * doctest::skip()) {
-  Config c = tiny(6);
+  RunConfig c = tiny(6);
   c.train.checkpoint_steps = 2;
   const std::string dir = std::getenv("TESSERA_TEST_RUN");
   train_run(c, dir, access((dir + "/config.toml").c_str(), F_OK) == 0);
@@ -194,7 +194,7 @@ TEST_CASE("killed five times at random moments and resumed, a run ends with the 
 TEST_CASE("a full disk ends a run with one line and leaves the last checkpoint whole") {
   const Scratch scratch;
   const std::string dir = scratch / "run";
-  Config c = tiny(3);
+  RunConfig c = tiny(3);
   c.train.ema_decay = 0, c.data.val_size = 0;
   train_run(c, scratch / "whole", false);
   int steps = 0;
@@ -233,7 +233,7 @@ TEST_CASE("a checkpoint of another configuration, of other data or with a flippe
   const Scratch scratch;
   const std::string dir = scratch / "run";
   train_run(tiny(1), dir, false);
-  Config other = tiny(1);
+  RunConfig other = tiny(1);
   other.optim.lr = 2e-3;
   CHECK_THROWS_WITH_AS(train_run(other, dir, true), doctest::Contains("another configuration"), Error);
   std::string ckpt = bytes(dir + "/last.ckpt");
@@ -245,14 +245,14 @@ TEST_CASE("a checkpoint of another configuration, of other data or with a flippe
 }
 
 TEST_CASE("a loss that is not finite ends the run with the step and what to try") {
-  Config c = tiny();
+  RunConfig c = tiny();
   c.optim.lr = 1e30, c.optim.clip_grad = 0, c.sched.warmup_epochs = 0;
   CHECK_THROWS_WITH_AS(train_run(c, "", false), doctest::Contains("not finite"), Error);
 }
 
 TEST_CASE("a model that does not fit the data is refused before anything is written") {
   const Scratch scratch;
-  Config c = tiny();
+  RunConfig c = tiny();
   c.model_options["num_classes"] = 7;
   CHECK_THROWS_WITH_AS(train_run(c, scratch / "run", false), doctest::Contains("num_classes=4"), Error);
   c = tiny(), c.data.train_size = 80, c.data.val_size = 20, c.data.name = "where";

@@ -1,10 +1,10 @@
-#include "nn/weights.h"
+#include "tessera/nn/weights.h"
 
 #include <doctest/doctest.h>
 
 #include <cerrno>
 
-#include "core/io/replace_file.h"
+#include "tessera/core/io/replace_file.h"
 #include "tests/unit/scratch.h"
 
 namespace tessera::io {

@@ -3,11 +3,11 @@
 #include <doctest/doctest.h>
 #include <zlib.h>
 
-#include "core/error.h"
+#include "tessera/core/error.h"
+#include "tessera/train/data/digest.h"
+#include "tessera/train/data/get.h"
+#include "tessera/train/data/image.h"
 #include "tests/unit/data_folder.h"
-#include "train/data/digest.h"
-#include "train/data/get.h"
-#include "train/data/image.h"
 
 using namespace tessera;
 using namespace tessera::data;

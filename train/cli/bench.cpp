@@ -1,20 +1,20 @@
 // tessera bench train, tessera bench infer: images a second, as a share of what the machine can do, and whether a steady step
 // asks the system for memory.
-#include "train/cli/bench.h"
+#include "tessera/train/cli/bench.h"
 
 #include <sys/resource.h>
 
-#include "core/kernels/kernels.h"
-#include "core/parallel.h"
-#include "core/peak.h"
-#include "train/cli/console.h"
-#include "train/cli/count_malloc.h"
-#include "train/cli/json.h"
-#include "train/cli/profile.h"
-#include "train/cli/stopwatch.h"
-#include "train/lanes.h"
-#include "train/loss.h"
-#include "train/optim.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/parallel.h"
+#include "tessera/core/peak.h"
+#include "tessera/train/cli/console.h"
+#include "tessera/train/cli/count_malloc.h"
+#include "tessera/train/cli/json.h"
+#include "tessera/train/cli/profile.h"
+#include "tessera/train/cli/stopwatch.h"
+#include "tessera/train/training/lanes.h"
+#include "tessera/train/training/loss.h"
+#include "tessera/train/training/optim.h"
 
 namespace tessera::cli {
 namespace {
@@ -77,7 +77,8 @@ struct Synthetic {
   }
 };
 
-void show(const BenchOptions& o, const Config& config, const Network& net, const Measured& m, double macs_per_image) {
+void show(const BenchOptions& o, const RunConfig& config, const Network& net, const Measured& m,
+          double macs_per_image) {
   const double images = 1e3 * o.batch_size / m.ms.median;
   const double gflops = 2e-9 * macs_per_image * images;
   if (o.json) {
@@ -117,7 +118,7 @@ int bench_train(const BenchOptions& o) {
   use_precision(o.precision);
   use_threads(o.model.threads);
   constexpr std::string_view used[] = {"train.lanes", "train.shard_size"};
-  const Config config = o.model.resolve("bench train", used);
+  const RunConfig config = o.model.resolve("bench train", used);
   const Network net = build(config, 1);
   const double macs = measure(net).macs;
   const int classes = net.model->forward(Run{}, zeros(net.input)).logits.dim(-1);
@@ -139,7 +140,7 @@ int bench_infer(const BenchOptions& o) {
   use_precision(o.precision);
   use_threads(o.model.threads);
   constexpr std::string_view used[] = {"train.shard_size"};
-  const Config config = o.model.resolve("bench infer", used);
+  const RunConfig config = o.model.resolve("bench infer", used);
   const Network net = build(config, 1);
   const double macs = measure(net).macs;
   const Synthetic data(net.input, o.batch_size, 1);

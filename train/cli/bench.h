@@ -1,7 +1,7 @@
 #pragma once
 #include <string>
 
-#include "train/cli/commands.h"
+#include "tessera/train/cli/commands.h"
 
 namespace tessera::cli {
 

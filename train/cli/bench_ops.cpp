@@ -3,20 +3,20 @@
 #include <functional>
 #include <string>
 
-#include "core/kernels/kernels.h"
-#include "core/ops/activation.h"
-#include "core/ops/arithmetic.h"
-#include "core/ops/attention.h"
-#include "core/ops/conv.h"
-#include "core/ops/layernorm.h"
-#include "core/ops/linear.h"
-#include "core/parallel.h"
-#include "models/model.h"
-#include "nn/params.h"
-#include "train/cli/bench.h"
-#include "train/cli/console.h"
-#include "train/cli/json.h"
-#include "train/cli/stopwatch.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/activation.h"
+#include "tessera/core/ops/arithmetic.h"
+#include "tessera/core/ops/attention/attention.h"
+#include "tessera/core/ops/conv.h"
+#include "tessera/core/ops/layernorm.h"
+#include "tessera/core/ops/linear.h"
+#include "tessera/core/parallel.h"
+#include "tessera/models/model.h"
+#include "tessera/nn/params.h"
+#include "tessera/train/cli/bench.h"
+#include "tessera/train/cli/console.h"
+#include "tessera/train/cli/json.h"
+#include "tessera/train/cli/stopwatch.h"
 
 namespace tessera::cli {
 namespace {
@@ -79,7 +79,7 @@ int bench_ops(const BenchOptions& o) {
   use_precision(o.precision);
   if (o.model.threads > 0) wrong_usage("bench ops runs on one thread: leave --threads out");
   if (!o.model.position.empty()) wrong_usage("bench ops times the attention without positions: leave --position out");
-  const Config config = o.model.resolve("bench ops");
+  const RunConfig config = o.model.resolve("bench ops");
   const Places places = tessera::model(config.model).places(config.model_options);
   if (places.sites.empty()) wrong_usage("bench ops: {} has no attention to take its sizes from", config.model);
   const Site& site = places.sites.front();
@@ -94,7 +94,7 @@ int bench_ops(const BenchOptions& o) {
                b4 = weight("b4", {4 * D});
   const Tensor g = weight("g", {D}), b = weight("b", {D}), K = weight("k", {64, 64, 3, 3}),
                dw = weight("dw", {64, 1, 3, 3});
-  const Pattern& who = everyone(N, N);
+  const Pattern& who = global_pattern(N, N);
   const double mb = double(B) * N * D * sizeof(real);
 
   const std::vector<Case> cases = {

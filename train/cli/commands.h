@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "train/cli/config_file.h"
+#include "tessera/train/cli/config_file.h"
 
 namespace tessera::cli {
 
@@ -32,7 +32,7 @@ struct ModelOptions {
 
   void add_to(CLI::App& app, bool model_required);
   /// The configuration that these options say to a command, which has no use for keys of a run but those it names.
-  Config resolve(std::string_view command, std::span<const std::string_view> used = {}) const;
+  RunConfig resolve(std::string_view command, std::span<const std::string_view> used = {}) const;
 };
 
 /// Sets the thread count of a --threads option; 0: the default.

@@ -1,4 +1,4 @@
-#include "train/cli/config_file.h"
+#include "tessera/train/cli/config_file.h"
 
 #include <fmt/format.h>
 #include <toml++/toml.h>
@@ -9,9 +9,9 @@
 #include <optional>
 #include <utility>
 
-#include "core/io/read_file.h"
-#include "models/model.h"
-#include "train/cli/recipes.h"
+#include "tessera/core/io/read_file.h"
+#include "tessera/models/model.h"
+#include "tessera/train/cli/recipes.h"
 
 namespace tessera::cli {
 namespace {
@@ -94,7 +94,7 @@ std::string_view section_of(std::string_view key) { return key.substr(0, std::mi
 
 // ---- collecting ----------------------------------------------------------------------------------------------------
 
-void Configuration::read(std::string_view text, const std::string& source) {
+void ConfigLayers::read(std::string_view text, const std::string& source) {
   const size_t before = entries_.size();
   check_nesting(text, source);
   try {
@@ -123,7 +123,7 @@ void Configuration::read(std::string_view text, const std::string& source) {
                 fmt::join(recipe_names(), ", "));
 }
 
-void Configuration::read_recipe(const std::string& path_or_name) {
+void ConfigLayers::read_recipe(const std::string& path_or_name) {
   for (const Recipe& r : recipes())
     if (r.name == path_or_name) return read(r.text, r.name + ".toml");
   std::error_code error;
@@ -147,33 +147,33 @@ void Configuration::read_recipe(const std::string& path_or_name) {
   read(text, path_or_name);
 }
 
-void Configuration::assign(std::string_view assignment) {
+void ConfigLayers::assign(std::string_view assignment) {
   const size_t equals = assignment.find('=');
   if (equals == 0 || equals == std::string_view::npos) wrong_usage("{} is no key=value", shown(assignment));
   set(assignment.substr(0, equals), std::string(assignment.substr(equals + 1)));
 }
 
-void Configuration::set(std::string_view key, std::string value) {
+void ConfigLayers::set(std::string_view key, std::string value) {
   entries_.push_back({std::string(key), std::move(value), "", Layer::command});
 }
 
-void Configuration::imply(std::string_view key, Value value) {
+void ConfigLayers::imply(std::string_view key, Value value) {
   entries_.push_back({std::string(key), std::move(value), "", Layer::implied});
 }
 
-void Configuration::adapt(std::string_view key, Value value) {
+void ConfigLayers::adapt(std::string_view key, Value value) {
   entries_.push_back({std::string(key), std::move(value), "", Layer::adapted});
 }
 
 // ---- looking -------------------------------------------------------------------------------------------------------
 
-std::vector<std::string> Configuration::keys() const {
+std::vector<std::string> ConfigLayers::keys() const {
   std::vector<std::string> all;
   for (const Entry& e : entries_) all.push_back(e.key);
   return all;
 }
 
-std::vector<const Configuration::Entry*> Configuration::in_force() const {
+std::vector<const ConfigLayers::Entry*> ConfigLayers::in_force() const {
   std::vector<const Entry*> order;
   for (const Entry& e : entries_)
     if (!overruled(e)) order.push_back(&e);
@@ -181,26 +181,26 @@ std::vector<const Configuration::Entry*> Configuration::in_force() const {
   return order;
 }
 
-const Configuration::Entry* Configuration::last(std::string_view key) const {
+const ConfigLayers::Entry* ConfigLayers::last(std::string_view key) const {
   const Entry* found = nullptr;
   for (const Entry* e : in_force())
     if (e->key == key) found = e;
   return found;
 }
 
-const Value* Configuration::given(std::string_view key) const {
+const Value* ConfigLayers::given(std::string_view key) const {
   const Entry* e = last(key);
   return e && e->layer != Layer::implied ? &e->value : nullptr;
 }
 
-std::string Configuration::given(std::string_view key, std::string_view fallback) const {
+std::string ConfigLayers::given(std::string_view key, std::string_view fallback) const {
   const Value* v = given(key);
   return v ? text(*v) : std::string(fallback);
 }
 
 // A model named on the command line is a whole set of keys: it replaces the recipe's [model], and with it the encoding
 // that recipe chose; an encoding named on the command line replaces [position].
-bool Configuration::overruled(const Entry& e) const {
+bool ConfigLayers::overruled(const Entry& e) const {
   if (e.layer != Layer::recipe) return false;
   const auto section = section_of(e.key);
   const auto commanded = [&](std::string_view key) {
@@ -211,7 +211,7 @@ bool Configuration::overruled(const Entry& e) const {
   return section == "position" && (commanded("position.name") || commanded("model.name"));
 }
 
-std::vector<std::string> Configuration::replaced() const {
+std::vector<std::string> ConfigLayers::replaced() const {
   std::vector<std::string> sections;
   for (const char* section : {"model", "position"}) {
     const bool any = std::any_of(entries_.begin(), entries_.end(), [&](const Entry& e) {
@@ -226,7 +226,7 @@ std::vector<std::string> Configuration::replaced() const {
 
 // A key without its section is the model's, which has most of them; any other must say where it belongs: `lr=3` must not start a run
 // because optim happens to have an lr.
-const Key* Configuration::find(const Entry& e, std::span<const Key> keys, const std::string& at) const {
+const Key* ConfigLayers::find(const Entry& e, std::span<const Key> keys, const std::string& at) const {
   const auto named = [&](std::string_view name) -> const Key* {
     for (const Key& k : keys)
       if (k.name == name) return &k;
@@ -248,8 +248,8 @@ const Key* Configuration::find(const Entry& e, std::span<const Key> keys, const 
   return nullptr;
 }
 
-void Configuration::unknown_key(const Entry& e, std::span<const Key> keys, const Options& to,
-                                const std::string& at) const {
+void ConfigLayers::unknown_key(const Entry& e, std::span<const Key> keys, const Options& to,
+                               const std::string& at) const {
   const auto section = std::string(section_of(e.key));
   const std::string bare = e.key.substr(e.key.find('.') + 1), word = shown(e.key);
   std::vector<std::string> here, elsewhere, sections{"model", "position", "data", "augment", "optim", "sched", "train"};
@@ -284,7 +284,7 @@ void Configuration::unknown_key(const Entry& e, std::span<const Key> keys, const
   wrong_usage("{}unknown key {} (tessera train --help lists them)", at, word);
 }
 
-std::string Configuration::apply(const Entry& e, std::span<const Key> keys, Options& to) const {
+std::string ConfigLayers::apply(const Entry& e, std::span<const Key> keys, Options& to) const {
   const std::string at = e.origin.empty() ? "" : e.origin + ": ";
   const Key* key = find(e, keys, at);
   if (!key) {
@@ -299,14 +299,14 @@ std::string Configuration::apply(const Entry& e, std::span<const Key> keys, Opti
   }
 }
 
-std::vector<Key> Configuration::keys_of_run() const {
+std::vector<Key> ConfigLayers::keys_of_run() const {
   std::vector<Key> keys = run_keys();
   if (used_)
     std::erase_if(keys, [&](const Key& k) { return std::find(used_->begin(), used_->end(), k.name) == used_->end(); });
   return keys;
 }
 
-void Configuration::only(std::string_view command, std::span<const std::string_view> used) {
+void ConfigLayers::only(std::string_view command, std::span<const std::string_view> used) {
   used_.emplace(used.begin(), used.end());
   for (const Entry& e : entries_) {
     const bool known = std::any_of(run_keys().begin(), run_keys().end(), [&](const Key& k) { return k.name == e.key; });
@@ -316,12 +316,12 @@ void Configuration::only(std::string_view command, std::span<const std::string_v
   }
 }
 
-Config Configuration::resolve(bool complete) const try {
+RunConfig ConfigLayers::resolve(bool complete) const try {
   const auto name = [&](std::string_view key, const std::string& fallback) {
     const Entry* e = last(key);
     return e ? text(e->value) : fallback;
   };
-  std::vector<Key> keys = model_keys(name("model.name", Config().model));
+  std::vector<Key> keys = model_keys(name("model.name", RunConfig().model));
   const auto standard = std::find_if(keys.begin(), keys.end(), [](const Key& k) { return k.name == "position.name"; });
   const std::string position = name("position.name", text(standard->value));
   for (const Key& k : keys_of_run()) keys.push_back(k);
@@ -335,7 +335,7 @@ Config Configuration::resolve(bool complete) const try {
     const std::string key = apply(*e, keys, all);
     if (!key.empty()) said[key] = all[key];
   }
-  Config c = config(complete ? all : said);
+  RunConfig c = config(complete ? all : said);
   check(c);
   tessera::position(c.position, c.position_options);  // looks at what its options say together
   return c;

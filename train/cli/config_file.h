@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "core/error.h"
-#include "train/config.h"
+#include "tessera/core/error.h"
+#include "tessera/train/training/config.h"
 
 namespace tessera::cli {
 
@@ -37,7 +37,7 @@ std::span<const Shortcut> shortcuts();
 std::vector<Key> model_keys(std::string_view model, std::string_view position = "");
 std::vector<Key> position_keys(std::string_view position);
 
-class Configuration {
+class ConfigLayers {
  public:
   /// Collects the keys of a recipe. Throws Usage "source:line:column: what" on a syntax error or a value of no known
   /// type, and when there is no key at all, more than a megabyte of text, or brackets more than 64 deep.
@@ -62,7 +62,7 @@ class Configuration {
   /// Checks every key and value. Throws Usage naming the nearest known key, or what was expected. A key without its section is one of
   /// the model's ("depth"), and no other. With `complete` false the model's keys are only those that somebody said: train_run() asks
   /// the data for the others.
-  Config resolve(bool complete = true) const;
+  RunConfig resolve(bool complete = true) const;
   /// For a command that has a use for the keys of the model and of the encoding, and for `used`: throws Usage when another was said.
   void only(std::string_view command, std::span<const std::string_view> used = {});
   /// What a later layer replaced as a whole, for a message: "the recipe's [model] section".

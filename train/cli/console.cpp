@@ -1,4 +1,4 @@
-#include "train/cli/console.h"
+#include "tessera/train/cli/console.h"
 
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -10,7 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "train/text.h"
+#include "tessera/core/io/text.h"
 
 namespace tessera::cli {
 namespace {
@@ -28,7 +28,7 @@ void to_stderr(std::string_view text) {
 void line(const char* mark, const char* colour_code, std::string_view facts) {
   std::string flat(facts);
   std::replace(flat.begin(), flat.end(), '\n', ' ');
-  flat = printable(flat);
+  flat = io::printable(flat);
   to_stderr(colour() ? fmt::format("tessera: \033[{}m{}:\033[0m {}\n", colour_code, mark, flat)
                      : fmt::format("tessera: {}: {}\n", mark, flat));
 }
@@ -51,7 +51,7 @@ int terminal_columns() {
 }
 
 void show_progress(std::string_view text) {
-  to_stderr("\r" + printable(text) + "\033[K");
+  to_stderr("\r" + io::printable(text) + "\033[K");
   bar = true;
 }
 
@@ -60,12 +60,12 @@ bool colour() {
   return stderr_is_lively() && !(off && *off);
 }
 
-void say(std::string_view text) { to_stderr(printable(text, true) + "\n"); }
+void say(std::string_view text) { to_stderr(io::printable(text, true) + "\n"); }
 
 void say_error(std::string_view facts) { line("error", "31", facts); }
 void say_warning(std::string_view facts) { line("warning", "33", facts); }
 
-void print(std::string_view text) { print_bytes(printable(text, true)); }
+void print(std::string_view text) { print_bytes(io::printable(text, true)); }
 
 void print_bytes(std::string_view bytes) {
   if (std::fwrite(bytes.data(), 1, bytes.size(), stdout) != bytes.size()) flush_output();

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/error.h"
+#include "tessera/core/error.h"
 
 namespace tessera::cli {
 

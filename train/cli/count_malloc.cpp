@@ -1,10 +1,10 @@
-#include "train/cli/count_malloc.h"
+#include "tessera/train/cli/count_malloc.h"
 
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
 
-#include "core/sanitizer.h"
+#include "tessera/core/sanitizer.h"
 
 namespace {
 std::atomic<uint64_t> calls{0};

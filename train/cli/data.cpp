@@ -2,15 +2,15 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/io/text.h"
-#include "core/parallel.h"
-#include "train/cli/commands.h"
-#include "train/cli/console.h"
-#include "train/cli/data_name.h"
-#include "train/cli/interrupt.h"
-#include "train/cli/json.h"
-#include "train/data/get.h"
-#include "train/data/set.h"
+#include "tessera/core/io/text.h"
+#include "tessera/core/parallel.h"
+#include "tessera/train/cli/commands.h"
+#include "tessera/train/cli/console.h"
+#include "tessera/train/cli/data_name.h"
+#include "tessera/train/cli/interrupt.h"
+#include "tessera/train/cli/json.h"
+#include "tessera/train/data/get.h"
+#include "tessera/train/data/set.h"
 
 namespace tessera::cli {
 namespace {
@@ -68,7 +68,7 @@ int info(const std::string& spec, const std::string& dir, int img_size, bool jso
   check_data_name(spec);
   if (img_size > 0 && spec.substr(0, spec.find(':')) != "imagefolder")
     wrong_usage("--img-size {}: only an imagefolder is resized, {} has its own size", img_size, spec);
-  const data::Named named = data::open(spec, dir, {.img_size = img_size});
+  const data::TrainTest named = data::open(spec, dir, {.img_size = img_size});
   const data::Set& train = named.train;
   const auto augmentations = {data::Augmentation::crop,  data::Augmentation::flip,  data::Augmentation::randaug,
                               data::Augmentation::erase, data::Augmentation::mixup, data::Augmentation::cutmix};

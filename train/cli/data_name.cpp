@@ -1,11 +1,11 @@
-#include "train/cli/data_name.h"
+#include "tessera/train/cli/data_name.h"
 
 #include <algorithm>
 
-#include "core/io/text.h"
-#include "train/cli/config_file.h"
-#include "train/data/get.h"
-#include "train/data/where.h"
+#include "tessera/core/io/text.h"
+#include "tessera/train/cli/config_file.h"
+#include "tessera/train/data/get.h"
+#include "tessera/train/data/where.h"
 
 namespace tessera::cli {
 

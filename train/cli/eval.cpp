@@ -2,17 +2,17 @@
 #include <algorithm>
 #include <charconv>
 
-#include "core/parallel.h"
-#include "train/cli/commands.h"
-#include "train/cli/console.h"
-#include "train/cli/data_name.h"
-#include "train/cli/json.h"
-#include "train/cli/saved_run.h"
-#include "train/data/image.h"
-#include "train/evaluate.h"
-#include "train/finite.h"
-#include "train/splits.h"
-#include "train/text.h"
+#include "tessera/core/parallel.h"
+#include "tessera/train/cli/commands.h"
+#include "tessera/train/cli/console.h"
+#include "tessera/train/cli/data_name.h"
+#include "tessera/train/cli/json.h"
+#include "tessera/train/cli/saved_run.h"
+#include "tessera/train/data/image.h"
+#include "tessera/train/training/evaluate.h"
+#include "tessera/train/training/finite.h"
+#include "tessera/train/training/splits.h"
+#include "tessera/train/training/text.h"
 
 namespace tessera::cli {
 namespace {

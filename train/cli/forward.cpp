@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/io/tensor_file.h"
-#include "core/parallel.h"
-#include "train/cli/commands.h"
-#include "train/cli/console.h"
-#include "train/cli/network.h"
+#include "tessera/core/io/tensor_file.h"
+#include "tessera/core/parallel.h"
+#include "tessera/train/cli/commands.h"
+#include "tessera/train/cli/console.h"
+#include "tessera/train/cli/network.h"
 
 namespace tessera::cli {
 namespace {
@@ -87,7 +87,7 @@ Sample read_input(const std::string& path, const Shape& expected) {
 int forward(const Request& r) {
   use_precision(r.precision);
   use_threads(r.model.threads);
-  Config config = r.model.resolve("forward");
+  RunConfig config = r.model.resolve("forward");
   if (r.train_mode) without_dropout(config);
   const Network net = build(config, 0, Draw::no);
   load(net, config, r.weights);

@@ -1,9 +1,9 @@
 // tessera inspect: the layer table. tessera init: fresh weights.
-#include "models/geometry.h"
-#include "train/cli/commands.h"
-#include "train/cli/console.h"
-#include "train/cli/json.h"
-#include "train/cli/profile.h"
+#include "tessera/models/weights_metadata.h"
+#include "tessera/train/cli/commands.h"
+#include "tessera/train/cli/console.h"
+#include "tessera/train/cli/json.h"
+#include "tessera/train/cli/profile.h"
 
 namespace tessera::cli {
 namespace {
@@ -14,8 +14,8 @@ struct Added {
   double macs;
 };
 
-Added added_by_position(const Config& config, const Profile& with) {
-  Config plain = config;
+Added added_by_position(const RunConfig& config, const Profile& with) {
+  RunConfig plain = config;
   plain.position = "none";
   plain.position_options.clear();
   const Profile without = measure(build(plain, 0, Draw::no));
@@ -24,7 +24,7 @@ Added added_by_position(const Config& config, const Profile& with) {
 
 int inspect(const ModelOptions& o, bool json) {
   use_threads(o.threads);
-  const Config config = o.resolve("inspect");
+  const RunConfig config = o.resolve("inspect");
   const Network net = build(config, 0, Draw::no);
   const Profile profile = measure(net);
   const Added position = added_by_position(config, profile);
@@ -95,7 +95,7 @@ void add_init(CLI::App& app, Action& chosen) {
   sub->add_option("--output", o->output, "The .safetensors file to write")->required()->type_name("FILE");
   sub->callback([&chosen, o] {
     chosen = [=] {
-      const Config config = o->model.resolve("init");
+      const RunConfig config = o->model.resolve("init");
       use_threads(o->model.threads);
       const Network net = build(config, static_cast<uint64_t>(o->seed));
       io::Metadata metadata = geometry(tessera::model(config.model), config.model_options);

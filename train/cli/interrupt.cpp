@@ -1,4 +1,4 @@
-#include "train/cli/interrupt.h"
+#include "tessera/train/cli/interrupt.h"
 
 #include <signal.h>
 #include <unistd.h>

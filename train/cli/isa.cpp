@@ -1,4 +1,4 @@
-#include "train/cli/isa.h"
+#include "tessera/train/cli/isa.h"
 
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -6,9 +6,9 @@
 
 #include <cstdlib>
 
-#include "core/blas.h"
-#include "core/kernels/kernels.h"
-#include "train/environment.h"
+#include "tessera/core/blas.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/train/training/environment.h"
 
 namespace tessera::cli {
 

@@ -1,7 +1,7 @@
 #pragma once
 // One JSON document on stdout; members keep the order in which they were added.
-#include "core/io/json.h"
-#include "train/cli/console.h"
+#include "tessera/core/io/json.h"
+#include "tessera/train/cli/console.h"
 
 namespace tessera::cli {
 

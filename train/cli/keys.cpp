@@ -1,8 +1,8 @@
 // The parts of the table of keys that come from the registries, and the options that stand for a key.
 #include <algorithm>
 
-#include "models/model.h"
-#include "train/cli/config_file.h"
+#include "tessera/models/model.h"
+#include "tessera/train/cli/config_file.h"
 
 namespace tessera::cli {
 

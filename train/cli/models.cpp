@@ -1,13 +1,13 @@
 // tessera models, tessera positions: the two registries as tables.
 #include <algorithm>
 
-#include "models/model.h"
-#include "train/cli/commands.h"
-#include "train/cli/console.h"
-#include "train/cli/json.h"
-#include "train/cli/network.h"
-#include "train/cli/profile.h"
-#include "train/position_pictures.h"
+#include "tessera/models/model.h"
+#include "tessera/train/cli/commands.h"
+#include "tessera/train/cli/console.h"
+#include "tessera/train/cli/json.h"
+#include "tessera/train/cli/network.h"
+#include "tessera/train/cli/profile.h"
+#include "tessera/train/report/position_pictures.h"
 
 namespace tessera::cli {
 namespace {
@@ -21,7 +21,7 @@ int list_models(bool json) {
   Json list = Json::array();
   if (!json) print(fmt::format("{:<34} {:>10} {:>10}  {:<14} {}\n", "name", "params", "MACs", "input", "reference"));
   for (const ModelRow& row : models()) {
-    Configuration config;
+    ConfigLayers config;
     config.set("model.name", row.name);
     const Network net = build(config.resolve(), 0, Draw::no);
     const Profile profile = measure(net);

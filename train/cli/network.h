@@ -3,9 +3,9 @@
 #include <memory>
 #include <string>
 
-#include "models/model.h"
-#include "nn/position_weights.h"
-#include "train/cli/config_file.h"
+#include "tessera/models/model.h"
+#include "tessera/nn/position_weights.h"
+#include "tessera/train/cli/config_file.h"
 
 namespace tessera::cli {
 
@@ -19,13 +19,13 @@ struct Network {
 
 /// With weights of the given seed, or without any (Draw::no). Throws Usage when the configuration or the pair of model and encoding
 /// makes no sense.
-Network build(const Config& config, uint64_t seed, Draw draw = Draw::yes);
+Network build(const RunConfig& config, uint64_t seed, Draw draw = Draw::yes);
 
 /// Fills the network from a file of weights of the same model, also of another grid or window: position tables follow by their
 /// encoding's rule, and stderr has a line for every one that does. Throws Error when something does not fit.
-void load(const Network& net, const Config& config, const std::string& weights);
+void load(const Network& net, const RunConfig& config, const std::string& weights);
 
 /// Sets every dropout and DropPath rate of the model and of the encoding to 0.
-void without_dropout(Config& config);
+void without_dropout(RunConfig& config);
 
 }  // namespace tessera::cli

@@ -1,8 +1,8 @@
 // Options that several subcommands share.
-#include "core/parallel.h"
-#include "core/precision.h"
-#include "models/model.h"
-#include "train/cli/commands.h"
+#include "tessera/core/parallel.h"
+#include "tessera/core/precision.h"
+#include "tessera/models/model.h"
+#include "tessera/train/cli/commands.h"
 
 namespace tessera::cli {
 
@@ -29,8 +29,8 @@ void ModelOptions::add_to(CLI::App& app, bool model_required) {
   });
 }
 
-Config ModelOptions::resolve(std::string_view command, std::span<const std::string_view> used) const {
-  Configuration config;
+RunConfig ModelOptions::resolve(std::string_view command, std::span<const std::string_view> used) const {
+  ConfigLayers config;
   if (!model.empty()) config.set("model.name", model);
   if (!position.empty()) config.set("position.name", position);
   for (const std::string& a : assignments) config.assign(a);

@@ -4,14 +4,15 @@
 #include <filesystem>
 #include <numeric>
 
-#include "train/cli/commands.h"
-#include "train/cli/console.h"
-#include "train/cli/json.h"
-#include "train/cli/saved_run.h"
-#include "train/data/image.h"
-#include "train/evaluate.h"
-#include "train/finite.h"
-#include "train/text.h"
+#include "tessera/core/io/text.h"
+#include "tessera/train/cli/commands.h"
+#include "tessera/train/cli/console.h"
+#include "tessera/train/cli/json.h"
+#include "tessera/train/cli/saved_run.h"
+#include "tessera/train/data/image.h"
+#include "tessera/train/training/evaluate.h"
+#include "tessera/train/training/finite.h"
+#include "tessera/train/training/text.h"
 
 namespace tessera::cli {
 namespace {
@@ -124,7 +125,7 @@ int predict(const Request& r) {
       line += fmt::format("  {} {:.1f} %", name, 100 * p[c]);
     }
     list.push_back(Json{{"image", path}, {"classes", classes}});
-    if (!r.json) print(printable(line) + "\n");
+    if (!r.json) print(io::printable(line) + "\n");
   }
   if (r.json) print_json(list);
   if (failed > 0 && all.paths.size() > 1)

@@ -1,4 +1,4 @@
-#include "train/cli/profile.h"
+#include "tessera/train/cli/profile.h"
 
 #include <algorithm>
 #include <map>

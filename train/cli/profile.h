@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "train/cli/network.h"
+#include "tessera/train/cli/network.h"
 
 namespace tessera::cli {
 

@@ -1,15 +1,15 @@
 // tessera report: the page and the table about one run or about all runs below a folder.
-#include "train/report.h"
+#include "tessera/train/report/report.h"
 
 #include <spawn.h>
 
 #include <algorithm>
 #include <filesystem>
 
-#include "core/io/replace_file.h"
-#include "train/cli/commands.h"
-#include "train/cli/console.h"
-#include "train/report/results.h"
+#include "tessera/core/io/replace_file.h"
+#include "tessera/train/cli/commands.h"
+#include "tessera/train/cli/console.h"
+#include "tessera/train/report/results.h"
 
 extern char** environ;
 

@@ -1,14 +1,14 @@
-#include "train/cli/saved_run.h"
+#include "tessera/train/cli/saved_run.h"
 
 #include <algorithm>
 #include <filesystem>
 
-#include "core/io/json.h"
-#include "core/precision.h"
-#include "nn/weights.h"
-#include "train/checkpoint.h"
-#include "train/cli/json.h"
-#include "train/finite.h"
+#include "tessera/core/io/json.h"
+#include "tessera/core/precision.h"
+#include "tessera/nn/weights.h"
+#include "tessera/train/cli/json.h"
+#include "tessera/train/training/checkpoint.h"
+#include "tessera/train/training/finite.h"
 
 namespace tessera::cli {
 namespace {
@@ -26,7 +26,7 @@ SavedRun open_run(const std::string& rundir, Weights which) {
   const std::string weights = rundir + (best ? "/best.ckpt" : "/weights.safetensors"),
                     summary = rundir + "/summary.json";
   if (!is_file(rundir + "/config.toml")) fail("run", "{} is no run directory: there is no config.toml", rundir);
-  Configuration configuration;
+  ConfigLayers configuration;
   configuration.read_recipe(rundir + "/config.toml");
   SavedRun run{configuration.resolve(), {}, {}, {}, {}};
   if (best && !is_file(weights)) {

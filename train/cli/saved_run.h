@@ -3,15 +3,15 @@
 #include <string>
 #include <vector>
 
-#include "train/cli/network.h"
-#include "train/data/set.h"
+#include "tessera/train/cli/network.h"
+#include "tessera/train/data/set.h"
 
 namespace tessera::cli {
 
 enum class Weights { final, best };
 
 struct SavedRun {
-  Config config;
+  RunConfig config;
   Network net;        ///< with the weights asked for
   data::Stats stats;  ///< what images were normalised by
   std::vector<std::string> classes;

@@ -5,18 +5,18 @@
 #include <filesystem>
 #include <optional>
 
-#include "core/parallel.h"
-#include "models/model.h"
-#include "train/cli/commands.h"
-#include "train/cli/console.h"
-#include "train/cli/data_name.h"
-#include "train/cli/interrupt.h"
-#include "train/cli/recipes.h"
-#include "train/data/set.h"
-#include "train/report.h"
-#include "train/splits.h"
-#include "train/text.h"
-#include "train/trainer.h"
+#include "tessera/core/parallel.h"
+#include "tessera/models/model.h"
+#include "tessera/train/cli/commands.h"
+#include "tessera/train/cli/console.h"
+#include "tessera/train/cli/data_name.h"
+#include "tessera/train/cli/interrupt.h"
+#include "tessera/train/cli/recipes.h"
+#include "tessera/train/data/set.h"
+#include "tessera/train/report/report.h"
+#include "tessera/train/training/splits.h"
+#include "tessera/train/training/text.h"
+#include "tessera/train/training/trainer.h"
 
 namespace tessera::cli {
 namespace {
@@ -47,8 +47,8 @@ bool is_assignment(const std::string& word) {
 }
 
 /// Recipe, options and overrides as one configuration.
-Configuration gather(const Request& r, std::string& recipe) {
-  Configuration config;
+ConfigLayers gather(const Request& r, std::string& recipe) {
+  ConfigLayers config;
   std::vector<std::string> assignments;
   for (const std::string& w : r.words) {
     if (is_assignment(w)) {
@@ -67,7 +67,7 @@ Configuration gather(const Request& r, std::string& recipe) {
 }
 
 /// Which data, and without a recipe the embedded one for them. Returns whether that was done.
-bool choose_default(Configuration& config, std::string& recipe) {
+bool choose_default(ConfigLayers& config, std::string& recipe) {
   std::string data = config.given("data.name", "");
   if (data.empty()) {
     const bool found = data::available("cifar10", config.given("data.dir", ""));
@@ -86,8 +86,8 @@ bool choose_default(Configuration& config, std::string& recipe) {
 }
 
 /// A recipe that nobody chose must not ask for augmentations that this data set refuses.
-void drop_augmentation(Configuration& config) {
-  Config c = config.resolve();
+void drop_augmentation(ConfigLayers& config) {
+  RunConfig c = config.resolve();
   follow(c.data);
   if (c.data.name == "cifar10" || where(c.data.name)) return;  // what the embedded recipes are made for
   const data::Set set = data::open(c.data.name, c.data.dir, {.img_size = c.data.img_size}).train;
@@ -127,7 +127,7 @@ class FreeFolder {
 };
 
 /// In `out`, or if that is empty in a free folder named after the recipe.
-int run(const Config& config, const std::string& out, const std::string& recipe, bool resume) {
+int run(const RunConfig& config, const std::string& out, const std::string& recipe, bool resume) {
   Interrupt interrupt;
   Hooks hooks;
   hooks.stop = [&] { return interrupt.stop(); };
@@ -168,7 +168,7 @@ bool may_change(std::string_view key) {
   return false;
 }
 
-int resume_run(const Request& r, Configuration config) {
+int resume_run(const Request& r, ConfigLayers config) {
   if (!r.out.empty() && r.out != r.resume) wrong_usage("--out and --resume name different folders");
   for (const std::string& key : config.keys())
     if (!may_change(key)) {
@@ -191,7 +191,7 @@ int train(const Request& r) {
   std::signal(SIGPIPE, SIG_IGN);  // until the end: who reads stderr may leave, and training goes on
   use_threads(r.threads);
   std::string recipe;
-  Configuration config = gather(r, recipe);
+  ConfigLayers config = gather(r, recipe);
   check_data_name(config.given("data.name", ""));
   if (!r.resume.empty() && !recipe.empty())
     wrong_usage("--resume {} goes on with its own configuration: leave the recipe {} out", r.resume, recipe);

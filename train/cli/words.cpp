@@ -1,8 +1,8 @@
-#include "train/cli/words.h"
+#include "tessera/train/cli/words.h"
 
 #include <algorithm>
 
-#include "train/cli/config_file.h"
+#include "tessera/train/cli/config_file.h"
 
 namespace tessera::cli {
 namespace {

@@ -1,11 +1,11 @@
-#include "train/data/augment.h"
+#include "tessera/train/data/augment.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
-#include "core/error.h"
-#include "train/data/draw.h"
+#include "tessera/core/error.h"
+#include "tessera/train/data/draw.h"
 
 namespace tessera::data {
 namespace {

@@ -7,8 +7,8 @@
 #include <span>
 #include <vector>
 
-#include "core/rng.h"
-#include "train/data/set.h"
+#include "tessera/core/rng.h"
+#include "tessera/train/data/set.h"
 
 namespace tessera::data {
 

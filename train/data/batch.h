@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <span>
 
-#include "core/tensor.h"
+#include "tessera/core/tensor.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

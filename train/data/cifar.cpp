@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "core/error.h"
-#include "train/data/readers.h"
+#include "tessera/core/error.h"
+#include "tessera/train/data/readers.h"
 
 namespace tessera::data {
 namespace {
@@ -115,7 +115,7 @@ std::vector<std::string> class_names(const Folder& folder, const Format& f) {
 }
 
 // The official set, and nothing else.
-Named read_whole(const std::string& path, const Format& f) {
+TrainTest read_whole(const std::string& path, const Format& f) {
   Folder folder(path);
   Samples train, test;
   train.pixels.reserve(f.train.size() * static_cast<size_t>(f.train_records) * image_bytes);
@@ -149,7 +149,7 @@ std::string find_part(const Folder& folder, const std::string& official) {
 }
 
 // What a folder holds: files of any number of records, not all training files need be there.
-Named read_part(const std::string& path, const Format& f) {
+TrainTest read_part(const std::string& path, const Format& f) {
   std::error_code none;
   if (!fs::is_directory(path, none)) fail("data", "{}:{}: there is no folder {}", f.name, path, path);
   Folder folder(path);
@@ -163,8 +163,8 @@ Named read_part(const std::string& path, const Format& f) {
   Samples train, test;
   for (const std::string& file : train_files) append(train, folder, file, count_records(folder, file, f), f);
   append(test, folder, test_file, count_records(folder, test_file, f), f);
-  Named data = assemble(fmt::format("{}:{}", f.name, path), std::move(train), std::move(test), class_names(folder, f),
-                        folder.digest(), false);
+  TrainTest data = assemble(fmt::format("{}:{}", f.name, path), std::move(train), std::move(test),
+                            class_names(folder, f), folder.digest(), false);
   data.note =
       fmt::format("{} holds {} training and {} test images; the official {} has {} and {}", path, data.train.size(),
                   data.test.size(), f.name, f.train_records * static_cast<int64_t>(f.train.size()), f.test_records);
@@ -173,9 +173,9 @@ Named read_part(const std::string& path, const Format& f) {
 
 }  // namespace
 
-Named read_cifar10(const std::string& path) { return read_whole(path, cifar10); }
-Named read_cifar100(const std::string& path) { return read_whole(path, cifar100); }
-Named read_part_of_cifar10(const std::string& path) { return read_part(path, cifar10); }
-Named read_part_of_cifar100(const std::string& path) { return read_part(path, cifar100); }
+TrainTest read_cifar10(const std::string& path) { return read_whole(path, cifar10); }
+TrainTest read_cifar100(const std::string& path) { return read_whole(path, cifar100); }
+TrainTest read_part_of_cifar10(const std::string& path) { return read_part(path, cifar10); }
+TrainTest read_part_of_cifar100(const std::string& path) { return read_part(path, cifar100); }
 
 }  // namespace tessera::data

@@ -1,15 +1,15 @@
-#include "train/data/digest.h"
+#include "tessera/train/data/digest.h"
 
 #include <fmt/format.h>
 
 #include <vector>
 
-#include "core/error.h"
-#include "core/io/read_file.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/read_file.h"
 #if TESSERA_HAVE_OPENSSL
 #include <openssl/evp.h>
 #else
-#include "train/data/hashes.h"
+#include "tessera/train/data/hashes.h"
 #endif
 
 namespace tessera::data {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <numbers>
 
-#include "core/rng.h"
+#include "tessera/core/rng.h"
 
 namespace tessera::data {
 

@@ -2,11 +2,11 @@
 
 #include <filesystem>
 
-#include "core/error.h"
-#include "core/io/replace_file.h"
-#include "train/data/image.h"
-#include "train/data/set.h"
-#include "train/data/staged.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/replace_file.h"
+#include "tessera/train/data/image.h"
+#include "tessera/train/data/set.h"
+#include "tessera/train/data/staged.h"
 
 namespace tessera::data {
 
@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-void write_pictures(const Named& data, const fs::path& dir, const std::function<bool()>& stop) {
+void write_pictures(const TrainTest& data, const fs::path& dir, const std::function<bool()>& stop) {
   for (const Set* set : {&data.train, &data.test}) {
     const fs::path root = dir / (set == &data.train ? "train" : "test");
     for (const std::string& name : set->class_names) {
@@ -33,7 +33,7 @@ void write_pictures(const Named& data, const fs::path& dir, const std::function<
 
 }  // namespace
 
-void write_folder(const Named& data, const std::string& dir, const std::function<bool()>& stop) {
+void write_folder(const TrainTest& data, const std::string& dir, const std::function<bool()>& stop) {
   std::error_code error;
   if (fs::exists(dir, error) && !(fs::is_directory(dir, error) && fs::is_empty(dir, error)))
     fail("data", "{} exists and is not an empty folder; choose another", dir);

@@ -2,9 +2,9 @@
 
 #include <filesystem>
 
-#include "core/error.h"
-#include "train/data/digest.h"
-#include "train/data/readers.h"
+#include "tessera/core/error.h"
+#include "tessera/train/data/digest.h"
+#include "tessera/train/data/readers.h"
 
 namespace tessera::data {
 std::vector<uint8_t> read_file(const std::string& path, uint64_t most) {

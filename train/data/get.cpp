@@ -1,4 +1,4 @@
-#include "train/data/get.h"
+#include "tessera/train/data/get.h"
 
 #if TESSERA_HAVE_CURL
 #include <curl/curl.h>
@@ -16,14 +16,14 @@
 #include <filesystem>
 #include <memory>
 
-#include "core/error.h"
-#include "core/io/replace_file.h"
-#include "nn/options.h"
-#include "train/data/digest.h"
-#include "train/data/readers.h"
-#include "train/data/sources.h"
-#include "train/data/staged.h"
-#include "train/data/tar.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/replace_file.h"
+#include "tessera/nn/options.h"
+#include "tessera/train/data/digest.h"
+#include "tessera/train/data/readers.h"
+#include "tessera/train/data/sources.h"
+#include "tessera/train/data/staged.h"
+#include "tessera/train/data/tar.h"
 
 namespace tessera::data {
 namespace {

@@ -1,4 +1,4 @@
-#include "train/data/hashes.h"
+#include "tessera/train/data/hashes.h"
 
 #include <algorithm>
 #include <bit>

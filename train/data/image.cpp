@@ -1,4 +1,4 @@
-#include "train/data/image.h"
+#include "tessera/train/data/image.h"
 
 #include <cstdio>  // jpeglib.h wants it first
 
@@ -20,10 +20,10 @@
 #include <string_view>
 #include <utility>
 
-#include "core/error.h"
-#include "train/data/orientation.h"
-#include "train/data/plain_png.h"
-#include "train/data/readers.h"
+#include "tessera/core/error.h"
+#include "tessera/train/data/orientation.h"
+#include "tessera/train/data/plain_png.h"
+#include "tessera/train/data/readers.h"
 
 namespace tessera::data {
 namespace {

@@ -8,12 +8,12 @@
 #include <filesystem>
 #include <map>
 
-#include "core/error.h"
-#include "core/io/text.h"
-#include "core/rng.h"
-#include "train/data/digest.h"
-#include "train/data/image.h"
-#include "train/data/readers.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/text.h"
+#include "tessera/core/rng.h"
+#include "tessera/train/data/digest.h"
+#include "tessera/train/data/image.h"
+#include "tessera/train/data/readers.h"
 
 namespace tessera::data {
 namespace {
@@ -195,7 +195,7 @@ std::string unread(const fs::path& root) {
 
 }  // namespace
 
-Named read_imagefolder(const std::string& dir, const OpenOptions& options) {
+TrainTest read_imagefolder(const std::string& dir, const OpenOptions& options) {
   const fs::path root(dir);
   io::check_text("data", "imagefolder: the folder", dir);
   if (!is_folder(root)) fail("data", "imagefolder: {} is not a folder", dir);
@@ -224,8 +224,8 @@ Named read_imagefolder(const std::string& dir, const OpenOptions& options) {
   } else {
     std::tie(train, test) = cut(read_classes(reader, root, classes), classes.size(), options.seed);
   }
-  Named data = assemble("imagefolder:" + dir, std::move(train), std::move(test), classes, reader.digest.hex(), false,
-                        std::move(val));
+  TrainTest data = assemble("imagefolder:" + dir, std::move(train), std::move(test), classes, reader.digest.hex(),
+                            false, std::move(val));
   if (!two_levels)
     data.note =
         fmt::format("{} has no train folder: its images were split 80/20 into {} for training and {} for testing", dir,

@@ -1,4 +1,4 @@
-#include "train/data/loader.h"
+#include "tessera/train/data/loader.h"
 
 #include <condition_variable>
 #include <exception>
@@ -7,9 +7,9 @@
 #include <thread>
 #include <vector>
 
-#include "core/error.h"
-#include "core/rng.h"
-#include "train/data/readers.h"
+#include "tessera/core/error.h"
+#include "tessera/core/rng.h"
+#include "tessera/train/data/readers.h"
 
 namespace tessera::data {
 

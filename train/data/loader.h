@@ -5,9 +5,9 @@
 #include <iterator>
 #include <memory>
 
-#include "train/data/augment.h"
-#include "train/data/batch.h"
-#include "train/data/set.h"
+#include "tessera/train/data/augment.h"
+#include "tessera/train/data/batch.h"
+#include "tessera/train/data/set.h"
 
 namespace tessera::data {
 

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
-#include "core/error.h"
-#include "train/data/digest.h"
-#include "train/data/readers.h"
+#include "tessera/core/error.h"
+#include "tessera/train/data/digest.h"
+#include "tessera/train/data/readers.h"
 
 namespace tessera::data {
 namespace {
@@ -94,8 +94,8 @@ Samples read_part(Folder& folder, const std::string& part, const char* const* md
 
 }  // namespace
 
-Named read_mnist(const std::string& path, const std::string& name, std::vector<std::string> class_names,
-                 std::span<const char* const> md5) {
+TrainTest read_mnist(const std::string& path, const std::string& name, std::vector<std::string> class_names,
+                     std::span<const char* const> md5) {
   Folder folder(path);
   const int classes = static_cast<int>(class_names.size());
   Samples train = read_part(folder, "train", md5.data(), classes);

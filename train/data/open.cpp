@@ -3,11 +3,11 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "core/error.h"
-#include "nn/options.h"
-#include "train/data/readers.h"
-#include "train/data/sources.h"
-#include "train/data/where.h"
+#include "tessera/core/error.h"
+#include "tessera/nn/options.h"
+#include "tessera/train/data/readers.h"
+#include "tessera/train/data/sources.h"
+#include "tessera/train/data/where.h"
 
 namespace tessera::data {
 namespace {
@@ -53,7 +53,7 @@ std::string locate(const Source& source, const std::string& dir) {
 
 }  // namespace
 
-Named open(std::string_view text, const std::string& dir, const OpenOptions& options) {
+TrainTest open(std::string_view text, const std::string& dir, const OpenOptions& options) {
   const Spec spec = parse_spec(text);
   if (spec.name == "where") return where::make(where::task(spec.rest.empty() ? "quadrant" : spec.rest), options);
   if (spec.name == "imagefolder") {

@@ -1,6 +1,6 @@
 // EXIF (CIPA DC-008) is a TIFF file inside of the picture: byte order, offset of a directory, entries of twelve bytes.
 // Where it says nothing, XMP's tiff:Orientation counts, as for PIL.
-#include "train/data/orientation.h"
+#include "tessera/train/data/orientation.h"
 
 #include <cstring>
 #include <string>

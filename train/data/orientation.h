@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <span>
 
-#include "train/data/image.h"
+#include "tessera/train/data/image.h"
 
 namespace tessera::data {
 

@@ -1,10 +1,10 @@
-#include "train/data/plain_png.h"
+#include "tessera/train/data/plain_png.h"
 
 #include <zlib.h>
 
 #include <string_view>
 
-#include "core/error.h"
+#include "tessera/core/error.h"
 
 namespace tessera::data {
 namespace {

@@ -5,8 +5,8 @@
 #include <cstring>
 #include <numbers>
 
-#include "train/data/augment.h"
-#include "train/data/draw.h"
+#include "tessera/train/data/augment.h"
+#include "tessera/train/data/draw.h"
 
 namespace tessera::data {
 namespace {

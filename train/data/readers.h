@@ -1,12 +1,12 @@
 #pragma once
-// For the files of this folder: what the readers share. Each reader returns a complete Named or throws one clear Error.
+// For the files of this folder: what the readers share. Each reader returns a complete TrainTest or throws one clear Error.
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "core/io/read_file.h"
-#include "train/data/set.h"
+#include "tessera/core/io/read_file.h"
+#include "tessera/train/data/set.h"
 
 namespace tessera::data {
 
@@ -48,21 +48,21 @@ constexpr size_t most_classes =
 /// Makes the sets: shared pixels, stats of the training images, digest. Throws Error when there are no training images,
 /// neither test nor validation images, sizes that differ, pixels or labels that do not fit each other, or names of
 /// classes that cannot stand in a file (io::check_text).
-Named assemble(const std::string& name, Samples train, Samples test, std::vector<std::string> class_names,
-               const std::string& digest, bool official, Samples val = {});
+TrainTest assemble(const std::string& name, Samples train, Samples test, std::vector<std::string> class_names,
+                   const std::string& digest, bool official, Samples val = {});
 /// Marks the augmentations that destroy labels, and why ("the label says where things are").
-void refuse(Named& data, std::initializer_list<Augmentation> which, const std::string& why);
+void refuse(TrainTest& data, std::initializer_list<Augmentation> which, const std::string& why);
 
-Named read_cifar10(const std::string& folder);
-Named read_cifar100(const std::string& folder);
+TrainTest read_cifar10(const std::string& folder);
+TrainTest read_cifar100(const std::string& folder);
 /// Files of the same format and names, or of names that add to these (data_batch_1_first4000.bin), that hold any number
 /// of records (at least 1); not every training file need be there. Never official; the note says how many there are.
-Named read_part_of_cifar10(const std::string& folder);
-Named read_part_of_cifar100(const std::string& folder);
+TrainTest read_part_of_cifar10(const std::string& folder);
+TrainTest read_part_of_cifar100(const std::string& folder);
 /// MNIST and its look-alikes: idx files, plain or .gz.
-Named read_mnist(const std::string& folder, const std::string& name, std::vector<std::string> class_names,
-                 std::span<const char* const> official_md5_of_gz);
-Named read_imagefolder(const std::string& dir, const OpenOptions& options);
+TrainTest read_mnist(const std::string& folder, const std::string& name, std::vector<std::string> class_names,
+                     std::span<const char* const> official_md5_of_gz);
+TrainTest read_imagefolder(const std::string& dir, const OpenOptions& options);
 
 /// A random order of 0..n-1.
 Index permutation(size_t n, uint64_t seed);

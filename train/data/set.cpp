@@ -1,14 +1,14 @@
-#include "train/data/set.h"
+#include "tessera/train/data/set.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
-#include "core/error.h"
-#include "core/io/text.h"
-#include "core/rng.h"
-#include "train/data/augment.h"
-#include "train/data/readers.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/text.h"
+#include "tessera/core/rng.h"
+#include "tessera/train/data/augment.h"
+#include "tessera/train/data/readers.h"
 
 namespace tessera::data {
 namespace {
@@ -47,7 +47,7 @@ void check_samples(const std::string& name, const char* what, const Samples& s, 
       fail("data", "{}: {} image {} has label {}, but labels are 0 to {}", name, what, i, s.labels[i], classes - 1);
 }
 
-Set make_set(const std::string& name, Samples s, const Named& common) {
+Set make_set(const std::string& name, Samples s, const TrainTest& common) {
   Set set = common.train;
   set.name = name;
   set.h = s.h, set.w = s.w, set.channels = s.channels;
@@ -83,8 +83,8 @@ Tensor Set::tensor(std::span<const size_t> which) const {
   return x;
 }
 
-Named assemble(const std::string& name, Samples train, Samples test, std::vector<std::string> class_names,
-               const std::string& digest, bool official, Samples val) {
+TrainTest assemble(const std::string& name, Samples train, Samples test, std::vector<std::string> class_names,
+                   const std::string& digest, bool official, Samples val) {
   if (train.labels.empty() || (test.labels.empty() && val.labels.empty()))
     fail("data", "{} has {} training and {} test images; both need at least one", name, train.labels.size(),
          test.labels.size());
@@ -101,7 +101,7 @@ Named assemble(const std::string& name, Samples train, Samples test, std::vector
       fail("data", "{}: training images are {}x{}x{} but {} images {}x{}x{} (height, width, channels)", name, train.h,
            train.w, train.channels, what, part->h, part->w, part->channels);
   }
-  Named data;
+  TrainTest data;
   data.classes = data.train.classes = static_cast<int>(class_names.size());
   data.train.class_names = std::move(class_names);
   data.train.stats = stats_of(train);
@@ -113,7 +113,7 @@ Named assemble(const std::string& name, Samples train, Samples test, std::vector
   return data;
 }
 
-void refuse(Named& data, std::initializer_list<Augmentation> which, const std::string& why) {
+void refuse(TrainTest& data, std::initializer_list<Augmentation> which, const std::string& why) {
   for (Set* set : {&data.train, &data.val, &data.test}) {
     for (Augmentation a : which) set->breaks |= 1u << static_cast<unsigned>(a);
     set->why_refused = why;

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/shape.h"
-#include "core/tensor.h"
+#include "tessera/core/shape.h"
+#include "tessera/core/tensor.h"
 
 namespace tessera::data {
 
@@ -48,7 +48,7 @@ struct Set {
   unsigned breaks = 0;  ///< bit per Augmentation that destroys labels
 };
 
-struct Named {
+struct TrainTest {
   Set train, test;  ///< test is empty only where a folder has a validation split instead
   Set val;          ///< of an imagefolder with a val folder; else empty
   int classes = 0;
@@ -68,7 +68,7 @@ struct OpenOptions {
 /// A named set is looked for in `dir` (the files themselves or their folder), then $TESSERA_DATA, then ./data. Throws
 /// Error: an unknown name with the nearest known one, a missing set with the places searched, and whatever is wrong
 /// with the files.
-Named open(std::string_view spec, const std::string& dir = "", const OpenOptions& options = {});
+TrainTest open(std::string_view spec, const std::string& dir = "", const OpenOptions& options = {});
 /// Would open() find the files? (true for `where`)
 bool available(std::string_view spec, const std::string& dir = "");
 
@@ -79,6 +79,6 @@ Set fraction(const Set& set, double share, uint64_t seed);
 
 /// Writes DIR/train/CLASS/N.png and DIR/test/CLASS/N.png, which imagefolder:DIR reads. Throws Error if DIR exists and
 /// is not empty, or when `stop` returns true; DIR then is as before, as it is after any other failure.
-void write_folder(const Named& data, const std::string& dir, const std::function<bool()>& stop = {});
+void write_folder(const TrainTest& data, const std::string& dir, const std::function<bool()>& stop = {});
 
 }  // namespace tessera::data

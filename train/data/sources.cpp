@@ -1,6 +1,6 @@
-#include "train/data/sources.h"
+#include "tessera/train/data/sources.h"
 
-#include "train/data/readers.h"
+#include "tessera/train/data/readers.h"
 
 namespace tessera::data {
 namespace {
@@ -30,12 +30,14 @@ constexpr const char* fashion_md5[4] = {"8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c
 constexpr int64_t mnist_bytes[4] = {9'912'422, 28'881, 1'648'877, 4'542};
 constexpr int64_t fashion_bytes[4] = {26'421'880, 29'515, 4'422'102, 5'148};
 
-Named read_digits(const std::string& folder) {
-  Named data = read_mnist(folder, "mnist", digits(), mnist_md5);
+TrainTest read_digits(const std::string& folder) {
+  TrainTest data = read_mnist(folder, "mnist", digits(), mnist_md5);
   refuse(data, {Augmentation::flip}, "a mirrored digit is another sign or none");
   return data;
 }
-Named read_clothes(const std::string& folder) { return read_mnist(folder, "fashion-mnist", clothes(), fashion_md5); }
+TrainTest read_clothes(const std::string& folder) {
+  return read_mnist(folder, "fashion-mnist", clothes(), fashion_md5);
+}
 
 }  // namespace
 

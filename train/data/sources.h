@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "train/data/set.h"
+#include "tessera/train/data/set.h"
 
 namespace tessera::data {
 
@@ -23,8 +23,9 @@ struct Source {
   std::string base_url;  ///< with a slash at the end
   std::vector<Remote> remote;
   bool archive = false;  ///< remote is one .tar.gz that holds `folder`; else the files themselves go into it
-  std::function<Named(const std::string&)> read;
-  std::function<Named(const std::string&)> read_part{};  ///< NAME:DIR, a folder with any number of records; or empty
+  std::function<TrainTest(const std::string&)> read;
+  std::function<TrainTest(const std::string&)>
+      read_part{};  ///< NAME:DIR, a folder with any number of records; or empty
 };
 
 const std::vector<Source>& sources();

@@ -1,4 +1,4 @@
-#include "train/data/staged.h"
+#include "tessera/train/data/staged.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <vector>
 
-#include "core/error.h"
-#include "core/io/replace_file.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/replace_file.h"
 
 namespace tessera::data {
 namespace {

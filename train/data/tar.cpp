@@ -1,6 +1,6 @@
 // A tar archive is a row of 512-byte blocks: per member one header (name, size in octal, type, checksum, in POSIX ustar
 // a name prefix) and the content, padded to whole blocks; two blocks of zeros end it.
-#include "train/data/tar.h"
+#include "tessera/train/data/tar.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -13,9 +13,9 @@
 #include <string_view>
 #include <vector>
 
-#include "core/error.h"
-#include "core/io/replace_file.h"
-#include "core/io/text.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/replace_file.h"
+#include "tessera/core/io/text.h"
 
 namespace tessera::data {
 namespace {

@@ -1,14 +1,14 @@
-#include "train/data/where.h"
+#include "tessera/train/data/where.h"
 
 #include <array>
 #include <cmath>
 
-#include "core/error.h"
-#include "core/rng.h"
-#include "nn/options.h"
-#include "train/data/digest.h"
-#include "train/data/draw.h"
-#include "train/data/readers.h"
+#include "tessera/core/error.h"
+#include "tessera/core/rng.h"
+#include "tessera/nn/options.h"
+#include "tessera/train/data/digest.h"
+#include "tessera/train/data/draw.h"
+#include "tessera/train/data/readers.h"
 
 namespace tessera::data::where {
 namespace {
@@ -198,7 +198,7 @@ void draw(const Task& task, uint64_t seed, uint64_t index, int label, uint8_t* p
   if (std::string_view(task.name) != "quadrant") paint(c.shapes[1], where[1], pixels);
 }
 
-Named make(const Task& task, const OpenOptions& options) {
+TrainTest make(const Task& task, const OpenOptions& options) {
   const size_t classes = task.classes.size();
   if (options.train_size < classes || options.test_size < classes)
     fail("where", "{} training and {} test images are too few: each needs at least one of each of {} classes",
@@ -206,7 +206,7 @@ Named make(const Task& task, const OpenOptions& options) {
   Samples train = samples(task, options.train_size, rng::mix(options.seed ^ rng::hash("where train")));
   Samples test = samples(task, options.test_size, rng::mix(options.seed ^ rng::hash("where test")));
   const std::string digest = Digest(Digest::sha256).add(train.pixels).add(test.pixels).hex();
-  Named data =
+  TrainTest data =
       assemble(std::string("where:") + task.name, std::move(train), std::move(test), task.classes, digest, false);
   using enum Augmentation;
   refuse(data, {crop, flip, randaug, erase, cutmix}, "the label says where things are");

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "train/data/set.h"
+#include "tessera/train/data/set.h"
 
 namespace tessera::data::where {
 
@@ -34,6 +34,6 @@ const Task& task(std::string_view name);
 void draw(const Task& task, uint64_t seed, uint64_t index, int label, uint8_t* pixels);
 
 /// options.train_size and test_size pictures, classes balanced to within one.
-Named make(const Task& task, const OpenOptions& options);
+TrainTest make(const Task& task, const OpenOptions& options);
 
 }  // namespace tessera::data::where

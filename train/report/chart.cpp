@@ -1,4 +1,4 @@
-#include "train/report/chart.h"
+#include "tessera/train/report/chart.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include <limits>
 #include <map>
 
-#include "train/report/html.h"
+#include "tessera/train/report/html.h"
 
 namespace tessera::report {
 namespace {

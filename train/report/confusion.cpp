@@ -1,11 +1,11 @@
-#include "train/report/confusion.h"
+#include "tessera/train/report/confusion.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "train/report/html.h"
+#include "tessera/train/report/html.h"
 
 namespace tessera::report {
 namespace {

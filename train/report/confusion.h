@@ -1,7 +1,7 @@
 #pragma once
 #include <string>
 
-#include "train/report_data.h"
+#include "tessera/train/training/report_data.h"
 
 namespace tessera::report {
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "train/report/chart.h"
-#include "train/report/html.h"
-#include "train/report/page.h"
+#include "tessera/train/report/chart.h"
+#include "tessera/train/report/html.h"
+#include "tessera/train/report/page.h"
 
 namespace tessera::report {
 namespace {

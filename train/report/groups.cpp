@@ -1,4 +1,4 @@
-#include "train/report/groups.h"
+#include "tessera/train/report/groups.h"
 
 #include <fmt/format.h>
 

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "train/report/run.h"
+#include "tessera/train/report/run.h"
 
 namespace tessera::report {
 

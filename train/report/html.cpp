@@ -1,9 +1,11 @@
-#include "train/report/html.h"
+#include "tessera/train/report/html.h"
 
 #include <fmt/format.h>
 
 #include <array>
 #include <cmath>
+
+#include "tessera/core/io/text.h"
 
 namespace tessera::report {
 namespace {
@@ -75,36 +77,17 @@ footer { margin-top: 44px; color: var(--faint); font-size: 12.5px; } h2.sub { fo
   details.card[open], details.run { break-inside: auto; } details pre { white-space: pre-wrap; overflow-wrap: anywhere; overflow: visible; } .hit { display: none; } }
 )";
 
-/// The length of the valid UTF-8 sequence at s[0], or 0.
-size_t utf8(std::string_view s) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned>(static_cast<unsigned char>(s[i])); };
-  const unsigned first = byte(0);
-  const size_t n = first < 0x80                    ? 1
-                   : first >= 0xc2 && first < 0xe0 ? 2
-                   : first >= 0xe0 && first < 0xf0 ? 3
-                   : first >= 0xf0 && first < 0xf5 ? 4
-                                                   : 0;
-  if (n == 0 || n > s.size()) return 0;
-  unsigned code = n == 1 ? first : first & (0x7fU >> n);
-  for (size_t i = 1; i < n; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-    code = code << 6 | (byte(i) & 0x3f);
-  }
-  const bool overlong = (n == 3 && code < 0x800) || (n == 4 && code < 0x10000);
-  const bool forbidden = (code < 0x20 && code != '\n' && code != '\t') || code == 0x7f ||
-                         (code >= 0xd800 && code < 0xe000) || code > 0x10ffff || code == 0xfffe || code == 0xffff;
-  return overlong || forbidden ? 0 : n;
-}
-
 }  // namespace
 
 std::string printable(std::string_view text) {
   std::string s;
   s.reserve(text.size());
   while (!text.empty()) {
-    const size_t n = utf8(text);
-    s += n > 0 ? text.substr(0, n) : "\xef\xbf\xbd";
-    text.remove_prefix(n > 0 ? n : 1);
+    const auto [code, bytes] = io::first_letter(text);
+    const bool shown =
+        bytes > 0 && (code == '\n' || code == '\t' || !io::steers(code)) && code != 0xfffe && code != 0xffff;
+    s += shown ? text.substr(0, bytes) : "\xef\xbf\xbd";
+    text.remove_prefix(bytes > 0 ? bytes : 1);
   }
   return s;
 }

@@ -5,7 +5,7 @@
 
 namespace tessera::report {
 
-/// Control characters (but for line feeds and tabs) and bytes that are no UTF-8 become U+FFFD.
+/// What io::steers() (but for line feeds and tabs) and bytes that are no UTF-8 become U+FFFD: on a page nobody wants \x1b.
 std::string printable(std::string_view text);
 /// printable(), and safe inside elements and quoted attributes: markup characters become entities.
 std::string escape(std::string_view text);

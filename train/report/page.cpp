@@ -1,4 +1,4 @@
-#include "train/report/page.h"
+#include "tessera/train/report/page.h"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 #include <cmath>
 #include <set>
 
-#include "train/report/html.h"
+#include "tessera/train/report/html.h"
 
 namespace tessera::report {
 namespace {

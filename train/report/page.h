@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "train/report/groups.h"
-#include "train/report/run.h"
+#include "tessera/train/report/groups.h"
+#include "tessera/train/report/run.h"
 
 namespace tessera::report {
 

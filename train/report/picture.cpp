@@ -1,4 +1,4 @@
-#include "train/report/picture.h"
+#include "tessera/train/report/picture.h"
 
 #include <fmt/format.h>
 
@@ -7,8 +7,8 @@
 #include <cmath>
 #include <limits>
 
-#include "train/data/image.h"
-#include "train/report/html.h"
+#include "tessera/train/data/image.h"
+#include "tessera/train/report/html.h"
 
 namespace tessera::report {
 namespace {

@@ -3,7 +3,7 @@
 #include <functional>
 #include <string>
 
-#include "train/report_data.h"
+#include "tessera/train/training/report_data.h"
 
 namespace tessera::report {
 

@@ -1,4 +1,4 @@
-#include "train/report/results.h"
+#include "tessera/train/report/results.h"
 
 #include <fmt/format.h>
 
@@ -12,8 +12,8 @@
 #include <set>
 #include <string_view>
 
-#include "train/report/groups.h"
-#include "train/report/html.h"
+#include "tessera/train/report/groups.h"
+#include "tessera/train/report/html.h"
 
 namespace tessera::report {
 namespace {

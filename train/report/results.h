@@ -2,7 +2,7 @@
 // The tables of runs beside the page, for spreadsheets and scripts (RFC 4180, UTF-8).
 #include <string>
 
-#include "train/report/run.h"
+#include "tessera/train/report/run.h"
 
 namespace tessera::report {
 

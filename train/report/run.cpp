@@ -1,4 +1,4 @@
-#include "train/report/run.h"
+#include "tessera/train/report/run.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,9 +6,9 @@
 #include <limits>
 #include <set>
 
-#include "core/error.h"
-#include "core/io/replace_file.h"
-#include "train/report/json.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/replace_file.h"
+#include "tessera/train/training/report_json.h"
 
 namespace tessera::report {
 namespace {

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "train/report_data.h"
+#include "tessera/train/training/report_data.h"
 
 namespace tessera::report {
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "train/report/html.h"
-#include "train/report/page.h"
-#include "train/report/picture.h"
+#include "tessera/train/report/html.h"
+#include "tessera/train/report/page.h"
+#include "tessera/train/report/picture.h"
 
 namespace tessera::report {
 namespace {

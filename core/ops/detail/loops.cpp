@@ -1,10 +1,10 @@
-#include "core/ops/detail/loops.h"
+#include "tessera/core/ops/detail/loops.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "core/kernels/kernels.h"
-#include "core/tape.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/tape.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

@@ -1,8 +1,8 @@
 #pragma once
 // Loop nests over a contiguous tensor and up to two strided companions: what broadcasting, permutations and reductions
 // share.
-#include "core/parallel.h"
-#include "core/tape.h"
+#include "tessera/core/parallel.h"
+#include "tessera/core/tape.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {

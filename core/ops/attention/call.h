@@ -1,0 +1,79 @@
+#pragma once
+// What the two attentions share: one checked call, who sees whom, and which weights are dropped. Internal to core/ops.
+#include <algorithm>
+
+#include "tessera/core/ops/attention/attention.h"
+
+namespace tessera {
+
+/// DropoutSpec's random bits of one pair. `row` names (seed, step, sample, key, head, query token). A 32-bit mixer in two
+/// keyed rounds, because it is drawn once per pair and vectorises (its multipliers are those of Wellons' low-bias
+/// search).
+inline uint32_t pair_bits(uint64_t row, int32_t key_token) {
+  uint32_t x = static_cast<uint32_t>(row) + static_cast<uint32_t>(key_token) * 0x9e3779b9u;
+  x = (x ^ (x >> 16)) * 0x7feb352du;
+  x ^= static_cast<uint32_t>(row >> 32);
+  x = (x ^ (x >> 15)) * 0x846ca68bu;
+  return x ^ (x >> 16);
+}
+
+inline namespace TESSERA_NS {
+
+/// One call, checked, with everything its backward needs. Pattern and RelativeIndex live in Memos, so pointers to them stay
+/// good.
+struct Call {
+  Heads q, k, v;
+  const Pattern* who;
+  Terms where;
+  real scale;
+  DropoutSpec dropout;
+  Run run;
+  Tensor lengths;  ///< (B) token counts, or empty
+
+  int batch() const { return q.x.dim(0); }
+  bool drops() const { return run.training() && dropout.p > 0; }
+  int length(int b) const { return lengths ? static_cast<int>(lengths[b]) : k.tokens; }
+  bool rotates() const { return static_cast<bool>(where.rotary.cos_q); }
+
+  /// How query slot i of group g sees key slot j in sample b.
+  enum class Sight { none, full, penalised };
+  Sight sight(int b, int g, int i, int j) const {
+    const Pattern& p = *who;
+    const auto qi = static_cast<size_t>(g) * static_cast<size_t>(p.n) + static_cast<size_t>(i);
+    const auto kj = static_cast<size_t>(g) * static_cast<size_t>(p.m) + static_cast<size_t>(j);
+    const int tq = p.q[qi], tk = p.k[kj];
+    if (tq < 0 || (tk < 0 && p.absent == Pattern::Absent::masked) || tk >= length(b)) return Sight::none;
+    const bool masked = (!p.label_q.empty() && p.label_q[qi] != p.label_k[kj]) || (p.causal && tk > tq + p.offset) ||
+                        (p.no_self && tk == tq);
+    return !masked ? Sight::full : p.mask_value != 0 ? Sight::penalised : Sight::none;
+  }
+
+  /// Names the dropout of one query: see pair_bits(). An absent key that counts (zero_key) goes by k.tokens + its slot.
+  uint64_t row(int b, int h, int query_token) const {
+    return stream(run, dropout.key, b).bits((static_cast<uint64_t>(h) << 32) | static_cast<uint32_t>(query_token));
+  }
+  uint32_t threshold() const { return static_cast<uint32_t>(std::min(dropout.p * 0x1p32, 4294967295.0)); }
+  real kept() const { return static_cast<real>(1 / (1 - dropout.p)); }
+
+  /// All tensors a gradient may flow to: q, k, v, four of the rotation, the tables.
+  using List = std::array<const Tensor*, 7 + Terms::most>;
+  std::span<const Tensor* const> inputs(List& to) const {
+    size_t n = 0;
+    for (const Tensor* t :
+         {&q.x, &k.x, &v.x, &where.rotary.cos_q, &where.rotary.sin_q, &where.rotary.cos_k, &where.rotary.sin_k})
+      to[n++] = t;
+    for (int t = 0; t < where.count; ++t) to[n++] = &where.relative[static_cast<size_t>(t)].table;
+    return {to.data(), n};
+  }
+  double macs() const;
+};
+
+/// The call, or Error "[attention] ..." if sizes, indices or options make no sense.
+Call check(const Heads& q, const Heads& k, const Heads& v, const Pattern& who, const Terms& where, double scale,
+           const DropoutSpec& dropout, std::span<const int32_t> lengths, const Run& run);
+
+/// Is the gradient of these two handles the same buffer?
+inline bool same_gradient(const Tensor& a, const Tensor& b) { return a.same_gradient(b); }
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

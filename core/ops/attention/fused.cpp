@@ -1,0 +1,201 @@
+// The fused attention: the equations of attention_plain.cpp on blocks of query rows, per head, group and image.
+//
+//   forward   S = Q K^T + terms, E = e^(S - M), M the maxima of rows, Z the sums of E, O = E V / Z       saved: q, k, v, M, 1/Z
+//   backward  P = e^(S - M) / Z again, dP = dO V^T, dS = P (dP - rowsum(P dP)), dV = P^T dO, dQ = dS K, dK = dS^T Q
+//
+// How the terms stay cheap:
+//  * biases, masks and gates of width 1 are gathered into one n x m block per head, which the images (and equal groups) of a shard
+//    share; so is their gradient, which is scattered into the tables once per head (attention_pairs.h);
+//  * a query term needs q . Q[rho] only for the rows of its table that a strip of queries touches: one product with that band, then
+//    a gather. Its gradient scatters into the same small matrix and takes two products. Value terms are the transpose of that;
+//    key terms do it by a few keys at a time (attention_head.cpp);
+//  * a gate as wide as the head takes the place of Q K^T: every pair's channels times its row (gated_scores in core/kernels);
+//  * a key term of one row is a vector added to all rows of scores; a query term of one row does nothing at all.
+// Outside of a shard the (head, image) pairs are cut into at most 8 fixed blocks; their table gradients are summed in order.
+#include "tessera/core/ops/attention/head.h"
+#include "tessera/core/parallel.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+namespace {
+
+constexpr int most_blocks = 8;
+
+/// Blocks of work: fixed ones outside of a shard, one inside.
+int blocks_of(const Plan& p) {
+  return parallel::in_shard() ? 1 : static_cast<int>(std::min<int64_t>(most_blocks, int64_t{p.B} * p.H));
+}
+/// f(block, from, to) over the units h * B + b.
+template <class F>
+void each_block(const Plan& p, int blocks, F f) {
+  const int64_t units = int64_t{p.B} * p.H;
+  parallel::rows(blocks, 1, [&](int64_t i, int64_t end) {
+    for (; i < end; ++i) f(static_cast<int>(i), units * i / blocks, units * (i + 1) / blocks);
+  });
+}
+
+/// Is every token in exactly one place of the pattern?
+bool once_each(const Index& at, int tokens) {
+  if (at.size() != static_cast<size_t>(tokens)) return false;
+  Tensor seen = zeros({std::max(tokens, 1)});
+  for (const int32_t t : at)
+    if (t < 0 || seen[t]++ > 0) return false;
+  return true;
+}
+
+/// Do these views cover every channel of their tensor once? Then its gradient can be written instead of zeroed and added to.
+bool cover(std::span<const Heads* const> views) {
+  int covered = 0;
+  for (const Heads* x : views) {
+    covered += x->heads * x->d;
+    for (const Heads* y : views)
+      if (x != y && x->offset < y->offset + y->heads * y->d && y->offset < x->offset + x->heads * x->d) return false;
+  }
+  return covered == views[0]->stride;
+}
+
+/// Does a head of one view share channels with another head of another view of the same tensor? Then heads cannot be worked on side by
+/// side: both would add to the same gradients.
+bool heads_meet(const Call& c) {
+  const std::array<const Heads*, 3> views{&c.q, &c.k, &c.v};
+  for (const Heads* x : views)
+    for (const Heads* y : views)
+      if (x < y && same_gradient(x->x, y->x) && (x->offset != y->offset || x->d != y->d) &&
+          x->offset < y->offset + y->heads * y->d && y->offset < x->offset + x->heads * x->d)
+        return true;
+  return false;
+}
+
+/// The gradient buffers of q, k, v, which may be views of one tensor.
+Sinks sinks_of(const Call& c, Back& back) {
+  Sinks s;
+  struct View {
+    const Heads* x;
+    Sink* to;
+    bool complete;  ///< every token has one place in the pattern
+  };
+  const bool queries = once_each(c.who->q, c.q.tokens), keys = once_each(c.who->k, c.k.tokens);
+  const std::array<View, 3> views{{{&c.q, &s.q, queries}, {&c.k, &s.k, keys}, {&c.v, &s.v, keys}}};
+  for (const View& first : views) {
+    if (first.to->to || !back.wants(first.x->x)) continue;
+    std::array<const Heads*, 3> same{};
+    size_t count = 0;
+    bool complete = true;
+    for (const View& view : views)
+      if (same_gradient(first.x->x, view.x->x)) same[count++] = view.x, complete &= view.complete;
+    Sink sink = back.into(first.x->x);
+    if (sink.beta == 0 && !(complete && cover({same.data(), count})))
+      std::fill_n(sink.to, first.x->x.size(), real(0)), sink.beta = 1;
+    for (const View& view : views)
+      if (same_gradient(first.x->x, view.x->x)) *view.to = sink;
+  }
+  return s;
+}
+
+/// The gradients of tables and angles, a share for each block of work.
+class Shares {
+ public:
+  Shares(const Plan& plan, int blocks, Back& back) : p_(plan), blocks_(blocks) {
+    for (int i = 0; i < blocks; ++i) {
+      const int64_t units = int64_t{p_.B} * p_.H, from = units * i / blocks, to = units * (i + 1) / blocks;
+      parts_[at(i)].first = static_cast<int>(from / p_.B);
+      parts_[at(i)].last = static_cast<int>(std::max(from, to - 1) / p_.B);
+    }
+    memory_.lay_out([&](Arena& a) {
+      count_ = 0;
+      for (int t = 0; t < p_.count; ++t) {
+        const Plan::Term& x = p_.term[at(t)];
+        const bool scaled = x.r->kind == Relative::query || x.r->kind == Relative::key;
+        want(a, back, x.r->table, scaled ? p_.c.scale : real(1), x.padded,
+             [&](Partial& part) -> real*& { return part.table[at(x.number)]; });
+      }
+      const Rotary& r = p_.c.where.rotary;
+      const std::array<const Tensor*, 4> angles{&r.cos_q, &r.sin_q, &r.cos_k, &r.sin_k};
+      for (size_t i = 0; i < 4; ++i)
+        want(a, back, *angles[i], 1, p_.d / 2, [i](Partial& part) -> real*& { return part.rotary[i]; });
+    });
+  }
+
+  /// Share of a block, set to zero by the thread that works on it.
+  const Partial& start(int block) {
+    for (size_t w = 0; w < count_; ++w)
+      std::fill_n(wanted_[w].share[at(block)], rows(wanted_[w], block) * wanted_[w].padded, real(0));
+    return parts_[at(block)];
+  }
+
+  /// Their sums, in order, to where they belong.
+  void finish(Back& back) const {
+    for (size_t w = 0; w < count_; ++w) {
+      const Wanted& x = wanted_[w];
+      const auto [to, beta] = back.into(*x.x);
+      if (beta == 0) std::fill_n(to, x.x->size(), real(0));
+      const int64_t width = x.x->dim(2);
+      for (int i = 0; i < blocks_; ++i) {
+        const int64_t first = x.x->dim(0) == 1 ? 0 : int64_t{parts_[at(i)].first} * x.x->dim(1);
+        kernels().scatter_rows(x.share[at(i)], x.padded, nullptr, rows(x, i), width, x.factor, nullptr,
+                               to + first * width, width, 1, 0);
+      }
+    }
+  }
+
+ private:
+  struct Wanted {
+    const Tensor* x;
+    real factor;
+    int64_t padded;
+    std::array<real*, most_blocks> share;
+  };
+  static size_t at(int i) { return static_cast<size_t>(i); }
+  int64_t rows(const Wanted& w, int block) const {
+    const Partial& part = parts_[at(block)];
+    return int64_t{w.x->dim(0) == 1 ? 1 : part.last - part.first + 1} * w.x->dim(1);
+  }
+  template <class Slot>
+  void want(Arena& a, const Back& back, const Tensor& x, real factor, int64_t padded, Slot slot) {
+    if (!x || !back.wants(x)) return;
+    Wanted& w = wanted_[count_++];
+    w = {&x, factor, padded, {}};
+    for (int i = 0; i < blocks_; ++i) slot(parts_[at(i)]) = w.share[at(i)] = a.take<real>(rows(w, i) * padded);
+  }
+
+  const Plan& p_;
+  const int blocks_;
+  std::array<Partial, most_blocks> parts_;
+  std::array<Wanted, Terms::most + 4> wanted_;
+  size_t count_ = 0;
+  Arena memory_;
+};
+
+void backward(const Call& c, const Tensor& norms, const Tensor& dy, Back& back) {
+  const Plan p(c);
+  const int blocks = heads_meet(c) ? 1 : blocks_of(p);
+  Shares shares(p, blocks, back);
+  const Sinks sinks = sinks_of(c, back);
+  each_block(p, blocks, [&](int block, int64_t from, int64_t to) {
+    HeadWorker(p, dy, norms, sinks, shares.start(block)).run(from, to);
+  });
+  shares.finish(back);
+  for (int t = 0; t < c.where.count; ++t) {  // a query term that softmax does not see has a gradient all the same: zero
+    const Tensor& x = c.where.relative[static_cast<size_t>(t)].table;
+    if (p.has(t) || !back.wants(x)) continue;
+    if (const auto [to, beta] = back.into(x); beta == 0) std::fill_n(to, x.size(), real(0));
+  }
+}
+
+}  // namespace
+
+Tensor attention(const Heads& q, const Heads& k, const Heads& v, const Pattern& who, const Terms& where, double scale,
+                 const DropoutSpec& dropout, std::span<const int32_t> lengths, const Run& run) {
+  const Call c = check(q, k, v, who, where, scale, dropout, lengths, run);
+  const Plan p(c);
+  const bool complete = once_each(who.q, q.tokens);
+  Tensor o({p.B, q.tokens, p.H * p.dv}), norms({p.B, p.G, p.H, 2, p.n});
+  if (!complete) std::fill_n(o.data(), o.size(), real(0));
+  each_block(p, blocks_of(p), [&](int, int64_t from, int64_t to) { HeadWorker(p, o, norms).run(from, to); });
+  Call::List list;
+  return record({"attention", c.macs()}, o, c.inputs(list),
+                [c, norms](const Tensor& dy, Back& back) { backward(c, norms, dy, back); });
+}
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

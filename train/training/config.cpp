@@ -1,0 +1,291 @@
+#include "tessera/train/training/config.h"
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+#include <optional>
+
+namespace tessera {
+namespace {
+
+using D = DataConfig;
+using A = AugmentConfig;
+using O = OptimConfig;
+using S = SchedConfig;
+using T = TrainConfig;
+
+constexpr int any_int = std::numeric_limits<int>::max();
+constexpr double any_rate = 1e30;  // far above what trains, and still an fp32 number
+constexpr double any_time = 1e9;
+
+/// Of a list that is written as a word: the numbers, or none.
+std::optional<std::vector<double>> reals(std::string_view s) {
+  std::vector<double> all;
+  const auto skip = [&](std::string_view what) {
+    while (!s.empty() && what.find(s.front()) != std::string_view::npos) s.remove_prefix(1);
+  };
+  for (skip(" ["); !s.empty() && s.front() != ']'; skip(" ,")) {
+    double v = 0;
+    const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), v);
+    if (error != std::errc() || all.size() > 16) return {};
+    all.push_back(v);
+    s.remove_prefix(static_cast<size_t>(end - s.data()));
+  }
+  skip(" ]");
+  return s.empty() ? std::optional(all) : std::nullopt;
+}
+
+bool two_decays(const Value& v) {
+  const auto b = reals(std::get<std::string>(v));
+  return b && b->size() == 2 && std::ranges::all_of(*b, [](double x) { return x >= 0 && static_cast<float>(x) < 1; });
+}
+
+constexpr Field<D> data_table[] = {
+    {"name", &D::name,
+     "cifar10, cifar100, mnist, fashion-mnist, cifar10:DIR or cifar100:DIR (a folder with any number of records), "
+     "imagefolder:DIR, where[:TASK]; empty: what is found"},
+    {"dir", &D::dir, "where named sets are looked for before $TESSERA_DATA and ./data"},
+    {"train_size", &D::train_size, "training images; 0: all that val_size leaves (where: 4000)", within(0, 1e9)},
+    {"val_size", &D::val_size, "images held out of the training set for validation; 0: none", within(0, 1e9)},
+    {"test_size", &D::test_size, "test images of `where`; 0: 1000", within(0, 1e9)},
+    {"fraction", &D::fraction, "share of every class of the training set that is used", positive(1)},
+    {"img_size", &D::img_size, "imagefolder: size that images are brought to; 0: their own", within(0, 4096)},
+    {"seed", &D::seed, "of the split, of fraction and of `where`", at_least(0)},
+    {"workers", &D::workers, "background threads that prepare batches", within(1, 256)},
+};
+constexpr Field<A> augment_table[] = {
+    {"crop", &A::crop, "zero padding on each side before a random crop of the original size", within(0, 4096)},
+    {"flip", &A::flip, "left-right flip with probability 1/2"},
+    {"randaug_n", &A::randaug_n, "RandAugment: operations per image; 0: off", within(0, 16)},
+    {"randaug_m", &A::randaug_m, "RandAugment: magnitude", within(0, 10).only_with("randaug_n")},
+    {"randaug_mstd", &A::randaug_mstd, "RandAugment: standard deviation of the magnitude",
+     within(0, 100).only_with("randaug_n")},
+    {"randaug_prob", &A::randaug_prob, "RandAugment: probability of each chosen operation",
+     within(0, 1).only_with("randaug_n")},
+    {"erase", &A::erase, "probability of random erasing", within(0, 1)},
+    {"mixup", &A::mixup, "alpha of mixup; 0: off", within(1e-3, 1000).or_zero()},
+    {"cutmix", &A::cutmix, "alpha of CutMix; 0: off", within(1e-3, 1000).or_zero()},
+    {"mix_prob", &A::mix_prob, "probability that a batch is mixed", within(0, 1)},
+    {"switch_prob", &A::switch_prob, "probability of CutMix rather than mixup when both are on",
+     within(0, 1).only_with("mixup")},
+    {"mix_off_epoch", &A::mix_off_epoch, "no mixing from this epoch on; 0: always", within(0, any_int)},
+};
+constexpr Field<O> optim_table[] = {
+    {"opt", &O::opt, "the optimiser", one_of("adamw", "sgd")},
+    {"lr", &O::lr, "learning rate after the warm-up", within(0, any_rate)},
+    {"weight_decay", &O::weight_decay,
+     "decoupled for adamw, part of the gradient for sgd; not on biases, norms, tables", within(0, any_rate)},
+    {"betas", &O::betas, "adamw: decay of the two moments",
+     such_that(two_decays, "two numbers in [0, 1) such as [0.9, 0.999]").only_with("opt", "adamw")},
+    {"eps", &O::eps, "adamw: added to the root of the second moment", within(1e-30, 1).only_with("opt", "adamw")},
+    {"momentum", &O::momentum, "sgd", below_one().only_with("opt", "sgd")},
+    {"nesterov", &O::nesterov, "sgd", anything().only_with("opt", "sgd")},
+    {"clip_grad", &O::clip_grad, "largest norm of the whole gradient; 0: no clipping",
+     within(1e-9, any_rate).or_zero()},
+};
+constexpr Field<S> sched_table[] = {
+    {"sched", &S::sched, "how the learning rate moves, every step", one_of("cosine", "step", "constant")},
+    {"warmup_epochs", &S::warmup_epochs, "linear warm-up", within(0, 1e6)},
+    {"warmup_lr", &S::warmup_lr, "learning rate at the start of the warm-up",
+     within(0, any_rate).only_with("warmup_epochs")},
+    {"min_lr", &S::min_lr, "learning rate at the end", within(0, any_rate).only_with("sched", "cosine", "step")},
+    {"cooldown_epochs", &S::cooldown_epochs, "last epochs, at min_lr", within(0, 1e6).only_with("sched", "cosine")},
+    {"decay_epochs", &S::decay_epochs, "step: epochs between two decays", within(1e-3, 1e6).only_with("sched", "step")},
+    {"decay_rate", &S::decay_rate, "step: factor of a decay", positive(1).only_with("sched", "step")},
+};
+constexpr Field<T> train_table[] = {
+    {"epochs", &T::epochs, "passes over the training set", within(1, 1e6)},
+    {"batch_size", &T::batch_size, "images of a batch", within(1, 1 << 20)},
+    {"seed", &T::seed, "of the weights, the order of images, augmentation and dropout", at_least(0)},
+    {"precision", &T::precision, "of matrix products", one_of("f32", "bf16")},
+    {"ema_decay", &T::ema_decay, "moving average of the weights, which is then evaluated and saved; 0: off",
+     below_one()},
+    {"label_smoothing", &T::label_smoothing, "share of the target spread over all classes", below_one()},
+    {"shard_size", &T::shard_size, "images that run through the network together; part of the arithmetic",
+     within(1, 1 << 20)},
+    {"lanes", &T::lanes, "partial sums of the gradient; part of the arithmetic, independent of threads", within(1, 64)},
+    {"accumulate", &T::accumulate,
+     "batches of batch_size that make one optimiser step, as one batch of their size would", within(1, 1 << 20)},
+    {"max_steps", &T::max_steps, "end the run after so many steps; 0: no limit", within(0, any_int)},
+    {"max_minutes", &T::max_minutes, "end the run after so much time; 0: no limit", within(0, any_time)},
+    {"patience", &T::patience, "end the run when so many epochs brought no better validation; 0: never",
+     within(0, any_int)},
+    {"best_weights", &T::best_weights, "write best.safetensors too, the weights that were best in validation"},
+    {"eval_every", &T::eval_every, "epochs between two validations", within(1, any_int)},
+    {"checkpoint_every", &T::checkpoint_every, "epochs between two checkpoints", within(1, any_int)},
+    {"checkpoint_steps", &T::checkpoint_steps, "steps between two checkpoints inside an epoch; 0: none",
+     within(0, any_int)},
+    {"checkpoint_minutes", &T::checkpoint_minutes, "minutes between two checkpoints inside an epoch; 0: none",
+     within(0, any_time)},
+};
+
+template <class C>
+void list(std::vector<RunKey>& keys, const char* section, Fields<C> fields) {
+  const Options defaults = read(C(), fields);
+  for (const auto& f : fields)
+    keys.push_back({std::string(section) + "." + f.name, defaults.at(f.name), f.help, f.domain});
+}
+
+template <class F>
+void each_section(F f) {
+  f("data", &RunConfig::data, data_fields());
+  f("augment", &RunConfig::augment, augment_fields());
+  f("optim", &RunConfig::optim, optim_fields());
+  f("sched", &RunConfig::sched, sched_fields());
+  f("train", &RunConfig::train, train_fields());
+}
+
+std::string quoted(const std::string& s) {
+  std::string out = "\"";
+  for (const char c : s) {
+    if (c == '"' || c == '\\') {
+      out += {'\\', c};
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+    } else {
+      out += c;
+    }
+  }
+  return out + "\"";
+}
+
+std::string toml_value(const Value& v) {
+  if (const auto* s = std::get_if<std::string>(&v)) return quoted(*s);
+  std::string t = text(v);
+  // TOML tells integers and reals apart by their looks
+  if (std::holds_alternative<double>(v) && t.find_first_of(".einf") == std::string::npos) t += ".0";
+  return t;
+}
+
+}  // namespace
+
+Fields<DataConfig> data_fields() { return data_table; }
+Fields<AugmentConfig> augment_fields() { return augment_table; }
+Fields<OptimConfig> optim_fields() { return optim_table; }
+Fields<SchedConfig> sched_fields() { return sched_table; }
+Fields<TrainConfig> train_fields() { return train_table; }
+
+const std::vector<RunKey>& run_keys() {
+  static const auto keys = [] {
+    std::vector<RunKey> k;
+    each_section([&](const char* section, auto, auto fields) { list(k, section, fields); });
+    return k;
+  }();
+  return keys;
+}
+
+RunConfig config(const Options& all) {
+  RunConfig c;
+  std::map<std::string, Options, std::less<>> sections;
+  for (const auto& [key, value] : all) {
+    const size_t dot = key.find('.');
+    if (dot == std::string::npos) fail("config", "{} has no section; expected SECTION.KEY such as optim.lr", key);
+    sections[key.substr(0, dot)][key.substr(dot + 1)] = value;
+  }
+  const auto named = [&](const char* section, std::string& name, Options& options) {
+    options = sections[section];
+    if (const auto it = options.find("name"); it != options.end()) {
+      name = text(it->second);
+      options.erase(it);
+    }
+    sections.erase(section);
+  };
+  named("model", c.model, c.model_options);
+  named("position", c.position, c.position_options);
+  each_section([&](const char* section, auto member, auto fields) {
+    assign(c.*member, fields, sections[section], std::string(section) + ".");
+    sections.erase(section);
+  });
+  if (!sections.empty()) {
+    const std::string known[] = {"model", "position", "data", "augment", "optim", "sched", "train"};
+    unknown("config", sections.begin()->first, known);
+  }
+  return c;
+}
+
+Options values(const RunConfig& c) {
+  Options all;
+  all["model.name"] = c.model, all["position.name"] = c.position;
+  for (const auto& [key, value] : c.model_options) all["model." + key] = value;
+  for (const auto& [key, value] : c.position_options) all["position." + key] = value;
+  each_section([&](const char* section, auto member, auto fields) {
+    for (const auto& [key, value] : read(c.*member, fields)) all[std::string(section) + "." + key] = value;
+  });
+  return all;
+}
+
+std::string toml(const RunConfig& c) {
+  std::string out;
+  // a composition's keys are NAME.KEY: dotted keys, which TOML reads as tables of their own
+  const auto section = [&](const char* name, const std::string& chosen, const Options& options) {
+    out += fmt::format("[{}]\nname = {}\n", name, quoted(chosen));
+    for (const auto& [key, value] : options) out += fmt::format("{} = {}\n", key, toml_value(value));
+  };
+  section("model", c.model, c.model_options);
+  out += '\n';
+  section("position", c.position, c.position_options);
+  each_section([&](const char* name, auto member, auto fields) {
+    out += fmt::format("\n[{}]\n", name);
+    const Options all = read(c.*member, fields);
+    for (const auto& f : fields) out += fmt::format("{} = {}\n", f.name, toml_value(all.at(f.name)));
+  });
+  return out;
+}
+
+std::array<double, 2> betas(const OptimConfig& o) {
+  check_value("optim", "optim.betas", o.betas, such_that(two_decays, "two numbers in [0, 1) such as [0.9, 0.999]"));
+  const auto b = *reals(o.betas);
+  return {b[0], b[1]};
+}
+
+namespace {
+
+std::string_view kind(std::string_view spec) { return spec.substr(0, spec.find(':')); }
+
+/// What only some data take. A name that is not known yet takes everything: it is looked at again when it is.
+void check_data(const DataConfig& d) {
+  if (d.name.empty()) return;
+  const bool made = kind(d.name) == "where";
+  if (d.img_size != 0 && kind(d.name) != "imagefolder")
+    fail("data",
+         "data.img_size is {} but does nothing with {}, whose images have a size of their own: leave it out "
+         "(tessera eval --img-size resizes any data)",
+         d.img_size, shown(d.name));
+  if (d.test_size != 0 && !made)
+    fail("data", "data.test_size is {} but does nothing with {}: only `where` makes as many test images as asked",
+         d.test_size, shown(d.name));
+  constexpr int64_t most = 1 << 18;  // 0.8 GB
+  const int64_t asked = int64_t{d.train_size} + d.val_size + d.test_size;
+  if (made && asked > most) fail("data", "{} images of `where`, expected at most {} in all sets", asked, most);
+}
+
+void check_mixing(const AugmentConfig& a) {
+  const AugmentConfig standard;
+  const auto idle = [](const char* key, const auto& value, const char* wanted) {
+    fail("augment", "augment.{} is {} but does nothing without {}: leave it out, or set {}", key, value, wanted,
+         wanted);
+  };
+  const bool mixes = a.mixup > 0 || a.cutmix > 0;
+  if (!mixes && a.mix_prob != standard.mix_prob) idle("mix_prob", a.mix_prob, "mixup or cutmix");
+  if (!mixes && a.mix_off_epoch != standard.mix_off_epoch) idle("mix_off_epoch", a.mix_off_epoch, "mixup or cutmix");
+  if (a.cutmix == 0 && a.switch_prob != standard.switch_prob) idle("switch_prob", a.switch_prob, "cutmix");
+}
+
+}  // namespace
+
+void check(const RunConfig& c) {
+  each_section([&](const char* section, auto member, auto fields) {
+    check_fields(c.*member, fields, std::string(section) + ".");
+  });
+  check_value("config", "model.name", c.model, {});
+  check_value("config", "position.name", c.position, {});
+  check_data(c.data);
+  check_mixing(c.augment);
+  if (c.optim.nesterov && c.optim.momentum == 0) fail("optim", "optim.nesterov needs an optim.momentum above 0");
+  const int64_t step = int64_t{c.train.batch_size} * c.train.accumulate;
+  if (step > std::numeric_limits<int>::max())
+    fail("train", "train.accumulate {} x train.batch_size {} are more than 2^31 images a step", c.train.accumulate,
+         c.train.batch_size);
+}
+
+}  // namespace tessera

@@ -1,0 +1,116 @@
+#pragma once
+// Everything a run depends on, as plain structs, and one table of fields per section, which feeds the command line,
+// TOML recipes, key=value overrides, config.toml and --help alike. Names are timm's or PyTorch's where they have one.
+#include <array>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tessera/nn/options.h"
+#include "tessera/train/data/augment.h"
+
+namespace tessera {
+
+/// [data] Which images.
+struct DataConfig {
+  std::string name;     ///< SPEC of data::open; "": cifar10 if it is found, else where
+  std::string dir;      ///< where named sets are looked for first; "": $TESSERA_DATA, then ./data
+  int train_size = 0;   ///< 0: all that are left after val_size (where: 4000)
+  int val_size = 0;     ///< held out of the training set; 0: no validation
+  int test_size = 0;    ///< `where` only; 0: 1000
+  double fraction = 1;  ///< share of every class of the training set that is used
+  int img_size = 0;     ///< imagefolder: resize to this; 0: the images' own size
+  int64_t seed = 0;  ///< 0 to 2^63 - 1, of the split, of `fraction` and of `where`: the same data for every train.seed
+  int workers = 1;   ///< background threads that prepare batches
+};
+
+/// [augment] How training images are changed.
+using AugmentConfig = data::Augment;
+
+/// [optim] How gradients become steps.
+struct OptimConfig {
+  std::string opt = "adamw";  ///< adamw | sgd
+  double lr = 1e-3;
+  double weight_decay = 0.05;
+  std::string betas = "[0.9, 0.999]";  ///< adamw
+  double eps = 1e-8;                   ///< adamw
+  double momentum = 0.9;               ///< sgd
+  bool nesterov = false;               ///< sgd
+  double clip_grad = 0;                ///< largest norm of the whole gradient; 0: no clipping
+};
+
+/// [sched] How the learning rate moves, epochs being fractions: it changes every step.
+struct SchedConfig {
+  std::string sched = "cosine";  ///< cosine | step | constant
+  double warmup_epochs = 0;      ///< linear from warmup_lr to lr
+  double warmup_lr = 0;
+  double min_lr = 0;           ///< where the cosine ends
+  double cooldown_epochs = 0;  ///< the last epochs, at min_lr
+  double decay_epochs = 30;    ///< step: every so many epochs ...
+  double decay_rate = 0.1;     ///< ... times this
+};
+
+/// [train] The loop.
+struct TrainConfig {
+  int epochs = 30;
+  int batch_size = 128;           ///< images of a batch; a step has accumulate times as many
+  int64_t seed = 1;               ///< 0 to 2^63 - 1, of the weights, the order of images, augmentation, dropout
+  std::string precision = "f32";  ///< of matrix products: f32 | bf16 (core/precision.h)
+  double ema_decay = 0;           ///< exponential moving average of the weights; 0: off
+  double label_smoothing = 0.1;
+  int shard_size = 8;              ///< images that run through the network together: part of the arithmetic
+  int lanes = 8;                   ///< partial sums of the gradient: part of the arithmetic, unlike threads
+  int accumulate = 1;              ///< batches of batch_size that make one step: the bits of one batch of their size
+  int max_steps = 0;               ///< stop after so many steps; 0: no limit
+  double max_minutes = 0;          ///< stop after so much time, all resumed parts together; 0: no limit
+  int patience = 0;                ///< stop when so many epochs brought no better validation; 0: never
+  bool best_weights = false;       ///< write best.safetensors, too: the weights that were best in validation
+  int eval_every = 1;              ///< validate every so many epochs
+  int checkpoint_every = 1;        ///< write last.ckpt every so many epochs
+  int checkpoint_steps = 0;        ///< and every so many steps; 0: no
+  double checkpoint_minutes = 10;  ///< and inside an epoch when so much time has passed; 0: no
+};
+
+Fields<DataConfig> data_fields();
+Fields<AugmentConfig> augment_fields();
+Fields<OptimConfig> optim_fields();
+Fields<SchedConfig> sched_fields();
+Fields<TrainConfig> train_fields();
+
+/// A run, complete.
+struct RunConfig {
+  std::string model = "vit";  ///< a row of models()
+  std::string position;       ///< a row of positions() or a composition; "": the model's default
+  Options model_options;      ///< without the "model." prefix
+  Options position_options;   ///< without the "position." prefix
+  DataConfig data;
+  AugmentConfig augment;
+  OptimConfig optim;
+  SchedConfig sched;
+  TrainConfig train;
+};
+
+/// A key of the sections data to train: its full name, its default and its help.
+struct RunKey {
+  std::string name;  ///< "optim.lr"
+  Value value;
+  std::string help;
+  Domain domain = {};
+};
+/// All of them, in the order of the sections and of the structs.
+const std::vector<RunKey>& run_keys();
+
+/// The configuration that full names say: model.name, model.KEY, position.name, position.KEY, optim.lr, ... Keys of the
+/// model and of the encoding are taken as they are (their own tables check them when they are built). Throws Error on
+/// an unknown key, a wrong type or a value outside its domain.
+RunConfig config(const Options& values);
+/// The inverse: every key with its value.
+Options values(const RunConfig& config);
+/// The same as TOML that reads back to equal values, bit for bit.
+std::string toml(const RunConfig& config);
+/// Throws Error on values outside their domains, on those that do nothing beside the others, and on those that do not go together.
+void check(const RunConfig& config);
+/// The two betas of adamw out of OptimConfig::betas. Throws Error.
+std::array<double, 2> betas(const OptimConfig& optim);
+
+}  // namespace tessera

@@ -1,0 +1,30 @@
+#include "tessera/train/training/schedule.h"
+
+namespace tessera {
+
+namespace {
+
+double curve(const SchedConfig& s, double lr, double epochs, double epoch) {
+  if (epoch < s.warmup_epochs) return s.warmup_lr + (lr - s.warmup_lr) * epoch / s.warmup_epochs;
+  if (s.sched == "constant") return lr;
+  if (s.sched == "step") return std::max(s.min_lr, lr * std::pow(s.decay_rate, std::floor(epoch / s.decay_epochs)));
+  return Cosine{lr, epochs - s.cooldown_epochs, s.warmup_epochs, s.warmup_lr, s.min_lr}(epoch);
+}
+
+}  // namespace
+
+double learning_rate(const SchedConfig& s, double lr, double epochs, double epoch) {
+  for (const double v : {lr, epochs, epoch, s.warmup_epochs, s.warmup_lr, s.min_lr, s.cooldown_epochs})
+    if (!std::isfinite(v)) fail("schedule", "a number of the {} schedule is {}", s.sched, v);
+  if (s.sched == "step" && !(s.decay_epochs > 0))
+    fail("schedule", "decay_epochs is {}; the step schedule needs a number above 0", s.decay_epochs);
+  const double rate = curve(s, lr, epochs, epoch);
+  if (!(rate >= 0 && std::isfinite(rate)))
+    fail("schedule",
+         "the {} schedule gives a learning rate of {} at epoch {}; check lr, warmup_lr, min_lr, decay_epochs and "
+         "decay_rate",
+         s.sched, rate, epoch);
+  return rate;
+}
+
+}  // namespace tessera

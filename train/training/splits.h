@@ -1,0 +1,26 @@
+#pragma once
+// The sets of a run. Free of `real`.
+#include "tessera/train/data/set.h"
+#include "tessera/train/training/config.h"
+
+namespace tessera {
+
+struct Splits {
+  data::Set train, val,
+      test;          ///< val is empty unless data.val_size asks for one or a folder has one; test may be empty then
+  std::string note;  ///< what follow() and data::open have to say of the set, or empty
+};
+
+/// A SPEC that names a folder (imagefolder:DIR, cifar10:DIR) without it: "imagefolder:". Others stay as they are.
+std::string without_folder(const std::string& spec);
+
+/// The data of a SPEC that names a folder may have moved since it was written: with data.dir said they are in data.dir/DIR, in
+/// the folder of DIR's name below data.dir, or else in data.dir itself. Changes config.name to that, empties config.dir, and returns
+/// a line that says so; does nothing and returns "" for every other SPEC.
+std::string follow(DataConfig& config);
+
+/// Opens what `config` says, by follow(), and writes into it which set that is. Throws Error when there are fewer images than asked
+/// for.
+Splits open_splits(DataConfig& config);
+
+}  // namespace tessera

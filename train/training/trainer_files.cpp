@@ -1,0 +1,172 @@
+// What a run leaves in its directory. Order matters where the process may die between two files: last.ckpt is the word of truth,
+// and resume() brings the others back to it.
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/parallel.h"
+#include "tessera/core/tape.h"
+#include "tessera/models/weights_metadata.h"
+#include "tessera/nn/weights.h"
+#include "tessera/train/training/environment.h"
+#include "tessera/train/training/finite.h"
+#include "tessera/train/training/report_collect.h"
+#include "tessera/train/training/training.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+namespace {
+
+constexpr const char *last = "last.ckpt", *best = "best.ckpt", *known = ".best.known.ckpt";
+
+/// Multiply-accumulates of one image, as the ops themselves tell.
+double macs(const Model& model, const data::Set& set) {
+  struct Counter final : Observer {
+    double macs = 0;
+    void saw(const Op& op, const std::string&, Inputs, const Tensor&) override { macs += op.macs; }
+  } counter;
+  const Observing observing(counter);
+  model.forward(Run{}, zeros({1, set.h, set.w, set.channels}));
+  return counter.macs;
+}
+
+}  // namespace
+
+// ---- checkpoints -----------------------------------------------------------------------------------------------------------
+
+/// A run whose weights are lost to NaN keeps the checkpoint from before that.
+void Training::checkpoint() {
+  if (!folder_.exists()) return;
+  std::string lost = not_finite(params_);
+  for (const auto& [name, values] : optimiser_.state())
+    if (lost.empty()) lost = not_finite(name, values);
+  if (!lost.empty()) {
+    fail("train",
+         "after step {} {}: the checkpoint is that from before; try a smaller optim.lr, more sched.warmup_epochs or "
+         "optim.clip_grad=1",
+         at_.step, lost);
+  }
+  metrics_.write();
+  at_.metrics_bytes = metrics_.bytes(), at_.metrics_digest = metrics_.digest();
+  at_.seconds = seconds();
+  save_checkpoint(folder_ / last, params_, optimiser_, at_, provenance_);
+  saved_ = Clock::now();
+  known_best_ = at_.best_step;
+  folder_.remove(known);
+}
+
+/// The best.ckpt that last.ckpt knows of stays under another name until last.ckpt knows the new one: a resume that cuts the new one
+/// away has it back.
+void Training::save_best() {
+  if (!folder_.exists()) return;
+  if (known_best_ != 0 && folder_.has(best) && !folder_.has(known)) folder_.keep(best, known);
+  metrics_.write();
+  at_.metrics_bytes = metrics_.bytes(), at_.metrics_digest = metrics_.digest();
+  at_.seconds = seconds();
+  save_checkpoint(folder_ / best, params_, optimiser_, at_, provenance_);
+}
+
+void Training::restore_best() {
+  const auto is_right = [&](const char* name) { return folder_.has(name) && step_of(folder_ / name) == at_.best_step; };
+  known_best_ = 0;
+  if (at_.best_step > 0 && !is_right(best) && is_right(known)) folder_.rename(known, best);
+  if (at_.best_step > 0 && is_right(best)) {
+    known_best_ = at_.best_step;
+  } else {
+    if (at_.best_step > 0)
+      say(fmt::format("warning: the best.ckpt of epoch {} is gone; the next better one will be written",
+                      at_.best_epoch));
+    folder_.remove(best);
+  }
+  folder_.remove(known);
+}
+
+// ---- results ---------------------------------------------------------------------------------------------------------------
+
+/// The test set, seen once, and the files that a finished run leaves beside its summary, which comes last.
+void Training::finish(RunResult& result, Evaluation& test) {
+  const Optimiser::Averaged averaged(optimiser_);
+  if (data_.test.size() > 0) {
+    test = evaluate(*model_, data_.test);
+    if (!std::isfinite(test.loss)) {
+      fail("train",
+           "the answers to {} of {} test images are not finite; first {}: no result was written; try a smaller "
+           "optim.lr, more "
+           "sched.warmup_epochs or optim.clip_grad=1",
+           test.undecided, data_.test.size(), source_of_nan(data_.test, test));
+    }
+    result.test_acc1 = test.acc1;
+    metrics_.add({at_.epoch, at_.step, "test", test.loss, test.acc1, at_.lr,
+                  static_cast<double>(data_.test.size()) / test.seconds, seconds()});
+    say(fmt::format("test {:.2f} %, loss {:.4f}", 100 * test.acc1, test.loss));
+  }
+  if (const std::string lost = not_finite(params_); !lost.empty()) fail("train", "{}: no result was written", lost);
+  result.finished = true;
+  if (!folder_.exists()) return;
+  metrics_.write();
+  io::Metadata metadata = geometry(model(config_.model), config_.model_options);
+  metadata.insert({{"model", config_.model}, {"position", config_.position}, {"program", "tessera " + version()}});
+  io::save(params_, folder_ / "weights.safetensors", metadata);
+  if (config_.train.best_weights) save_best_weights();
+  if (data_.test.size() > 0)
+    report::save(report::collect(test, data_.test, params_, places_), folder_ / "report_data.json");
+}
+
+void Training::save_best_weights() const {
+  if (!folder_.has(best)) return say("warning: there is no best.ckpt, and so no best.safetensors");
+  Params params(0, Draw::no);
+  const ModelRow& row = model(config_.model);
+  const auto unused =
+      row.make(Scope(params), config_.model_options, position(config_.position, config_.position_options));
+  const Progress at = load_weights(folder_ / best, params, config_.train.ema_decay > 0);
+  io::Metadata metadata = geometry(row, config_.model_options);
+  metadata.insert({{"model", config_.model},
+                   {"position", config_.position},
+                   {"program", "tessera " + version()},
+                   {"epoch", std::to_string(at.epoch)}});
+  io::save(params, folder_ / "best.safetensors", metadata);
+}
+
+void Training::write_summary(const RunResult& result, const Evaluation& test) const {
+  if (!folder_.exists()) return;
+  const auto channels = [&](const std::array<float, 4>& of) {  // what `predict` normalises by
+    return std::vector<double>(of.begin(), of.begin() + data_.train.channels);
+  };
+  const auto if_any = [](bool any, auto v) { return any ? nlohmann::ordered_json(v) : nlohmann::ordered_json(); };
+  nlohmann::ordered_json summary{{"model", config_.model},
+                                 {"position", config_.position},
+                                 {"params", params_.count()},
+                                 {"macs", static_cast<int64_t>(macs(*model_, data_.train))},
+                                 {"seed", config_.train.seed},
+                                 {"epochs", completed_},
+                                 {"steps", at_.step},
+                                 {"ended", result.ended},
+                                 {"train_loss", at_.train_loss},
+                                 {"val_acc1", if_any(at_.val_acc1 >= 0, at_.val_acc1)},
+                                 {"best_val_acc1", if_any(at_.best_val_acc1 >= 0, at_.best_val_acc1)},
+                                 {"best_epoch", if_any(at_.best_epoch > 0, at_.best_epoch)},
+                                 {"test_acc1", if_any(result.test_acc1 >= 0, result.test_acc1)},
+                                 {"test_loss", if_any(result.test_acc1 >= 0, test.loss)},
+                                 {"seconds", result.seconds},
+                                 {"images_per_s", result.images_per_s},
+                                 {"precision", config_.train.precision},
+                                 {"threads", parallel::threads()},
+                                 {"isa", name(isa())},
+                                 {"environment", provenance_.environment},
+                                 {"version", version()},
+                                 {"data",
+                                  {{"name", config_.data.name},
+                                   {"digest", data_.train.digest},
+                                   {"official", data_.train.official},
+                                   {"train_images", data_.train.size()},
+                                   {"val_images", data_.val.size()},
+                                   {"test_images", data_.test.size()},
+                                   {"classes", data_.train.class_names},
+                                   {"mean", channels(data_.train.stats.mean)},
+                                   {"std", channels(data_.train.stats.std)}}}};
+  if (!result.finished) summary["finished"] = false;
+  folder_.write("summary.json", summary.dump(2) + "\n");
+}
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

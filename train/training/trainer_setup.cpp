@@ -1,0 +1,145 @@
+// Before the loop: the data, a complete configuration that fits them, the model, and where an earlier part of the run stood.
+#include <cmath>
+
+#include "tessera/core/io/checksum.h"
+#include "tessera/core/io/replace_file.h"
+#include "tessera/train/training/complete.h"
+#include "tessera/train/training/environment.h"
+#include "tessera/train/training/text.h"
+#include "tessera/train/training/training.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+namespace {
+
+void fit(RunConfig& c, const Splits& data) try {
+  complete(c, data.train);
+  if (data.val.size() == 0) {
+    const auto needs_validation = [](bool said, const char* key) {
+      if (said) fail("train", "train.{} needs a validation split: set data.val_size", key);
+    };
+    needs_validation(c.train.patience > 0, "patience"), needs_validation(c.train.best_weights, "best_weights");
+  }
+} catch (const Error& e) {
+  throw Misfit(e.what());
+}
+
+/// A digest of all that changes the bits of what is to come: not where data lie, nor when to stop or what to save. The number of
+/// epochs is not in it, though a cosine follows it: a run may be extended, and the checkpoint knows from when on.
+std::string digest(RunConfig c) {
+  const TrainConfig standard;
+  TrainConfig& t = c.train;
+  c.data.name = without_folder(c.data.name), c.data.dir.clear(), c.data.workers = 1;
+  t.epochs = standard.epochs, t.max_steps = standard.max_steps, t.max_minutes = standard.max_minutes;
+  t.patience = standard.patience, t.best_weights = standard.best_weights;
+  t.checkpoint_every = standard.checkpoint_every, t.checkpoint_steps = standard.checkpoint_steps;
+  t.checkpoint_minutes = standard.checkpoint_minutes;
+  const std::string text = toml(c);
+  io::Checksum sum;
+  sum.add(text.data(), text.size());
+  return sum.hex();
+}
+
+RunConfig checked(const RunConfig& c) {
+  check(c);
+  return c;
+}
+
+}  // namespace
+
+int64_t step_size(const TrainConfig& t, size_t images) {
+  return std::min(int64_t{t.batch_size} * t.accumulate, static_cast<int64_t>(images));
+}
+
+Training::Training(const RunConfig& config, const std::string& rundir, bool resume_run, const Hooks& hooks)
+    : config_(checked(config)),
+      hooks_(hooks),
+      computing_(precision(config_.train.precision)),
+      data_(open_splits(config_.data)),
+      params_(static_cast<uint64_t>(config_.train.seed)),
+      model_([&] {
+        fit(config_, data_);
+        const ModelRow& row = model(config_.model);
+        places_ = row.places(config_.model_options);
+        return row.make(Scope(params_), config_.model_options, position(config_.position, config_.position_options));
+      }()),
+      optimiser_(params_, optimiser_of(config_.optim, config_.train.ema_decay)),
+      // The network sees a shard at a time, however large the batch: accumulated batches need not be apart, and together they are,
+      // to the bit, a batch of their size.
+      loader_(data_.train, {.batch_size = static_cast<int>(step_size(config_.train, data_.train.size())),
+                            .seed = static_cast<uint64_t>(config_.train.seed),
+                            .augment = config_.augment,
+                            .workers = config_.data.workers}),
+      // a larger shard is the whole step, too
+      lanes_({.lanes = config_.train.lanes,
+              .shard_size = static_cast<int>(
+                  std::min<int64_t>(config_.train.shard_size, step_size(config_.train, data_.train.size())))}),
+      folder_(rundir, resume_run),
+      metrics_(folder_),
+      provenance_{digest(config_), data_.train.digest, environment()} {
+  at_.planned = config_.train.epochs;
+  if (resume_run) {
+    resume();
+  } else {
+    folder_.write("config.toml", config_text());
+  }
+}
+
+std::string Training::config_text() const {
+  const std::string history =
+      at_.history.empty() ? "" : "# the plan was " + at_.history + ": this file alone makes another run\n";
+  return fmt::format("# tessera {} on {}\n{}{}", version(), environment(), history, toml(config_));
+}
+
+/// What a finished run leaves, it left of its end: not of the run that now goes on.
+void Training::forget_results() {
+  for (const char* name :
+       {"summary.json", "report.html", "report_data.json", "best.safetensors", "weights.safetensors"})
+    folder_.remove(name);
+}
+
+// All that can be refused is refused before the first file changes; then the files follow the checkpoint one by one, and after a
+// death in between the next resume does the rest.
+void Training::resume() {
+  if (!folder_.has("last.ckpt")) {
+    say("no checkpoint yet: the run starts from its beginning");
+    forget_results();
+    restore_best();
+    folder_.write("config.toml", config_text());
+    return metrics_.cut_back(0, "");
+  }
+  const Restored r = load_checkpoint(folder_ / "last.ckpt", params_, optimiser_, provenance_);
+  at_ = r.at;
+  before_ = at_.seconds;
+  const int epochs = config_.train.epochs;
+  if (at_.epoch > epochs || (at_.epoch == epochs && at_.batch > 0))
+    throw Misfit(fmt::format("[train] {} holds {} and {} of the next: train.epochs={} is over already",
+                             folder_ / "last.ckpt", plural(at_.epoch, "epoch"),
+                             plural(static_cast<int64_t>(at_.batch), "step"), epochs));
+  metrics_.cut_back(at_.metrics_bytes, at_.metrics_digest);
+  if (at_.epoch < epochs && !budget() && !out_of_patience()) forget_results();
+  restore_best();
+  if (at_.planned != epochs) {
+    if (config_.sched.sched == "cosine") {
+      say(
+          fmt::format("train.epochs is {} from here on, it was {}: the learning rate follows the new length from this "
+                      "step, so this "
+                      "will not be, to the bit, a run that was planned so from its start",
+                      epochs, at_.planned));
+      at_.history +=
+          fmt::format("{}{} until step {}", at_.history.empty() ? "" : ", ", plural(at_.planned, "epoch"), at_.step);
+    }
+    at_.planned = epochs;
+  }
+  if (!io::read_file(folder_ / "config.toml").ends_with("\n" + toml(config_)) || !at_.history.empty())
+    folder_.write("config.toml", config_text());  // what may be said at a resume was said
+  if (r.provenance.environment != provenance_.environment) {
+    say(fmt::format("warning: this run was on {}, here is {}: its bits will differ from a run that was never moved",
+                    r.provenance.environment, provenance_.environment));
+  }
+  say(fmt::format("resumed after {} and {}", plural(at_.epoch, "epoch"),
+                  plural(static_cast<int64_t>(at_.step), "step")));
+}
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

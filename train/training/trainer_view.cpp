@@ -1,0 +1,90 @@
+// What a person sees of a run.
+#include <algorithm>
+#include <cmath>
+
+#include "tessera/core/memory.h"
+#include "tessera/core/parallel.h"
+#include "tessera/train/training/environment.h"
+#include "tessera/train/training/progress_line.h"
+#include "tessera/train/training/text.h"
+#include "tessera/train/training/training.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+
+void Training::announce() {
+  const auto size = [](const data::Set& set) { return static_cast<int64_t>(set.size()); };
+  say(fmt::format("{} with {} on {}: {}, {} training, {} validation and {}, {}", config_.model, config_.position,
+                  config_.data.name, plural(params_.count(), "parameter"), size(data_.train), size(data_.val),
+                  plural(size(data_.test), "test image"), plural(parallel::threads(), "thread")));
+  if (!data_.note.empty()) say(data_.note);
+  if (at_.epoch < config_.train.epochs && !budget() && !out_of_patience()) estimate();
+}
+
+/// Training images until the end; with a limit of steps or minutes, at most what fits into it.
+double Training::images_left() const {
+  const TrainConfig& t = config_.train;
+  const auto n = static_cast<double>(data_.train.size());
+  double left = (t.epochs - at_.epoch) * n - static_cast<double>(at_.seen);
+  if (t.max_steps > 0) {
+    const double steps = t.max_steps - static_cast<double>(at_.step);
+    left = std::min(left, steps * static_cast<double>(step_size(t, data_.train.size())));
+  }
+  if (t.max_minutes > 0 && at_.train_seconds > 0) {
+    const double rate = static_cast<double>(at_.images) / at_.train_seconds;
+    left = std::min(left, (60 * t.max_minutes - seconds()) * rate);
+  }
+  return std::max(left, 0.0);
+}
+
+/// Runs the gradients of one batch twice and throws them away: the first time touches the memory a step needs, the second
+/// tells its time.
+void Training::estimate() {
+  for (const Batch& batch : loader_.epoch(at_.epoch, at_.batch)) {
+    double took = 0;
+    for (int i = 0; i < 2; ++i) {
+      const auto start = Clock::now();
+      lanes_.add({Mode::train, static_cast<uint64_t>(config_.train.seed), at_.step}, batch,
+                 [&](const Run& here, const Batch& shard) { return loss(here, shard); });
+      took = since(start) / batch.size();
+      lanes_.discard();
+    }
+    // evaluation is forward only: about a third of a step
+    const double validations =
+        std::ceil((config_.train.epochs - at_.epoch) / static_cast<double>(config_.train.eval_every));
+    const double evaluated =
+        validations * static_cast<double>(data_.val.size()) + static_cast<double>(data_.test.size());
+    double time = took * (images_left() + evaluated / 3);
+    if (config_.train.max_minutes > 0) time = std::min(time, 60 * config_.train.max_minutes - seconds());
+    const double sum = static_cast<double>(params_.count()) * sizeof(real);  // the one buffer not touched yet
+    say(fmt::format("estimate: {} ({:.0f} images/s, {} an epoch), {:.0f} MB of memory", duration(time), 1 / took,
+                    plural(static_cast<int64_t>(loader_.batches()), "step"),
+                    (static_cast<double>(resident_bytes()) + sum) * 1e-6));
+    break;
+  }
+}
+
+void Training::report_epoch() const {
+  metrics_.write();
+  const double left = images_left() / (static_cast<double>(at_.images) / at_.train_seconds);
+  say(epoch_ + epoch_end_ + (left > 0 ? fmt::format("  {} left", duration(left)) : ""));
+}
+
+void Training::show_progress() {
+  if (!hooks_.progress || since(shown_) < 0.1) return;
+  shown_ = Clock::now();
+  const auto seen = static_cast<double>(at_.seen);
+  const double rate = seen / at_.epoch_seconds;
+  hooks_.progress(progress_line({.epoch = at_.epoch + 1,
+                                 .epochs = config_.train.epochs,
+                                 .batch = at_.batch,
+                                 .batches = loader_.batches(),
+                                 .loss = at_.loss_sum / seen,
+                                 .acc1 = static_cast<double>(at_.hits) / seen,
+                                 .images_per_s = rate,
+                                 .seconds_left = images_left() / rate},
+                                hooks_.columns ? hooks_.columns() : 80));
+}
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

@@ -1,0 +1,96 @@
+#pragma once
+// A run while it is under way, for train/trainer*.cpp: trainer.cpp is the loop, trainer_setup.cpp what comes before it,
+// trainer_files.cpp what it leaves, trainer_view.cpp what a person sees of it. Everybody else calls train_run().
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "tessera/core/precision.h"
+#include "tessera/train/data/loader.h"
+#include "tessera/train/training/checkpoint.h"
+#include "tessera/train/training/evaluate.h"
+#include "tessera/train/training/lanes.h"
+#include "tessera/train/training/optim.h"
+#include "tessera/train/training/run_folder.h"
+#include "tessera/train/training/splits.h"
+#include "tessera/train/training/trainer.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+
+class Training {
+ public:
+  Training(const RunConfig& config, const std::string& rundir, bool resume, const Hooks& hooks);
+  RunResult run();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static double since(Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); }
+  enum class End { of_epoch, of_budget, interrupted };
+
+  // the loop
+  End train_epoch();
+  void step(Batch batch);
+  Tensor loss(const Run& run, const Batch& shard);
+  void close_epoch();
+  void validate();
+  double lr() const;
+  const char* budget() const;  ///< the limit that is spent, or null
+  bool out_of_patience() const;
+  bool checkpoint_due() const;
+  double seconds() const { return before_ + since(start_); }
+  std::string ended(bool cut, bool interrupted) const;
+  std::string source_of_nan(const Run& run, const Batch& batch) const;
+  std::string source_of_nan(const data::Set& set, const Evaluation& e) const;
+
+  // its files
+  void checkpoint();
+  void save_best();
+  void resume();
+  void restore_best();
+  void forget_results();
+  void finish(RunResult& result, Evaluation& test);
+  void save_best_weights() const;
+  void write_summary(const RunResult& result, const Evaluation& test) const;
+  std::string config_text() const;
+
+  // what a person sees
+  void announce();
+  void estimate();
+  void report_epoch() const;
+  void show_progress();
+  double images_left() const;
+  void say(std::string_view line) const {
+    if (hooks_.say) hooks_.say(line);
+  }
+
+  RunConfig config_;
+  const Hooks& hooks_;
+  const Computing computing_;
+  Splits data_;
+  Params params_;
+  Places places_;
+  std::unique_ptr<Model> model_;
+  Optimiser optimiser_;
+  data::Loader loader_;  // its batches are whole steps
+  Lanes lanes_;
+  RunFolder folder_;
+  Metrics metrics_;
+  Provenance provenance_;
+
+  Progress at_;
+  // of the batch under way: integers, so that the order of lanes does not matter
+  std::atomic<int64_t> hits_{0}, undecided_{0};
+  Clock::time_point start_ = Clock::now(), saved_ = start_, shown_{};
+  int completed_ = -1;             // epochs, without one that a budget cut
+  uint64_t known_best_ = 0;        // the step of the best.ckpt that last.ckpt knows of; 0: none
+  double before_ = 0;              // seconds of the parts before this one
+  std::string epoch_, epoch_end_;  // what is said of the epoch that has ended
+};
+
+/// Images of a step: accumulate batches, or all there are.
+int64_t step_size(const TrainConfig& train, size_t images);
+
+}  // namespace TESSERA_NS
+}  // namespace tessera
