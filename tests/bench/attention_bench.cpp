@@ -13,10 +13,9 @@
 #include <vector>
 
 #include "tessera/core/blas.h"
-#include "tessera/core/memory.h"
-#include "tessera/core/ops/attention/attention.h"
 #include "tessera/core/parallel.h"
 #include "tessera/core/peak.h"
+#include "tests/unit/attention_peak.h"
 
 namespace {
 
@@ -55,11 +54,7 @@ Time measure(const Setup& s, const Terms& fixed, int rounds) {
     Tape tape;
     Grads none;
     const Tensor x = tape.watch(qkv);
-    Terms where = fixed;
-    for (int t = 0; t < where.count; ++t) {
-      Tensor& table = where.relative[static_cast<size_t>(t)].table;
-      table = tape.watch(table);
-    }
+    const Terms where = test::watched(tape, fixed);
     const double a = now();
     const Tensor o = attention(heads(x, s.H, 0, 3), heads(x, s.H, 1, 3), heads(x, s.H, 2, 3), who, where,
                                1 / std::sqrt(s.d), {s.drop, key("bench")}, {}, {Mode::train, 1, 1, 0});
@@ -187,22 +182,8 @@ void memory() {
     if (name[0] == 'T')
       where.add({Relative::bias, random({H, 2047, 1}, 4), 0, &line})
           .add({Relative::key, random({H, 1, d}, 4), 0, &one});
-    const Tensor qkv = random({B, N, 3 * H * d}, 1), dy = random({B, N, H * d}, 2);
-    Pool::reset_peaks();
-    {
-      Tape tape;
-      Grads grads;
-      const Tensor x = tape.watch(qkv);
-      Terms own = where;
-      for (int t = 0; t < own.count; ++t) {
-        Tensor& table = own.relative[static_cast<size_t>(t)].table;
-        table = tape.watch(table);
-      }
-      const Tensor o = attention(heads(x, H, 0, 3), heads(x, H, 1, 3), heads(x, H, 2, 3), global_pattern(N, N), own,
-                                 0.2, {}, {}, {});
-      tape.backward(o, dy, grads);
-    }
-    const double peak = static_cast<double>(Pool::total().peak);
+    const auto peak = static_cast<double>(test::attention_peak(random({B, N, 3 * H * d}, 1), random({B, N, H * d}, 2),
+                                                               H, where, [](const Tape&, const Terms&) {}));
     if (none == 0) none = peak;
     fmt::print("  {:18} {:6.1f} MB  x {:.3f}\n", name, peak * 1e-6, peak / none);
   }

@@ -117,6 +117,25 @@ Result tessera(const std::vector<std::string>& args, const RunOptions& options) 
   return Process(args, options).wait();
 }
 
+std::vector<std::string> tiny_run(const std::string& out, const std::vector<std::string>& more) {
+  std::vector<std::string> args = {"train",
+                                   "--data",
+                                   "where:quadrant",
+                                   "--epochs",
+                                   "2",
+                                   "--batch-size",
+                                   "16",
+                                   "data.train_size=96",
+                                   "data.test_size=32",
+                                   "model.depth=1",
+                                   "model.embed_dim=16",
+                                   "model.num_heads=2",
+                                   "model.patch_size=8"};
+  if (!out.empty()) args.insert(args.end(), {"--out", out});
+  args.insert(args.end(), more.begin(), more.end());
+  return args;
+}
+
 std::string read(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   REQUIRE_MESSAGE(file.good(), path);

@@ -62,6 +62,9 @@ class Process {
 
 Result tessera(const std::vector<std::string>& args, const RunOptions& options = {});
 
+/// The words of a training of a second or so on `where`, then `more`; "": no --out.
+std::vector<std::string> tiny_run(const std::string& out, const std::vector<std::string>& more = {});
+
 std::string read(const std::string& path);
 void write(const std::string& path, std::string_view bytes);
 bool exists(const std::string& path);

@@ -25,25 +25,6 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-std::vector<std::string> run_of(const std::string& out, const std::vector<std::string>& more = {}) {
-  std::vector<std::string> args = {"train",
-                                   "--data",
-                                   "where:quadrant",
-                                   "--epochs",
-                                   "2",
-                                   "--batch-size",
-                                   "16",
-                                   "data.train_size=96",
-                                   "data.test_size=32",
-                                   "model.depth=1",
-                                   "model.embed_dim=16",
-                                   "model.num_heads=2",
-                                   "model.patch_size=8"};
-  if (!out.empty()) args.insert(args.end(), {"--out", out});
-  args.insert(args.end(), more.begin(), more.end());
-  return args;
-}
-
 /// The program as a child whose surroundings `prepare` arranges after the fork (it must not allocate or throw).
 struct Child {
   pid_t pid;
@@ -101,7 +82,7 @@ TEST_CASE("train: on a terminal the progress line is one line, narrower than the
   setenv("TERM", "xterm", 1);
   const int slave = open(name.c_str(), O_RDWR | O_NOCTTY);
   REQUIRE(slave >= 0);
-  Child child(run_of(folder / "run", {"--epochs", "400", "data.train_size=2000"}), [&] { dup2(slave, 2); });
+  Child child(tiny_run(folder / "run", {"--epochs", "400", "data.train_size=2000"}), [&] { dup2(slave, 2); });
   const auto widest = [&](int columns) {
     resize(columns);
     std::string text;
@@ -139,7 +120,7 @@ TEST_CASE("train: a hang-up writes a checkpoint and says why in the summary, as 
     CAPTURE(word);
     const Folder folder;
     const std::string run = folder / "run";
-    Process p(run_of(run, {"--epochs", "4000", "train.checkpoint_every=4000"}));
+    Process p(tiny_run(run, {"--epochs", "4000", "train.checkpoint_every=4000"}));
     REQUIRE(began(run));
     p.signal(number);
     const Result r = p.wait();
@@ -155,8 +136,8 @@ TEST_CASE("train: a hang-up writes a checkpoint and says why in the summary, as 
 
 TEST_CASE("report: a run that was interrupted is no row of results.csv") {
   const Folder folder;
-  REQUIRE(tessera(run_of(folder / "whole")).code == 0);
-  Process p(run_of(folder / "stopped", {"--epochs", "4000"}));
+  REQUIRE(tessera(tiny_run(folder / "whole")).code == 0);
+  Process p(tiny_run(folder / "stopped", {"--epochs", "4000"}));
   REQUIRE(began(folder / "stopped"));
   p.signal(SIGTERM);
   CHECK(p.wait().code == 130);
@@ -169,7 +150,7 @@ TEST_CASE("report: a run that was interrupted is no row of results.csv") {
 TEST_CASE("train: one epoch is not '1 epochs'") {
   const Folder folder;
   const std::string run = folder / "run";
-  REQUIRE(tessera(run_of(run, {"--max-steps", "6", "--threads", "1"})).code == 0);  // one epoch of six steps
+  REQUIRE(tessera(tiny_run(run, {"--max-steps", "6", "--threads", "1"})).code == 0);  // one epoch of six steps
   const Result r = tessera({"train", "--resume", run, "--max-steps", "0", "--threads", "1"});
   CHECK(r.code == 0);
   CHECK(r.err.find("resumed after 1 epoch and 6 steps") != std::string::npos);
@@ -179,7 +160,7 @@ TEST_CASE("train: one epoch is not '1 epochs'") {
 TEST_CASE("train: under nohup a hang-up is ignored") {
   const Folder folder;
   const std::string run = folder / "run";
-  Child child(run_of(run, {"--epochs", "60"}), [] {
+  Child child(tiny_run(run, {"--epochs", "60"}), [] {
     signal(SIGHUP, SIG_IGN);
     dup2(open("/dev/null", O_WRONLY), 2);
   });
@@ -194,7 +175,7 @@ TEST_CASE("train: whoever reads stderr may leave; the run writes a checkpoint at
   const std::string run = folder / "run";
   int ends[2];
   REQUIRE(pipe(ends) == 0);
-  Child child(run_of(run, {"--epochs", "60", "train.checkpoint_every=4000"}), [&] {
+  Child child(tiny_run(run, {"--epochs", "60", "train.checkpoint_every=4000"}), [&] {
     signal(SIGPIPE, SIG_DFL);
     dup2(ends[1], 2), close(ends[0]), close(ends[1]);
   });
@@ -214,7 +195,7 @@ TEST_CASE("train: whoever reads stderr may have left before the first word") {
   int ends[2];
   REQUIRE(pipe(ends) == 0);
   close(ends[0]);
-  Child child(run_of(run, {}), [&] {
+  Child child(tiny_run(run, {}), [&] {
     signal(SIGPIPE, SIG_DFL);
     dup2(ends[1], 2), close(ends[1]);
   });
@@ -228,7 +209,7 @@ TEST_CASE("train: eight runs without --out that start together take eight folder
   {
     std::vector<std::unique_ptr<Process>> all;
     for (int i = 0; i < 8; ++i)
-      all.push_back(std::make_unique<Process>(run_of("", {"--threads", "1"}), RunOptions{.folder = folder.path()}));
+      all.push_back(std::make_unique<Process>(tiny_run("", {"--threads", "1"}), RunOptions{.folder = folder.path()}));
     for (auto& p : all) {
       const Result r = p->wait();
       INFO(r.err);
@@ -243,7 +224,7 @@ TEST_CASE("train: eight runs without --out that start together take eight folder
   CHECK(names.size() == 8);
   CHECK((names.contains("where") && names.contains("where-2") && names.contains("where-8")));
   const Folder empty;
-  check_refused(tessera(run_of("", {"model.num_heads=3"}), {.folder = empty.path()}), 2, {"3 heads"});
+  check_refused(tessera(tiny_run("", {"model.num_heads=3"}), {.folder = empty.path()}), 2, {"3 heads"});
   CHECK(empty.list().empty());
 }
 

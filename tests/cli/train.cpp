@@ -2,7 +2,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -18,30 +17,10 @@ namespace {
 
 using nlohmann::json;
 
-/// A run of a second or so.
-std::vector<std::string> tiny(const std::string& out, const std::vector<std::string>& more = {},
-                              const char* epochs = "2") {
-  std::vector<std::string> args = {"train",
-                                   "--data",
-                                   "where:quadrant",
-                                   "--out",
-                                   out,
-                                   "--epochs",
-                                   epochs,
-                                   "--batch-size",
-                                   "16",
-                                   "data.train_size=96",
-                                   "data.test_size=32",
-                                   "model.depth=1",
-                                   "model.embed_dim=16",
-                                   "model.num_heads=2",
-                                   "model.patch_size=8"};
-  args.insert(args.end(), more.begin(), more.end());
-  return args;
-}
-
 /// A run of many short steps, for signals that arrive in the middle.
-std::vector<std::string> longer(const std::string& out) { return tiny(out, {"data.train_size=400"}, "40"); }
+std::vector<std::string> longer(const std::string& out) {
+  return tiny_run(out, {"--epochs", "40", "data.train_size=400"});
+}
 
 /// Waits until the metrics of at least one epoch are there.
 bool wait_for_metrics(Process& p, const std::string& run) {
@@ -65,7 +44,7 @@ void check_complete(const std::string& run) {
 TEST_CASE("train: a run directory, the same bits from its config.toml and for 1, 2 and 3 threads") {
   const Folder folder;
   const std::string run = folder / "run";
-  const Result r = tessera(tiny(run));
+  const Result r = tessera(tiny_run(run));
   INFO(r.err);
   REQUIRE(r.code == 0);
   CHECK(r.out.empty());
@@ -121,7 +100,7 @@ TEST_CASE("train: a run directory, the same bits from its config.toml and for 1,
   }
   SUBCASE("a run directory that exists is refused and not touched") {
     const auto before = fs::last_write_time(run + "/weights.safetensors");
-    check_refused(tessera(tiny(run)), 1, {run, "--resume"});
+    check_refused(tessera(tiny_run(run)), 1, {run, "--resume"});
     CHECK(fs::last_write_time(run + "/weights.safetensors") == before);
   }
 }
@@ -130,9 +109,9 @@ TEST_CASE(
     "train: in bf16 a run is another one, equal for every number of threads, and eval reads it as it was tested") {
   const Folder folder;
   const std::string exact = folder / "f32";
-  REQUIRE(tessera(tiny(exact)).code == 0);
+  REQUIRE(tessera(tiny_run(exact)).code == 0);
   for (const char* threads : {"1", "3"}) {
-    const Result r = tessera(tiny(folder / threads, {"--precision", "bf16", "--threads", threads}));
+    const Result r = tessera(tiny_run(folder / threads, {"--precision", "bf16", "--threads", threads}));
     INFO(r.err);
     REQUIRE(r.code == 0);
   }
@@ -147,7 +126,7 @@ TEST_CASE(
   std::istringstream lines(read(run + "/metrics.jsonl"));
   for (std::string line; std::getline(lines, line);) last = line;
   CHECK(json::parse(e.out).at("loss") == json::parse(last).at("loss"));
-  check_refused(tessera(tiny(folder / "no", {"--precision", "f16"})), 2, {"f16", "f32 | bf16"});
+  check_refused(tessera(tiny_run(folder / "no", {"--precision", "f16"})), 2, {"f16", "f32 | bf16"});
   CHECK(!exists(folder / "no"));
 }
 
@@ -200,18 +179,18 @@ TEST_CASE("train: an out directory in use, and ones that cannot be written") {
     Process p(longer(run));
     REQUIRE(wait_for_metrics(p, run));
     check_refused(tessera({"train", "--resume", run}), 1, {"run", "use"});
-    check_refused(tessera(tiny(run)), 1, {"run"});
+    check_refused(tessera(tiny_run(run)), 1, {"run"});
     p.signal(SIGINT);
     CHECK(p.wait().code == 130);
   }
   write(folder / "file", "");
-  check_refused(tessera(tiny(folder / "file/run")), 1, {"file/run"});
-  check_refused(tessera(tiny("/proc/tessera-run")), 1, {"/proc/tessera-run"});
+  check_refused(tessera(tiny_run(folder / "file/run")), 1, {"file/run"});
+  check_refused(tessera(tiny_run("/proc/tessera-run")), 1, {"/proc/tessera-run"});
   check_refused(tessera({"train", "--resume", folder / "nothing"}), 2, {"nothing"});
   if (geteuid() != 0) {  // root may write anywhere
     fs::create_directory(folder / "locked");
     fs::permissions(folder / "locked", fs::perms::owner_read | fs::perms::owner_exec);
-    check_refused(tessera(tiny(folder / "locked/run")), 1, {"locked/run"});
+    check_refused(tessera(tiny_run(folder / "locked/run")), 1, {"locked/run"});
   }
 }
 
@@ -221,7 +200,7 @@ TEST_CASE("train: a full disk is one clear line, and no file is half-written") {
   RunOptions full;
   SUBCASE("by ulimit") { full.file_limit = 8192; }
   SUBCASE("by fault injection") { full.env = {"TESSERA_FAULT=write:20000:ENOSPC"}; }
-  check_refused(tessera(tiny(run), full), 1, {run});
+  check_refused(tessera(tiny_run(run), full), 1, {run});
   for (const auto& e : fs::recursive_directory_iterator(run)) {
     const std::string name = e.path().filename().string();
     CHECK_MESSAGE((name == ".lock" || name == "config.toml" || name == "metrics.jsonl"), name);
@@ -231,20 +210,20 @@ TEST_CASE("train: a full disk is one clear line, and no file is half-written") {
 TEST_CASE("train: a model or a data set that makes no sense is wrong usage, and no directory is made") {
   const Folder folder;
   const std::string run = folder / "run";
-  check_refused(tessera(tiny(run, {"model.num_heads=3"})), 2, {"3 heads", "16"});
-  check_refused(tessera(tiny(run, {"model.img_size=64"})), 2, {"64 x 64", "32 x 32", "model.img_size=32"});
-  check_refused(tessera(tiny(run, {"model.depth=-1"})), 2, {"depth"});
-  check_refused(tessera(tiny(run, {"model.num_classes=7"})), 2, {"7", "4 classes"});
-  check_refused(tessera(tiny(run, {"--data", "wheer"})), 2, {"wheer", "where"});
-  check_refused(tessera(tiny(run, {"--data", "where:quadrent"})), 2, {"quadrent", "quadrant"});
+  check_refused(tessera(tiny_run(run, {"model.num_heads=3"})), 2, {"3 heads", "16"});
+  check_refused(tessera(tiny_run(run, {"model.img_size=64"})), 2, {"64 x 64", "32 x 32", "model.img_size=32"});
+  check_refused(tessera(tiny_run(run, {"model.depth=-1"})), 2, {"depth"});
+  check_refused(tessera(tiny_run(run, {"model.num_classes=7"})), 2, {"7", "4 classes"});
+  check_refused(tessera(tiny_run(run, {"--data", "wheer"})), 2, {"wheer", "where"});
+  check_refused(tessera(tiny_run(run, {"--data", "where:quadrent"})), 2, {"quadrent", "quadrant"});
   CHECK(folder.list().empty());
 }
 
 TEST_CASE("train: a run that a limit ended goes on under another limit, with the bits of one without") {
   const Folder folder;
-  REQUIRE(tessera(tiny(folder / "whole")).code == 0);
+  REQUIRE(tessera(tiny_run(folder / "whole")).code == 0);
   const std::string run = folder / "run";
-  REQUIRE(tessera(tiny(run, {"--max-steps", "4"})).code == 0);
+  REQUIRE(tessera(tiny_run(run, {"--max-steps", "4"})).code == 0);
   CHECK(json::parse(read(run + "/summary.json")).at("steps") == 4);
   check_refused(tessera({"train", "--resume", run, "--batch-size", "3"}), 2, {"train.batch_size", "--max-steps"});
   const Result r = tessera({"train", "--resume", run, "--max-steps", "0"});
@@ -256,16 +235,16 @@ TEST_CASE("train: a run that a limit ended goes on under another limit, with the
 
 TEST_CASE("train: killed between two system calls, a run begins or goes on, and leaves no temporary file") {
   const Folder folder;
-  REQUIRE(tessera(tiny(folder / "whole")).code == 0);
+  REQUIRE(tessera(tiny_run(folder / "whole")).code == 0);
   for (const char* fault : {"open:0:KILL", "link:0:KILL", "rename:0:KILL", "write:60000:KILL"}) {
     CAPTURE(fault);
     const std::string run = folder / ("run-" + std::string(fault).substr(0, 4));
     RunOptions killed;
     killed.env = {"TESSERA_FAULT=" + std::string(fault)};
-    CHECK(tessera(tiny(run), killed).code == 128 + SIGKILL);
+    CHECK(tessera(tiny_run(run), killed).code == 128 + SIGKILL);
     const bool began = exists(run + "/config.toml");
     if (!began) check_refused(tessera({"train", "--resume", run}), 2, {"config.toml", "--out"});
-    const Result r = began ? tessera({"train", "--resume", run}) : tessera(tiny(run));
+    const Result r = began ? tessera({"train", "--resume", run}) : tessera(tiny_run(run));
     INFO(r.err);
     REQUIRE(r.code == 0);
     check_complete(run);
@@ -276,7 +255,7 @@ TEST_CASE("train: killed between two system calls, a run begins or goes on, and 
 TEST_CASE("train: a bit of last.ckpt's numbers, and a summary that lies") {
   const Folder folder;
   const std::string run = folder / "run";
-  REQUIRE(tessera(tiny(run)).code == 0);
+  REQUIRE(tessera(tiny_run(run)).code == 0);
   std::string bytes = read(run + "/last.ckpt");
   const size_t at = bytes.find("\"step\":\"");
   REQUIRE(at != std::string::npos);
@@ -292,14 +271,13 @@ TEST_CASE("train: a bit of last.ckpt's numbers, and a summary that lies") {
 
 TEST_CASE("train: augmentations that destroy labels are refused") {
   const Folder folder;
-  check_refused(tessera(tiny(folder / "run", {"augment.flip=true"})), 2, {"flip", "where"});
+  check_refused(tessera(tiny_run(folder / "run", {"augment.flip=true"})), 2, {"flip", "where"});
   CHECK_FALSE(exists(folder / "run"));
 }
 
 TEST_CASE("train: without --out runs/RECIPE is made, then runs/RECIPE-2") {
   const Folder folder;
-  auto args = tiny("");
-  args.erase(std::find(args.begin(), args.end(), "--out"), std::find(args.begin(), args.end(), "--out") + 2);
+  const auto args = tiny_run("");
   for (int i = 0; i < 2; ++i) {
     const Result r = tessera(args, {.folder = folder.path()});
     INFO(r.err);

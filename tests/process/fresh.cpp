@@ -23,8 +23,10 @@
 #include "tessera/models/vit.h"
 #include "tessera/nn/position.h"
 #include "tessera/train/data/loader.h"
+#include "tests/error_of.h"
 
 using namespace tessera;
+using test::error_of;
 
 namespace {
 
@@ -81,17 +83,6 @@ data::Set blank() {
   set.labels = std::make_shared<const Index>(1);
   set.rows = {0};
   return set;
-}
-
-/// The line of the Error that f throws.
-template <class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
 }
 
 /// With memory for no more than a few stacks, whoever needs many threads says so and is as before.

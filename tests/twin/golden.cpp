@@ -29,6 +29,29 @@ std::string golden_file(const std::string& name, const char* kind) {
   return std::string(TESSERA_SOURCE_DIR) + "/tests/golden/data/" + name + "." + kind + ".safetensors";
 }
 
+Options swin_options(const std::string& name) {
+  if (name == "swin")
+    return {{"patch_size", 4},
+            {"embed_dim", 12},
+            {"depths", std::vector<int>{2, 1}},
+            {"num_heads", std::vector<int>{2, 3}},
+            {"num_classes", 5}};
+  if (name == "swin_deep")
+    return {{"embed_dim", 4},
+            {"depths", std::vector<int>{2, 2, 1}},
+            {"num_heads", std::vector<int>{1, 2, 2}},
+            {"num_classes", 5}};
+  REQUIRE(name == "swin_wide");
+  return {{"img_size", 16},
+          {"img_width", 32},
+          {"window_size", 8},
+          {"embed_dim", 8},
+          {"depths", std::vector<int>{2, 2}},
+          {"num_heads", std::vector<int>{2, 4}},
+          {"qkv_bias", false},
+          {"num_classes", 5}};
+}
+
 Tensor channels_last(const Tensor& x) {
   const auto [B, C, H, W] = x.dims<4>();
   Tensor y({B, H, W, C});

@@ -28,6 +28,9 @@ std::string golden_file(const std::string& name, const char* kind);
 /// Builds `model` with `options` and its default position, loads the case's weights, runs it forwards and backwards.
 GoldenErrors check_golden(const std::string& name, const std::string& model, const Options& options);
 
+/// The options of a case of tests/golden/swin.py: "swin", "swin_deep" or "swin_wide".
+Options swin_options(const std::string& name);
+
 /// An image or map (B, C, H, W) of a file as our (B, H, W, C).
 Tensor channels_last(const Tensor& x);
 

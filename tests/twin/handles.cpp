@@ -1,26 +1,17 @@
 // A handle used where it does not belong is an Error, never a number: tensors of other tapes, tapes that were walked, gradients
 // asked of the wrong tape.
+#include "tests/twin/handles.h"
+
 #include <memory>
 #include <thread>
 #include <vector>
 
 #include "tessera/core/ops.h"
 #include "tessera/core/parallel.h"
-#include "tessera/nn/params.h"
-#include "tests/twin/twin.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
-
-std::vector<double> doubles(const Tensor& t) {
-  const auto v = t.read();
-  return {v.begin(), v.end()};
-}
-
-Tensor one_weight(Params& params, double value, const char* name = "w") {
-  return Scope(params).param(name, {1}, constant(value));
-}
 
 /// An output of a tape that has ended: w^2.
 Tensor of_an_ended_tape(const Tensor& w) {

@@ -3,19 +3,11 @@
 #include <vector>
 
 #include "tessera/core/ops.h"
-#include "tessera/nn/params.h"
-#include "tests/twin/twin.h"
+#include "tests/twin/handles.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
-
-std::vector<double> doubles(const Tensor& t) {
-  const auto v = t.read();
-  return {v.begin(), v.end()};
-}
-
-Tensor one_weight(Params& params, double value) { return Scope(params).param("w", {1}, constant(value)); }
 
 // ---- two Params ----------------------------------------------------------------------------------------------------
 

@@ -1,9 +1,5 @@
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 #include <numeric>
-#include <regex>
-#include <set>
 
 #include "tessera/core/memory.h"
 #include "tessera/core/rng.h"
@@ -49,91 +45,12 @@ double distance(const std::vector<double>& a, const std::vector<double>& b) {
 }  // namespace
 
 inline namespace TESSERA_NS {
-
-std::vector<RowMaker>& row_makers() {
-  static std::vector<RowMaker> makers;
-  return makers;
-}
-
 namespace {
 
 struct Poisoned {
   Poisoned() { Pool::poison(true); }
   ~Poisoned() { Pool::poison(false); }
 };
-
-struct Table {
-  std::vector<Row> rows;
-  std::vector<ErrorRow> errors;
-};
-const Table& table() {
-  static const Table t = [] {
-    Table made;
-    for (RowMaker make : row_makers()) make(made.rows, made.errors);
-    // the order of static initialisation may differ between the twins
-    std::stable_sort(made.rows.begin(), made.rows.end(),
-                     [](const Row& a, const Row& b) { return std::tie(a.op, a.name) < std::tie(b.op, b.name); });
-    return made;
-  }();
-  return t;
-}
-
-}  // namespace
-
-const std::vector<Row>& op_rows() { return table().rows; }
-
-std::string title(const Row& r) { return r.op + " (" + r.name + ")"; }
-
-Arrays draw(const Row& row) {
-  Arrays all;
-  for (size_t k = 0; k < row.in.size(); ++k) {
-    const In& in = row.in[k];
-    const rng::Stream random(rng::hash(title(row)) + k);
-    Array a(in.shape);
-    const int64_t n = a.size();
-    std::vector<int64_t> order(static_cast<size_t>(n));
-    std::iota(order.begin(), order.end(), 0);
-    for (int64_t i = n - 1; i > 0; --i)
-      std::swap(order[static_cast<size_t>(i)],
-                order[random.below(static_cast<uint64_t>(i), static_cast<uint32_t>(i + 1))]);
-    for (int64_t i = 0; i < n; ++i) {
-      double u = in.distinct ? (static_cast<double>(order[static_cast<size_t>(i)]) + 0.5) / static_cast<double>(n)
-                             : random.uniform(static_cast<uint64_t>(i));
-      double v = in.lo + (in.hi - in.lo) * u;
-      for (double kink : in.kinks)
-        if (std::abs(v - kink) < 0.01) v = kink + 0.01 + std::abs(v - kink);
-      a[i] = static_cast<double>(static_cast<float>(v));
-    }
-    all.push_back(std::move(a));
-  }
-  return all;
-}
-
-static Tensor to_tensor(const Array& a) { return tensor(a.shape, a.v); }
-std::vector<double> to_doubles(const Tensor& t) {
-  return t ? std::vector<double>(t.data(), t.data() + t.size()) : std::vector<double>();
-}
-Tensors to_tensors(const Arrays& a) {
-  Tensors t;
-  for (const Array& x : a) t.push_back(to_tensor(x));
-  return t;
-}
-
-Tensors cotangents(const Row& row, const Tensors& y) {
-  Tensors u;
-  for (size_t k = 0; k < y.size(); ++k) {
-    const rng::Stream random(rng::hash("cotangent " + title(row)) + k);
-    Tensor t(y[k].shape());
-    for (int64_t i = 0; i < t.size(); ++i) {
-      const double v = random.uniform(static_cast<uint64_t>(i)) - 0.5;
-      t[i] = static_cast<real>(static_cast<float>(v < 0 ? v - 0.5 : v + 0.5));
-    }
-    u.push_back(t);
-  }
-  return u;
-}
-
-namespace {
 
 double project(const Tensors& y, const Tensors& u) {
   double s = 0;
@@ -291,7 +208,7 @@ double jacobian_error(const Row& row, const Arrays& x) {
 
 std::vector<RowResult> evaluate() {
   std::vector<RowResult> all;
-  for (const Row& row : table().rows) {
+  for (const Row& row : op_rows()) {
     Gradients g = pull(row, draw(row), As::leaf, 1, everything(row));
     all.push_back({title(row), row.c, row.K, std::move(g.values), std::move(g.dx)});
   }
@@ -313,8 +230,8 @@ double gradient_error(const Row& row) {
 
 TWIN_CASE("op table: values equal the plain reference") {
   Poisoned poisoned;
-  REQUIRE(!table().rows.empty());
-  for (const Row& row : table().rows) {
+  REQUIRE(!op_rows().empty());
+  for (const Row& row : op_rows()) {
     INFO(title(row));
     const Arrays x = draw(row), want = row.reference(x);
     const Tensors y = row.run(to_tensors(x));
@@ -331,7 +248,7 @@ TWIN_CASE("op table: values equal the plain reference") {
 TWIN_CASE("op table: gradients equal central differences") {
   if constexpr (sizeof(real) == 8) {
     Poisoned poisoned;
-    for (const Row& row : table().rows) {
+    for (const Row& row : op_rows()) {
       INFO(title(row));
       CHECK(gradient_error(row) <= 1e-6);
     }
@@ -361,7 +278,7 @@ TWIN_CASE("op table: float agrees with its double twin, value and gradients") {
 
 TWIN_CASE("op table: an input used twice accumulates, as a leaf and as an activation") {
   Poisoned poisoned;
-  for (const Row& row : table().rows) {
+  for (const Row& row : op_rows()) {
     INFO(title(row));
     const Arrays x = draw(row);
     const Gradients once = pull(row, x, As::leaf, 1, everything(row));
@@ -380,7 +297,7 @@ TWIN_CASE("op table: an input used twice accumulates, as a leaf and as an activa
 
 TWIN_CASE("op table: gradients go to wanted inputs only, and are the same then") {
   Poisoned poisoned;
-  for (const Row& row : table().rows) {
+  for (const Row& row : op_rows()) {
     INFO(title(row));
     const Arrays x = draw(row);
     const Gradients all = pull(row, x, As::leaf, 1, everything(row));
@@ -396,62 +313,6 @@ TWIN_CASE("op table: gradients go to wanted inputs only, and are the same then")
     const Gradients none = pull(row, x, As::leaf, 1, 0);
     CHECK(none.values == all.values);  // no tape work changes a value
   }
-}
-
-TWIN_CASE("op table: bad calls give one clear line") {
-  for (const ErrorRow& bad : table().errors) {
-    INFO(bad.op << " (" << bad.name << ")");
-    std::string said;
-    try {
-      bad.run();
-    } catch (const Error& e) {
-      said = e.what();
-    }
-    CHECK_MESSAGE((said.starts_with("[" + bad.op + "]") || said.starts_with("[" + bad.op + " ")), "it said: " << said);
-    CHECK_MESSAGE(said.find(bad.says) != std::string::npos, "it said: " << said);
-    CHECK(said.find('\n') == std::string::npos);
-  }
-}
-
-/// Ops under core/ops that need no row of this table, each with the reason.
-const std::set<std::string> without_rows = {
-    "argmax",             // host data, no gradient: has its own case in ops_reduce.cpp
-    "heads",              // a view: no computation
-    "attention",          // compared with plain_attention over all kinds of terms in its own tests
-    "plain_attention",    // the same
-    "attention_weights",  // untracked
-};
-
-TWIN_CASE("op table: every op declared under core/ops has a row") {
-  // free functions that return tensors (or an Index), declared at the beginning of a line as all our headers do
-  const std::regex declaration(R"(^(?:Tensor|std::pair<Tensor, Tensor>|std::vector<Tensor>|Heads|Index) (\w+)\()");
-  std::set<std::string> declared, tested;
-  for (const auto& file :
-       std::filesystem::directory_iterator(std::filesystem::path(TESSERA_SOURCE_DIR) / "core" / "ops")) {
-    if (file.path().extension() != ".h") continue;
-    std::ifstream in(file.path());
-    std::smatch m;
-    for (std::string line; std::getline(in, line);)
-      if (std::regex_search(line, m, declaration)) declared.insert(m[1]);
-  }
-  for (const Row& r : table().rows) tested.insert(r.op);
-  CHECK(declared.size() >= 2);
-  for (const std::string& op : declared)
-    CHECK_MESSAGE((tested.contains(op) || without_rows.contains(op)),
-                  op << " has no row: add one to a file in tests/twin");
-  for (const std::string& op : without_rows)
-    CHECK_MESSAGE(!tested.contains(op), op << " has a row now: take it out of without_rows");
-  for (const std::string& op : tested) CHECK_MESSAGE(declared.contains(op), op << " has a row but is not declared");
-}
-
-TWIN_CASE("op table: every op of several tensors has a row of what it refuses") {
-  std::set<std::string> several, refusing;
-  for (const Row& r : table().rows)
-    if (r.in.size() > 1) several.insert(r.op);
-  for (const ErrorRow& e : table().errors) refusing.insert(e.op);
-  CHECK(several.size() > 10);
-  for (const std::string& op : several)
-    CHECK_MESSAGE(refusing.contains(op), op << " has no error row: which shapes do not go together?");
 }
 
 TWIN_CASE("op table: a planted slope error of 0.1 % is caught") {

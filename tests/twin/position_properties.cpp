@@ -164,24 +164,26 @@ TWIN_CASE("property: Shaw naive = gathered = Music Transformer's skew = Transfor
   CHECK(farthest(shaw.by_hand(shift), naive) < rounding);
 }
 
+/// Entry c of head h of W R_distance: Transformer-XL's sinusoids, first all sines, then all cosines.
+double projected_sinusoid(const Tensor& W, int64_t h, int64_t c, int64_t distance) {
+  const int C = Bed::H * Bed::d;
+  double sum = 0;
+  for (int t = 0; t < C / 2; ++t) {
+    const double a = static_cast<double>(distance) * std::pow(1e4, -2.0 * t / C);
+    sum += static_cast<double>(W[(h * Bed::d + c) * C + t]) * std::sin(a) +
+           static_cast<double>(W[(h * Bed::d + c) * C + C / 2 + t]) * std::cos(a);
+  }
+  return sum;
+}
+
 TWIN_CASE("property: Transformer-XL without u and v is a table per head; its learned form likewise") {
   const Grid g{2, 3, 1};
-  const int N = 6, R = 2 * N - 1, C = 16, d = Bed::d;
+  const int N = 6, R = 2 * N - 1, d = Bed::d;
   Bed xl("transformer_xl", {}, g);
   xl.set("attn.pos_bias_u", [](int64_t) { return 0; }).set("attn.pos_bias_v", [](int64_t) { return 0; });
   const Tensor W = xl["attn.linear_pos.weight"];
   // T[h, offset j - i] = W_h R_{i-j}
-  const auto T = [&](int64_t i) {
-    const auto h = i / (R * d), row = i / d % R, c = i % d;
-    const auto distance = static_cast<double>(N - 1 - row);
-    double sum = 0;
-    for (int t = 0; t < C / 2; ++t) {
-      const double a = distance * std::pow(1e4, -2.0 * t / C);
-      sum += static_cast<double>(W[(h * d + c) * C + t]) * std::sin(a) +
-             static_cast<double>(W[(h * d + c) * C + C / 2 + t]) * std::cos(a);
-    }
-    return sum;
-  };
+  const auto T = [&](int64_t i) { return projected_sinusoid(W, i / (R * d), i % d, N - 1 - i / d % R); };
   Bed music("music_transformer", {}, g);
   music.set("attn.position.key_relative", T);
   CHECK(farthest(xl.weights(), music.weights()) < rounding);
@@ -201,20 +203,12 @@ TWIN_CASE("property: Transformer-XL is (q + u).k + (q + v).R, term by term") {
   Bed xl("transformer_xl_axial", {}, g);
   const Tensor u = xl["attn.pos_bias_u"], v = xl["attn.pos_bias_v"], Wy = xl["attn.linear_pos_y.weight"],
                Wx = xl["attn.linear_pos_x.weight"];
-  const int C = 16, d = Bed::d;
-  const auto entry = [&](const Tensor& W, int h, int c, int distance) {
-    double sum = 0;
-    for (int t = 0; t < C / 2; ++t) {
-      const double a = distance * std::pow(1e4, -2.0 * t / C);
-      sum += static_cast<double>(W[(h * d + c) * C + t]) * std::sin(a) +
-             static_cast<double>(W[(h * d + c) * C + C / 2 + t]) * std::cos(a);
-    }
-    return sum;
-  };
+  const int d = Bed::d;
   const auto extra = [&](int b, int h, int i, int j) {
     double s = 0;
     for (int c = 0; c < d; ++c) {
-      const double r = entry(Wy, h, c, i / g.w - j / g.w) + entry(Wx, h, c, i % g.w - j % g.w);
+      const double r =
+          projected_sinusoid(Wy, h, c, i / g.w - j / g.w) + projected_sinusoid(Wx, h, c, i % g.w - j % g.w);
       s += 0.3 * (static_cast<double>(u[h * d + c]) * xl.key(b, h, j, c) +
                   (xl.query(b, h, i, c) + static_cast<double>(v[h * d + c])) * r);
     }

@@ -1,11 +1,8 @@
 // Position terms cost the fused attention no N x N memory: the peak of a long sequence barely grows with them.
 #include <doctest/doctest.h>
 
-#include <algorithm>
-
-#include "tessera/core/memory.h"
-#include "tessera/core/ops/attention/attention.h"
 #include "tessera/core/parallel.h"
+#include "tests/unit/attention_peak.h"
 
 namespace tessera {
 namespace {
@@ -19,23 +16,12 @@ Tensor noise(const Shape& shape, uint64_t seed) {
   return t;
 }
 
-/// Peak pool bytes of forward and backward with gradients of q, k, v and every table; inputs and gradients included.
 int64_t peak_bytes(const Terms& where) {
-  const Tensor qkv = noise({B, N, 3 * H * d}, 1), dy = noise({B, N, H * d}, 2);
-  Pool::reset_peaks();
-  Tape tape;
-  Grads grads;
-  const Tensor x = tape.watch(qkv);
-  Terms own = where;
-  for (int t = 0; t < own.count; ++t) {
-    Tensor& table = own.relative[static_cast<size_t>(t)].table;
-    table = tape.watch(table);
-  }
-  const Tensor o =
-      attention(heads(x, H, 0, 3), heads(x, H, 1, 3), heads(x, H, 2, 3), global_pattern(N, N), own, 0.2, {}, {}, {});
-  tape.backward(o, dy, grads);
-  for (int t = 0; t < own.count; ++t) CHECK(tape.grad(own.relative[static_cast<size_t>(t)].table));
-  return Pool::total().peak;
+  return test::attention_peak(noise({B, N, 3 * H * d}, 1), noise({B, N, H * d}, 2), H, where,
+                              [](const Tape& tape, const Terms& own) {
+                                for (int t = 0; t < own.count; ++t)
+                                  CHECK(tape.grad(own.relative[static_cast<size_t>(t)].table));
+                              });
 }
 
 TEST_CASE(

@@ -1,16 +1,11 @@
 // `data get` against a small web server on loopback: whole, cut off and resumed, changed, hostile.
-#include <arpa/inet.h>
 #include <doctest/doctest.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
-#include <unistd.h>
-#include <zlib.h>
 
 #include <atomic>
 #include <cstring>
 #include <map>
 #include <mutex>
-#include <thread>
 
 #include "tessera/core/error.h"
 #include "tessera/core/rng.h"
@@ -20,50 +15,29 @@
 #include "tessera/train/data/sources.h"
 #include "tessera/train/data/tar.h"
 #include "tests/unit/data_folder.h"
+#include "tests/unit/data_gzip.h"
+#include "tests/unit/data_loopback.h"
 
 using namespace tessera;
 using namespace tessera::data;
+using test::gzip;
 
 namespace {
 
-// Answers GET of known files, one connection at a time.
+// Answers GET of known files.
 class Server {
  public:
   std::map<std::string, std::string> files;
   std::atomic<size_t> cut_after{~size_t{0}};  // bytes of body after which the connection drops
   std::atomic<bool> ranges{true};             // does it honour Range?
 
-  Server() : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    REQUIRE(::bind(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
-    REQUIRE(::listen(socket_, 8) == 0);
-    socklen_t size = sizeof address;
-    ::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size);
-    port_ = ntohs(address.sin_port);
-    thread_ = std::thread([this] { serve(); });
-  }
-  ~Server() {
-    ::shutdown(socket_, SHUT_RDWR);
-    thread_.join();
-    ::close(socket_);
-  }
-  std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
+  std::string url() const { return loopback_.url(); }
   std::vector<std::string> seen() {  // "name from-byte" of each request
     std::lock_guard guard(lock_);
     return seen_;
   }
 
  private:
-  void serve() {
-    for (;;) {
-      const int connection = ::accept(socket_, nullptr, nullptr);
-      if (connection < 0) return;
-      answer(connection);
-      ::close(connection);
-    }
-  }
   void answer(int connection) {
     std::string request;
     char buffer[4096];
@@ -103,11 +77,9 @@ class Server {
     }
   }
 
-  int socket_;
-  int port_ = 0;
   std::mutex lock_;
   std::vector<std::string> seen_;
-  std::thread thread_;
+  test::Loopback loopback_{[this](int connection) { answer(connection); }};
 };
 
 struct Member {
@@ -134,20 +106,6 @@ std::string tar(const std::vector<Member>& members) {
     out += h + m.content + std::string((512 - m.content.size() % 512) % 512, '\0');
   }
   return out + std::string(1024, '\0');
-}
-
-std::string gzip(const std::string& bytes) {
-  z_stream z{};
-  deflateInit2(&z, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
-  std::string out(deflateBound(&z, bytes.size()), '\0');
-  z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
-  z.avail_in = static_cast<uInt>(bytes.size());
-  z.next_out = reinterpret_cast<Bytef*>(out.data());
-  z.avail_out = static_cast<uInt>(out.size());
-  deflate(&z, Z_FINISH);
-  out.resize(z.total_out);
-  deflateEnd(&z);
-  return out;
 }
 
 std::string noise(size_t n, uint64_t seed) {  // does not shrink under gzip

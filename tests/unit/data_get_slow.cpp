@@ -1,10 +1,7 @@
 // `data get` against servers that never end: too slow, too much, too many redirections, and parts that are no files.
-#include <arpa/inet.h>
 #include <doctest/doctest.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -16,6 +13,7 @@
 #include "tessera/train/data/get.h"
 #include "tessera/train/data/sources.h"
 #include "tests/unit/data_folder.h"
+#include "tests/unit/data_loopback.h"
 
 using namespace tessera;
 using namespace tessera::data;
@@ -28,45 +26,23 @@ using Clock = std::chrono::steady_clock;
 class Endless {
  public:
   using Send = std::function<bool(const std::string&)>;
-  explicit Endless(std::function<void(const Send&)> body)
-      : body_(std::move(body)), socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    REQUIRE(::bind(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
-    REQUIRE(::listen(socket_, 8) == 0);
-    socklen_t size = sizeof address;
-    ::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size);
-    port_ = ntohs(address.sin_port);
-    thread_ = std::thread([this] { serve(); });
-  }
-  ~Endless() {
-    over_ = true;
-    ::shutdown(socket_, SHUT_RDWR);
-    thread_.join();
-    ::close(socket_);
-  }
+  explicit Endless(std::function<void(const Send&)> body) : body_(std::move(body)) {}
+  ~Endless() { over_ = true; }
   Endless(const Endless&) = delete;
   Endless& operator=(const Endless&) = delete;
-  std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
+  std::string url() const { return loopback_.url(); }
 
  private:
-  void serve() {
-    for (;;) {
-      const int connection = ::accept(socket_, nullptr, nullptr);
-      if (connection < 0) return;
-      char request[4096];
-      if (::recv(connection, request, sizeof request, 0) > 0)
-        body_([&](const std::string& s) {
-          return !over_ && ::send(connection, s.data(), s.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(s.size());
-        });
-      ::close(connection);
-    }
+  void answer(int connection) const {
+    char request[4096];
+    if (::recv(connection, request, sizeof request, 0) > 0)
+      body_([&](const std::string& s) {
+        return !over_ && ::send(connection, s.data(), s.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(s.size());
+      });
   }
   std::function<void(const Send&)> body_;
-  int socket_, port_ = 0;
   std::atomic<bool> over_{false};
-  std::thread thread_;
+  test::Loopback loopback_{[this](int connection) { answer(connection); }};
 };
 
 const std::string head = "HTTP/1.1 200 OK\r\nConnection: close\r\n";

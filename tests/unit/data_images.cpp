@@ -1,11 +1,5 @@
 // PNG and JPEG files of every kind, and folders of them.
 #include <doctest/doctest.h>
-
-#include <cstdio>
-
-// clang-format off
-#include <jpeglib.h>
-// clang-format on
 #include <png.h>
 
 #include <cmath>
@@ -16,9 +10,11 @@
 #include "tessera/train/data/image.h"
 #include "tessera/train/data/where.h"
 #include "tests/unit/data_folder.h"
+#include "tests/unit/data_jpeg.h"
 
 using namespace tessera;
 using namespace tessera::data;
+using test::jpeg;
 using test::Temporary;
 
 namespace {
@@ -46,30 +42,6 @@ Bytes png(int h, int w, uint32_t format, const void* pixels, const void* colours
   REQUIRE(png_image_write_to_memory(&image, out.data(), &size, 0, pixels, 0, colours));
   out.resize(size);
   return out;
-}
-
-Bytes jpeg(int h, int w, int channels, J_COLOR_SPACE space, const Bytes& pixels) {
-  jpeg_compress_struct info{};
-  jpeg_error_mgr errors{};
-  info.err = jpeg_std_error(&errors);
-  jpeg_create_compress(&info);
-  unsigned char* out = nullptr;
-  unsigned long size = 0;
-  jpeg_mem_dest(&info, &out, &size);
-  info.image_width = static_cast<unsigned>(w), info.image_height = static_cast<unsigned>(h);
-  info.input_components = channels, info.in_color_space = space;
-  jpeg_set_defaults(&info);
-  jpeg_set_quality(&info, 95, TRUE);
-  jpeg_start_compress(&info, TRUE);
-  while (info.next_scanline < info.image_height) {
-    JSAMPROW row = const_cast<uint8_t*>(pixels.data()) + info.next_scanline * static_cast<size_t>(w * channels);
-    jpeg_write_scanlines(&info, &row, 1);
-  }
-  jpeg_finish_compress(&info);
-  jpeg_destroy_compress(&info);
-  Bytes bytes(out, out + size);
-  free(out);
-  return bytes;
 }
 
 double worst(const Bytes& a, const Bytes& b) {

@@ -1,13 +1,5 @@
 // Pictures as PIL's ImageOps.exif_transpose(image).convert("RGB") reads them: which way up, by which samples, and how many scans.
 #include <doctest/doctest.h>
-
-#include <cstdio>
-
-#include "tessera/train/data/orientation.h"
-
-// clang-format off
-#include <jpeglib.h>
-// clang-format on
 #include <zlib.h>
 
 #include <chrono>
@@ -15,8 +7,10 @@
 #include <string>
 
 #include "tessera/core/error.h"
+#include "tessera/train/data/orientation.h"
 #include "tessera/train/data/set.h"
 #include "tests/unit/data_folder.h"
+#include "tests/unit/data_jpeg.h"
 
 using namespace tessera;
 using namespace tessera::data;
@@ -78,30 +72,7 @@ std::string exif(const std::string& tiff) { return std::string("Exif\0\0", 6) + 
 std::string xmp(const std::string& body) { return std::string("http://ns.adobe.com/xap/1.0/\0", 29) + body; }
 
 Bytes jpeg(int h, int w, const Bytes& pixels, const std::vector<std::string>& app1 = {}, bool progressive = false) {
-  jpeg_compress_struct info{};
-  jpeg_error_mgr errors{};
-  info.err = jpeg_std_error(&errors);
-  jpeg_create_compress(&info);
-  unsigned char* out = nullptr;
-  unsigned long size = 0;
-  jpeg_mem_dest(&info, &out, &size);
-  info.image_width = static_cast<unsigned>(w), info.image_height = static_cast<unsigned>(h);
-  info.input_components = 3, info.in_color_space = JCS_RGB;
-  jpeg_set_defaults(&info);
-  jpeg_set_quality(&info, 95, TRUE);
-  if (progressive) jpeg_simple_progression(&info);
-  jpeg_start_compress(&info, TRUE);
-  for (const std::string& s : app1)
-    jpeg_write_marker(&info, JPEG_APP0 + 1, reinterpret_cast<const JOCTET*>(s.data()), static_cast<unsigned>(s.size()));
-  while (info.next_scanline < info.image_height) {
-    JSAMPROW row = const_cast<uint8_t*>(pixels.data()) + info.next_scanline * static_cast<size_t>(w * 3);
-    jpeg_write_scanlines(&info, &row, 1);
-  }
-  jpeg_finish_compress(&info);
-  jpeg_destroy_compress(&info);
-  Bytes bytes(out, out + size);
-  free(out);
-  return bytes;
+  return test::jpeg(h, w, 3, JCS_RGB, pixels, app1, progressive);
 }
 
 std::string chunk(const std::string& type, const std::string& content) {

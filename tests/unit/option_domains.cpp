@@ -18,21 +18,14 @@
 #include "tessera/nn/layers.h"
 #include "tessera/train/training/config.h"
 #include "tessera/train/training/lanes.h"
+#include "tests/error_of.h"
 
 namespace tessera {
 namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
 
-template <class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
-}
+using test::error_of;
 bool has(const std::string& text, const char* words) { return text.find(words) != std::string::npos; }
 
 TEST_CASE("domains: ranges, words and rules say what they take") {

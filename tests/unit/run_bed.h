@@ -37,12 +37,14 @@ inline std::string said_by(const std::string& checkpoint, const char* key) {
   return io::TensorFile(checkpoint).metadata().at(key);
 }
 
-/// metrics.jsonl without what depends on the clock; every line must be JSON.
+/// metrics.jsonl without what depends on the clock; every line must be JSON with all its keys.
 inline std::vector<json> metrics(const std::string& rundir) {
   std::vector<json> rows;
   std::istringstream lines(bytes(rundir + "/metrics.jsonl"));
   for (std::string line; std::getline(lines, line);) {
     rows.push_back(json::parse(line));
+    for (const char* key : {"epoch", "step", "split", "loss", "acc1", "lr", "images_per_s", "seconds"})
+      REQUIRE(rows.back().contains(key));
     rows.back().erase("images_per_s"), rows.back().erase("seconds");
   }
   return rows;

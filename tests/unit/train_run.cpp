@@ -9,11 +9,8 @@
 #include <chrono>
 #include <fstream>
 #include <limits>
-#include <nlohmann/json.hpp>
-#include <sstream>
 #include <thread>
 
-#include "tessera/core/io/replace_file.h"
 #include "tessera/core/parallel.h"
 #include "tessera/core/rng.h"
 #include "tessera/models/model.h"
@@ -22,61 +19,21 @@
 #include "tessera/train/training/evaluate.h"
 #include "tessera/train/training/report_data.h"
 #include "tessera/train/training/run_folder.h"
-#include "tessera/train/training/trainer.h"
-#include "tests/unit/scratch.h"
+#include "tests/unit/run_bed.h"
 
 using namespace tessera;
+using test::bytes;
+using test::metrics;
+using test::tiny;
 
 namespace {
 
-/// A few steps of a very small ViT on `where`, with everything on that has state: dropout, DropPath, average, validation.
-RunConfig tiny(int epochs = 2) {
-  RunConfig c;
-  c.model = "vit";
-  c.model_options = {{"embed_dim", 16},      {"depth", 2},       {"num_heads", 2},
-                     {"patch_size", 8},      {"drop_rate", 0.1}, {"attn_drop_rate", 0.1},
-                     {"drop_path_rate", 0.1}};
-  c.position = "learned";
-  c.data.name = "where", c.data.train_size = 72, c.data.val_size = 16, c.data.test_size = 24;
-  c.train.epochs = epochs, c.train.batch_size = 20, c.train.ema_decay = 0.8;  // 3 batches of 20 and one of 12
-  c.optim.clip_grad = 1, c.sched.warmup_epochs = 0.5;
-  return c;
-}
-
-std::string bytes(const std::string& path) { return io::read_file(path); }
-
-/// metrics.jsonl without what depends on the clock.
-std::vector<nlohmann::json> metrics(const std::string& rundir) {
-  std::vector<nlohmann::json> rows;
-  std::istringstream lines(bytes(rundir + "/metrics.jsonl"));
-  for (std::string line; std::getline(lines, line);) {
-    rows.push_back(nlohmann::json::parse(line));
-    for (const char* key : {"epoch", "step", "split", "loss", "acc1", "lr", "images_per_s", "seconds"})
-      REQUIRE(rows.back().contains(key));
-    rows.back().erase("images_per_s"), rows.back().erase("seconds");
-  }
-  return rows;
-}
-
-/// All tensors of a checkpoint, without its clock.
-std::vector<std::pair<std::string, std::string>> state(const std::string& path) {
-  const io::TensorFile file(path);
-  std::vector<std::pair<std::string, std::string>> all;
-  for (const auto& t : file.tensors()) {
-    std::string b(t.end - t.begin, '\0');
-    file.read_bytes(t, b);
-    all.emplace_back(t.name, std::move(b));
-  }
-  for (const char* key : {"step", "epoch", "batch", "loss_sum", "hits", "best_val_acc1", "metrics_bytes"})
-    if (key != std::string("metrics_bytes")) all.emplace_back(key, file.metadata().at(key));
-  return all;
-}
-
+/// Equal to every counter of their checkpoints and in what their reports show, too.
 void check_equal_runs(const std::string& a, const std::string& b) {
-  CHECK(bytes(a + "/weights.safetensors") == bytes(b + "/weights.safetensors"));
-  CHECK(metrics(a) == metrics(b));
-  CHECK(state(a + "/last.ckpt") == state(b + "/last.ckpt"));
-  CHECK(state(a + "/best.ckpt") == state(b + "/best.ckpt"));
+  test::check_equal_runs(a, b);
+  for (const char* name : {"/last.ckpt", "/best.ckpt"})
+    for (const char* key : {"epoch", "batch", "loss_sum", "hits", "best_val_acc1"})
+      CHECK(test::said_by(a + name, key) == test::said_by(b + name, key));
   CHECK(bytes(a + "/report_data.json") == bytes(b + "/report_data.json"));
 }
 

@@ -1,0 +1,34 @@
+#pragma once
+// Attention under a tape that watches everything, and the memory it takes: for a test and for a bench.
+#include "tessera/core/memory.h"
+#include "tessera/core/ops/attention/attention.h"
+
+namespace tessera::test {
+
+/// The terms with every table watched by `tape`.
+inline Terms watched(Tape& tape, Terms terms) {
+  for (int t = 0; t < terms.count; ++t) {
+    Tensor& table = terms.relative[static_cast<size_t>(t)].table;
+    table = tape.watch(table);
+  }
+  return terms;
+}
+
+/// Peak pool bytes of forward and backward with gradients of q, k, v and every table; inputs and gradients included.
+/// look(tape, terms) sees the gradients before they go.
+template <class Look>
+int64_t attention_peak(const Tensor& qkv, const Tensor& dy, int H, const Terms& where, Look look) {
+  const int N = qkv.dim(1);
+  Pool::reset_peaks();
+  Tape tape;
+  Grads grads;
+  const Tensor x = tape.watch(qkv);
+  const Terms own = watched(tape, where);
+  const Tensor o =
+      attention(heads(x, H, 0, 3), heads(x, H, 1, 3), heads(x, H, 2, 3), global_pattern(N, N), own, 0.2, {}, {}, {});
+  tape.backward(o, dy, grads);
+  look(tape, own);
+  return Pool::total().peak;
+}
+
+}  // namespace tessera::test
