@@ -41,14 +41,14 @@ struct Time {
 
 struct Setup {
   int B, N, H, d;
-  const Pattern* who = nullptr;
+  Pattern who = {};
   double drop = 0;
 };
 
 Time measure(const Setup& s, const Terms& fixed, int rounds) {
   const parallel::Shard shard;
   const Tensor qkv = random({s.B, s.N, 3 * s.H * s.d}, 1), dy = random({s.B, s.N, s.H * s.d}, 2);
-  const Pattern& who = s.who ? *s.who : global_pattern(s.N, s.N);
+  const Pattern who = s.who ? s.who : global_pattern(s.N, s.N);
   Time best;
   for (int r = 0; r < rounds; ++r) {
     Tape tape;
@@ -56,8 +56,13 @@ Time measure(const Setup& s, const Terms& fixed, int rounds) {
     const Tensor x = tape.watch(qkv);
     const Terms where = test::watched(tape, fixed);
     const double a = now();
-    const Tensor o = attention(heads(x, s.H, 0, 3), heads(x, s.H, 1, 3), heads(x, s.H, 2, 3), who, where,
-                               1 / std::sqrt(s.d), {s.drop, key("bench")}, {}, {Mode::train, 1, 1, 0});
+    const Tensor o = attention({heads(x, s.H, 0, 3),
+                                heads(x, s.H, 1, 3),
+                                heads(x, s.H, 2, 3),
+                                who,
+                                1 / std::sqrt(s.d),
+                                {s.drop, key("bench")}},
+                               where, {Mode::train, 1, 1, 0});
     const double b = now();
     tape.backward(o, dy, none);
     const double c = now();
@@ -68,7 +73,7 @@ Time measure(const Setup& s, const Terms& fixed, int rounds) {
 
 /// Offsets on a square grid behind one class token, as tables are indexed by them.
 RelativeIndex pairs(int N, int rows, const std::function<int(int, int)>& f) {
-  RelativeIndex p{N, N, rows, {}, 1};
+  RelativeIndex::Spec p{N, N, rows, {}, 1};
   for (int i = 0; i < N; ++i)
     for (int j = 0; j < N; ++j) p.at.push_back(i == 0 || j == 0 ? -1 : f(i - 1, j - 1));
   return p;
@@ -96,10 +101,10 @@ void terms(int rounds) {
     const auto g = [](int x) { return std::clamp(x, -3, 3) + 3; };
     return g(i / w - j / w) * 7 + g(i % w - j % w);
   });
-  RelativeIndex one{N, N, 1, Index(static_cast<size_t>(N * N), 0), 1};
+  const RelativeIndex one = RelativeIndex::Spec{N, N, 1, Index(static_cast<size_t>(N * N), 0), 1};
   using K = Relative;
   const auto table = [&](int heads_, const RelativeIndex& p, int width) {
-    return random({heads_, p.rows, width}, 3, 0.02);
+    return random({heads_, p->rows, width}, 3, 0.02);
   };
   struct Row {
     const char* name;
@@ -114,27 +119,27 @@ void terms(int rounds) {
   };
   rows.push_back({"none", {}, 0});
   rows.push_back({"dropout", {}, 0.1});
-  add("bias, 2-D table per head", {{K::bias, table(H, grid, 1), 0, &grid}});
-  add("two biases (axial)", {{K::bias, table(H, dy, 1), 0, &dy}, {K::bias, table(H, dx, 1), 0, &dx}});
-  add("one-row key", {{K::key, table(H, one, d), 0, &one}});
-  add("query, 127 rows shared (Shaw)", {{K::query, table(1, line, d), 0, &line}});
-  add("query, 127 rows per head", {{K::query, table(H, line, d), 0, &line}});
-  add("query, 225 rows per head", {{K::query, table(H, grid, d), 0, &grid}});
-  add("query, 50 buckets shared (iRPE)", {{K::query, table(1, buckets, d), 0, &buckets}});
+  add("bias, 2-D table per head", {{K::bias, table(H, grid, 1), 0, grid}});
+  add("two biases (axial)", {{K::bias, table(H, dy, 1), 0, dy}, {K::bias, table(H, dx, 1), 0, dx}});
+  add("one-row key", {{K::key, table(H, one, d), 0, one}});
+  add("query, 127 rows shared (Shaw)", {{K::query, table(1, line, d), 0, line}});
+  add("query, 127 rows per head", {{K::query, table(H, line, d), 0, line}});
+  add("query, 225 rows per head", {{K::query, table(H, grid, d), 0, grid}});
+  add("query, 50 buckets shared (iRPE)", {{K::query, table(1, buckets, d), 0, buckets}});
   add("two queries of d/2 (axial)",
-      {{K::query, table(1, dy, d / 2), 0, &dy}, {K::query, table(1, dx, d / 2), d / 2, &dx}});
-  add("key, 127 rows shared", {{K::key, table(1, line, d), 0, &line}});
-  add("key, 225 rows per head", {{K::key, table(H, grid, d), 0, &grid}});
-  add("key, 50 buckets", {{K::key, table(1, buckets, d), 0, &buckets}});
-  add("value, 127 rows shared", {{K::value, table(1, line, d), 0, &line}});
-  add("value, 225 rows per head", {{K::value, table(H, grid, d), 0, &grid}});
-  add("value, 50 buckets", {{K::value, table(1, buckets, d), 0, &buckets}});
-  add("query + value (Shaw K+V)", {{K::query, table(1, line, d), 0, &line}, {K::value, table(1, line, d), 0, &line}});
-  add("Transformer-XL", {{K::query, table(H, line, d), 0, &line},
-                         {K::bias, table(H, line, 1), 0, &line},
-                         {K::key, table(H, one, d), 0, &one}});
-  add("gate of width 1", {{K::gate, table(1, line, 1), 0, &line}});
-  add("gate of width d", {{K::gate, table(1, line, d), 0, &line}});
+      {{K::query, table(1, dy, d / 2), 0, dy}, {K::query, table(1, dx, d / 2), d / 2, dx}});
+  add("key, 127 rows shared", {{K::key, table(1, line, d), 0, line}});
+  add("key, 225 rows per head", {{K::key, table(H, grid, d), 0, grid}});
+  add("key, 50 buckets", {{K::key, table(1, buckets, d), 0, buckets}});
+  add("value, 127 rows shared", {{K::value, table(1, line, d), 0, line}});
+  add("value, 225 rows per head", {{K::value, table(H, grid, d), 0, grid}});
+  add("value, 50 buckets", {{K::value, table(1, buckets, d), 0, buckets}});
+  add("query + value (Shaw K+V)", {{K::query, table(1, line, d), 0, line}, {K::value, table(1, line, d), 0, line}});
+  add("Transformer-XL", {{K::query, table(H, line, d), 0, line},
+                         {K::bias, table(H, line, 1), 0, line},
+                         {K::key, table(H, one, d), 0, one}});
+  add("gate of width 1", {{K::gate, table(1, line, 1), 0, line}});
+  add("gate of width d", {{K::gate, table(1, line, d), 0, line}});
   Rotary r;
   r.cos_q = r.cos_k = random({1, N, d / 2}, 5), r.sin_q = r.sin_k = random({1, N, d / 2}, 6);
   rows.push_back({"rotation, interleaved", {}, 0});
@@ -142,6 +147,19 @@ void terms(int rounds) {
   r.halves = true;
   rows.push_back({"rotation, halves", {}, 0});
   rows.back().where.rotary = r;
+  r.values = true;
+  rows.push_back({"rotation of values, too", {}, 0});
+  rows.back().where.rotary = r;
+  for (const int w8 : {1, 8, 32}) {
+    static const std::string names[] = {"side query of width 1, 225 rows", "side query of width 8",
+                                        "side query of width 32"};
+    rows.push_back({names[w8 == 1 ? 0 : w8 == 8 ? 1 : 2].c_str(), {}, 0});
+    rows.back().where.add({K::query, table(H, grid, w8), 0, grid, heads(random({8, N, H * w8}, 9), H), true});
+  }
+  std::vector<bool> sees;
+  for (int i = 0; i < H * N * N; ++i) sees.push_back(i % 3 != 0);
+  rows.push_back({"mask per head", {}, 0});
+  rows.back().where.visible = HeadMask(H, N, N, sees);
   fmt::print("\n65 tokens (8 x 8 and a class token), 4 heads of 32, times relative to none\n");
   Time none;
   for (const Row& row : rows) {
@@ -155,13 +173,13 @@ void terms(int rounds) {
 }
 
 void windows(int rounds) {
-  Pattern p;  // 64 x 64 cells in windows of 4 x 4, as a small Swin's first stage
+  Pattern::Spec p;  // 64 x 64 cells in windows of 4 x 4, as a small Swin's first stage
   p.groups = 16, p.n = p.m = 16;
   for (int g = 0; g < 16; ++g)
     for (int i = 0; i < 16; ++i) p.q.push_back((g / 4 * 4 + i / 4) * 16 + g % 4 * 4 + i % 4);
   p.k = p.q;
   Setup s{8, 256, 3, 16};
-  s.who = &p;
+  s.who = p;
   const Time t = measure(s, {}, rounds);
   const double flops = 4.0 * 8 * 3 * 256 * 16 * 16;
   fmt::print(
@@ -173,15 +191,14 @@ void windows(int rounds) {
 void memory() {
   const int N = 1024, H = 4, d = 32, B = 8;
   const RelativeIndex line = pairs(N, 2047, [](int i, int j) { return i - j + 1023; });
-  RelativeIndex one{N, N, 1, Index(static_cast<size_t>(N) * static_cast<size_t>(N), 0), 1};
+  const RelativeIndex one = RelativeIndex::Spec{N, N, 1, Index(static_cast<size_t>(N) * static_cast<size_t>(N), 0), 1};
   fmt::print("\npeak pool bytes of forward and backward at 1024 tokens, 4 heads of 32, batch 8, outside of a shard\n");
   double none = 0;
   for (const char* name : {"none", "query, 2047 rows", "Transformer-XL"}) {
     Terms where;
-    if (name[0] != 'n') where.add({Relative::query, random({name[0] == 'T' ? H : 1, 2047, d}, 3, 0.02), 0, &line});
+    if (name[0] != 'n') where.add({Relative::query, random({name[0] == 'T' ? H : 1, 2047, d}, 3, 0.02), 0, line});
     if (name[0] == 'T')
-      where.add({Relative::bias, random({H, 2047, 1}, 4), 0, &line})
-          .add({Relative::key, random({H, 1, d}, 4), 0, &one});
+      where.add({Relative::bias, random({H, 2047, 1}, 4), 0, line}).add({Relative::key, random({H, 1, d}, 4), 0, one});
     const auto peak = static_cast<double>(test::attention_peak(random({B, N, 3 * H * d}, 1), random({B, N, H * d}, 2),
                                                                H, where, [](const Tape&, const Terms&) {}));
     if (none == 0) none = peak;

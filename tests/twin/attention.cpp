@@ -141,7 +141,7 @@ TWIN_CASE("attention: one gate is zero and has its gradient") {
 
 /// 3 x 3 neighbourhoods on a 5 x 4 map: one query a group, keys that overlap and are absent at borders.
 Pattern neighbourhoods(Pattern::Absent absent) {
-  Pattern p;
+  Pattern::Spec p;
   p.groups = 20, p.n = 1, p.m = 9, p.absent = absent;
   for (int i = 0; i < 20; ++i) {
     p.q.push_back(i);
@@ -158,47 +158,47 @@ TWIN_CASE("attention: fused is plain in windows, with labels, per-group indices,
   for (const int shift : {0, 2})
     for (const float penalty : {0.0f, -100.0f, -2.0f})
       for (const bool per_head : {false, true}) {
-        const Pattern p = windows(shift, penalty);
-        same(make({.n = 64, .d = 8, .per_head = per_head}, &p));
-        same(make({.n = 64, .d = 8, .per_head = per_head, .kinds = {bias, bias}, .rows = 49}, &p));
-        same(
-            make({.n = 64, .d = 12, .per_head = per_head, .kinds = most, .rows = 13, .rotary = true, .drop = 0.2}, &p));
+        const Pattern::Spec p = windows(shift, penalty);
+        same(make({.n = 64, .d = 8, .per_head = per_head}, p));
+        same(make({.n = 64, .d = 8, .per_head = per_head, .kinds = {bias, bias}, .rows = 49}, p));
+        same(make({.n = 64, .d = 12, .per_head = per_head, .kinds = most, .rows = 13, .rotary = true, .drop = 0.2}, p));
       }
-  Pattern padded = windows(2, 0);  // tokens 60.. do not exist, neither as queries nor as keys; token 5 is in no group
+  Pattern::Spec padded =
+      windows(2, 0);  // tokens 60.. do not exist, neither as queries nor as keys; token 5 is in no group
   for (Index* at : {&padded.q, &padded.k})
     for (int32_t& t : *at)
       if (t >= 60 || t == 5) t = -1;
-  same(make({.n = 64, .d = 8, .kinds = most, .rotary = true, .drop = 0.2}, &padded));
+  same(make({.n = 64, .d = 8, .kinds = most, .rotary = true, .drop = 0.2}, padded));
 }
 
 TWIN_CASE("attention: fused is plain in neighbourhoods") {
   for (const auto absent : {Pattern::Absent::masked, Pattern::Absent::zero_key})
     for (const double drop : {0.0, 0.3}) {
       const Pattern p = neighbourhoods(absent);
-      same(make({.n = 20, .d = 8, .drop = drop}, &p));
+      same(make({.n = 20, .d = 8, .drop = drop}, p));
       same(make({.n = 20,
                  .d = 16,
                  .kinds = {query, query, value, key_, bias, gate},
                  .rows = 9,
                  .drop = drop,
                  .lengths = {20, 13}},
-                &p));
+                p));
     }
 }
 
 TWIN_CASE("attention: fused is plain under causal masks, memory, no-self and lengths") {
   const Kinds most{bias, query, key_, value};
   for (const int n : {1, 6, 35}) {
-    Pattern p = global_pattern(n, n);
+    Pattern::Spec p = *global_pattern(n, n);
     p.causal = true;
-    same(make({.n = n, .kinds = most}, &p));
+    same(make({.n = n, .kinds = most}, p));
     p.no_self = true;  // the first query sees nothing
-    same(make({.n = n, .kinds = most, .drop = 0.5}, &p));
+    same(make({.n = n, .kinds = most, .drop = 0.5}, p));
     p.mask_value = -3;
-    same(make({.n = n, .kinds = most, .lengths = {n, n / 2}}, &p));
-    Pattern memory = global_pattern(n, n + 20);
+    same(make({.n = n, .kinds = most, .lengths = {n, n / 2}}, p));
+    Pattern::Spec memory = *global_pattern(n, n + 20);
     memory.causal = true, memory.offset = 20;
-    same(make({.n = n, .m = n + 20, .kinds = most}, &memory));
+    same(make({.n = n, .m = n + 20, .kinds = most}, memory));
     same(make({.n = n, .m = 3, .kinds = most, .lengths = {0, 2}}));
   }
 }
@@ -207,9 +207,9 @@ TWIN_CASE("attention: rows in blocks, when scores leave the cache") {
   const int n = 300;
   same(make({.B = 1, .n = n, .d = 16, .kinds = {query, value, key_, bias}, .rows = 2 * n}));
   same(make({.B = 2, .n = n, .d = 16, .per_head = true, .kinds = {gate, bias, gate}, .rows = n, .rotary = true}));
-  Pattern p = global_pattern(n, n);
+  Pattern::Spec p = *global_pattern(n, n);
   p.causal = true;
-  same(make({.B = 1, .n = n, .d = 16, .drop = 0.1, .lengths = {250}}, &p));
+  same(make({.B = 1, .n = n, .d = 16, .drop = 0.1, .lengths = {250}}, p));
 }
 
 TWIN_CASE("attention: a query that may see nothing gives output 0 and gradient 0") {
@@ -250,15 +250,15 @@ void no_leak(const Case& c, const std::vector<int>& changed_tokens, const std::v
 
 TWIN_CASE("attention: nothing leaks through masks, bit for bit") {
   const Kinds most{bias, query, key_, value};
-  Pattern causal = global_pattern(33, 33);
+  Pattern::Spec causal = *global_pattern(33, 33);
   causal.causal = true;
   for (int t = 0; t < 33; ++t) {
     std::vector<int> later, now;
     for (int i = 0; i < 33; ++i) (i > t ? later : now).push_back(i);
-    no_leak(make({.n = 33, .kinds = most}, &causal), later, now);
+    no_leak(make({.n = 33, .kinds = most}, causal), later, now);
   }
   no_leak(make({.n = 33, .kinds = most, .lengths = {20, 20}}), {20, 25, 32}, {0, 19, 20, 32});
-  const Pattern p = windows(2, 0);
+  const Pattern::Spec p = windows(2, 0);
   for (int t = 0; t < 64; ++t) {
     std::vector<int> unseen;  // tokens of another window or region
     const auto place = [&](int token) { return std::find(p.q.begin(), p.q.end(), token) - p.q.begin(); };
@@ -266,19 +266,16 @@ TWIN_CASE("attention: nothing leaks through masks, bit for bit") {
       if (place(i) / 16 != place(t) / 16 ||
           p.label_q[static_cast<size_t>(place(i))] != p.label_q[static_cast<size_t>(place(t))])
         unseen.push_back(i);
-    no_leak(make({.n = 64, .kinds = {bias}}, &p), unseen, {t});
+    no_leak(make({.n = 64, .kinds = {bias}}, p), unseen, {t});
   }
 }
 
 TWIN_CASE("attention: weights are what the output was made of") {
   const Case c = make({.n = 9, .H = 1, .d = 4, .kinds = {bias, query, key_, gate}});
-  const auto view = [&](const Case::View& w) {
-    return heads(c.leaf[static_cast<size_t>(w.leaf)], w.heads, w.part, w.parts);
-  };
   Terms where;
-  for (const Case::Term& t : c.terms) where.add({t.kind, c.leaf[static_cast<size_t>(t.leaf)], t.first, &t.rho});
-  const Tensor w = attention_weights(view(c.q), view(c.k), c.who, where, c.scale, {}), o = c.value(&attention);
-  const Heads v = view(c.v);
+  for (const Case::Term& t : c.terms) where.add({t.kind, c.leaf[static_cast<size_t>(t.leaf)], t.first, t.rho});
+  const Tensor w = attention_weights(c.query(c.leaf), where), o = c.value(&attention);
+  const Heads v = Case::view(c.v, c.leaf);
   for (int b = 0; b < 2; ++b)
     for (int i = 0; i < 9; ++i)
       for (int ch = 0; ch < 4; ++ch) {
@@ -324,10 +321,7 @@ TWIN_CASE("attention: what makes no sense is refused in one line") {
       CHECK(std::string(e.what()).find(text) != std::string::npos);
     }
   };
-  Case c = make({.kinds = {bias}});
-  c.terms[0].rho.at[3] = 9;
-  says(c, "holds row 9 of 5");
-  c = make({.kinds = {query}});
+  Case c = make({.kinds = {query}});
   c.terms[0].first = 1;
   says(c, "query term's table");
   c = make({.lengths = {1, 2, 3}});
@@ -335,16 +329,79 @@ TWIN_CASE("attention: what makes no sense is refused in one line") {
   c = make({.drop = 1});
   says(c, "dropout 1");
   c = make({});
-  c.who.q[1] = 0;
-  says(c, "query token 0 twice");
-  c = make({});
-  c.who.k[1] = 7;
+  Pattern::Spec beyond = *c.who;
+  beyond.k[1] = 7;
+  c.who = beyond;
   says(c, "token 7 but there are 7");
+  c.who = {};
+  says(c, "no pattern");
   c = make({.d = 7, .rotary = true});
   says(c, "rotation");
+  c = make({.kinds = {bias}});
+  c.terms[0].side = c.add("u", {2, 7, 2});
+  says(c, "cannot have a side projection");
+  c = make({.kinds = {query}});
+  c.terms[0].side = c.add("u", {2, 7, 2});
+  says(c, "heads of width 1");
+  c.terms[0].side = -1, c.terms[0].outside = true;
+  says(c, "cannot stand outside of scale");
+  c = make({.packed = false, .kinds = {query}, .rows = 4});
+  c.leaf[3] = Tensor({1, 4, 3}), c.terms[0].side = c.add("u", {2, 6, 6});
+  says(c, "6 tokens in 2 heads, expected 2 of 7");
+  c = make({.packed = false, .kinds = {value}, .rotary = true});
+  c.values = true;
+  says(c, "value term");
+  c = make({.d = 8, .dv = 4, .packed = false, .rotary = true});
+  c.values = true;
+  says(c, "they are 4 wide");
+  c = make({});
+  c.mask = HeadMask(2, 7, 6, std::vector<bool>(84, true));
+  says(c, "the mask is for 2 heads, 7 queries and 6 keys");
   Terms many;
   for (int i = 0; i < Terms::most; ++i) many.add({});
   CHECK_THROWS_AS(many.add({}), Error);
+}
+
+TWIN_CASE("attention: patterns and indices that make no sense are refused when they are made") {
+  const auto says = [](auto make_it, const char* text) {
+    try {
+      make_it();
+      FAIL_CHECK("accepted");
+    } catch (const Error& e) {
+      INFO(e.what());
+      CHECK(std::string(e.what()).find(text) != std::string::npos);
+    }
+  };
+  const auto pattern = [](Index q, Index k, Index labels = {}) {
+    return [=] { Pattern{Pattern::Spec{.groups = 1, .n = 2, .m = 2, .q = q, .k = k, .label_q = labels}}; };
+  };
+  says(pattern({0, 0}, {0, 1}), "query token 0 twice");
+  says(pattern({0, 1, 2}, {0, 1}), "3 queries but its groups need 2");
+  says(pattern({0, 1}, {0, -2}), "keys hold token -2");
+  says(pattern({0, 1}, {0, 1}, {1, 1}), "labels 2 of 2 queries and 0 of 2 keys");
+  says([] { Pattern{Pattern::Spec{.groups = -1}}; }, "-1 groups");
+  const auto index = [](int rows, Index at, int groups = 1) {
+    return [=] { RelativeIndex{RelativeIndex::Spec{2, 2, rows, at, groups}}; };
+  };
+  says(index(5, {0, 1, 2, 9}), "holds row 9 of 5");
+  says(index(5, {0, 1, 2, -2}), "holds row -2 of 5");
+  says(index(5, {0, 1, 2}), "has 3 entries, expected 4");
+  says(index(5, {0, 1, 2, 3}, 0), "in 0 groups");
+  says([] { HeadMask(2, 2, 2, std::vector<bool>(7)); }, "of 7 bits");
+  // a temporary lives as long as the call that it was made for: its gradient, too
+  const Case made = make({.n = 5, .kinds = {query}});
+  Tape tape;
+  const Tensor x = tape.watch(made.leaf[0]);
+  const auto once = [&] {
+    Terms where;
+    where.add({query, made.leaf[1], 0, RelativeIndex(*made.terms[0].rho)});
+    return attention({heads(x, 2, 0, 3), heads(x, 2, 1, 3), heads(x, 2, 2, 3), Pattern(*made.who), made.scale}, where,
+                     {});
+  };
+  Grads none;
+  const Tensor o = once();
+  tape.backward(o, made.cotangent(o.shape()), none);
+  CHECK(distance(tape.grad(x), made.all(&attention)[1]) == 0);
 }
 
 }  // namespace

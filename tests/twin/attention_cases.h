@@ -28,6 +28,8 @@ struct Case {
     Relative::Kind kind;
     int leaf, first;
     RelativeIndex rho;
+    int side = -1;  ///< leaf of a side projection
+    bool outside = false;
   };
   std::vector<std::string> name;
   std::vector<Tensor> leaf;
@@ -35,7 +37,8 @@ struct Case {
   Pattern who;
   std::deque<Term> terms;
   int rotary[4] = {-1, -1, -1, -1};
-  bool halves = false;
+  bool halves = false, values = false;
+  HeadMask mask;
   double scale = 0.5;
   DropoutSpec dropout;
   std::vector<int32_t> lengths;
@@ -50,19 +53,25 @@ struct Case {
     name.push_back(std::move(what)), leaf.push_back(t);
     return static_cast<int>(leaf.size()) - 1;
   }
+  static Heads view(const View& w, const std::vector<Tensor>& x) {
+    const Tensor& t = x[static_cast<size_t>(w.leaf)];
+    return w.offset < 0 ? heads(t, w.heads, w.part, w.parts) : Heads{t, w.offset, t.dim(2), w.heads, w.d, t.dim(1)};
+  }
+  Query query(const std::vector<Tensor>& x) const {
+    return {view(q, x), view(k, x), view(v, x), who, scale, dropout, lengths};
+  }
   /// The call on the given handles of the leaves.
   Tensor operator()(Function f, const std::vector<Tensor>& x) const {
-    const auto view = [&](const View& w) {
-      const Tensor& t = x[static_cast<size_t>(w.leaf)];
-      return w.offset < 0 ? heads(t, w.heads, w.part, w.parts) : Heads{t, w.offset, t.dim(2), w.heads, w.d, t.dim(1)};
-    };
     Terms where;
     Tensor* angles[] = {&where.rotary.cos_q, &where.rotary.sin_q, &where.rotary.cos_k, &where.rotary.sin_k};
     for (int i = 0; i < 4; ++i)
       if (rotary[i] >= 0) *angles[i] = x[static_cast<size_t>(rotary[i])];
-    where.rotary.halves = halves;
-    for (const Term& t : terms) where.add({t.kind, x[static_cast<size_t>(t.leaf)], t.first, &t.rho});
-    return f(view(q), view(k), view(v), who, where, scale, dropout, lengths, run);
+    where.rotary.halves = halves, where.rotary.values = values, where.visible = mask;
+    for (const Term& t : terms) {
+      const Heads side = t.side < 0 ? Heads{} : heads(x[static_cast<size_t>(t.side)], q.heads);
+      where.add({t.kind, x[static_cast<size_t>(t.leaf)], t.first, t.rho, side, t.outside});
+    }
+    return f(query(x), where, run);
   }
   Tensor value(Function f) const { return (*this)(f, leaf); }
   /// Output, then the gradient of sum(o * cotangent) for every leaf, in order.

@@ -11,9 +11,8 @@ namespace {
 struct Tiny {
   Tensor q{Shape{1, 4, 4}}, k{Shape{1, 4, 4}}, v{Shape{1, 4, 4}};
   Terms where;
-  const Pattern* who = &global_pattern(4, 4);
+  Pattern who = global_pattern(4, 4);
   double scale = 0.5;
-  std::deque<RelativeIndex> pairs;
 
   Tiny() {
     for (int i = 0; i < 4; ++i)
@@ -34,11 +33,10 @@ struct Tiny {
   }
   template <class F>
   Tiny& term(Relative::Kind kind, const Tensor& t, int first, F index) {
-    RelativeIndex p{who->n, who->m, t.dim(1), {}, 1};
+    RelativeIndex::Spec p{who->n, who->m, t.dim(1), {}, 1};
     for (int i = 0; i < p.n; ++i)
       for (int j = 0; j < p.m; ++j) p.at.push_back(index(i, j));
-    pairs.push_back(std::move(p));
-    where.add({kind, t, first, &pairs.back()});
+    where.add({kind, t, first, std::move(p)});
     return *this;
   }
   /// Angles angle(token, pair).
@@ -58,7 +56,7 @@ struct Tiny {
   static constexpr double tolerance = sizeof(real) == 8 ? 1.01e-6 : 4e-6;
   /// L0 and L3 up to a constant per row, O0, O3; an empty row is not checked.
   void expect(const Row& L0, const Row& L3, const Row& O0, const Row& O3) {
-    const Tensor w = attention_weights(heads(q, 1), heads(k, 1), *who, where, scale, {});
+    const Tensor w = attention_weights({heads(q, 1), heads(k, 1), heads(v, 1), who, scale}, where);
     const auto logits = [&](int i, const Row& want) {
       for (size_t j = 0; j < want.size(); ++j) {
         const auto log_weight = [&](int64_t at) { return std::log(double(w[i * 4 + at])); };
@@ -67,7 +65,7 @@ struct Tiny {
     };
     logits(0, L0), logits(3, L3);
     for (const Function f : {&attention, &plain_attention}) {
-      const Tensor o = f(heads(q, 1), heads(k, 1), heads(v, 1), *who, where, scale, {}, {}, {});
+      const Tensor o = f({heads(q, 1), heads(k, 1), heads(v, 1), who, scale}, where, {});
       for (size_t c = 0; c < O0.size(); ++c) CHECK(std::abs(double(o[static_cast<int64_t>(c)]) - O0[c]) < tolerance);
       for (size_t c = 0; c < O3.size(); ++c)
         CHECK(std::abs(double(o[12 + static_cast<int64_t>(c)]) - O3[c]) < tolerance);
@@ -153,7 +151,7 @@ TWIN_CASE("attention golden: Huang's methods 1 to 4") {
 TWIN_CASE("attention golden: stand-alone self-attention, borders masked and zero-padded") {
   // the 3 x 3 neighbourhood of each token is its own group; rows' half first
   for (const bool padded : {false, true}) {
-    Pattern who;
+    Pattern::Spec who;
     who.groups = 4, who.n = 1, who.m = 9;
     who.absent = padded ? Pattern::Absent::zero_key : Pattern::Absent::masked;
     for (int i = 0; i < 4; ++i) {
@@ -165,7 +163,7 @@ TWIN_CASE("attention golden: stand-alone self-attention, borders masked and zero
         }
     }
     Tiny tiny;
-    tiny.who = &who, tiny.scale = 1;
+    tiny.who = who, tiny.scale = 1;
     tiny.term(query, Tiny::table(3, 2, 0.1), 0, [](int, int j) { return j / 3; })
         .term(query, Tiny::table(3, 2, 0.07), 2, [](int, int j) { return j % 3; });
     if (padded) {

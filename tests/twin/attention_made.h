@@ -31,7 +31,7 @@ struct Make {
 };
 
 inline RelativeIndex random_pairs(int n, int m, int rows, int groups, bool holes, uint64_t seed) {
-  RelativeIndex p{n, m, rows, {}, groups};
+  RelativeIndex::Spec p{n, m, rows, {}, groups};
   const rng::Stream random(rng::mix(seed));
   for (int i = 0; i < n * m * groups; ++i) {
     const int x =
@@ -41,11 +41,11 @@ inline RelativeIndex random_pairs(int n, int m, int rows, int groups, bool holes
   return p;
 }
 
-inline Case make(const Make& o, const Pattern* who = nullptr) {
+inline Case make(const Make& o, const Pattern& who = {}) {
   Case c;
   const int m = o.m ? o.m : o.n, dv = o.dv ? o.dv : o.d;
-  c.who = who ? *who : global_pattern(o.n, m);
-  const int pn = c.who.n, pm = c.who.m;
+  c.who = who ? who : global_pattern(o.n, m);
+  const int pn = c.who->n, pm = c.who->m;
   if (o.packed && m == o.n && dv == o.d) {
     const int x = c.add("qkv", {o.B, o.n, 3 * o.H * o.d});
     c.q = {x, o.H, 0, 3}, c.k = {x, o.H, 1, 3}, c.v = {x, o.H, 2, 3};
@@ -66,7 +66,7 @@ inline Case make(const Make& o, const Pattern* who = nullptr) {
     const bool inner = kind != Relative::bias && kind != Relative::gate;
     c.terms.push_back(
         {kind, leaf, inner ? o.first : 0,
-         random_pairs(pn, pm, o.rows, c.terms.size() % 2 ? c.who.groups : 1, o.holes, c.terms.size() + 5)});
+         random_pairs(pn, pm, o.rows, c.terms.size() % 2 ? c.who->groups : 1, o.holes, c.terms.size() + 5)});
   }
   if (o.rotary) {
     const char* names[] = {"cos_q", "sin_q", "cos_k", "sin_k"};
@@ -106,8 +106,8 @@ constexpr auto bias = Relative::bias, query = Relative::query, key_ = Relative::
                gate = Relative::gate;
 
 /// An 8 x 8 map in shifted windows of 4 x 4 with region labels, as in Swin.
-inline Pattern windows(int shift, float mask_value) {
-  Pattern p;
+inline Pattern::Spec windows(int shift, float mask_value) {
+  Pattern::Spec p;
   p.groups = 4, p.n = p.m = 16, p.mask_value = mask_value;
   const auto part = [&](int y) { return y < 4 ? 0 : y < 8 - shift ? 1 : 2; };
   for (int w = 0; w < 4; ++w)

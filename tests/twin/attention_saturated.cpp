@@ -58,7 +58,7 @@ Case saturated(const Model& m, double scale, uint64_t seed) {
   };
   times(c.leaf[0]);
   if (m.biases) {
-    RelativeIndex own{m.n, m.n, m.n * m.n, {}, 1};
+    RelativeIndex::Spec own{m.n, m.n, m.n * m.n, {}, 1};
     for (int i = 0; i < m.n * m.n; ++i) own.at.push_back(i);
     c.terms.push_back({bias, c.add("table", {m.H, m.n * m.n, 1}), 0, std::move(own)});
     times(c.leaf[3]);

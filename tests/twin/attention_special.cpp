@@ -18,7 +18,7 @@ Case scored(int n, int d, const std::function<double(int i, int j)>& score) {
   c.q = {c.add("q", {1, n, d}, 0), 1, 0, 1};
   c.k = {c.add("k", {1, n, d}, 0), 1, 0, 1};
   c.v = {c.add("v", {1, n, d}), 1, 0, 1};
-  RelativeIndex own{n, n, n * n, {}, 1};
+  RelativeIndex::Spec own{n, n, n * n, {}, 1};
   for (int i = 0; i < n * n; ++i) own.at.push_back(i);
   c.terms.push_back({bias, c.add("bias", {1, n * n, 1}), 0, std::move(own)});
   for (int i = 0; i < n * n; ++i) c.leaf[3][i] = static_cast<real>(static_cast<float>(score(i / n, i % n)));
@@ -143,9 +143,9 @@ TWIN_CASE("attention: NaN and infinity in every input give what the definition g
     same_kinds(make({.n = n, .packed = false}), true);
     same_kinds(make({.n = n, .packed = false, .kinds = {bias}}), true);
     same_kinds(make({.n = n, .packed = false, .lengths = {n - 2, n}}), true);
-    Pattern causal = global_pattern(n, n);
+    Pattern::Spec causal = *global_pattern(n, n);
     causal.causal = true;
-    same_kinds(make({.n = n, .packed = false, .kinds = {bias}}, &causal), true);
+    same_kinds(make({.n = n, .packed = false, .kinds = {bias}}, causal), true);
     same_kinds(make({.n = n, .packed = false, .rotary = true}), true);
     // tables are multiplied whole, also by rows that a query does not use
     for (const auto kind : {query, key_, value}) same_kinds(make({.n = n, .packed = false, .kinds = {kind}}), false);
@@ -172,9 +172,9 @@ TWIN_CASE("attention: what lies beyond a sample's length is not read, NaN or not
 }
 
 TWIN_CASE("attention: a masked key's NaN score stays behind the mask") {
-  Pattern causal = global_pattern(9, 9);
+  Pattern::Spec causal = *global_pattern(9, 9);
   causal.causal = true;
-  const Case c = make({.n = 9, .packed = false}, &causal);
+  const Case c = make({.n = 9, .packed = false}, causal);
   for (const double special : {nan, inf, -inf}) {
     Case dirty = c;
     dirty.leaf[1] = c.leaf[1].copy();

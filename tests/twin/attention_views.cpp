@@ -32,9 +32,9 @@ constexpr Placing placings[] = {
 /// That call, and the same with a tensor of its own for each of q, k and v (leaves 0, 1, 2; tables behind).
 Case placed(const Placing& p, const std::vector<Relative::Kind>& kinds, bool rotary, const Pattern& who,
             bool separate) {
-  const auto tokens = *std::max_element(who.q.begin(), who.q.end()) + 1;
+  const int tokens = who.queries();
   Case c =
-      make({.B = 2, .n = tokens, .H = H, .d = d, .packed = false, .kinds = kinds, .rotary = rotary, .drop = 0.1}, &who);
+      make({.B = 2, .n = tokens, .H = H, .d = d, .packed = false, .kinds = kinds, .rotary = rotary, .drop = 0.1}, who);
   Case shared;
   const Tensor all = shared.leaf.emplace_back(Tensor({2, tokens, p.width}));
   const rng::Stream random(rng::mix(4));
@@ -108,8 +108,7 @@ TWIN_CASE("attention: a reshaped handle is the same tensor") {
     Tape tape;
     const Tensor flat = tape.watch(x0.reshape({2 * 7, 3 * C}));
     const Tensor a = flat.reshape({2, 7, 3 * C}), b = reshaped ? flat.reshape({2, 7, 3 * C}) : a;
-    const Tensor o =
-        f(heads(a, H, 0, 3), heads(b, H, 0, 3), heads(a, H, 2, 3), global_pattern(7, 7), {}, 0.3, {}, {}, {});
+    const Tensor o = f({heads(a, H, 0, 3), heads(b, H, 0, 3), heads(a, H, 2, 3), global_pattern(7, 7), 0.3}, {}, {});
     Grads none;
     tape.backward(o, none);
     return tape.grad(flat);
@@ -185,8 +184,8 @@ TWIN_CASE("attention: only some gradients are wanted") {
     }
   selected(make({.n = 11, .d = 8, .kinds = {gate, gate, gate}, .gate_width = 8}));
   selected(make({.n = 9, .d = 8, .packed = false, .kinds = {query, key_, value}, .rows = 1, .holes = false}));
-  const Pattern p = windows(2, -100);
-  selected(make({.n = 64, .d = 8, .packed = false, .kinds = {bias, query, value, key_, gate}, .drop = 0.2}, &p));
+  const Pattern::Spec p = windows(2, -100);
+  selected(make({.n = 64, .d = 8, .packed = false, .kinds = {bias, query, value, key_, gate}, .drop = 0.2}, p));
 }
 
 TWIN_CASE("attention: scores in blocks when only some gradients are wanted") {

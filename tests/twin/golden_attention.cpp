@@ -103,8 +103,9 @@ Tensor cosine_attention(const Case& c, const Attention& attn, const Tensor& logi
   const Tensor tau = exp(clamp(logit_scale, -1e9, std::log(100.0))).reshape({c.heads, 1});
   const Tensor q = mul(normalize(part(0)), tau).reshape({B, N, C}), k = normalize(part(1)).reshape({B, N, C}),
                v = part(2).reshape({B, N, C});
-  return attn.proj({}, position.attend(site, now, heads(q, c.heads), heads(k, c.heads), heads(v, c.heads),
-                                       global_pattern(N, N), 1, {}, {}, {}));
+  return attn.proj(
+      {}, position.attend(site, now, {heads(q, c.heads), heads(k, c.heads), heads(v, c.heads), global_pattern(N, N), 1},
+                          {x, x}, {}));
 }
 
 void check(const Case& c) {
@@ -141,7 +142,7 @@ void check(const Case& c) {
   Tape tape;
   Grads grads;
   const Tensor x = tape.watch(file.read("x"));
-  const Pattern& who = global_pattern(x.dim(1), x.dim(1));
+  const Pattern who = global_pattern(x.dim(1), x.dim(1));
   const Tensor y = c.cosine   ? cosine_attention(c, attn, logit_scale, x, *position, at.sites[0], now)
                    : projects ? attn({}, x, who, *position, at.sites[0], now)
                               : attn.mix({}, x, who, *position, at.sites[0], now);

@@ -18,13 +18,13 @@ struct Bed {
   Params params{3};
   Places places;
   Layout layout;
-  const Pattern* who;
+  Pattern who;
   std::unique_ptr<PositionEncoding> encoding;
   Tensor q, k, v;
 
   Bed(std::string_view name, const Options& options, const Layout& where)
       : layout(where),
-        who(where.window.h ? &windows(where.q, where.window) : &global_pattern(where.q.tokens(), where.k.tokens())) {
+        who(where.window.h ? windows(where.q, where.window) : global_pattern(where.q.tokens(), where.k.tokens())) {
     places.sites = {Site{0, 0, 0, H * d, H, d, 0.3, layout, "attn"}};
     places.tokens = {Spot{0, 0, 0, H * d, layout.q, "pos_embed"}};
     places.between = {Spot{0, 0, 0, H * d, layout.q, "pos_block.0"}, Spot{1, 0, 1, H * d, layout.q, "pos_block.1"}};
@@ -55,15 +55,12 @@ struct Bed {
     params.commit();
     return *this;
   }
-  Terms terms() const { return encoding->terms(places.sites[0], layout, {}); }
-  Tensor output() const {
-    return encoding->attend(places.sites[0], layout, heads(q, H), heads(k, H), heads(v, H), *who, 0.3, {}, {}, {});
-  }
+  Terms terms() const { return encoding->terms(places.sites[0], layout, {}, {}); }
+  Query query(double scale = 0.3) const { return {heads(q, H), heads(k, H), heads(v, H), who, scale}; }
+  Tensor output() const { return encoding->attend(places.sites[0], layout, query(), {}, {}); }
   /// (B, groups, H, n, m)
-  Tensor weights() const { return attention_weights(heads(q, H), heads(k, H), *who, terms(), 0.3, {}); }
-  Tensor plain(double scale = 0.3) const {
-    return attention(heads(q, H), heads(k, H), heads(v, H), *who, {}, scale, {}, {}, {});
-  }
+  Tensor weights() const { return attention_weights(query(), terms()); }
+  Tensor plain(double scale = 0.3) const { return attention(query(scale), {}, {}); }
 
   /// softmax of 0.3 q.k + extra(b, h, i, j), computed the long way.
   template <class F>

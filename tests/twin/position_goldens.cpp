@@ -64,8 +64,8 @@ struct Case {
 
   /// Rows 0 and 3 of head 0's logits, up to a constant per row that softmax cannot see.
   Case& logits(const Row& L0, const Row& L3) {
-    const Terms where = encoding->terms(places.sites[0], layout, {});
-    const Tensor w = attention_weights(q(), k(), global_pattern(4, 4), where, scale, {});
+    const Terms where = encoding->terms(places.sites[0], layout, {}, {});
+    const Tensor w = attention_weights({q(), k(), v(), global_pattern(4, 4), scale}, where);
     for (const auto& [i, L] : {std::pair(0, &L0), std::pair(3, &L3)})
       for (int j = 1; j < 4 && !L->empty(); ++j)
         CHECK(std::abs(std::log(static_cast<double>(w[4 * i + j]) / static_cast<double>(w[4 * i])) -
@@ -74,7 +74,7 @@ struct Case {
   }
   /// Rows 0 and 3 of head 0's output.
   Case& outputs(const Row& O0, const Row& O3) {
-    const Tensor o = encoding->attend(places.sites[0], layout, q(), k(), v(), global_pattern(4, 4), scale, {}, {}, {});
+    const Tensor o = encoding->attend(places.sites[0], layout, {q(), k(), v(), global_pattern(4, 4), scale}, {}, {});
     for (const auto& [i, O] : {std::pair(0, &O0), std::pair(3, &O3)})
       for (int c = 0; c < 4 && !O->empty(); ++c)
         CHECK(std::abs(static_cast<double>(o[i * 4 * heads + c]) - (*O)[static_cast<size_t>(c)]) <= tolerance);
@@ -255,10 +255,10 @@ TWIN_CASE("golden tables: slopes, buckets, indices, coordinates") {
   g(2, {0, 1, 2, 2, 3, 3, 3, 3, 3, 3, 4, 4});
   g(3, {0, 1, 2, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5});
   const Layout grid{{4, 4, 0}, {4, 4, 0}, {}, 1, false}, small{{2, 2, 0}, {2, 2, 0}, {}, 1, false};
-  CHECK(irpe_pairs(small, IrpeMethod::product, 1.9, false).at ==
+  CHECK(irpe_pairs(small, IrpeMethod::product, 1.9, false)->at ==
         Index{24, 23, 17, 16, 25, 24, 18, 17, 31, 30, 24, 23, 32, 31, 25, 24});
   const auto bucket_of = [&](IrpeMethod m, int dy, int dx) {
-    return irpe_pairs(grid, m, 1.9, false).at[static_cast<size_t>((4 * dy + dx) * 16)] - 3;
+    return irpe_pairs(grid, m, 1.9, false)->at[static_cast<size_t>((4 * dy + dx) * 16)] - 3;
   };
   CHECK(bucket_of(IrpeMethod::euclidean, 0, 2) == 2);
   CHECK(bucket_of(IrpeMethod::euclidean, 1, 1) == 1);
@@ -291,7 +291,7 @@ TWIN_CASE("golden tables: Swin's relative position index") {
     Places at;
     at.sites = {Site{0, 0, 0, 4, 1, 4, 0.5, window, "attn"}};
     const auto e = position("relative_position_bias")(Scope(params), at);
-    return e->terms(at.sites[0], window, {}).relative[0].rho->at;
+    return e->terms(at.sites[0], window, {}, {}).relative[0].rho->at;
   };
   CHECK(index(2, 2) == Index{4, 3, 1, 0, 5, 4, 2, 1, 7, 6, 4, 3, 8, 7, 5, 4});
   CHECK(index(2, 3) == Index{7,  6,  5,  2, 1, 0, 8,  7,  6,  3, 2, 1, 9,  8,  7,  4, 3, 2,

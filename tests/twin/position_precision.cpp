@@ -36,7 +36,7 @@ std::vector<std::vector<real>> made(const PositionEncoding& encoding, const Plac
   };
   for (const Site& s : places.sites) {
     const Layout now = at(s.trained);
-    const Terms terms = encoding.terms(s, now, Run{});
+    const Terms terms = encoding.terms(s, now, {}, Run{});
     for (const Tensor& t : {terms.rotary.cos_q, terms.rotary.sin_q, terms.rotary.cos_k, terms.rotary.sin_k})
       take(t, "angles");
     for (int i = 0; i < terms.count; ++i) take(terms.relative[static_cast<size_t>(i)].table, "table");
@@ -44,7 +44,7 @@ std::vector<std::vector<real>> made(const PositionEncoding& encoding, const Plac
     Tensor x({1, now.q.tokens(), s.heads * s.head_dim});
     for (int64_t i = 0; i < x.size(); ++i) x[i] = rounded(normal_at("tokens", i));
     const Heads h = heads(x, s.heads);
-    take(encoding.attend(s, now, h, h, h, global_pattern(now.q.tokens(), now.q.tokens()), s.scale, {}, {}, Run{}),
+    take(encoding.attend(s, now, {h, h, h, global_pattern(now.q.tokens(), now.q.tokens()), s.scale}, {}, Run{}),
          "attended");
   }
   for (const Spot& s : places.tokens) {
@@ -74,8 +74,8 @@ TWIN_CASE("position: tables, angles and their gradients are fp32 under bf16, in 
         redraw(params);
         bool attends = false;  // computes the attention itself
         for (const auto& row : positions())
-          attends |= std::ranges::count(row.hooks, "attend") &&
-                     std::string_view(v.name).find(row.name) != std::string_view::npos;
+          attends |=
+              std::ranges::count(row.hooks, "mix") && std::string_view(v.name).find(row.name) != std::string_view::npos;
         for (const bool strip : {false, true}) {
           if (strip && !fixed_size(v.name).empty()) continue;
           const auto at = [&](Layout l) {  // a strip of 64 columns, where coordinates are as large as on 64 x 64
@@ -101,7 +101,7 @@ TWIN_CASE("position: rope_mixed turns by the same angles under bf16 on 64 x 64")
     const Site& s = places.sites.at(0);
     const auto turned = [&](Precision p) {
       const Computing in(p);
-      return encoding->terms(s, s.trained, Run{}).rotary;
+      return encoding->terms(s, s.trained, {}, Run{}).rotary;
     };
     const Rotary exact = turned(Precision::f32), got = turned(Precision::bf16);
     CHECK(s.trained.q.w == 64);

@@ -77,10 +77,11 @@ struct Alone {
     for (size_t i = 0; i < at.sites.size(); ++i) {
       const Site& s = at.sites[i];
       const Layout& l = now.sites[i].trained;
-      const Pattern& who = l.window.h ? windows(l.q, l.window) : global_pattern(l.q.tokens(), l.k.tokens());
+      const Pattern who = l.window.h ? windows(l.q, l.window) : global_pattern(l.q.tokens(), l.k.tokens());
       const Tensor qkv = random("qkv", l.q.tokens(), 3 * s.heads * s.head_dim);
-      all.push_back(encoding->attend(s, l, heads(qkv, s.heads, 0, 3), heads(qkv, s.heads, 1, 3),
-                                     heads(qkv, s.heads, 2, 3), who, s.scale, {}, {}, {}));
+      all.push_back(encoding->attend(
+          s, l, {heads(qkv, s.heads, 0, 3), heads(qkv, s.heads, 1, 3), heads(qkv, s.heads, 2, 3), who, s.scale}, {},
+          {}));
     }
     return all;
   }
@@ -189,11 +190,11 @@ std::string observed_rule(const char* name) {
     for (const real x : t.values())
       if (x != 0 && std::ranges::find(e.value.values(), x) == e.value.values().end()) return "interpolate";
   }
-  if (std::ranges::find(row_of(name)->hooks, "attend") != row_of(name)->hooks.end()) return "recompute";
+  if (std::ranges::find(row_of(name)->hooks, "mix") != row_of(name)->hooks.end()) return "recompute";
   // relative tables that stop growing
   const Site& site = was.sites[0];
-  const Terms large = trained.encoding->terms(site, places(60).sites[0].trained, {}),
-              larger = trained.encoding->terms(site, places(68).sites[0].trained, {});
+  const Terms large = trained.encoding->terms(site, places(60).sites[0].trained, {}, {}),
+              larger = trained.encoding->terms(site, places(68).sites[0].trained, {}, {});
   REQUIRE(large.count == larger.count);
   bool relative = false, grows = false;
   for (int i = 0; i < large.count; ++i) {

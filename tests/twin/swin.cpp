@@ -13,12 +13,13 @@ namespace {
 TWIN_CASE("windows: region labels of the shifted map") {
   // the label of map cell (y, x) of the shifted map, read off the window that holds it
   const auto labels = [](int n, int M, int s) {
-    const Pattern& p = windows({n, n, 0}, {M, M, s, s});
+    const Pattern p = windows({n, n, 0}, {M, M, s, s});
     Index map(static_cast<size_t>(n * n));
-    for (int g = 0, i = 0; g < p.groups; ++g)
+    for (int g = 0, i = 0; g < p->groups; ++g)
       for (int a = 0; a < M; ++a)
         for (int b = 0; b < M; ++b, ++i)
-          map[static_cast<size_t>((g / (n / M) * M + a) * n + g % (n / M) * M + b)] = p.label_q[static_cast<size_t>(i)];
+          map[static_cast<size_t>((g / (n / M) * M + a) * n + g % (n / M) * M + b)] =
+              p->label_q[static_cast<size_t>(i)];
     return map;
   };
   CHECK(labels(4, 2, 1) == Index{0, 0, 1, 2, 0, 0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8});
@@ -28,11 +29,11 @@ TWIN_CASE("windows: region labels of the shifted map") {
   for (int y = 4; y < 6; ++y) CHECK(row(y) == Index{3, 3, 3, 3, 4, 4, 5, 5});
   for (int y = 6; y < 8; ++y) CHECK(row(y) == Index{6, 6, 6, 6, 7, 7, 8, 8});
   // masks of 4 x 4, M = 2, s = 1: window 0 free, 1 same column, 2 same row, 3 only itself
-  const Pattern& p = windows({4, 4, 0}, {2, 2, 1, 1});
+  const Pattern p = windows({4, 4, 0}, {2, 2, 1, 1});
   for (int w = 0; w < 4; ++w)
     for (int i = 0; i < 4; ++i)
       for (int j = 0; j < 4; ++j) {
-        const bool sees = p.label_q[static_cast<size_t>(4 * w + i)] == p.label_k[static_cast<size_t>(4 * w + j)];
+        const bool sees = p->label_q[static_cast<size_t>(4 * w + i)] == p->label_k[static_cast<size_t>(4 * w + j)];
         const bool want = w == 0 || (w == 1 ? i % 2 == j % 2 : w == 2 ? i / 2 == j / 2 : i == j);
         CHECK(sees == want);
       }
@@ -45,19 +46,19 @@ TWIN_CASE("windows: every token once, shrinking, padding") {
       const Window window = window_of({h, w, 0}, M, shifted);
       CHECK(window.h == std::min(h, M));
       CHECK((h > M && shifted) == (window.shift_y > 0));
-      const Pattern& p = windows({h, w, 0}, window);
+      const Pattern p = windows({h, w, 0}, window);
       std::vector<int> seen(static_cast<size_t>(h * w));
-      for (int t : p.q)
+      for (int t : p->q)
         if (t >= 0) ++seen[static_cast<size_t>(t)];
       CHECK(seen == std::vector<int>(seen.size(), 1));
       // tokens that see each other are neighbours on the map: no wrap-around, whatever the size
-      for (int g = 0; g < p.groups; ++g)
-        for (int i = 0; i < p.n; ++i)
-          for (int j = 0; j < p.n; ++j) {
-            const auto a = static_cast<size_t>(g * p.n + i), b = static_cast<size_t>(g * p.n + j);
-            if (p.q[a] < 0 || p.k[b] < 0 || (!p.label_q.empty() && p.label_q[a] != p.label_k[b])) continue;
-            CHECK(std::abs(p.q[a] / w - p.k[b] / w) < window.h);
-            CHECK(std::abs(p.q[a] % w - p.k[b] % w) < window.w);
+      for (int g = 0; g < p->groups; ++g)
+        for (int i = 0; i < p->n; ++i)
+          for (int j = 0; j < p->n; ++j) {
+            const auto a = static_cast<size_t>(g * p->n + i), b = static_cast<size_t>(g * p->n + j);
+            if (p->q[a] < 0 || p->k[b] < 0 || (!p->label_q.empty() && p->label_q[a] != p->label_k[b])) continue;
+            CHECK(std::abs(p->q[a] / w - p->k[b] / w) < window.h);
+            CHECK(std::abs(p->q[a] % w - p->k[b] % w) < window.w);
           }
     }
   }
@@ -66,11 +67,11 @@ TWIN_CASE("windows: every token once, shrinking, padding") {
 TWIN_CASE("windows: a perturbed token changes exactly the tokens that may see it") {
   const Grid map{7, 6, 0};
   const Window window = window_of(map, 4, true);
-  const Pattern& p = windows(map, window);
+  const Pattern p = windows(map, window);
   Tensor x({1, 42, 24});
   for (int64_t i = 0; i < x.size(); ++i) x[i] = static_cast<real>(std::sin(static_cast<double>(i * i % 101)));
   const auto run = [&](const Tensor& t) {
-    return attention(heads(t, 2, 0, 3), heads(t, 2, 1, 3), heads(t, 2, 2, 3), p, {}, 0.5, {}, {}, {});
+    return attention({heads(t, 2, 0, 3), heads(t, 2, 1, 3), heads(t, 2, 2, 3), p, 0.5}, {}, {});
   };
   const Tensor before = run(x);
   for (int token : {0, 5, 17, 41}) {
@@ -78,13 +79,14 @@ TWIN_CASE("windows: a perturbed token changes exactly the tokens that may see it
     for (int c = 0; c < 24; ++c) y[token * 24 + c] += 1;
     const Tensor after = run(y);
     std::vector<char> may(42);
-    for (int g = 0; g < p.groups; ++g)
-      for (int j = 0; j < p.n; ++j) {
-        const auto b = static_cast<size_t>(g * p.n + j);
-        if (p.k[b] != token) continue;
-        for (int i = 0; i < p.n; ++i) {
-          const auto a = static_cast<size_t>(g * p.n + i);
-          if (p.q[a] >= 0 && (p.label_q.empty() || p.label_q[a] == p.label_k[b])) may[static_cast<size_t>(p.q[a])] = 1;
+    for (int g = 0; g < p->groups; ++g)
+      for (int j = 0; j < p->n; ++j) {
+        const auto b = static_cast<size_t>(g * p->n + j);
+        if (p->k[b] != token) continue;
+        for (int i = 0; i < p->n; ++i) {
+          const auto a = static_cast<size_t>(g * p->n + i);
+          if (p->q[a] >= 0 && (p->label_q.empty() || p->label_q[a] == p->label_k[b]))
+            may[static_cast<size_t>(p->q[a])] = 1;
         }
       }
     for (int t = 0; t < 42; ++t) {

@@ -31,15 +31,16 @@ TEST_CASE(
     ~Threads() { parallel::set_threads(before); }
   } restore;
   parallel::set_threads(2);
-  RelativeIndex line{N, N, 2 * N - 1, {}, 1};
+  RelativeIndex::Spec line{N, N, 2 * N - 1, {}, 1};
   for (int i = 0; i < N; ++i)
     for (int j = 0; j < N; ++j) line.at.push_back(j - i + N - 1);
-  const RelativeIndex one{N, N, 1, Index(static_cast<size_t>(N) * N, 0), 1};
+  const RelativeIndex one = RelativeIndex::Spec{N, N, 1, Index(static_cast<size_t>(N) * N, 0), 1},
+                      all = std::move(line);
   Terms shaw, transformer_xl;
-  shaw.add({Relative::query, noise({1, 2 * N - 1, d}, 3), 0, &line});
-  transformer_xl.add({Relative::query, noise({H, 2 * N - 1, d}, 3), 0, &line})
-      .add({Relative::bias, noise({H, 2 * N - 1, 1}, 4), 0, &line})
-      .add({Relative::key, noise({H, 1, d}, 5), 0, &one});
+  shaw.add({Relative::query, noise({1, 2 * N - 1, d}, 3), 0, all});
+  transformer_xl.add({Relative::query, noise({H, 2 * N - 1, d}, 3), 0, all})
+      .add({Relative::bias, noise({H, 2 * N - 1, 1}, 4), 0, all})
+      .add({Relative::key, noise({H, 1, d}, 5), 0, one});
   const auto none = static_cast<double>(peak_bytes({})), with_shaw = static_cast<double>(peak_bytes(shaw)),
              with_xl = static_cast<double>(peak_bytes(transformer_xl));
   MESSAGE("peak " << none * 1e-6 << " MB, Shaw x " << with_shaw / none << ", Transformer-XL x " << with_xl / none);

@@ -25,7 +25,7 @@ int64_t attention_peak(const Tensor& qkv, const Tensor& dy, int H, const Terms& 
   const Tensor x = tape.watch(qkv);
   const Terms own = watched(tape, where);
   const Tensor o =
-      attention(heads(x, H, 0, 3), heads(x, H, 1, 3), heads(x, H, 2, 3), global_pattern(N, N), own, 0.2, {}, {}, {});
+      attention({heads(x, H, 0, 3), heads(x, H, 1, 3), heads(x, H, 2, 3), global_pattern(N, N), 0.2}, own, {});
   tape.backward(o, dy, grads);
   look(tape, own);
   return Pool::total().peak;

@@ -25,13 +25,13 @@ class Pattern {
  public:
   enum class Absent { masked, zero_key };
   struct Spec {
-    int groups = 0, n = 0, m = 0;    ///< groups of n queries and m keys
-    Index q, k;                      ///< [groups, n] and [groups, m] token indices; -1 = no token. No query token twice
-    Index label_q, label_k;          ///< region labels, or empty: a pair of different labels is masked
-    bool causal = false;             ///< a query sees keys whose token index is not above its own (plus `offset`)
-    int offset = 0;                  ///< causal with a memory of `offset` keys in front: key <= query + offset
-    bool no_self = false;            ///< a token does not see itself (LSA)
-    Absent absent = Absent::masked;  ///< what a key of index -1 is: nothing, or a zero key and value
+    int groups = 0, n = 0, m = 0;  ///< groups of n queries and m keys
+    Index q = {}, k = {};          ///< [groups, n] and [groups, m] token indices; -1 = no token. No query token twice
+    Index label_q = {}, label_k = {};  ///< region labels, or empty: a pair of different labels is masked
+    bool causal = false;               ///< a query sees keys whose token index is not above its own (plus `offset`)
+    int offset = 0;                    ///< causal with a memory of `offset` keys in front: key <= query + offset
+    bool no_self = false;              ///< a token does not see itself (LSA)
+    Absent absent = Absent::masked;    ///< what a key of index -1 is: nothing, or a zero key and value
     float mask_value = 0;  ///< 0: masked pairs are skipped; else (-100) added to their logits, as Swin's code does
   };
   /// Of no groups: what a Query may not have.
@@ -69,7 +69,7 @@ class RelativeIndex {
  public:
   struct Spec {
     int n = 0, m = 0, rows = 0;
-    Index at;        ///< [groups, n, m]
+    Index at = {};   ///< [groups, n, m]
     int groups = 1;  ///< more than 1: an index for each group of the pattern, for keys that differ by group
   };
   RelativeIndex() = default;
