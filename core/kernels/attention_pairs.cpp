@@ -1,6 +1,7 @@
 // What is looked up for every pair of tokens: dropout, terms of tables, gates as wide as the head.
+#include "tessera/core/kernels/attention_pairs.h"
+
 #include "tessera/core/kernels/attention_lanes.h"
-#include "tessera/core/kernels/lists.h"
 #include "tessera/core/kernels/math.h"
 
 TESSERA_KERNELS_BEGIN
@@ -246,5 +247,13 @@ void gated_scores_backward(const real* ds, int64_t ld, int64_t rows, int64_t m, 
     gated_backward<NV, 0>(ds, ld, rows, m, d, q, k, gates, count, dq, dk);
   });
 }
+
+extern constinit const AttentionPairKernels attention_pair_kernels{
+    .pair_drop = pair_drop,
+    .pair_gather = pair_gather,
+    .pair_scatter = pair_scatter,
+    .gated_scores = gated_scores,
+    .gated_scores_backward = gated_scores_backward,
+};
 
 TESSERA_KERNELS_END

@@ -1,6 +1,7 @@
 // Scores to weights, forward and backward, row by row.
+#include "tessera/core/kernels/attention_softmax.h"
+
 #include "tessera/core/kernels/attention_lanes.h"
-#include "tessera/core/kernels/lists.h"
 #include "tessera/core/kernels/math.h"
 
 TESSERA_KERNELS_BEGIN
@@ -155,5 +156,11 @@ void weight_rows(real* s, int64_t ld, int64_t rows, const real* bias, const real
 void dscore_rows(const real* p, real* d, int64_t ld, int64_t rows) {
   by_length(ld / lanes, [&]<int NV> { dscores<NV>(p, d, ld, rows); });
 }
+
+extern constinit const AttentionSoftmaxKernels attention_softmax_kernels{
+    .softmax_rows = softmax_rows,
+    .weight_rows = weight_rows,
+    .dscore_rows = dscore_rows,
+};
 
 TESSERA_KERNELS_END
