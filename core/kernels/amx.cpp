@@ -11,7 +11,7 @@
 //
 // AMX treats numbers below 2^-126 as 0, which the plain version does not.
 #include "tessera/core/kernels/bf16_pairs.h"
-#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/gemm_bf16.h"
 #include "tessera/core/kernels/simd.h"
 
 TESSERA_KERNELS_BEGIN
@@ -204,5 +204,12 @@ void bf16_burn(int64_t rounds, double* count, real* sink) {
   *sink = sums[0];
   *count = static_cast<double>(runs * (4 * 2 * int64_t{side} * side * deep));
 }
+
+extern constinit const GemmBf16Kernels gemm_bf16_kernels{
+    .bf16_pack = bf16_pack,
+    .bf16_pack_transposed = bf16_pack_transposed,
+    .bf16_gemm = bf16_gemm,
+    .bf16_burn = bf16_burn,
+};
 
 TESSERA_KERNELS_END

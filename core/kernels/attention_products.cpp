@@ -5,7 +5,8 @@
 // below 60 % of what the load ports can do and the multiply-adds are the limit. B needs no packing because its rows are
 // short; a BLAS packs, checks and blocks for sizes that do not come here. Rows are divided evenly over tiles (65 rows
 // by 13: five full tiles), columns over panels.
-#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/attention_products.h"
+
 #include "tessera/core/kernels/simd.h"
 
 TESSERA_KERNELS_BEGIN
@@ -266,5 +267,15 @@ void rotate_backward(const real* x, real* dx, int64_t ld, int64_t n, int64_t d, 
     }
   }
 }
+
+extern constinit const AttentionProductKernels attention_product_kernels{
+    .product = product,
+    .product_tn = product_tn,
+    .gather_rows = gather_rows,
+    .scatter_rows = scatter_rows,
+    .transpose_rows = transpose_rows,
+    .rotate = rotate,
+    .rotate_backward = rotate_backward,
+};
 
 TESSERA_KERNELS_END

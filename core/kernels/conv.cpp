@@ -1,4 +1,5 @@
-#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/conv.h"
+
 #include "tessera/core/kernels/simd.h"
 
 TESSERA_KERNELS_BEGIN
@@ -84,5 +85,11 @@ void depthwise_dw(const ConvShape& s, const real* x, const real* dy, real* dw) {
     }
   }
 }
+
+extern constinit const ConvKernels conv_kernels{
+    .depthwise = depthwise,
+    .depthwise_dx = depthwise_dx,
+    .depthwise_dw = depthwise_dw,
+};
 
 TESSERA_KERNELS_END

@@ -1,4 +1,5 @@
-#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/elementwise.h"
+
 #include "tessera/core/kernels/math.h"
 
 TESSERA_KERNELS_BEGIN
@@ -65,5 +66,19 @@ void sum_rows(const real* x, real* y, real beta, int64_t rows, int64_t width) {
     store_part(y + c, total, r);
   }
 }
+
+extern constinit const ElementwiseKernels elementwise_kernels{
+    .accumulate = accumulate,
+    .add = add,
+    .sub = sub,
+    .mul = mul,
+    .div = div,
+    .div_by = div_by,
+    .div_of = div_of,
+    .add_product = add_product,
+    .transpose = transpose,
+    .sum_all = sum_all,
+    .sum_rows = sum_rows,
+};
 
 TESSERA_KERNELS_END

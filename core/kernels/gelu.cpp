@@ -1,4 +1,5 @@
-#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/gelu.h"
+
 #include "tessera/core/kernels/math.h"
 
 TESSERA_KERNELS_BEGIN
@@ -22,5 +23,10 @@ void scale_and_sum_rows(const real* slope, real* x, real* sums, real beta, int64
     map(width, x + i * width, x + i * width, slope + i * width, [](vec a, vec b) { return a * b; });
   if (sums) sum_rows(x, sums, beta, rows, width);
 }
+
+extern constinit const GeluKernels gelu_kernels{
+    .gelu_and_slope = gelu_and_slope,
+    .scale_and_sum_rows = scale_and_sum_rows,
+};
 
 TESSERA_KERNELS_END

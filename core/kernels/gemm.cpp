@@ -13,7 +13,8 @@
 //   forward (nt) 80-90 / 54-71     input gradient (nn) 88-96 / 64-80     weight gradient (tn) 76-88 / 53-75
 // What gained: sums pinned to their registers (+3 points), the weight gradient's operands fetched by the product before it
 // and packed block by block (+10), C fetched a row at a time (+3). What did not: packing A, fetching panels ahead.
-#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/gemm.h"
+
 #include "tessera/core/kernels/simd.h"
 #if defined(TESSERA_PAIRS)
 #include "tessera/core/kernels/bf16_pairs.h"
@@ -367,5 +368,14 @@ void fma_burn(int64_t rounds, double* count, real* sink) {
   *sink = sum(((a + b) + (c + d)) + ((e + f) + (g + h)) + ((o + p) + (q + r)));
   *count = static_cast<double>(rounds * (12 * 2 * int64_t{lanes}));
 }
+
+#if !defined(TESSERA_PAIRS)  // else the table is dot_bf16.cpp's
+extern constinit const GemmKernels gemm_kernels{
+    .gemm_pack = gemm_pack,
+    .gemm_pack_transposed = gemm_pack_transposed,
+    .gemm = gemm,
+    .fma_burn = fma_burn,
+};
+#endif
 
 TESSERA_KERNELS_END

@@ -1,6 +1,7 @@
 // The plain version of the products in bf16: both operands are rounded where they are packed, and the fp32 kernel does the rest. It says
 // what bf16 means and runs everywhere; where the CPU can, dot_bf16.cpp or amx.cpp takes its place.
-#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/gemm_bf16.h"
+
 #include "tessera/core/kernels/simd.h"
 
 TESSERA_KERNELS_BEGIN
@@ -58,5 +59,12 @@ void bf16_gemm(const GemmTask* task) {
 }
 
 void bf16_burn(int64_t rounds, double* count, real* sink) { fma_burn(rounds, count, sink); }
+
+extern constinit const GemmBf16Kernels gemm_bf16_kernels{
+    .bf16_pack = bf16_pack,
+    .bf16_pack_transposed = bf16_pack_transposed,
+    .bf16_gemm = bf16_gemm,
+    .bf16_burn = bf16_burn,
+};
 
 TESSERA_KERNELS_END

@@ -1,10 +1,11 @@
 #pragma once
-// The table of hot loops. Each kernel is written once under core/kernels and compiled per instruction set; at start the best
-// set this CPU has is chosen (TESSERA_ISA forces one). To add a kernel: one ROW in its family's list (core/kernels/list_*.h) and one
-// definition. Kernels are serial, know no tensors and never allocate. Names: x input, y output, d<name> a gradient, n a count.
+// The table of hot loops. Each kernel is written once under core/kernels and compiled per instruction set; at start the
+// best set this CPU has is chosen (TESSERA_ISA forces one). A family is a pair of files: NAME.h has its struct of
+// pointers and says what each computes, NAME.cpp defines them and ends with the struct's value. Kernels are serial, know
+// no tensors and never allocate. Names: x input, y output, d<name> a gradient, n a count.
 #include <string_view>
 
-#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/families.h"
 #include "tessera/core/real.h"
 
 namespace tessera {
@@ -17,13 +18,6 @@ Isa isa();
 std::string_view name(Isa isa);
 
 inline namespace TESSERA_NS {
-
-struct Kernels {
-#define ROW(NAME, ...) void (*NAME)(__VA_ARGS__);
-  TESSERA_KERNEL_LISTS(ROW)
-#undef ROW
-  int lanes;  ///< reals per register
-};
 
 /// The table of the chosen instruction set.
 const Kernels& kernels();

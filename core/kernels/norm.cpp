@@ -1,4 +1,5 @@
-#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/norm.h"
+
 #include "tessera/core/kernels/math.h"
 
 TESSERA_KERNELS_BEGIN
@@ -65,5 +66,10 @@ void layernorm_backward(const real* x, const real* w, const real* mean, const re
     }
   }
 }
+
+extern constinit const NormKernels norm_kernels{
+    .layernorm = layernorm,
+    .layernorm_backward = layernorm_backward,
+};
 
 TESSERA_KERNELS_END

@@ -1,6 +1,7 @@
 // The optimiser's passes over all weights. They are bound by memory: each array is read once and written once. Plain
 // loops, because the compiler vectorises them fully (the square root needs -fno-math-errno).
-#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/optim.h"
+
 #include "tessera/core/kernels/simd.h"
 
 TESSERA_KERNELS_BEGIN
@@ -109,5 +110,13 @@ void sgd(const SgdStep* step, const real* __restrict g, real* __restrict w, real
   }
   if (ema) average(w, ema, s.ema, n);
 }
+
+extern constinit const OptimKernels optim_kernels{
+    .sum_lanes = sum_lanes,
+    .square_sum = square_sum,
+    .adamw = adamw,
+    .sgd = sgd,
+    .average = average,
+};
 
 TESSERA_KERNELS_END

@@ -1,6 +1,7 @@
 // DropoutSpec masks from counters: SplitMix64, as core/rng.h, on as many counters at once as a register holds. Each draw of 64 bits decides
 // on two neighbouring elements, the low half on the even one.
-#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/random.h"
+
 #include "tessera/core/kernels/simd.h"
 
 TESSERA_KERNELS_BEGIN
@@ -50,5 +51,10 @@ void dropout(const real* x, real* y, real beta, uint64_t seed, uint32_t threshol
 void add_scaled(const real* a, const real* b, real s, real* y, int64_t n) {
   map(n, y, a, b, [=](vec p, vec q) { return p + s * q; });
 }
+
+extern constinit const RandomKernels random_kernels{
+    .dropout = dropout,
+    .add_scaled = add_scaled,
+};
 
 TESSERA_KERNELS_END

@@ -13,23 +13,21 @@ namespace tessera {
 inline namespace TESSERA_NS {
 
 namespace base {
-extern const Kernels table;
+Kernels table();
 }
 #if defined(TESSERA_HAVE_X86_TARGETS)
 namespace v3 {
-extern const Kernels table;
+Kernels table();
 }
 namespace v4 {
-extern const Kernels table;
+Kernels table();
 }
-#define ROW(NAME, ...) void NAME(__VA_ARGS__);
 namespace dot {
-TESSERA_GEMM_BF16_KERNELS(ROW)
+extern const GemmBf16Kernels gemm_bf16_kernels;
 }
 namespace amx {
-TESSERA_GEMM_BF16_KERNELS(ROW)
+extern const GemmBf16Kernels gemm_bf16_kernels;
 }
-#undef ROW
 
 namespace {
 
@@ -51,18 +49,16 @@ Bf16 bf16_features() {
   return has;
 }
 
-Kernels v4_with_bf16(bool tiles) {
-  Kernels k = v4::table;
-#define ROW(NAME, ...) k.NAME = tiles ? amx::NAME : dot::NAME;
-  TESSERA_GEMM_BF16_KERNELS(ROW)
-#undef ROW
+Kernels v4_with(const GemmBf16Kernels& products) {
+  Kernels k = v4::table();
+  static_cast<GemmBf16Kernels&>(k) = products;
   return k;
 }
 
 /// AVX-512's kernels with other products in bf16, or null where this CPU lacks the instructions.
 const Kernels* with_bf16(Isa which) {
   static const Bf16 has = bf16_features();
-  static const Kernels dots = v4_with_bf16(false), tiles = v4_with_bf16(true);
+  static const Kernels dots = v4_with(dot::gemm_bf16_kernels), tiles = v4_with(amx::gemm_bf16_kernels);
   if (which == Isa::amx) return has.tiles ? &tiles : nullptr;
   return has.dots ? &dots : nullptr;
 }
@@ -84,17 +80,26 @@ const Kernels* kernels(Isa which) {
   const bool avx2 = __builtin_cpu_supports("x86-64-v3"), avx512 = __builtin_cpu_supports("x86-64-v4");
 #endif
   if (which == Isa::amx || which == Isa::avx512_bf16) return avx512 ? with_bf16(which) : nullptr;
-  if (which == Isa::avx512) return avx512 ? &v4::table : nullptr;
-  if (which == Isa::avx2) return avx2 ? &v3::table : nullptr;
+  if (which == Isa::avx512) {
+    if (!avx512) return nullptr;
+    static const Kernels table = v4::table();
+    return &table;
+  }
+  if (which == Isa::avx2) {
+    if (!avx2) return nullptr;
+    static const Kernels table = v3::table();
+    return &table;
+  }
 #else
   if (which != Isa::scalar) return nullptr;
 #endif
-  return &base::table;
+  static const Kernels table = base::table();
+  return &table;
 }
 
 const Kernels& kernels() {
   static const Kernels& chosen =
-      kernels(isa()) ? *kernels(isa()) : base::table;  // the double twin has the baseline only
+      *(kernels(isa()) ? kernels(isa()) : kernels(Isa::scalar));  // the double twin has the baseline only
   return chosen;
 }
 

@@ -1,4 +1,5 @@
-#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/softmax.h"
+
 #include "tessera/core/kernels/math.h"
 
 TESSERA_KERNELS_BEGIN
@@ -92,5 +93,16 @@ void normalize_backward(const real* y, const real* inverse, real eps, const real
     map_into(C, dx, beta, y, dy, [=](vec v, vec d) { return (d - v * s) * i; });
   }
 }
+
+extern constinit const SoftmaxKernels softmax_kernels{
+    .softmax = softmax,
+    .softmax_backward = softmax_backward,
+    .log_softmax = log_softmax,
+    .log_softmax_backward = log_softmax_backward,
+    .logsumexp = logsumexp,
+    .add_exp = add_exp,
+    .normalize = normalize,
+    .normalize_backward = normalize_backward,
+};
 
 TESSERA_KERNELS_END

@@ -1,29 +1,40 @@
 // Compiled once per target: this target's kernels, as one table.
-#include "tessera/core/kernels/lists.h"
+#include "tessera/core/kernels/families.h"
 #include "tessera/core/kernels/simd.h"
 
 TESSERA_KERNELS_BEGIN
-#define ROW(NAME, ...) void NAME(__VA_ARGS__);
-TESSERA_KERNEL_LISTS(ROW)
-#undef ROW
-TESSERA_KERNELS_END
 
-// kernels.h pulls in standard headers, which kernel files must not: the struct is repeated from the same lists
-namespace tessera {
-inline namespace TESSERA_NS {
-struct Kernels {
-#define ROW(NAME, ...) void (*NAME)(__VA_ARGS__);
-  TESSERA_KERNEL_LISTS(ROW)
-#undef ROW
-  int lanes;
-};
-namespace TARGET {
-extern const Kernels table;
-const Kernels table = {
-#define ROW(NAME, ...) &NAME,
-    TESSERA_KERNEL_LISTS(ROW)
-#undef ROW
-        lanes};
-}  // namespace TARGET
-}  // namespace TESSERA_NS
-}  // namespace tessera
+extern const AttentionPairKernels attention_pair_kernels;
+extern const AttentionProductKernels attention_product_kernels;
+extern const AttentionSoftmaxKernels attention_softmax_kernels;
+extern const ConvKernels conv_kernels;
+extern const ElementwiseKernels elementwise_kernels;
+extern const GeluKernels gelu_kernels;
+extern const GemmKernels gemm_kernels;
+extern const GemmBf16Kernels gemm_bf16_kernels;
+extern const NormKernels norm_kernels;
+extern const OptimKernels optim_kernels;
+extern const RandomKernels random_kernels;
+extern const SoftmaxKernels softmax_kernels;
+extern const UnaryKernels unary_kernels;
+
+/// A function, called where the CPU has the instructions: a variable would be filled at the program's start, on any CPU,
+/// by code compiled for this one. The families' values are constants.
+Kernels table() {
+  return {attention_pair_kernels,
+          attention_product_kernels,
+          attention_softmax_kernels,
+          conv_kernels,
+          elementwise_kernels,
+          gelu_kernels,
+          gemm_kernels,
+          gemm_bf16_kernels,
+          norm_kernels,
+          optim_kernels,
+          random_kernels,
+          softmax_kernels,
+          unary_kernels,
+          lanes};
+}
+
+TESSERA_KERNELS_END

@@ -1,5 +1,6 @@
-// The elementwise functions: what the table in list_unary.h calls, and the loops over it.
-#include "tessera/core/kernels/lists.h"
+// The elementwise functions: what the table in unary.h calls, and the loops over it.
+#include "tessera/core/kernels/unary.h"
+
 #include "tessera/core/kernels/math.h"
 
 TESSERA_KERNELS_BEGIN
@@ -63,5 +64,16 @@ void clamp_backward(const real* x, const real* dy, real* dx, real beta, real lo,
 void affine(const real* x, real* y, real beta, real a, real b, int64_t n) {
   map_into(n, y, beta, x, [=](vec v) { return a * v + b; });
 }
+
+// clang-format off
+extern constinit const UnaryKernels unary_kernels{
+#define ROW(IGNORED, NAME, SAVED, VALUE, SLOPE) .NAME = NAME, .NAME##_backward = NAME##_backward,
+    TESSERA_UNARY_TABLE(ROW, )
+#undef ROW
+    .clamp = clamp,
+    .clamp_backward = clamp_backward,
+    .affine = affine,
+};
+// clang-format on
 
 TESSERA_KERNELS_END

@@ -1,5 +1,5 @@
 //   y = f(x)      dx = dy f'(x)      f, f' and what is saved (x, or y where that is cheaper): the table in
-//   core/kernels/list_unary.h
+//   core/kernels/unary.h
 #include "tessera/core/ops/activation.h"
 
 #include "tessera/core/kernels/kernels.h"

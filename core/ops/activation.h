@@ -5,7 +5,7 @@ namespace tessera {
 inline namespace TESSERA_NS {
 
 // Elementwise functions of one tensor, any shape to the same shape. Their values and slopes stand in one table:
-// core/kernels/list_unary.h.
+// core/kernels/unary.h.
 
 /// max(x, 0)
 Tensor relu(const Tensor& x);

@@ -1,6 +1,8 @@
 #pragma once
 #include <stdint.h>
 
+#include "tessera/core/real.h"
+
 // Every elementwise function of one tensor and its slope, in one table. NAME(saved, value of x, slope from what is saved): `x` saves the
 // input; `y` saves the output, where the slope is cheaper from it. The helpers are in unary.cpp; numbers are of type real (0.5_r).
 // clang-format off
@@ -21,18 +23,28 @@
   MAP(__VA_ARGS__, sqrt,       y,   sqrt(x),                           0.5_r / y)                                                         \
   MAP(__VA_ARGS__, square,     x,   x * x,                             x + x)                                                             \
   MAP(__VA_ARGS__, sin,        x,   sin(x),                            cos(x))                                                            \
-  MAP(__VA_ARGS__, cos,        x,   cos(x),                            -sin(x))                                                           \
+  MAP(__VA_ARGS__, cos,        x,   cos(x),                            -sin(x))
 
-/* y = f(x);  dx = beta dx + dy f'(saved) */
-#define TESSERA_UNARY_ROWS(ROW, NAME, SAVED, VALUE, SLOPE) \
-  ROW(NAME, const real* x, real* y, int64_t n) \
-  ROW(NAME##_backward, const real* saved, const real* dy, real* dx, real beta, int64_t n)
-
-#define TESSERA_UNARY_KERNELS(ROW)                                                                      \
-  TESSERA_UNARY_TABLE(TESSERA_UNARY_ROWS, ROW)                                                          \
-  /* y = lo, x or hi;  dx = beta dx + dy where lo <= x <= hi */                                         \
-  ROW(clamp, const real* x, real* y, real lo, real hi, int64_t n)                                       \
-  ROW(clamp_backward, const real* x, const real* dy, real* dx, real beta, real lo, real hi, int64_t n)  \
-  /* y = beta y + a x + b */                                                                            \
-  ROW(affine, const real* x, real* y, real beta, real a, real b, int64_t n)
 // clang-format on
+
+namespace tessera {
+inline namespace TESSERA_NS {
+
+/// Elementwise functions of one tensor.
+struct UnaryKernels {
+  // of every row of the table: y = f(x);  dx = beta dx + dy f'(saved)
+#define TESSERA_UNARY_MEMBERS(IGNORED, NAME, SAVED, VALUE, SLOPE) \
+  void (*NAME)(const real* x, real* y, int64_t n);                \
+  void (*NAME##_backward)(const real* saved, const real* dy, real* dx, real beta, int64_t n);
+  TESSERA_UNARY_TABLE(TESSERA_UNARY_MEMBERS, )
+#undef TESSERA_UNARY_MEMBERS
+  /// y = lo, x or hi
+  void (*clamp)(const real* x, real* y, real lo, real hi, int64_t n);
+  /// dx = beta dx + dy where lo <= x <= hi
+  void (*clamp_backward)(const real* x, const real* dy, real* dx, real beta, real lo, real hi, int64_t n);
+  /// y = beta y + a x + b
+  void (*affine)(const real* x, real* y, real beta, real a, real b, int64_t n);
+};
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

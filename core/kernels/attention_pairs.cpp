@@ -1,188 +1,10 @@
-#include "tessera/core/kernels/lists.h"
+// What is looked up for every pair of tokens: dropout, terms of tables, gates as wide as the head.
+#include "tessera/core/kernels/attention_pairs.h"
+
+#include "tessera/core/kernels/attention_lanes.h"
 #include "tessera/core/kernels/math.h"
 
 TESSERA_KERNELS_BEGIN
-
-namespace {
-
-constexpr real none = static_cast<real>(-__builtin_inf());
-
-/// e^x for x <= 0, by 2^(x log2 e); 1 at 0, exactly 0 from -87.7 down, so that a masked pair weighs nothing, and NaN for NaN. The maximum
-/// of a row is subtracted before the multiplication and not inside of it: a multiply-add of the scaled maximum, which is rounded, leaves
-/// that rounding in the exponent, and at scores of 1e9 it is 64. In double, the twin, libm.
-inline vec power(vec x) {
-  if constexpr (!single) {
-    return exp_exact(x);
-  } else {
-    const real unit = static_cast<real>(1.4426950408889634);
-    x = max(splat(static_cast<real>(-88.0297)), x);  // 127 ln 2; in this order NaN stays
-    // its last bits take 127 + round(x log2 e), which is the exponent field of that power of 2; of -127, zero's
-    const vec magic = splat(12582912 + 127);  // 1.5 2^23 + 127
-    vec n = x * unit + magic;
-    ivec bits;
-    __builtin_memcpy(&bits, &n, sizeof bits);
-    n -= magic;
-    const vec r = x * unit - n;
-    // 2^r: minimax on [-1/2, 1/2] with p(0) = 1: relative error 9.2e-8
-    vec p = splat(static_cast<real>(1.326472725e-3));
-    p = p * r + static_cast<real>(9.671512786e-3);
-    p = p * r + static_cast<real>(5.550733744e-2);
-    p = p * r + static_cast<real>(2.402224208e-1);
-    p = p * r + static_cast<real>(6.931469776e-1);
-    p = p * r + static_cast<real>(1);
-    bits <<= 23;  // the magic number's own bits leave at the top
-    vec whole;
-    __builtin_memcpy(&whole, &bits, sizeof whole);
-    return p * whole;  // a product, since an addition to the exponent would make a number of NaN
-  }
-}
-
-/// A score and what is added to it. -inf hides the pair whatever its score is: a NaN or +inf, too, of a padded column or a masked key.
-inline vec added(vec score, vec b) { return select(b == none, b, score + b); }
-
-/// The scores of one row as softmax sees them. Reading them twice is cheaper than keeping them.
-struct Row {
-  const real *s, *bias, *column;
-  int64_t from;
-  vec operator()(int64_t v) const {
-    vec x = load(s + v * lanes);
-    if (bias) x = added(x, load(bias + v * lanes));
-    return v < from ? x : added(x, load(column + v * lanes));
-  }
-};
-
-/// The largest score of a row, lane by lane, in four chains. A NaN may get lost here; the sum of the powers has it.
-template <int NV>
-inline vec tops(const Row& row, int64_t vectors) {
-  if constexpr (NV > 0) vectors = NV;
-  vec top[4] = {splat(none), splat(none), splat(none), splat(none)};
-  int64_t v = 0;
-#pragma GCC unroll 2
-  for (; v + 4 <= vectors; v += 4)
-#pragma GCC unroll 4
-    for (int t = 0; t < 4; ++t) top[t] = max(top[t], row(v + t));
-#pragma GCC unroll 4
-  for (; v < vectors; ++v) top[0] = max(top[0], row(v));
-  return max(max(top[0], top[1]), max(top[2], top[3]));
-}
-/// What is subtracted from a row: its maximum; 0 where that is -inf, since the row may see nothing.
-inline vec shift_of(vec top) { return select(top == none, vec{}, top); }
-
-/// Stores e^(row - shift) and returns its sum lane by lane.
-template <int NV>
-inline vec powers(const Row& row, int64_t vectors, vec shift, real* to) {
-  if constexpr (NV > 0) vectors = NV;
-  vec total = {};
-#pragma GCC unroll 8
-  for (int64_t v = 0; v < vectors; ++v) {
-    const vec p = power(row(v) - shift);
-    total += p;
-    store(to + v * lanes, p);
-  }
-  return total;
-}
-
-/// 1 / sum of n rows; a row that may see nothing has sum 0 and gets zeros, a row with NaN keeps it.
-inline void invert(vec total, real* inverse, int64_t n) {
-  store_part(inverse, select(total == 0, vec{}, static_cast<real>(1) / total), n);
-}
-
-/// One number per row out of `lanes` rows of partial ones: lane l of the result is op over the lanes of r[l]. Three operations a
-/// row, where a reduction of its own takes eight and waits for each.
-template <int W = lanes / 2, class Op>
-inline vec across(vec (&r)[lanes], Op op) {
-  ivec low, high;
-  for (int l = 0; l < lanes; ++l) {
-    low[l] = l & W ? lanes + (l ^ W) : l;
-    high[l] = l & W ? lanes + l : l ^ W;
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < W; ++i) r[i] = op(shuffle(r[i], r[i + W], low), shuffle(r[i], r[i + W], high));
-  if constexpr (W > 1) {
-    return across<W / 2>(r, op);
-  } else {
-    return r[0];
-  }
-}
-
-/// NV vectors a row; 0: as many as ld says.
-template <int NV>
-void softmax(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from, real* shift,
-             real* inverse) {
-  const int64_t vectors = NV > 0 ? NV : ld / lanes;
-  const auto row = [&](int64_t i) { return Row{s + i * ld, bias ? bias + i * ld : nullptr, column, from}; };
-  for (int64_t i = 0; i < rows; i += lanes) {
-    const int64_t n = rows - i < lanes ? rows - i : int64_t{lanes};
-    if (n <= 2) {  // a few left over, as the last of 65
-      for (int64_t r = i; r < rows; ++r) {
-        const vec top = shift_of(splat(max_of(tops<NV>(row(r), vectors))));
-        store_part(shift + r, top, 1);
-        invert(splat(sum(powers<NV>(row(r), vectors, top, s + r * ld))), inverse + r, 1);
-      }
-      return;
-    }
-    vec part[lanes] = {};
-    for (int64_t r = 0; r < n; ++r) part[r] = tops<NV>(row(i + r), vectors);
-    store_part(shift + i, shift_of(across(part, [](vec x, vec y) { return max(x, y); })), n);
-    for (int64_t r = 0; r < n; ++r) part[r] = powers<NV>(row(i + r), vectors, splat(shift[i + r]), s + (i + r) * ld);
-    invert(across(part, [](vec x, vec y) { return x + y; }), inverse + i, n);
-  }
-}
-
-/// The bits of softmax's powers again, over their sum: so the weights of a row sum to 1 as those of any softmax. From one number, the
-/// logarithm of the sum, they would be off by its rounding, which grows with the scores.
-template <int NV>
-void weights(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from, const real* shift,
-             const real* inverse) {
-  const int64_t vectors = NV > 0 ? NV : ld / lanes;
-  for (int64_t i = 0; i < rows; ++i, s += ld) {
-    const Row row{s, bias ? bias + i * ld : nullptr, column, from};
-    const vec top = splat(shift[i]), share = splat(inverse[i]);
-#pragma GCC unroll 8
-    for (int64_t v = 0; v < vectors; ++v) store(s + v * lanes, power(row(v) - top) * share);
-  }
-}
-
-template <int NV>
-void dscores(const real* p, real* d, int64_t ld, int64_t rows) {
-  const int64_t vectors = NV > 0 ? NV : ld / lanes;
-  for (int64_t i = 0; i < rows; ++i, p += ld, d += ld) {
-    vec total[2] = {};
-#pragma GCC unroll 8
-    for (int64_t v = 0; v < vectors; ++v) total[v % 2] += load(p + v * lanes) * load(d + v * lanes);
-    const vec mean = splat(sum(total[0] + total[1]));
-#pragma GCC unroll 8
-    for (int64_t v = 0; v < vectors; ++v) store(d + v * lanes, load(p + v * lanes) * (load(d + v * lanes) - mean));
-  }
-}
-
-/// f<NV>() with loops unrolled for rows of up to six vectors.
-template <int NV = 6, class F>
-inline void by_length(int64_t vectors, F f) {
-  if constexpr (NV == 0) {
-    f.template operator()<0>();
-  } else if (vectors == NV) {
-    f.template operator()<NV>();
-  } else {
-    by_length<NV - 1>(vectors, f);
-  }
-}
-
-}  // namespace
-
-void softmax_rows(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from, real* shift,
-                  real* inverse) {
-  by_length(ld / lanes, [&]<int NV> { softmax<NV>(s, ld, rows, bias, column, from, shift, inverse); });
-}
-
-void weight_rows(real* s, int64_t ld, int64_t rows, const real* bias, const real* column, int64_t from,
-                 const real* shift, const real* inverse) {
-  by_length(ld / lanes, [&]<int NV> { weights<NV>(s, ld, rows, bias, column, from, shift, inverse); });
-}
-
-void dscore_rows(const real* p, real* d, int64_t ld, int64_t rows) {
-  by_length(ld / lanes, [&]<int NV> { dscores<NV>(p, d, ld, rows); });
-}
 
 void pair_drop(real* s, int64_t ld, int64_t rows, int64_t m, const uint64_t* name, const int32_t* token,
                uint32_t threshold, real kept) {
@@ -425,5 +247,13 @@ void gated_scores_backward(const real* ds, int64_t ld, int64_t rows, int64_t m, 
     gated_backward<NV, 0>(ds, ld, rows, m, d, q, k, gates, count, dq, dk);
   });
 }
+
+extern constinit const AttentionPairKernels attention_pair_kernels{
+    .pair_drop = pair_drop,
+    .pair_gather = pair_gather,
+    .pair_scatter = pair_scatter,
+    .gated_scores = gated_scores,
+    .gated_scores_backward = gated_scores_backward,
+};
 
 TESSERA_KERNELS_END
