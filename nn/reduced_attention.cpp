@@ -1,0 +1,65 @@
+#include "tessera/nn/reduced_attention.h"
+
+#include <cmath>
+
+#include "tessera/core/ops/linear.h"
+#include "tessera/core/ops/patches.h"
+#include "tessera/core/ops/slice.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+
+Layout ReducedAttention::layout(const Grid& map, int sr_ratio) {
+  if (sr_ratio == 1) return Layout::global(map);
+  if (sr_ratio < 1 || map.h < sr_ratio || map.w < sr_ratio || map.prefix)
+    fail("reduced_attention", "a map of {} x {} with {} class tokens cannot be made {} times smaller a side", map.h,
+         map.w, map.prefix, sr_ratio);
+  return Layout::reduced(map, {map.h / sr_ratio, map.w / sr_ratio, 0}, sr_ratio);
+}
+
+ReducedAttention::ReducedAttention(const Scope& s, const Config& c, const Site& at)
+    : q(s / "q", c.dim, c.dim, c.qkv_bias),
+      kv(s / "kv", c.dim, 2 * c.dim, c.qkv_bias),
+      attn_drop{c.attn_drop, (s / "attn_drop").key()},
+      proj(s / "proj", c.dim, c.dim),
+      proj_drop(s / "proj_drop", c.proj_drop),
+      num_heads(c.num_heads),
+      sr_ratio(c.sr_ratio),
+      site(at) {
+  if (c.num_heads < 1 || c.dim % c.num_heads)
+    fail("reduced_attention", "{} heads do not divide the width {}", c.num_heads, c.dim);
+  if (sr_ratio == 1) return;
+  const int R = sr_ratio;
+  const LinearInit init = torch_init(c.dim * R * R);
+  sr_weight = (s / "sr").param("weight", {c.dim, c.dim, R, R}, init.weight);
+  sr_bias = (s / "sr").param("bias", {c.dim}, init.bias, Decay::no);
+  norm.emplace(s / "norm", c.dim, c.norm_eps);
+}
+
+/// (B, h w, C) -> (B, h/R w/R, C)
+Tensor ReducedAttention::reduced(const Run& run, const Tensor& x, const Grid& map) const {
+  const auto [B, N, C] = x.dims<3>();
+  Tensor m = x.reshape({B, map.h, map.w, C});
+  if (map.h % sr_ratio) m = slice(m, 1, 0, map.h - map.h % sr_ratio);
+  if (map.w % sr_ratio) m = slice(m, 2, 0, map.w - map.w % sr_ratio);
+  const Tensor small = linear(patches(m, sr_ratio), sr_weight, sr_bias);
+  return (*norm)(run, small.reshape({B, -1, C}));
+}
+
+Tensor ReducedAttention::operator()(const Run& run, const Tensor& x, const Grid& map,
+                                    const PositionEncoding& position) const {
+  const Crumb here("attn");
+  const Layout now = layout(map, sr_ratio);
+  if (x.rank() != 3 || x.dim(1) != map.tokens())
+    fail("reduced_attention", "the input is {}, expected (B, {}, {}) of a {} x {} map", x.shape().str(), map.tokens(),
+         q.weight.dim(1), map.h, map.w);
+  const Tensor keys = sr_ratio == 1 ? x : reduced(run, x, map);
+  const Tensor packed = kv(run, keys);
+  const double scale = 1 / std::sqrt(static_cast<double>(x.dim(2)) / num_heads);
+  const Query query(heads(q(run, x), num_heads), heads(packed, num_heads, 0, 2), heads(packed, num_heads, 1, 2),
+                    global_pattern(now.q.tokens(), now.k.tokens()), scale, attn_drop);
+  return proj_drop(run, proj(run, position.attend(site, now, query, {x, keys}, run)));
+}
+
+}  // namespace TESSERA_NS
+}  // namespace tessera
