@@ -55,9 +55,10 @@ struct Bed {
     params.commit();
     return *this;
   }
-  Terms terms() const { return encoding->terms(places.sites[0], layout, {}, {}); }
+  Terms terms() const { return encoding->terms(places.sites[0], layout, tokens(), {}); }
+  Tokens tokens() const { return {q, k}; }
   Query query(double scale = 0.3) const { return {heads(q, H), heads(k, H), heads(v, H), who, scale}; }
-  Tensor output() const { return encoding->attend(places.sites[0], layout, query(), {}, {}); }
+  Tensor output() const { return encoding->attend(places.sites[0], layout, query(), tokens(), {}); }
   /// (B, groups, H, n, m)
   Tensor weights() const { return attention_weights(query(), terms()); }
   Tensor plain(double scale = 0.3) const { return attention(query(scale), {}, {}); }

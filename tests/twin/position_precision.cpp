@@ -36,7 +36,9 @@ std::vector<std::vector<real>> made(const PositionEncoding& encoding, const Plac
   };
   for (const Site& s : places.sites) {
     const Layout now = at(s.trained);
-    const Terms terms = encoding.terms(s, now, {}, Run{});
+    Tensor tokens({1, now.q.tokens(), s.dim});
+    for (int64_t i = 0; i < tokens.size(); ++i) tokens[i] = rounded(normal_at("inputs", i));
+    const Terms terms = encoding.terms(s, now, {tokens, tokens}, Run{});
     for (const Tensor& t : {terms.rotary.cos_q, terms.rotary.sin_q, terms.rotary.cos_k, terms.rotary.sin_k})
       take(t, "angles");
     for (int i = 0; i < terms.count; ++i) take(terms.relative[static_cast<size_t>(i)].table, "table");
@@ -44,7 +46,8 @@ std::vector<std::vector<real>> made(const PositionEncoding& encoding, const Plac
     Tensor x({1, now.q.tokens(), s.heads * s.head_dim});
     for (int64_t i = 0; i < x.size(); ++i) x[i] = rounded(normal_at("tokens", i));
     const Heads h = heads(x, s.heads);
-    take(encoding.attend(s, now, {h, h, h, global_pattern(now.q.tokens(), now.q.tokens()), s.scale}, {}, Run{}),
+    take(encoding.attend(s, now, {h, h, h, global_pattern(now.q.tokens(), now.q.tokens()), s.scale}, {tokens, tokens},
+                         Run{}),
          "attended");
   }
   for (const Spot& s : places.tokens) {
@@ -88,7 +91,7 @@ TWIN_CASE("position: tables, angles and their gradients are fp32 under bf16, in 
           ++compared;
         }
       }
-    CHECK(compared > 200);
+    CHECK(compared > (walked_alone().empty() ? 200 : 3));
   }
 }
 

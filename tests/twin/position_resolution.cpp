@@ -78,9 +78,10 @@ struct Alone {
       const Site& s = at.sites[i];
       const Layout& l = now.sites[i].trained;
       const Pattern who = l.window.h ? windows(l.q, l.window) : global_pattern(l.q.tokens(), l.k.tokens());
+      const Tensor x = random("x", l.q.tokens(), s.dim);
       const Tensor qkv = random("qkv", l.q.tokens(), 3 * s.heads * s.head_dim);
       all.push_back(encoding->attend(
-          s, l, {heads(qkv, s.heads, 0, 3), heads(qkv, s.heads, 1, 3), heads(qkv, s.heads, 2, 3), who, s.scale}, {},
+          s, l, {heads(qkv, s.heads, 0, 3), heads(qkv, s.heads, 1, 3), heads(qkv, s.heads, 2, 3), who, s.scale}, {x, x},
           {}));
     }
     return all;

@@ -273,7 +273,7 @@ TWIN_CASE("property: clipped encodings keep the meaning of an offset on another 
     Bed bed(name, options, trained);
     for (const Grid g : {Grid{5, 4, 0}, Grid{3, 7, 0}, Grid{6, 6, 0}, Grid{2, 3, 0}}) {
       const Layout now{g, g, {}, 1, false};
-      const Terms was = bed.terms(), is = bed.encoding->terms(bed.places.sites[0], now, {}, {});
+      const Terms was = bed.terms(), is = bed.encoding->terms(bed.places.sites[0], now, bed.tokens(), {});
       REQUIRE(was.count == is.count);
       for (int t = 0; t < was.count; ++t) {
         const Relative &a = was.relative[static_cast<size_t>(t)], &b = is.relative[static_cast<size_t>(t)];

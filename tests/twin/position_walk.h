@@ -2,6 +2,7 @@
 // What the tests of all encodings share: three small models, the encodings with the options that change their code, and what must be known
 // of each beforehand.
 #include <cmath>
+#include <cstdlib>
 #include <set>
 
 #include "tessera/models/model.h"
@@ -58,6 +59,13 @@ struct Variant {
     return s;
   }
 };
+
+/// The encoding that $TESSERA_WALK names, "" without it: an addition (docs/add_an_encoding.md) goes through the tests of the registry in a
+/// process of its own.
+inline std::string walked_alone() {
+  const char* name = std::getenv("TESSERA_WALK");
+  return name ? name : "";
+}
 
 /// Every row of the registry with its defaults, then the options that take another path through its code.
 inline std::vector<Variant> variants() {
@@ -135,6 +143,9 @@ inline std::vector<Variant> variants() {
       {"irpe+alibi_2d", {{"irpe.on", "qkv"}}},
   };
   all.insert(all.end(), more.begin(), more.end());
+  if (const std::string only = walked_alone(); !only.empty()) {
+    std::erase_if(all, [&](const Variant& v) { return v.name != only; });
+  }
   return all;
 }
 

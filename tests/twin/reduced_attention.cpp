@@ -84,8 +84,7 @@ TWIN_CASE("reduced keys: every encoding attends, its gradients are right and rea
       for (const real y : o.values()) REQUIRE(std::isfinite(static_cast<double>(y)));
       // the plain attention under the same terms says the same
       const Terms where = bed.encoding->terms(bed.places.sites[0], l, {x, k}, {});
-      if (!mixes(v))
-        CHECK(walk::farthest(o, plain_attention(query, where, {})) < (walk::twin ? 1e-12 : 1e-4));
+      if (!mixes(v)) CHECK(walk::farthest(o, plain_attention(query, where, {})) < (walk::twin ? 1e-12 : 1e-4));
       const Tensor w = Bed::random("cotangent", r.q.tokens());
       tape.backward(o, w, grads);
       // along one random direction of all parameters of attention terms at once
@@ -110,7 +109,7 @@ TWIN_CASE("reduced keys: every encoding attends, its gradients are right and rea
       CHECK((up - down) / (2 * h) == doctest::Approx(analytic).epsilon(2e-6).scale(1));
     }
   }
-  CHECK(walked > 150);
+  CHECK(walked > (walk::walked_alone().empty() ? 150 : 3));
 }
 
 TWIN_CASE("reduced keys: the layer is a strided convolution, a norm and attention") {

@@ -8,3 +8,5 @@
 #define TESSERA_STRING_(x) #x
 #define TESSERA_STRING(x) TESSERA_STRING_(x)
 #define TWIN_CASE(name) TEST_CASE(name " [" TESSERA_STRING(TESSERA_NS) "]")
+/// With a decorator of doctest, such as doctest::skip(...).
+#define TWIN_CASE_THAT(decorator, name) TEST_CASE(name " [" TESSERA_STRING(TESSERA_NS) "]" * decorator)
