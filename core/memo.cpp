@@ -28,6 +28,11 @@ void MemoOrder::shrink(const Place* but) {
   }
 }
 
+void MemoOrder::remove(Where at) {
+  bytes_ -= at->bytes;
+  order_.erase(at);
+}
+
 size_t memo_limit() {
   MemoOrder& order = memo_order();
   const std::lock_guard guard(order.lock);

@@ -56,6 +56,15 @@ MemoOrder& memo_order();  // never destroyed, as memos are static
 template <class Key, class Value>
 class Memo : MemoOrder::Owner {
  public:
+  Memo() = default;
+  Memo(const Memo&) = delete;
+  Memo& operator=(const Memo&) = delete;
+  ~Memo() {
+    MemoOrder& order = memo_order();
+    const std::lock_guard guard(order.lock);
+    for (auto& [key, entry] : entries_) order.remove(entry->at);
+  }
+
   template <class Make>
   Value operator()(const Key& key, Make make) {
     MemoOrder& order = memo_order();

@@ -164,7 +164,7 @@ inline const std::vector<AnalyticZero>& analytic_zeros() {
     for (const char* name :
          {"position.key", "linear_pos", "pos_bias_v", "position.r_emb", "position.r_bias", "key_relative",
           "value_relative", "position.weight", "distance_embedding", "rpe_k", "lookup_table_bias", "cpb_mlp",
-          "position.r1", "position.r2", "position.c", "position.mlp", "attention_biases", "pos_proj"})
+          "position.slope", "position.r1", "position.r2", "position.c", "position.mlp", "attention_biases", "pos_proj"})
       zeros.push_back({name, AnalyticZero::last_block_of_class});
     return zeros;
   }();

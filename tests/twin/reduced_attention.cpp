@@ -95,6 +95,7 @@ TWIN_CASE("reduced keys: every encoding attends, its gradients are right and rea
             for (int64_t i = 0; i < e.value.size(); ++i)
               e.value[i] += static_cast<real>(by * walk::normal_at(e.name + "'", i));
         bed.params.commit();
+        const NoGrad no_tape;
         const Tensor y = bed.output();
         double s = 0;
         for (int64_t i = 0; i < y.size(); ++i) s += static_cast<double>(y[i]) * static_cast<double>(w[i]);

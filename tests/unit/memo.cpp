@@ -44,6 +44,13 @@ TEST_CASE("memo: the oldest go first, and what somebody holds stays good") {
   set_memo_limit(0);  // nothing stays, everything still works
   CHECK(memo_bytes() == 0);
   CHECK(get(3)[5] == 3);
+  set_memo_limit(1 << 20);
+  {
+    Memo<int, Tensor> other;  // takes its entries along when it goes
+    other(1, [] { return numbers(1 << 15, 1); });
+    CHECK(memo_bytes() == size_t{1} << 17);
+  }
+  CHECK(memo_bytes() == 0);
 }
 
 TEST_CASE("memo: one key is computed once by eight threads, another key does not wait for it") {
