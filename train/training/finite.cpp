@@ -16,9 +16,10 @@ bool finite(const Tensor& t) {
 
 struct Watch final : Observer {
   std::string found;
-  void saw(const Op& op, const std::string& path, Inputs, const Tensor& output) override {
+  void saw(const Seen& s) override {
+    const Tensor& output = *s.outputs[0];
     if (!found.empty() || !output || finite(output)) return;
-    found = fmt::format("the output of {}{}{}", op.name, path.empty() ? "" : " in ", path);
+    found = fmt::format("the output of {}{}{}", s.op.name, s.path.empty() ? "" : " in ", s.path);
   }
 };
 

@@ -12,6 +12,7 @@
 //  * a gate as wide as the head takes the place of Q K^T: every pair's channels times its row (gated_scores in core/kernels);
 //  * a key term of one row is a vector added to all rows of scores; a query term of one row does nothing at all.
 // Outside of a shard the (head, image) pairs are cut into at most 8 fixed blocks; their table gradients are summed in order.
+#include "tessera/core/ops/attention/attributes.h"
 #include "tessera/core/ops/attention/head.h"
 #include "tessera/core/parallel.h"
 
@@ -193,7 +194,7 @@ Tensor attention(const Heads& q, const Heads& k, const Heads& v, const Pattern& 
   if (!complete) std::fill_n(o.data(), o.size(), real(0));
   each_block(p, blocks_of(p), [&](int, int64_t from, int64_t to) { HeadWorker(p, o, norms).run(from, to); });
   Call::List list;
-  return record({"attention", c.macs()}, o, c.inputs(list),
+  return record({"attention", c.macs(), attributes_of(c)}, o, c.inputs(list),
                 [c, norms](const Tensor& dy, Back& back) { backward(c, norms, dy, back); });
 }
 

@@ -16,7 +16,7 @@
 #include <limits>
 #include <vector>
 
-#include "tessera/core/ops/attention/call.h"
+#include "tessera/core/ops/attention/attributes.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -276,7 +276,7 @@ Tensor plain_attention(const Heads& q, const Heads& k, const Heads& v, const Pat
   Tensor o = zeros({c.batch(), q.tokens, q.heads * v.d});
   each_head(c, [&](const Plain& one, int, int, int) { one.forward(o.data()); });
   Call::List list;
-  return record({"attention", c.macs()}, o, c.inputs(list),
+  return record({"attention", c.macs(), attributes_of(c)}, o, c.inputs(list),
                 [c](const Tensor& dy, Back& back) { backward(c, dy, back); });
 }
 
