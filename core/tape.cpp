@@ -213,7 +213,9 @@ void* Tape::closure(size_t bytes) { return memory_->take(bytes); }
 
 void Tape::push(const char* op, Tensor& y0, Tensor* y1, void* closure, Pull pull, Destroy destroy) {
   const int slot = static_cast<int>(slots_.size());
-  nodes_.push_back({op, pull, destroy, closure, slot, {y0.shape(), y1 ? y1->shape() : Shape()}, y1 ? 2 : 1});
+  nodes_.push_back({op, pull, destroy, closure, slot, {y0.shape(), y1 ? y1->shape() : Shape()}, y1 ? 2 : 1, 0});
+  if (const Context& c = context(); c.observer) [[unlikely]]
+    nodes_.back().seen = c.seen;
   slots_.resize(slots_.size() + (y1 ? 2 : 1));
   watched_.resize(slots_.size());
   y0.tape_ = serial_, y0.node_ = slot;
@@ -240,6 +242,7 @@ Tensor Tape::watch(Tensor x) {
         "watch", x, nullptr, c,
         [](void* f, const Tensor& dy, const Tensor&, Back& back) { back.add(static_cast<Pass*>(f)->to, dy); },
         [](void* f) noexcept { static_cast<Pass*>(f)->~Pass(); });
+    nodes_.back().seen = 0;  // no op
   }
   watched_[static_cast<size_t>(x.node_)] = 1;
   return x;
@@ -290,7 +293,11 @@ void Tape::backward(std::span<const Loss> losses, Grads& grads) {
       d[k] = slot.reshape(n.shape[k]);
       if (!watched_[static_cast<size_t>(n.slot + k)]) slot = Tensor();
     }
-    if (d[0] || d[1]) n.pull(n.closure, d[0], d[1], back);
+    if (d[0] || d[1]) {
+      if (Observer* o = context().observer) [[unlikely]]
+        o->pulled(n.seen, n.op, {d, static_cast<size_t>(n.outputs)});
+      n.pull(n.closure, d[0], d[1], back);
+    }
     pop();
   }
 }
@@ -299,9 +306,18 @@ bool any_tracked(Inputs inputs) {
   return std::any_of(inputs.begin(), inputs.end(), [](const Tensor* x) { return x && tracked(*x); });
 }
 
-void observe(const Op& op, Inputs inputs, const Tensor& output) {
-  if (Observer* o = context().observer) [[unlikely]]
-    o->saw(op, Crumb::path(), inputs, output);
+void observe(const Op& op, Inputs inputs, Inputs outputs) {
+  Context& c = context();
+  if (!c.observer) [[likely]]
+    return;
+  const std::string path = Crumb::path();
+  c.observer->saw({op, path, inputs, outputs, ++c.seen});
+}
+
+std::string Seen::layer() const {
+  for (const Tensor* x : inputs)
+    if (x && x->leaf()) return x->leaf()->name.substr(0, x->leaf()->name.rfind('.'));
+  return path;
 }
 
 }  // namespace TESSERA_NS

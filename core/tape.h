@@ -13,6 +13,30 @@
 #include "tessera/core/tensor.h"
 
 namespace tessera {
+
+/// An argument of an op that is no tensor: an axis, a factor, a list of indices. A few stores on the stack, which refer to the op's memory.
+struct Attribute {
+  enum class Kind { integer, number, text, list };
+  const char* key;
+  Kind kind;
+  union {
+    int64_t integer;
+    double number;
+    const char* text;
+    const int32_t* list;
+  };
+  int64_t count = 0;  ///< characters of the text, entries of the list
+  template <std::integral T>
+  Attribute(const char* k, T v) : key(k), kind(Kind::integer), integer(static_cast<int64_t>(v)) {}
+  template <std::floating_point T>
+  Attribute(const char* k, T v) : key(k), kind(Kind::number), number(static_cast<double>(v)) {}
+  Attribute(const char* k, std::string_view v)
+      : key(k), kind(Kind::text), text(v.data()), count(static_cast<int64_t>(v.size())) {}
+  Attribute(const char* k, std::span<const int32_t> v)
+      : key(k), kind(Kind::list), list(v.data()), count(static_cast<int64_t>(v.size())) {}
+  Attribute(const char* k, const Shape& v) : Attribute(k, std::span<const int32_t>(v.begin(), v.end())) {}
+};
+
 inline namespace TESSERA_NS {
 
 /// Where a pullback writes a gradient: to = beta * to + contribution. beta is 0 on the first arrival and 1 later, which a
@@ -106,18 +130,40 @@ class Back {
   Grads& leaves_;
 };
 
-/// What an op says of itself to the tape and to the observer.
+/// What an op says of itself to the tape and to the observer. Attributes are all it needs beside its inputs to be computed again; the
+/// values that matter are copied by whoever keeps them.
 struct Op {
-  const char* name;                                      ///< "linear"
-  double macs = 0;                                       ///< multiply-accumulates of the forward pass
-  Op(const char* n, double m = 0) : name(n), macs(m) {}  // NOLINT: implicit by design, record("relu", ...)
+  const char* name;                                                   ///< "linear"
+  double macs = 0;                                                    ///< multiply-accumulates of the forward pass
+  std::span<const Attribute> attributes;                              ///< of the calling statement
+  Op(const char* n, double m = 0, std::span<const Attribute> a = {})  // NOLINT: implicit, record("relu", ...)
+      : name(n), macs(m), attributes(a) {}
+  Op(const char* n, double m, std::initializer_list<Attribute> a) : name(n), macs(m), attributes(a.begin(), a.size()) {}
+  Op(const char* n, std::initializer_list<Attribute> a) : Op(n, 0, a) {}
 };
 
-/// Sees every op as it runs, tracked or not: inspect, NaN checks, export and pictures are observers.
+/// One op as an observer sees it, for the time of the call; a copied handle keeps its values.
+/// Identity: a value is its (storage(), offset()), as long as somebody holds a handle: memory that was given back is another value's next.
+/// Each output is a storage of its own from offset 0 on; no op returns an input or writes into one. reshape() and rows() are no ops and
+/// are not seen: an input with the storage of an earlier output is that value, from its offset on and in its own shape. What no op seen
+/// has made is given: a parameter, a constant, the network's input. So a list of ops in the order seen can be computed again.
+struct Seen {
+  const Op& op;
+  const std::string& path;  ///< of the layer that runs: "blocks.3.mlp"
+  Inputs inputs;            ///< some may be empty tensors: a bias that is not there
+  Inputs outputs;           ///< one or two
+  uint64_t number;          ///< of the op, from 1, never again on this thread
+  /// The layer that owns the first parameter among the inputs ("blocks.3.mlp.fc2"), else the path.
+  std::string layer() const;
+};
+
+/// Sees every op as it runs, tracked or not: inspect, NaN checks, export and pictures are observers. Runs no ops itself.
 struct Observer {
   virtual ~Observer() = default;
-  virtual void saw(const Op& op, const std::string& path, std::span<const Tensor* const> inputs,
-                   const Tensor& output) = 0;
+  virtual void saw(const Seen& op) = 0;
+  /// Before an op's pullback runs: dy of each output, empty where none arrived. number 0: the op was not seen.
+  virtual void pulled([[maybe_unused]] uint64_t number, [[maybe_unused]] const char* op,
+                      [[maybe_unused]] std::span<const Tensor> dy) {}
 };
 
 /// Per-channel statistics of one BatchNorm call, handed to whoever updates running averages (the trainer, in shard order).
@@ -132,6 +178,7 @@ struct Context {
   Tape* tape = nullptr;    ///< the one that records
   Tape* newest = nullptr;  ///< of those alive, recording or not
   Observer* observer = nullptr;
+  uint64_t seen = 0;  ///< ops that observers saw on this thread
   std::vector<BatchStatistics>* statistics = nullptr;
 };
 Context& context();
@@ -192,6 +239,7 @@ class Tape {
     int slot;
     Shape shape[2];
     int outputs;
+    uint64_t seen;  // Seen::number, or 0
   };
   friend class NoGrad;
   struct Memory;  // vectors and arena, kept by the thread from tape to tape
@@ -228,13 +276,14 @@ template <class F>
 concept Pullback2 = std::invocable<F&, const Tensor&, const Tensor&, Back&>;
 
 bool any_tracked(Inputs inputs);
-void observe(const Op& op, Inputs inputs, const Tensor& output);
+void observe(const Op& op, Inputs inputs, Inputs outputs);
 
 /// Ends every op: gives y its slot if any input is tracked and a tape records. There is no overload without a pullback.
 /// pull(dy, back) must send a gradient to every input that back.wants().
 template <Pullback F>
 Tensor record(const Op& op, Tensor y, Inputs inputs, F pull) {
-  observe(op, inputs, y);
+  const Tensor* const outputs[] = {&y};
+  observe(op, inputs, outputs);
   Tape* tape = Tape::recording(op, inputs);
   if (!tape) return y;
   void* closure = new (tape->closure(sizeof(F))) F(std::move(pull));
@@ -253,7 +302,8 @@ Tensor record(const Op& op, Tensor y, std::initializer_list<const Tensor*> input
 template <Pullback2 F>
 std::pair<Tensor, Tensor> record(const Op& op, Tensor y0, Tensor y1, std::initializer_list<const Tensor*> in, F pull) {
   const Inputs inputs(in.begin(), in.size());
-  observe(op, inputs, y0);
+  const Tensor* const outputs[] = {&y0, &y1};
+  observe(op, inputs, outputs);
   Tape* tape = Tape::recording(op, inputs);
   if (!tape) return {std::move(y0), std::move(y1)};
   void* closure = new (tape->closure(sizeof(F))) F(std::move(pull));

@@ -98,6 +98,7 @@ class Tensor {
   /// storages of one size.
   void exchange_values(const Tensor& o) const;
   Storage* storage() const { return storage_; }
+  int64_t offset() const { return offset_; }  ///< of the first value in its storage
   Leaf* leaf() const { return storage_ ? storage_->leaf.get() : nullptr; }
   bool unique() const { return storage_ && storage_->handles.load(std::memory_order_acquire) == 1; }
 

@@ -37,7 +37,7 @@ Tensor clamp(const Tensor& x, double lo, double hi) {
   const auto l = static_cast<real>(lo), h = static_cast<real>(hi);
   Tensor y(x.shape());
   kernels().clamp(x.data(), y.data(), l, h, x.size());
-  return record("clamp", y, {&x}, [x, l, h](const Tensor& dy, Back& back) {
+  return record({"clamp", {{"lo", lo}, {"hi", hi}}}, y, {&x}, [x, l, h](const Tensor& dy, Back& back) {
     const auto [dx, beta] = back.into(x);
     kernels().clamp_backward(x.data(), dy.data(), dx, beta, l, h, dy.size());
   });

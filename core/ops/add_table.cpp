@@ -57,7 +57,7 @@ Tensor add_table(const Tensor& x, const Tensor& table, int first, double scale) 
   const int64_t prefix = static_cast<int64_t>(first) * C;
   const auto s = static_cast<real>(scale);
   forward(x, table, prefix, s, y);
-  return record("add_table", y, {&x, &table},
+  return record({"add_table", {{"first", first}, {"scale", scale}}}, y, {&x, &table},
                 [=](const Tensor& dy, Back& back) { backward(x, table, prefix, s, dy, back); });
 }
 

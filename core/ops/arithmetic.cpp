@@ -79,10 +79,10 @@ void add_product(Back& back, const Tensor& x, const Tensor& dy, const Tensor& o)
   detail::add_summed(back, x, compute(mul_rows(), dy.shape(), dy, o));
 }
 
-Tensor affine(const char* name, const Tensor& x, real a, real b) {
+Tensor affine(const Op& op, const Tensor& x, real a, real b) {
   Tensor y(x.shape());
   kernels().affine(x.data(), y.data(), 0, a, b, x.size());
-  return record(name, y, {&x}, [a, in = x.slot()](const Tensor& dy, Back& back) {
+  return record(op, y, {&x}, [a, in = x.slot()](const Tensor& dy, Back& back) {
     if (a == 1) return back.add(in, dy);
     const auto [dx, beta] = back.into(in);
     kernels().affine(dy.data(), dx, beta, a, 0, dy.size());
@@ -130,8 +130,8 @@ Tensor div(const Tensor& a, const Tensor& b) {
   });
 }
 
-Tensor scale(const Tensor& x, double s) { return affine("scale", x, static_cast<real>(s), 0); }
-Tensor add_scalar(const Tensor& x, double s) { return affine("add_scalar", x, 1, static_cast<real>(s)); }
+Tensor scale(const Tensor& x, double s) { return affine({"scale", {{"by", s}}}, x, static_cast<real>(s), 0); }
+Tensor add_scalar(const Tensor& x, double s) { return affine({"add_scalar", {{"by", s}}}, x, 1, static_cast<real>(s)); }
 Tensor neg(const Tensor& x) { return affine("neg", x, -1, 0); }
 
 }  // namespace TESSERA_NS

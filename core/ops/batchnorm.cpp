@@ -77,7 +77,7 @@ Tensor batchnorm(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor
   for (int64_t i = 0; i < n; ++i)
     for (int c = 0; c < C; ++c) y[i * C + c] = (x[i * C + c] - mean[c]) * rstd[c] * w[c] + b[c];
   const bool training = run.training();
-  return record("batchnorm", y, {&x, &w, &b},
+  return record({"batchnorm", {{"eps", eps}, {"training", training}}}, y, {&x, &w, &b, &running_mean, &running_var},
                 [=](const Tensor& dy, Back& back) { backward(x, w, b, mean, rstd, training, dy, back); });
 }
 

@@ -37,7 +37,8 @@ struct Parts {
   int count = 0;
 };
 
-Tensor join(const char* op, std::span<const Tensor> x, const Shape& s, int64_t outer) {
+Tensor join(std::span<const Tensor> x, const Shape& s, int d) {
+  const int64_t outer = detail::around(s, d).outer;
   const int64_t row = outer ? s.size() / outer : 0;
   Tensor y(s);
   Parts parts;
@@ -49,14 +50,15 @@ Tensor join(const char* op, std::span<const Tensor> x, const Shape& s, int64_t o
     place(t.data(), y.data(), outer, row, skip, parts.n[k], false);
     skip += parts.n[k];
   }
-  return record(op, y, Inputs(inputs.data(), x.size()), [parts, outer, row](const Tensor& dy, Back& back) {
-    int64_t at = 0;
-    for (size_t k = 0; k < static_cast<size_t>(parts.count); at += parts.n[k++]) {
-      if (!back.wants(parts.slot[k])) continue;
-      const auto [dx, beta] = back.into(parts.slot[k]);
-      take(dy.data(), dx, beta, outer, row, at, parts.n[k], false);
-    }
-  });
+  return record({"concat", {{"dim", d}}}, y, Inputs(inputs.data(), x.size()),
+                [parts, outer, row](const Tensor& dy, Back& back) {
+                  int64_t at = 0;
+                  for (size_t k = 0; k < static_cast<size_t>(parts.count); at += parts.n[k++]) {
+                    if (!back.wants(parts.slot[k])) continue;
+                    const auto [dx, beta] = back.into(parts.slot[k]);
+                    take(dy.data(), dx, beta, outer, row, at, parts.n[k], false);
+                  }
+                });
 }
 
 }  // namespace
@@ -77,7 +79,7 @@ Tensor concat(std::span<const Tensor> parts, int dim) {
     if (!same) fail("concat", "{} does not fit {} along dimension {}", t.shape().str(), parts[0].shape().str(), dim);
     s[d] += t.dim(d);
   }
-  return join("concat", parts, s, detail::around(s, d).outer);
+  return join(parts, s, d);
 }
 
 Tensor concat(std::initializer_list<Tensor> parts, int dim) {

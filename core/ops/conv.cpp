@@ -162,7 +162,16 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, const ConvOptio
   const ConvShape s{B, H, W, C, Ho, Wo, kh, kw, o.stride_y, o.stride_x, o.top, o.left, o.dilation_y, o.dilation_x};
   const Plan p{s, O, o.groups, I, O / o.groups, static_cast<int64_t>(kh) * kw * I, o.groups == C && O == C};
   Tensor y = forward(p, x, w, b);
-  return record({"conv2d", static_cast<double>(y.size()) * static_cast<double>(p.K)}, y, {&x, &w, &b},
+  const Attribute how[] = {{"stride_y", o.stride_y},
+                           {"stride_x", o.stride_x},
+                           {"top", o.top},
+                           {"bottom", o.bottom},
+                           {"left", o.left},
+                           {"right", o.right},
+                           {"groups", o.groups},
+                           {"dilation_y", o.dilation_y},
+                           {"dilation_x", o.dilation_x}};
+  return record({"conv2d", static_cast<double>(y.size()) * static_cast<double>(p.K), how}, y, {&x, &w, &b},
                 [=](const Tensor& dy, Back& back) { backward(p, x, w, b, dy, back); });
 }
 

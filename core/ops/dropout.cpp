@@ -35,13 +35,18 @@ void scale_samples(const Tensor& x, double p, Key key, const Run& run, real* y, 
     kernels().affine(x.data() + b * n, y + b * n, beta, static_cast<real>(drop_path_factor(p, key, run, b)), 0, n);
 }
 
+/// What the random numbers depend on.
+std::array<Attribute, 5> drawn(double p, Key key, const Run& run) {
+  return {{{"p", p}, {"key", key.value}, {"seed", run.seed}, {"step", run.step}, {"first", run.first}}};
+}
+
 }  // namespace
 
 Tensor dropout(const Tensor& x, double p, Key key, const Run& run) {
   if (!active("dropout", x, p, run)) return x;
   Tensor y(x.shape());
   mask(x, p, key, run, y.data(), 0);
-  return record("dropout", y, {&x}, [=, in = x.slot()](const Tensor& dy, Back& back) {
+  return record({"dropout", 0, drawn(p, key, run)}, y, {&x}, [=, in = x.slot()](const Tensor& dy, Back& back) {
     const auto [dx, beta] = back.into(in);
     mask(dy, p, key, run, dx, beta);
   });
@@ -51,7 +56,7 @@ Tensor drop_path(const Tensor& x, double p, Key key, const Run& run) {
   if (!active("drop_path", x, p, run)) return x;
   Tensor y(x.shape());
   scale_samples(x, p, key, run, y.data(), 0);
-  return record("drop_path", y, {&x}, [=, in = x.slot()](const Tensor& dy, Back& back) {
+  return record({"drop_path", 0, drawn(p, key, run)}, y, {&x}, [=, in = x.slot()](const Tensor& dy, Back& back) {
     const auto [dx, beta] = back.into(in);
     scale_samples(dy, p, key, run, dx, beta);
   });
@@ -66,7 +71,7 @@ Tensor add_drop_path(const Tensor& x, const Tensor& branch, double p, Key key, c
   for (int64_t b = 0; b < B; ++b)
     kernels().add_scaled(x.data() + b * n, branch.data() + b * n, static_cast<real>(drop_path_factor(p, key, run, b)),
                          y.data() + b * n, n);
-  return record("add_drop_path", y, {&x, &branch},
+  return record({"add_drop_path", 0, drawn(p, key, run)}, y, {&x, &branch},
                 [=, in = x.slot(), br = branch.slot()](const Tensor& dy, Back& back) {
                   back.add(in, dy);
                   if (!back.wants(br)) return;

@@ -35,13 +35,14 @@ Tensor embedding(const Tensor& table, std::span<const int32_t> index) {
     }
   }
   const Tensor kept = detail::save(index);
-  return record("embedding", y, {&table}, [=, rows = s[0], in = table.slot()](const Tensor& dy, Back& back) {
-    const auto [dt, beta] = back.into(in);
-    if (beta == 0) std::fill_n(dt, in.size(), real(0));
-    const int32_t* at = detail::indices_of(kept);
-    for (int64_t i = 0; i < rows; ++i)
-      if (at[i] >= 0) kernels().accumulate(dy.data() + i * width, dt + at[i] * width, width);
-  });
+  return record({"embedding", {{"index", index}}}, y, {&table},
+                [=, rows = s[0], in = table.slot()](const Tensor& dy, Back& back) {
+                  const auto [dt, beta] = back.into(in);
+                  if (beta == 0) std::fill_n(dt, in.size(), real(0));
+                  const int32_t* at = detail::indices_of(kept);
+                  for (int64_t i = 0; i < rows; ++i)
+                    if (at[i] >= 0) kernels().accumulate(dy.data() + i * width, dt + at[i] * width, width);
+                });
 }
 
 Tensor gather(const Tensor& x, std::span<const int32_t> index, int m) {
@@ -58,7 +59,7 @@ Tensor gather(const Tensor& x, std::span<const int32_t> index, int m) {
     for (int64_t j = 0; j < m; ++j) y[r * m + j] = at[j] < 0 ? real(0) : x[r * R + at[j]];
   }
   const Tensor kept = detail::save(index);
-  return record("gather", y, {&x}, [=, in = x.slot()](const Tensor& dy, Back& back) {
+  return record({"gather", {{"index", index}, {"m", m}}}, y, {&x}, [=, in = x.slot()](const Tensor& dy, Back& back) {
     const auto [dx, beta] = back.into(in);
     if (beta == 0) std::fill_n(dx, in.size(), real(0));
     for (int64_t r = 0; r < rows; ++r) {

@@ -44,7 +44,7 @@ Tensor layernorm(const Tensor& x, const Tensor& w, const Tensor& b, double eps) 
   const int rows = x.dim(-1) ? static_cast<int>(x.size() / x.dim(-1)) : 0;
   Tensor y(x.shape()), mean({rows}), rstd({rows});
   forward(x, w, b, static_cast<real>(eps), y, mean, rstd);
-  return record("layernorm", y, {&x, &w, &b},
+  return record({"layernorm", {{"eps", eps}}}, y, {&x, &w, &b},
                 [=](const Tensor& dy, Back& back) { backward(x, w, b, mean, rstd, dy, back); });
 }
 

@@ -62,7 +62,7 @@ Tensor linear(const Tensor& x, const Tensor& W, const Tensor& b, Precision in) {
   const Sizes s = check("linear", x, W, b);
   Tensor y(output_shape(x, s));
   forward(s, x, W, b, {}, y, in);
-  return record({"linear", s.macs()}, y, {&x, &W, &b}, [=](const Tensor& dy, Back& back) {
+  return record({"linear", s.macs(), {{"precision", name(in)}}}, y, {&x, &W, &b}, [=](const Tensor& dy, Back& back) {
     backward(s, x, W, dy, back, in);
     backward_bias(s, b, dy, back);
   });

@@ -46,7 +46,8 @@ Tensor soft_cross_entropy(const Tensor& z, std::span<const int32_t> labels, doub
     if (rest > 0) loss -= rest * total(row, K);
   }
   const Tensor kept = detail::save(labels);
-  return record("soft_cross_entropy", scalar(loss * scale), {&z},
+  return record({"soft_cross_entropy", {{"labels", labels}, {"smoothing", smoothing}, {"scale", scale}}},
+                scalar(loss * scale), {&z},
                 [z, lse, kept, rows = rows, K = K, smoothing, scale, rest](const Tensor& dl, Back& back) {
                   const double g = static_cast<double>(dl[0]) * scale;
                   const auto [dz, beta] = back.into(z);
@@ -71,7 +72,8 @@ Tensor soft_cross_entropy(const Tensor& z, const Tensor& targets, double smoothi
     for (int64_t k = b * K; k < (b + 1) * K; ++k)
       loss += ((1 - smoothing) * static_cast<double>(targets[k]) + rest) *
               (static_cast<double>(lse[b]) - static_cast<double>(z[k]));
-  return record("soft_cross_entropy", scalar(loss * scale), {&z},
+  return record({"soft_cross_entropy", {{"smoothing", smoothing}, {"scale", scale}}}, scalar(loss * scale),
+                {&z, &targets},
                 [z, lse, t = targets, rows = rows, K = K, smoothing, scale, rest](const Tensor& dl, Back& back) {
                   const double g = static_cast<double>(dl[0]) * scale;
                   const auto [dz, beta] = back.into(z);

@@ -127,8 +127,10 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
   }
   Tensor y(s);
   forward(g, a, b, y);
-  return record({"matmul", static_cast<double>(s.size()) * static_cast<double>(g.K)}, y, {&a, &b},
-                [=](const Tensor& dy, Back& back) { backward(g, a, b, dy, back); });
+  return record({"matmul",
+                 static_cast<double>(s.size()) * static_cast<double>(g.K),
+                 {{"transpose_a", transpose_a}, {"transpose_b", transpose_b}}},
+                y, {&a, &b}, [=](const Tensor& dy, Back& back) { backward(g, a, b, dy, back); });
 }
 
 }  // namespace TESSERA_NS

@@ -11,6 +11,8 @@ namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
 
+constexpr const char* names[] = {"zero", "reflect", "circular"};  // of Padding
+
 struct Edges {
   int64_t outer, n, inner, before, after;
   Padding mode;
@@ -92,16 +94,17 @@ Tensor pad(const Tensor& x, int dim, int before, int after, Padding mode) {
   s[d] = n + before + after;
   Tensor y(s);
   forward(e, x.data(), y.data());
-  return record("pad", y, {&x}, [e, in = x.slot()](const Tensor& dy, Back& back) {
-    const auto [dx, beta] = back.into(in);
-    backward(e, dy.data(), dx, beta);
-  });
+  return record({"pad", {{"dim", d}, {"before", before}, {"after", after}, {"mode", names[static_cast<int>(mode)]}}}, y,
+                {&x}, [e, in = x.slot()](const Tensor& dy, Back& back) {
+                  const auto [dx, beta] = back.into(in);
+                  backward(e, dy.data(), dx, beta);
+                });
 }
 
 Tensor roll(const Tensor& x, int shift, int dim) {
   const int d = detail::dimension("roll", x, dim), n = std::max(x.dim(d), 1);
   const int s = (shift % n + n) % n;
-  return record("roll", rolled(x, d, s), {&x},
+  return record({"roll", {{"shift", s}, {"dim", d}}}, rolled(x, d, s), {&x},
                 [d, n, s, in = x.slot()](const Tensor& dy, Back& back) { back.add(in, rolled(dy, d, (n - s) % n)); });
 }
 

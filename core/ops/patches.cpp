@@ -37,7 +37,7 @@ Tensor patches(const Tensor& x, int p) {
   parallel::rows(bands, 8, [&](int64_t i, int64_t e) {
     for (; i < e; ++i) each(s, i, [from = x.data(), to = y.data()](int64_t a, int64_t b) { to[b] = from[a]; });
   });
-  return record("patches", y, {&x}, [=](const Tensor& dy, Back& back) {
+  return record({"patches", {{"size", p}}}, y, {&x}, [=](const Tensor& dy, Back& back) {
     const auto [dx, beta] = back.into(x);
     const auto scatter = [&, to = dx, keep = beta](int64_t i, int64_t e) {
       for (; i < e; ++i)

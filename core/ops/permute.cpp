@@ -67,7 +67,7 @@ Tensor permute(const Tensor& x, std::span<const int> dims) {
   }
   if (static_cast<int>(dims.size()) != x.rank() || seen != (1u << x.rank()) - 1)
     fail("permute", "({}) is no order of the dimensions of {}", fmt::join(dims, ", "), x.shape().str());
-  return record("permute", permuted(x, order), {&x},
+  return record({"permute", {{"order", std::span<const int>(order.data(), dims.size())}}}, permuted(x, order), {&x},
                 [inverse, in = x.slot()](const Tensor& dy, Back& back) { back.add(in, permuted(dy, inverse)); });
 }
 

@@ -53,7 +53,7 @@ void each_window(int B, const Axis& ay, const Axis& ax, F f) {
       for (int j = 0; j < ax.out; ++j, ++out) f(out, b, ay.at(i), ax.at(j));
 }
 
-Tensor average(const char* op, const Tensor& x, const Axis& ay, const Axis& ax) {
+Tensor average(const Op& op, const Tensor& x, const Axis& ay, const Axis& ax) {
   const auto [B, H, W, C] = x.dims<4>();
   Tensor y({B, ay.out, ax.out, C});
   each_window(B, ay, ax, [&, H_ = H, W_ = W, C_ = C](int out, int b, Span r, Span c) {
@@ -82,6 +82,14 @@ Tensor average(const char* op, const Tensor& x, const Axis& ay, const Axis& ax) 
   });
 }
 
+std::array<Attribute, 5> how(const PoolOptions& o) {
+  return {{{"kernel", o.kernel},
+           {"stride", o.stride},
+           {"padding", o.padding},
+           {"ceil_mode", o.ceil_mode},
+           {"count_include_pad", o.count_include_pad}}};
+}
+
 void need_map(const char* op, const Tensor& x) {
   if (x.rank() != 4) fail(op, "needs a map (B,H,W,C), got {}", x.shape().str());
 }
@@ -90,13 +98,13 @@ void need_map(const char* op, const Tensor& x) {
 
 Tensor avg_pool2d(const Tensor& x, const PoolOptions& o) {
   need_map("avg_pool2d", x);
-  return average("avg_pool2d", x, axis("avg_pool2d", x.dim(1), o), axis("avg_pool2d", x.dim(2), o));
+  return average({"avg_pool2d", 0, how(o)}, x, axis("avg_pool2d", x.dim(1), o), axis("avg_pool2d", x.dim(2), o));
 }
 
 Tensor adaptive_avg_pool2d(const Tensor& x, int h, int w) {
   need_map("adaptive_avg_pool2d", x);
   if (h < 1 || w < 1) fail("adaptive_avg_pool2d", "{}x{} is no output size", h, w);
-  return average("adaptive_avg_pool2d", x, {x.dim(1), h, {}, true}, {x.dim(2), w, {}, true});
+  return average({"adaptive_avg_pool2d", {{"h", h}, {"w", w}}}, x, {x.dim(1), h, {}, true}, {x.dim(2), w, {}, true});
 }
 
 Tensor max_pool2d(const Tensor& x, const PoolOptions& o) {
@@ -119,7 +127,7 @@ Tensor max_pool2d(const Tensor& x, const PoolOptions& o) {
       best[static_cast<int64_t>(out) * C_ + k] = static_cast<real>(at);
     }
   });
-  return record("max_pool2d", y, {&x}, [=, H_ = H, W_ = W, C_ = C](const Tensor& dy, Back& back) {
+  return record({"max_pool2d", 0, how(o)}, y, {&x}, [=, H_ = H, W_ = W, C_ = C](const Tensor& dy, Back& back) {
     if (!back.wants(x)) return;
     const auto [dx, beta] = back.into(x);
     if (beta == 0) std::fill_n(dx, x.size(), real(0));

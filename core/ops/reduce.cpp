@@ -30,16 +30,18 @@ Tensor reduced(const char* op, const Tensor& x, std::initializer_list<int> dims,
   Tensor y(kept);
   detail::sum_to(x, kept, y.data(), 0);
   if (average) kernels().affine(y.data(), y.data(), 0, factor, 0, y.size());
-  return record(op, y.reshape(keepdim ? kept : dropped), {&x}, [=, in = x.slot()](const Tensor& dy, Back& back) {
-    Tensor small = dy.reshape(kept);
-    if (factor != 1) {
-      small = Tensor(kept);
-      kernels().affine(dy.data(), small.data(), 0, factor, 0, dy.size());
-    }
-    Tensor dx(in.shape());
-    detail::repeat_to(small, dx);
-    back.add(in, dx);
-  });
+  const std::span<const int> over_dims(dims.begin(), dims.size());  // none: all
+  return record({op, {{"dims", over_dims}, {"keepdim", keepdim}}}, y.reshape(keepdim ? kept : dropped), {&x},
+                [=, in = x.slot()](const Tensor& dy, Back& back) {
+                  Tensor small = dy.reshape(kept);
+                  if (factor != 1) {
+                    small = Tensor(kept);
+                    kernels().affine(dy.data(), small.data(), 0, factor, 0, dy.size());
+                  }
+                  Tensor dx(in.shape());
+                  detail::repeat_to(small, dx);
+                  back.add(in, dx);
+                });
 }
 
 /// at[o, i] = the first position of the largest x[o, :, i]; values to y unless null.
@@ -81,16 +83,17 @@ Tensor max(const Tensor& x, int dim, bool keepdim) {
   Tensor y(s);
   const Tensor at = detail::indices(y.size());
   largest(x, d, detail::indices_of(at), y.data());
-  return record("max", y, {&x}, [at, d, in = x.slot()](const Tensor& dy, Back& back) {
-    const auto [outer, n, inner] = detail::around(in.shape(), d);
-    const auto [dx, beta] = back.into(in);
-    if (beta == 0) std::fill_n(dx, in.size(), real(0));
-    for (int64_t o = 0; o < outer; ++o)
-      for (int64_t i = 0; i < inner; ++i) {
-        const int64_t k = o * inner + i;
-        dx[(o * n + detail::indices_of(at)[k]) * inner + i] += dy[k];
-      }
-  });
+  return record({"max", {{"dim", d}, {"keepdim", keepdim}}}, y, {&x},
+                [at, d, in = x.slot()](const Tensor& dy, Back& back) {
+                  const auto [outer, n, inner] = detail::around(in.shape(), d);
+                  const auto [dx, beta] = back.into(in);
+                  if (beta == 0) std::fill_n(dx, in.size(), real(0));
+                  for (int64_t o = 0; o < outer; ++o)
+                    for (int64_t i = 0; i < inner; ++i) {
+                      const int64_t k = o * inner + i;
+                      dx[(o * n + detail::indices_of(at)[k]) * inner + i] += dy[k];
+                    }
+                });
 }
 
 Index argmax(const Tensor& x, int dim) {
@@ -106,7 +109,7 @@ Tensor broadcast_to(const Tensor& x, const Shape& shape) {
   if (!fits) fail("broadcast_to", "{} does not repeat to {}", x.shape().str(), shape.str());
   Tensor y(shape);
   detail::repeat_to(x, y);
-  return record("broadcast_to", y, {&x},
+  return record({"broadcast_to", {{"shape", shape}}}, y, {&x},
                 [in = x.slot()](const Tensor& dy, Back& back) { detail::add_summed(back, in, dy); });
 }
 

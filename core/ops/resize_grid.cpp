@@ -67,9 +67,11 @@ Tensor resize_grid(const Tensor& x, int h0, int w0, int h, int w, Interpolation 
   const Tensor &Wy = matrix(h0, h, rule), &Wx = matrix(w0, w, rule);
   Tensor y({static_cast<int>(before + s.cells() + after), s.C});
   forward(s, Wy, Wx, x, y);
-  return record(
-      {"resize_grid", static_cast<double>(s.h) * s.w0 * s.C * s.h0 + static_cast<double>(s.h) * s.w * s.C * s.w0}, y,
-      {&x}, [=](const Tensor& dy, Back& back) { backward(s, Wy, Wx, x, dy, back); });
+  const double macs = static_cast<double>(s.h) * s.w0 * s.C * s.h0 + static_cast<double>(s.h) * s.w * s.C * s.w0;
+  const Attribute how[] = {{"h0", h0},           {"w0", w0},         {"h", h},        {"w", w},
+                           {"rule", name(rule)}, {"before", before}, {"after", after}};
+  return record({"resize_grid", macs, how}, y, {&x},
+                [=](const Tensor& dy, Back& back) { backward(s, Wy, Wx, x, dy, back); });
 }
 
 }  // namespace TESSERA_NS

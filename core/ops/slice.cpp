@@ -46,10 +46,11 @@ Tensor slice(const Tensor& x, int dim, int start, int end) {
   const Cut cut{outer, extent * inner, a * inner, (e - a) * inner};
   Tensor y(s);
   forward(cut, x.data(), y.data());
-  return record("slice", y, {&x}, [cut, in = x.slot()](const Tensor& dy, Back& back) {
-    const auto [dx, beta] = back.into(in);
-    backward(cut, dy.data(), dx, beta);
-  });
+  return record({"slice", {{"dim", d}, {"start", a}, {"end", e}}}, y, {&x},
+                [cut, in = x.slot()](const Tensor& dy, Back& back) {
+                  const auto [dx, beta] = back.into(in);
+                  backward(cut, dy.data(), dx, beta);
+                });
 }
 
 std::vector<Tensor> split(const Tensor& x, int parts, int dim) {

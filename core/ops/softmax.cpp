@@ -55,7 +55,7 @@ Tensor normalize(const Tensor& x, double eps) {
   parallel::rows(rows, grain, [&, C = C](int64_t i, int64_t e) {
     kernels().normalize(x.data() + i * C, y.data() + i * C, inverse.data() + i, least, e - i, C);
   });
-  return record("normalize", y, {&x},
+  return record({"normalize", {{"eps", eps}}}, y, {&x},
                 [y, inverse, least, rows = rows, C = C, in = x.slot()](const Tensor& dy, Back& back) {
                   const auto [dx, beta] = back.into(in);
                   kernels().normalize_backward(y.data(), inverse.data(), least, dy.data(), dx, beta, rows, C);

@@ -5,7 +5,8 @@
 //   - every gradient in double against central differences: random projections, and the whole Jacobian if it is small;
 //   - value and gradients of the float library against the double twin: |difference| <= c K eps max|twin|;
 //   - that inputs used twice accumulate, that only wanted inputs get gradients, that inputs and cotangents stay as they
-//   were.
+//   were;
+//   - that what an observer sees is enough to compute it again, by its rule in interpreter.cpp (observer.cpp).
 // All of it runs on memory filled with NaN, so that reading what nobody wrote shows. To test an op, add to a file in
 // this folder
 //

@@ -36,8 +36,16 @@ std::pair<Tensor, Tensor> two_and_three(const Tensor& x, std::string& arrived) {
 
 struct Names : Observer {
   std::vector<std::string> seen;
-  void saw(const Op& op, const std::string& path, Inputs inputs, const Tensor& output) override {
-    seen.push_back(fmt::format("{} {} {} {} {}", op.name, path, inputs.size(), output.shape().str(), op.macs));
+  std::vector<uint64_t> number, pulled_number;
+  void saw(const Seen& s) override {
+    seen.push_back(
+        fmt::format("{} {} {} {} {}", s.op.name, s.path, s.inputs.size(), s.outputs[0]->shape().str(), s.op.macs));
+    number.push_back(s.number);
+  }
+  void pulled(uint64_t n, const char* op, std::span<const Tensor> dy) override {
+    seen.push_back(fmt::format("{}", op));
+    for (const Tensor& d : dy) seen.back() += d ? fmt::format(" {}", d[0]) : " none";
+    pulled_number.push_back(n);
   }
 };
 
@@ -219,6 +227,48 @@ TWIN_CASE("tape: the observer sees every op, tracked or not, with its place and 
   relu(x);  // nobody looks any more
   CHECK(names.seen == std::vector<std::string>{"linear blocks.0.mlp 3 (2, 4) 24", "relu blocks.0.mlp 1 (2, 4) 0",
                                                "neg blocks.0.mlp 1 (2, 3) 0"});
+}
+
+TWIN_CASE("tape: the observer sees all outputs, and gradients on their way back, under the numbers of their ops") {
+  Names names;
+  Grads none;
+  std::string arrived;
+  Tape tape;
+  const Tensor x = tape.watch(full({1}, 2));
+  const Tensor before = neg(x);  // seen by nobody
+  {
+    const Observing here(names);
+    const auto [y0, y1] = two_and_three(before, arrived);
+    const Tensor z = square(y1);
+    CHECK(names.seen.size() == 2);
+    tape.backward(z, none, 5);
+  }
+  CHECK(names.seen[0] == "two_and_three  1 (1,) 0");
+  CHECK(std::vector(names.seen.begin() + 2, names.seen.end()) ==
+        std::vector<std::string>{"square 5", "two_and_three none -60", "neg -180", "watch 180"});
+  CHECK(names.pulled_number == std::vector<uint64_t>{names.number[1], names.number[0], 0, 0});
+  struct Outputs final : Observer {
+    size_t count = 0;
+    void saw(const Seen& s) override { count += s.outputs.size(); }
+  } outputs;
+  const Observing here(outputs);
+  two_and_three(ramp({1}), arrived);
+  CHECK(outputs.count == 2);
+}
+
+TWIN_CASE("tape: a value is known by its storage and offset, through reshape() and rows()") {
+  struct Keep final : Observer {
+    std::vector<Tensor> in, out;
+    void saw(const Seen& s) override { in.push_back(*s.inputs[0]), out.push_back(*s.outputs[0]); }
+  } keep;
+  const Observing here(keep);
+  const Tensor x = ramp({4, 6}), y = square(x);
+  neg(y.reshape({3, 8})), neg(y.rows(1, 3)), neg(y.rows(0, 2));
+  for (size_t i = 1; i < 4; ++i) CHECK(keep.in[i].storage() == keep.out[0].storage());
+  CHECK((keep.in[1].offset() == 0 && keep.in[1].shape() == Shape{3, 8}));
+  CHECK((keep.in[2].offset() == 6 && keep.in[2].shape() == Shape{2, 6}));
+  CHECK(keep.in[3].offset() == 0);
+  for (const Tensor& t : keep.out) CHECK(t.offset() == 0);
 }
 
 TWIN_CASE("tape: a gradient that nobody wants costs no memory") {

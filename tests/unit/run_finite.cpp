@@ -2,8 +2,13 @@
 #include <cmath>
 #include <limits>
 
+#include "tessera/core/ops/activation.h"
+#include "tessera/core/ops/arithmetic.h"
+#include "tessera/core/ops/linear.h"
+#include "tessera/core/ops/reduce.h"
 #include "tessera/train/training/evaluate.h"
 #include "tessera/train/training/finite.h"
+#include "tessera/train/training/loss.h"
 #include "tessera/train/training/report_collect.h"
 #include "tessera/train/training/run_folder.h"
 #include "tests/unit/run_bed.h"
@@ -138,7 +143,71 @@ TEST_CASE("a loss that is not finite names the place") {
   RunConfig c = explodes_in_the_second_epoch(1e30);
   c.data.val_size = 0;
   CHECK_THROWS_WITH_AS(train_run(c, "", false), doctest::Contains("the loss of step 3 (epoch 3"), Error);
-  CHECK_THROWS_WITH_AS(train_run(c, "", false), doctest::Contains("first the output of "), Error);
+  CHECK_THROWS_WITH_AS(train_run(c, "", false), doctest::Contains(": output (8, "), Error);
+}
+
+/// A step of 12 images, in shards of 8 and 4, of a ViT of four blocks.
+struct Step {
+  Params params{1};
+  std::unique_ptr<Model> net;
+  Tensor x = zeros({12, 16, 16, 3});
+  const Index labels = Index(12, 1);
+
+  explicit Step(std::string_view encoding = "learned") {
+    const Options options{{"img_size", 16},       {"patch_size", 4},  {"embed_dim", 16},  {"depth", 4},
+                          {"num_heads", 2},       {"mlp_ratio", 2.0}, {"num_classes", 5}, {"class_token", false},
+                          {"global_pool", "avg"}, {"drop_rate", 0.1}};
+    net = model("vit").make(Scope(params), options, position(encoding));
+    for (int64_t i = 0; i < x.size(); ++i) x[i] = static_cast<real>(std::sin(static_cast<double>(i)));
+  }
+  void plant(const char* name, real value) {
+    for (real& w : params.find(name)->value.values()) w = value;
+  }
+  Tensor logits(const Run& run, const Batch& shard) const { return net->forward(run, shard.x).logits; }
+  std::string first(Lanes::Loss loss) const {
+    return first_not_finite(params, {Mode::train, 1, 7}, {x, labels, {}, 0, 12}, 8, loss);
+  }
+  std::string first() const {
+    return first([&](const Run& run, const Batch& shard) { return soft_cross_entropy(logits(run, shard), shard); });
+  }
+};
+constexpr const char* none = "the sum over its shards, each of which is finite";
+
+TEST_CASE("what is not finite is named by op, layer and shapes") {
+  for (const std::string encoding : {"learned", "sasa"}) {  // sasa hides pairs behind a constant of minus infinity
+    CAPTURE(encoding);
+    Step step(encoding);
+    CHECK(step.first() == none);
+    CHECK(first_not_finite(*step.net, step.params, {}, step.x) == "");
+    step.plant("blocks.3.mlp.fc1.bias", 10), step.plant("blocks.3.mlp.fc2.weight", 3e38F);
+    const std::string rest = ", 16, 16) from (8, 16, 32), (16, 32), (16,), (8, 16, 16)";
+    CHECK(step.first() == "linear_add of blocks.3.mlp.fc2: output (8" + rest);
+    CHECK(first_not_finite(*step.net, step.params, {}, step.x.rows(0, 8)) ==
+          "linear_add of blocks.3.mlp.fc2: output (8" + rest);
+    step.plant("blocks.3.mlp.fc2.weight", nan);
+    CHECK(step.first() == "blocks.3.mlp.fc2.weight[0] is nan");
+  }
+  Step step;
+  step.x[9 * 16 * 16 * 3] = 3e38F, step.plant("patch_embed.proj.weight", 10);
+  CHECK(step.first() == "linear of patch_embed.proj: output (4, 16, 16) from (4, 16, 48), (16, 3, 4, 4), (16,)");
+  step.x[9 * 16 * 16 * 3] = infinity;
+  CHECK(step.first() == "the input[6912] is inf");
+}
+
+TEST_CASE("the loss, gradients of values and those of parameters are looked at, too") {
+  Step step;
+  const Tensor hides = tensor({5}, std::vector<double>{-HUGE_VAL, 0, 0, 0, 0});
+  CHECK(step.first([&](const Run& run, const Batch& shard) {  // what is given with intention is passed on
+    return soft_cross_entropy(add(step.logits(run, shard), hides), shard);
+  }) == none);
+  CHECK(step.first([&](const Run& run, const Batch& shard) { return log(scale(sum(step.logits(run, shard)), 0)); }) ==
+        "log: output () from ()");
+  CHECK(step.first([&](const Run& run, const Batch& shard) {  // the slope of a root at 0
+    return sum(sqrt(scale(step.logits(run, shard), 0)));
+  }) == "scale: gradient of its output (8, 5) from (8, 5)");
+  const Tensor w = Scope(step.params).param("w", {1, 2}, constant(0));
+  const Tensor large = full({4, 2}, 3e38F);
+  CHECK(step.first([&](const Run&, const Batch&) { return sum(linear(large, w)); }) == "the gradient of w[0] is inf");
 }
 
 TEST_CASE("metrics refuse what JSON cannot say") {

@@ -74,7 +74,7 @@ TEST_CASE("a step returns the norm before clipping and refuses one that is not f
   const Tensor before = p.w.copy();
   Grads bad = p.grads(1);
   bad.into(p.w).to[2] = std::numeric_limits<real>::quiet_NaN();
-  CHECK_THROWS_WITH_AS(optimiser.step(bad, 0.05), doctest::Contains("step 2 is not finite"), Error);
+  CHECK_THROWS_WITH_AS(optimiser.step(bad, 0.05), doctest::Contains("step 2 is not finite"), GradientNotFinite);
   CHECK(std::memcmp(before.data(), p.w.data(), sizeof(real) * 4) == 0);
   CHECK(optimiser.steps() == 1);
 }

@@ -30,9 +30,7 @@ struct Case {
 
 struct Macs : Observer {
   double total = 0;
-  void saw(const Op& op, const std::string&, std::span<const Tensor* const>, const Tensor&) override {
-    total += op.macs;
-  }
+  void saw(const Seen& s) override { total += s.op.macs; }
 };
 
 /// Best times in seconds of forward, and of forward and backward.

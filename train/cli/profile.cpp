@@ -15,25 +15,22 @@ std::string parent(const std::string& name) {
 class Watch : public Observer {
  public:
   explicit Watch(Profile& to) : to_(to) {}
-  void saw(const Op& op, const std::string& path, std::span<const Tensor* const> inputs,
-           const Tensor& output) override {
-    std::string owner = path.empty() ? std::string("(model)") : path;
-    for (const Tensor* x : inputs) {
-      if (!x || !x->leaf()) continue;
-      owner = parent(x->leaf()->name);
-      break;
-    }
+  void saw(const Seen& s) override {
+    std::string owner = s.layer();
+    if (owner.empty()) owner = "(model)";
     const auto [it, fresh] = rows_.try_emplace(owner, to_.layers.size());
     if (fresh) to_.layers.push_back({owner, "", {}, 0, 0, 0});
     LayerProfile& row = to_.layers[it->second];
-    const std::string name = op.name;
+    const std::string name = s.op.name;
     const auto same = ("+" + row.type + "+").find("+" + name + "+") != std::string::npos;
     if (!same) row.type += (row.type.empty() ? "" : "+") + name;
-    row.output = output.shape();
-    row.macs += op.macs;
-    row.activations += output.size() * static_cast<int64_t>(sizeof(real));
-    to_.macs += op.macs;
-    to_.activations += output.size() * static_cast<int64_t>(sizeof(real));
+    row.output = s.outputs[0]->shape();
+    row.macs += s.op.macs;
+    to_.macs += s.op.macs;
+    for (const Tensor* y : s.outputs) {
+      const int64_t bytes = y->size() * static_cast<int64_t>(sizeof(real));
+      row.activations += bytes, to_.activations += bytes;
+    }
   }
 
  private:

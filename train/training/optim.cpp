@@ -128,8 +128,10 @@ double Optimiser::step(const Grads& grads, double lr) {
         bad == square_sums_.end()
             ? ""
             : " of " + params_.entries()[chunks_[static_cast<size_t>(bad - square_sums_.begin())].entry].name;
-    fail("optim", "the gradient{} in step {} is not finite; try a smaller learning rate, a longer warm-up or clip_grad",
-         where, steps_ + 1);
+    throw GradientNotFinite(
+        fmt::format("[optim] the gradient{} in step {} is not finite; try a smaller learning rate, a longer warm-up or "
+                    "clip_grad",
+                    where, steps_ + 1));
   }
   const double clip = clip_grad_ > 0 ? std::min(1.0, clip_grad_ / (size + 1e-6)) : 1.0;  // torch's clip_grad_norm_
   const auto t = static_cast<double>(++steps_);

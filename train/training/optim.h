@@ -34,6 +34,11 @@ struct SgdOptions {
   double ema_decay = 0;
 };
 
+/// The norm of a step's gradient is not finite; all weights are untouched.
+struct GradientNotFinite : Error {
+  using Error::Error;
+};
+
 inline namespace TESSERA_NS {
 
 class Optimiser {
@@ -45,8 +50,8 @@ class Optimiser {
   Optimiser& operator=(const Optimiser&) = delete;
 
   /// One step at the given learning rate. Parameters without a gradient stay as they are; gradients of other Params beside these are
-  /// left alone. Returns the norm of the gradient before clipping. Throws Error, with all weights untouched, if that is not finite, if
-  /// the rate is negative or not finite, if all gradients are of other Params, or if parameters were declared since the optimiser
+  /// left alone. Returns the norm of the gradient before clipping; throws GradientNotFinite if it is not. Throws Error, with all weights
+  /// untouched, if the rate is negative or not finite, if all gradients are of other Params, or if parameters were declared since the optimiser
   /// was made.
   double step(const Grads& grads, double lr);
   uint64_t steps() const { return steps_; }

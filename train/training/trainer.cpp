@@ -75,14 +75,19 @@ void Training::step(Batch batch) {
   at_.lr = lr();
   const auto [value, grads] =
       lanes_(run, batch, [&](const Run& here, const Batch& shard) { return loss(here, shard); });
-  // A loss may be finite although a logit is not: the share of minus infinity is 0.
-  if (!std::isfinite(value) || undecided_ > 0) {
+  const auto lost = [&](const char* what) {
     fail("train",
-         "the loss of step {} (epoch {}, lr {:.3g}) is not finite; first {}: try a smaller optim.lr, more "
+         "the {} of step {} (epoch {}, lr {:.3g}) is not finite; first {}: try a smaller optim.lr, more "
          "sched.warmup_epochs or optim.clip_grad=1",
-         at_.step + 1, at_.epoch + 1, at_.lr, source_of_nan(run, batch));
+         what, at_.step + 1, at_.epoch + 1, at_.lr, source_of_nan(run, batch));
+  };
+  // A loss may be finite although a logit is not: the share of minus infinity is 0.
+  if (!std::isfinite(value) || undecided_ > 0) lost("loss");
+  try {
+    optimiser_.step(grads, at_.lr);
+  } catch (const GradientNotFinite&) {
+    lost("gradient");
   }
-  optimiser_.step(grads, at_.lr);
   at_.hits += hits_, at_.seen += batch.size(), at_.images += static_cast<uint64_t>(batch.size());
   at_.loss_sum += value * batch.size();
   ++at_.batch, ++at_.step;
@@ -100,14 +105,9 @@ Tensor Training::loss(const Run& run, const Batch& shard) {
   return soft_cross_entropy(logits, shard, config_.train.label_smoothing);
 }
 
-std::string Training::source_of_nan(const Run& run, const Batch& batch) const {
-  for (int i = 0, part = 8; i < batch.size(); i += part) {  // in parts, for the memory
-    const Batch rows = batch.rows(i, std::min(batch.size(), i + part));
-    Run here = run;
-    here.first = rows.first;
-    if (const std::string found = first_not_finite(*model_, params_, here, rows.x); !found.empty()) return found;
-  }
-  return "the loss itself";
+std::string Training::source_of_nan(const Run& run, const Batch& batch) {
+  return first_not_finite(params_, run, batch, lanes_.options().shard_size,
+                          [&](const Run& here, const Batch& shard) { return loss(here, shard); });
 }
 
 std::string Training::source_of_nan(const data::Set& set, const Evaluation& e) const {

@@ -23,7 +23,7 @@ constexpr const char *last = "last.ckpt", *best = "best.ckpt", *known = ".best.k
 double macs(const Model& model, const data::Set& set) {
   struct Counter final : Observer {
     double macs = 0;
-    void saw(const Op& op, const std::string&, Inputs, const Tensor&) override { macs += op.macs; }
+    void saw(const Seen& s) override { macs += s.op.macs; }
   } counter;
   const Observing observing(counter);
   model.forward(Run{}, zeros({1, set.h, set.w, set.channels}));

@@ -41,7 +41,7 @@ class Training {
   bool checkpoint_due() const;
   double seconds() const { return before_ + since(start_); }
   std::string ended(bool cut, bool interrupted) const;
-  std::string source_of_nan(const Run& run, const Batch& batch) const;
+  std::string source_of_nan(const Run& run, const Batch& batch);
   std::string source_of_nan(const data::Set& set, const Evaluation& e) const;
 
   // its files

@@ -14,6 +14,7 @@
 //  * a mask per head is -inf in that n x m block;
 //  * a key term of one row is a vector added to all rows of scores; a query term of one row does nothing at all.
 // Outside of a shard the (head, image) pairs are cut into at most 8 fixed blocks; their table gradients are summed in order.
+#include "tessera/core/ops/attention/attributes.h"
 #include "tessera/core/ops/attention/head.h"
 #include "tessera/core/parallel.h"
 
@@ -196,7 +197,7 @@ Tensor attention(const Query& query, const Terms& where, const Run& run) {
   if (!c.who.every_query_once(c.q.tokens)) std::fill_n(o.data(), o.size(), real(0));
   each_block(p, blocks_of(p), [&](int, int64_t from, int64_t to) { HeadWorker(p, o, norms).run(from, to); });
   Call::List list;
-  return record({"attention", c.macs()}, o, c.inputs(list),
+  return record({"attention", c.macs(), attributes_of(c)}, o, c.inputs(list),
                 [c, norms](const Tensor& dy, Back& back) { backward(c, norms, dy, back); });
 }
 

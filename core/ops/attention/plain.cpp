@@ -19,7 +19,7 @@
 #include <limits>
 #include <vector>
 
-#include "tessera/core/ops/attention/call.h"
+#include "tessera/core/ops/attention/attributes.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -333,7 +333,7 @@ Tensor plain_attention(const Query& query, const Terms& where, const Run& run) {
   Tensor o = zeros({c.batch(), c.q.tokens, c.q.heads * c.v.d});
   each_head(c, [&](const Plain& one, int, int, int) { one.forward(o.data()); });
   Call::List list;
-  return record({"attention", c.macs()}, o, c.inputs(list),
+  return record({"attention", c.macs(), attributes_of(c)}, o, c.inputs(list),
                 [c](const Tensor& dy, Back& back) { backward(c, dy, back); });
 }
 
