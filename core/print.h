@@ -1,8 +1,9 @@
 #pragma once
 // A tensor for the eye: its shape, then its values row by row, the middle of long dimensions left out.
 //   (2, 3) [[1, 2, 3], [4, 5, 6]]        (100,) [0, 1, 2, ..., 97, 98, 99]
-#include <fmt/format.h>
+#include <fmt/core.h>
 
+#include <algorithm>
 #include <iosfwd>
 #include <string>
 
@@ -19,9 +20,11 @@ std::ostream& operator<<(std::ostream& to, const Tensor& x);
 }  // namespace tessera
 
 template <>
-struct fmt::formatter<tessera::TESSERA_NS::Tensor> : fmt::formatter<std::string_view> {
+struct fmt::formatter<tessera::TESSERA_NS::Tensor> {
+  constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }  // "{}" and nothing else
   template <class Context>
   auto format(const tessera::TESSERA_NS::Tensor& x, Context& context) const {
-    return fmt::formatter<std::string_view>::format(tessera::TESSERA_NS::str(x), context);
+    const std::string text = tessera::TESSERA_NS::str(x);
+    return std::copy(text.begin(), text.end(), context.out());
   }
 };

@@ -8,7 +8,6 @@
 #include <string_view>
 #include <vector>
 
-#include "tessera/core/memo.h"
 #include "tessera/core/ops/attention/attention.h"
 #include "tessera/nn/options.h"
 #include "tessera/nn/params.h"

@@ -2,6 +2,8 @@
 
 #include <tuple>
 
+#include "tessera/core/memo.h"
+
 namespace tessera {
 
 Window window_of(const Grid& map, int M, bool shifted) {

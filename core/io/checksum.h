@@ -1,7 +1,7 @@
 #pragma once
 // FNV-1a, 64 bits, over a stream of bytes. Every step is a bijection of the state, so that a single changed byte always
 // shows.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstddef>
 #include <cstdint>

@@ -6,6 +6,7 @@
 //   static std::string refuses(const Places&, const Config&);   why it cannot run in such a model, or ""   (optional)
 //   E(const Scope& net, const Places&, const Config&);      creates its parameters
 // and a function `Encoding e()` that registry.cpp names in its row.
+#include "tessera/core/memo.h"
 #include "tessera/nn/position.h"
 
 namespace tessera {

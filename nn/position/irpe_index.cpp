@@ -5,6 +5,8 @@
 #include <set>
 #include <tuple>
 
+#include "tessera/core/memo.h"
+
 namespace tessera {
 
 int irpe_piecewise(double x, double alpha) {

@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <tuple>
 
+#include "tessera/core/memo.h"
+
 namespace tessera {
 
 Extent extent(const Layout& now) {

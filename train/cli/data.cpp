@@ -1,4 +1,6 @@
 // tessera data: get, info, make.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 

@@ -1,4 +1,6 @@
 // tessera eval: how good a finished run is on a split of its data, or of other data, or at another image size.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 

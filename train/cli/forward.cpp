@@ -1,5 +1,7 @@
 // tessera forward: a model on the tensors of a file, for exchange with other programs. Files hold PyTorch's layouts (N,
 // C, H, W).
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 

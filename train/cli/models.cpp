@@ -1,4 +1,6 @@
 // tessera models, tessera positions: the two registries as tables.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "tessera/models/model.h"
