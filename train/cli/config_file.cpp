@@ -25,7 +25,7 @@ std::string place(const std::string& source, const toml::source_region& r) {
   return fmt::format("{}:{}:{}", source, r.begin.line, r.begin.column);
 }
 
-/// A TOML value in our types; a list of reals becomes its text, which the key's own type reads.
+/// A TOML value in our types; a list of words becomes its text, which the key's own type reads.
 std::optional<Value> value_of(const toml::node& n) {
   if (const auto* b = n.as_boolean()) return Value(b->get());
   if (const auto* s = n.as_string()) return Value(s->get());
@@ -44,11 +44,14 @@ std::optional<Value> value_of(const toml::node& n) {
   }
   if (ints.size() == a->size()) return Value(std::move(ints));
   std::string list;
+  std::vector<double> reals;
   for (const toml::node& e : *a) {
     const auto v = value_of(e);
     if (!v || e.is_array()) return {};
+    if (const auto real = e.value<double>(); real && e.is_number()) reals.push_back(*real);
     list += (list.empty() ? "" : ", ") + text(*v);
   }
+  if (reals.size() == a->size()) return Value(std::move(reals));
   return Value("[" + list + "]");
 }
 
