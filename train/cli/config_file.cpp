@@ -302,10 +302,14 @@ std::string ConfigLayers::apply(const Entry& e, std::span<const Key> keys, Optio
   }
 }
 
-std::vector<Key> ConfigLayers::keys_of_run() const {
-  std::vector<Key> keys = run_keys();
-  if (used_)
-    std::erase_if(keys, [&](const Key& k) { return std::find(used_->begin(), used_->end(), k.name) == used_->end(); });
+std::vector<Key> ConfigLayers::known_keys() const {
+  const Entry *model = last("model.name"), *position = last("position.name");
+  std::vector<Key> keys =
+      model_keys(model ? text(model->value) : RunConfig().model, position ? text(position->value) : "");
+  const std::string chosen = text(keys.back().value);
+  for (const Key& k : run_keys())
+    if (!used_ || std::find(used_->begin(), used_->end(), k.name) != used_->end()) keys.push_back(k);
+  for (const Key& k : position_keys(chosen)) keys.push_back(k);
   return keys;
 }
 
@@ -320,18 +324,9 @@ void ConfigLayers::only(std::string_view command, std::span<const std::string_vi
 }
 
 RunConfig ConfigLayers::resolve(bool complete) const try {
-  const auto name = [&](std::string_view key, const std::string& fallback) {
-    const Entry* e = last(key);
-    return e ? text(e->value) : fallback;
-  };
-  std::vector<Key> keys = model_keys(name("model.name", RunConfig().model));
-  const auto standard = std::find_if(keys.begin(), keys.end(), [](const Key& k) { return k.name == "position.name"; });
-  const std::string position = name("position.name", text(standard->value));
-  for (const Key& k : keys_of_run()) keys.push_back(k);
-  for (const Key& k : position_keys(position)) keys.push_back(k);
+  const std::vector<Key> keys = known_keys();
   Options all;
   for (const Key& k : keys) all[k.name] = k.value;
-  all["position.name"] = position;
   Options said = all;
   std::erase_if(said, [](const auto& k) { return k.first.starts_with("model.") && k.first != "model.name"; });
   for (const Entry* e : in_force()) {
@@ -358,10 +353,16 @@ std::string with_domain(const Key& k) {
   return fmt::format("{}{}({})", k.help, k.help.empty() ? "" : " ", domain);
 }
 
-std::string describe(std::span<const Key> keys) {
+std::string ConfigLayers::help() const {
+  std::vector<Key> keys = known_keys();
+  Options all;
+  for (const Key& k : keys) all[k.name] = k.value;
+  for (const Entry* e : in_force()) apply(*e, keys, all);
+  const auto of_run = [](const Key& k) { return !k.name.starts_with("model.") && !k.name.starts_with("position."); };
+  std::ranges::stable_sort(keys, {}, of_run);  // after the model's and the encoding's
   std::string out;
   for (const Key& k : keys) {
-    const std::string assignment = k.name + "=" + text(k.value), help = with_domain(k);
+    const std::string assignment = k.name + "=" + text(all.at(k.name)), help = with_domain(k);
     out += help.empty() ? fmt::format("  {}\n", assignment) : fmt::format("  {:<34} {}\n", assignment, help);
   }
   return out;
