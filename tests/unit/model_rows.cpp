@@ -4,22 +4,15 @@
 #include "tessera/models/row.h"
 #include "tessera/models/weights_metadata.h"
 #include "tessera/train/training/complete.h"
+#include "tests/error_of.h"
 #include "tests/unit/toy_rows.h"
 
 namespace tessera {
 namespace {
 
 using Kind = InputShape::Kind;
+using test::error_of;
 
-template <class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
-}
 bool has(const std::string& text, const char* words) { return text.find(words) != std::string::npos; }
 
 DataShape images(int h, int w, int channels = 3, int classes = 10) {
