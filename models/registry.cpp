@@ -27,22 +27,29 @@ vit::Config imagenet(int embed_dim, int num_heads) {
 }
 
 std::vector<ModelRow> built_in() {
-  const Family<vit::Config> plain{"vit",       "Dosovitskiy et al. 2021, arXiv 2010.11929",
-                                  "learned",   vit::fields(),
-                                  vit::places, image_input<vit::Config>,
-                                  fit_image,   vit::dialect()};
-  const Family<simple_vit::Config> simple{"simple_vit",       "Beyer, Zhai, Kolesnikov 2022, arXiv 2205.01580",
-                                          "sincos2d",         simple_vit::fields(),
-                                          simple_vit::places, image_input<simple_vit::Config>,
-                                          fit_image};
-  const Family<swin::Config> windowed{"swin",
-                                      "Liu et al. 2021, arXiv 2103.14030",
-                                      "relative_position_bias",
-                                      swin::fields(),
-                                      swin::places,
-                                      image_input<swin::Config>,
-                                      fit_image,
-                                      swin::dialect()};
+  const Family<vit::Config> plain{.name = "vit",
+                                  .reference = "Dosovitskiy et al. 2021, arXiv 2010.11929",
+                                  .position = "learned",
+                                  .fields = vit::fields(),
+                                  .places = vit::places,
+                                  .input = image_input<vit::Config>,
+                                  .fit = fit_image,
+                                  .dialect = vit::dialect()};
+  const Family<simple_vit::Config> simple{.name = "simple_vit",
+                                          .reference = "Beyer, Zhai, Kolesnikov 2022, arXiv 2205.01580",
+                                          .position = "sincos2d",
+                                          .fields = simple_vit::fields(),
+                                          .places = simple_vit::places,
+                                          .input = image_input<simple_vit::Config>,
+                                          .fit = fit_image};
+  const Family<swin::Config> windowed{.name = "swin",
+                                      .reference = "Liu et al. 2021, arXiv 2103.14030",
+                                      .position = "relative_position_bias",
+                                      .fields = swin::fields(),
+                                      .places = swin::places,
+                                      .input = image_input<swin::Config>,
+                                      .fit = fit_image,
+                                      .dialect = swin::dialect()};
   return {
       model_row<vit::Vit>(plain, "vit", {}),
       model_row<vit::Vit>(plain, "vit_cifar_small", {.embed_dim = 128, .depth = 6, .num_heads = 4, .mlp_ratio = 2}),
