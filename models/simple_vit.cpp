@@ -20,7 +20,7 @@ namespace tessera::simple_vit {
 inline namespace TESSERA_NS {
 
 Fields<Config> fields() {
-  static const auto table = joined<Config>(
+  static const Fields<Config> table = joined<Config>(
       {image_fields<Config>(),
        block_fields<Config>(),
        attention_fields<Config>(),

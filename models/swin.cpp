@@ -27,7 +27,7 @@ inline namespace TESSERA_NS {
 // ---- configuration ---------------------------------------------------------------------------------------------------
 
 Fields<Config> fields() {
-  static const auto table = joined<Config>(
+  static const Fields<Config> table = joined<Config>(
       {image_fields<Config>(),
        attention_fields<Config>(),
        drop_fields<Config>(),

@@ -26,7 +26,7 @@ inline namespace TESSERA_NS {
 // ---- configuration ------------------------------------------------------------------------------------------------
 
 Fields<Config> fields() {
-  static const auto table = joined<Config>(
+  static const Fields<Config> table = joined<Config>(
       {image_fields<Config>(),
        block_fields<Config>(),
        attention_fields<Config>(),

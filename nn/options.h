@@ -29,12 +29,12 @@ struct Field {
 template <class C>
 using Fields = std::span<const Field<C>>;
 
-/// One table of several: rows that many structs share, and those of one.
+/// One table of several: rows that many structs share, and those of one. It is never destroyed: call it once a table.
 template <class C>
-std::vector<Field<C>> joined(std::initializer_list<std::vector<Field<C>>> tables) {
-  std::vector<Field<C>> all;
-  for (const auto& t : tables) all.insert(all.end(), t.begin(), t.end());
-  return all;
+Fields<C> joined(std::initializer_list<std::vector<Field<C>>> tables) {
+  auto* all = new std::vector<Field<C>>;
+  for (const auto& t : tables) all->insert(all->end(), t.begin(), t.end());
+  return *all;
 }
 
 /// By key.

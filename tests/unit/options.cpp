@@ -108,8 +108,9 @@ TEST_CASE("options: rows that structs share stand once") {
     int embed_dim = 3;
     bool extra = false;
   };
-  const auto table = joined<Other>({{{"embed_dim", &Other::embed_dim, ""}}, {{"extra", &Other::extra, ""}}});
-  CHECK(read(Other(), Fields<Other>(table)) == Options{{"embed_dim", 3}, {"extra", false}});
+  static const Fields<Other> table =
+      joined<Other>({{{"embed_dim", &Other::embed_dim, ""}}, {{"extra", &Other::extra, ""}}});
+  CHECK(read(Other(), table) == Options{{"embed_dim", 3}, {"extra", false}});
 }
 
 TEST_CASE("options: the nearest name") {
