@@ -1,9 +1,12 @@
-// Every model, one row each: a family with defaults for 32 x 32 images, and named configurations of it. To add one: a
-// file in this folder and its rows here.
+// Every model, one row each: a family with defaults for 32 x 32 images, and named configurations of it. To add one: its
+// .h and .cpp in this folder and its rows here.
 #include <algorithm>
+#include <atomic>
+#include <deque>
+#include <mutex>
 #include <utility>
 
-#include "tessera/models/model.h"
+#include "tessera/models/image.h"
 #include "tessera/models/simple_vit.h"
 #include "tessera/models/swin.h"
 #include "tessera/models/vit.h"
@@ -11,54 +14,6 @@
 namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
-
-template <class Config>
-bool knows(Fields<Config> fields, std::string_view key) {
-  return std::ranges::any_of(fields, [&](const auto& f) { return key == f.name; });
-}
-
-/// M is built from (Scope, Config, MakePosition); `defaults` are this row's configuration.
-template <class M, class Config>
-ModelRow row(std::string name, std::string family, std::string reference, const char* position, const Config& defaults,
-             Fields<Config> fields, Places (*places)(const Config&), std::vector<Rename> dialect = {}) {
-  const auto configured = [=](const Options& options) {
-    Config c = defaults;
-    for (const auto& [key, value] : options)
-      if (const std::string known = advice(key); !known.empty() && !knows(fields, key))
-        fail("model " + name, "there is no {}: {}", key, known);
-    assign(c, fields, options, "model.");
-    check_fields(c, fields, "model.", defaults);
-    return c;
-  };
-  std::map<std::string, std::string, std::less<>> help;
-  for (const auto& f : fields) help[f.name] = f.help;
-  return {name,
-          family,
-          reference,
-          position,
-          read(defaults, fields),
-          [=](const Options& o) { return places(configured(o)); },
-          [=](const Scope& s, const Options& o, const MakePosition& p) -> std::unique_ptr<Model> {
-            return std::make_unique<M>(s, configured(o), p);
-          },
-          std::move(dialect),
-          std::move(help),
-          domains(fields)};
-}
-
-ModelRow vit_row(const char* name, const vit::Config& c) {
-  return row<vit::Vit>(name, "vit", "Dosovitskiy et al. 2021, arXiv 2010.11929", "learned", c, vit::fields(),
-                       vit::places, vit::dialect());
-}
-ModelRow simple_vit_row(const char* name, const simple_vit::Config& c) {
-  return row<simple_vit::SimpleVit>(name, "simple_vit", "Beyer, Zhai, Kolesnikov 2022, arXiv 2205.01580", "sincos2d", c,
-                                    simple_vit::fields(), simple_vit::places);
-}
-
-ModelRow swin_row(const char* name, const swin::Config& c) {
-  return row<swin::Swin>(name, "swin", "Liu et al. 2021, arXiv 2103.14030", "relative_position_bias", c, swin::fields(),
-                         swin::places, swin::dialect());
-}
 
 /// A ViT of the paper's shape: 224 x 224 images, patches of 16, MLP four times as wide, 1000 classes.
 vit::Config imagenet(int embed_dim, int num_heads) {
@@ -71,40 +26,101 @@ vit::Config imagenet(int embed_dim, int num_heads) {
           .mlp_ratio = 4};
 }
 
-std::vector<ModelRow> table() {
+std::vector<ModelRow> built_in() {
+  const Family<vit::Config> plain{.name = "vit",
+                                  .reference = "Dosovitskiy et al. 2021, arXiv 2010.11929",
+                                  .position = "learned",
+                                  .fields = vit::fields(),
+                                  .places = vit::places,
+                                  .input = image_input<vit::Config>,
+                                  .fit = fit_image,
+                                  .dialect = vit::dialect()};
+  const Family<simple_vit::Config> simple{.name = "simple_vit",
+                                          .reference = "Beyer, Zhai, Kolesnikov 2022, arXiv 2205.01580",
+                                          .position = "sincos2d",
+                                          .fields = simple_vit::fields(),
+                                          .places = simple_vit::places,
+                                          .input = image_input<simple_vit::Config>,
+                                          .fit = fit_image};
+  const Family<swin::Config> windowed{.name = "swin",
+                                      .reference = "Liu et al. 2021, arXiv 2103.14030",
+                                      .position = "relative_position_bias",
+                                      .fields = swin::fields(),
+                                      .places = swin::places,
+                                      .input = image_input<swin::Config>,
+                                      .fit = fit_image,
+                                      .dialect = swin::dialect()};
   return {
-      vit_row("vit", {}),
-      vit_row("vit_cifar_small", {.embed_dim = 128, .depth = 6, .num_heads = 4, .mlp_ratio = 2}),
-      vit_row("vit_tiny_patch4_32", {.embed_dim = 192, .depth = 12, .num_heads = 3, .mlp_ratio = 4}),
-      vit_row("vit_tiny_patch16_224", imagenet(192, 3)),
-      vit_row("vit_small_patch16_224", imagenet(384, 6)),
-      vit_row("vit_base_patch16_224", imagenet(768, 12)),
-      simple_vit_row("simple_vit", {}),
-      simple_vit_row("simple_vit_small_patch16_224", {.img_size = 224,
-                                                      .patch_size = 16,
-                                                      .num_classes = 1000,
-                                                      .embed_dim = 384,
-                                                      .depth = 12,
-                                                      .num_heads = 6,
-                                                      .mlp_ratio = 4}),
-      swin_row("swin", {}),
-      swin_row("swin_cifar_small", {.embed_dim = 48, .depths = {2, 4}, .num_heads = {3, 6}, .window_size = 4}),
-      swin_row("swin_tiny_patch4_window7_224", {.img_size = 224,
-                                                .patch_size = 4,
-                                                .num_classes = 1000,
-                                                .embed_dim = 96,
-                                                .depths = {2, 2, 6, 2},
-                                                .num_heads = {3, 6, 12, 24},
-                                                .window_size = 7,
-                                                .mlp_ratio = 4}),
+      model_row<vit::Vit>(plain, "vit", {}),
+      model_row<vit::Vit>(plain, "vit_cifar_small", {.embed_dim = 128, .depth = 6, .num_heads = 4, .mlp_ratio = 2}),
+      model_row<vit::Vit>(plain, "vit_tiny_patch4_32", {.embed_dim = 192, .depth = 12, .num_heads = 3, .mlp_ratio = 4}),
+      model_row<vit::Vit>(plain, "vit_tiny_patch16_224", imagenet(192, 3)),
+      model_row<vit::Vit>(plain, "vit_small_patch16_224", imagenet(384, 6)),
+      model_row<vit::Vit>(plain, "vit_base_patch16_224", imagenet(768, 12)),
+      model_row<simple_vit::SimpleVit>(simple, "simple_vit", {}),
+      model_row<simple_vit::SimpleVit>(simple, "simple_vit_small_patch16_224",
+                                       {.img_size = 224,
+                                        .patch_size = 16,
+                                        .num_classes = 1000,
+                                        .embed_dim = 384,
+                                        .depth = 12,
+                                        .num_heads = 6,
+                                        .mlp_ratio = 4}),
+      model_row<swin::Swin>(windowed, "swin", {}),
+      model_row<swin::Swin>(windowed, "swin_cifar_small",
+                            {.embed_dim = 48, .depths = {2, 4}, .num_heads = {3, 6}, .window_size = 4}),
+      model_row<swin::Swin>(windowed, "swin_tiny_patch4_window7_224",
+                            {.img_size = 224,
+                             .patch_size = 4,
+                             .num_classes = 1000,
+                             .embed_dim = 96,
+                             .depths = {2, 2, 6, 2},
+                             .num_heads = {3, 6, 12, 24},
+                             .window_size = 7,
+                             .mlp_ratio = 4}),
   };
+}
+
+// A list is never changed or freed: who walks models(), or holds a row, may do so while another is added.
+struct Table {
+  std::mutex adding;
+  std::deque<std::vector<ModelRow>> lists{built_in()};
+  std::atomic<const std::vector<ModelRow>*> now{&lists.back()};
+};
+Table& table() {
+  static auto* t = new Table;  // never destroyed: a model may be built after main
+  return *t;
+}
+
+/// Do data of this shape go into a model that takes `model`?
+bool takes(const InputShape& model, const InputShape& data) {
+  InputShape like = data;
+  if (model.T == 0 || (data.T > 0 && data.T <= model.T)) like.T = model.T;
+  if (data.vocabulary <= model.vocabulary) like.vocabulary = model.vocabulary;
+  return like == model;
 }
 
 }  // namespace
 
-const std::vector<ModelRow>& models() {
-  static const std::vector<ModelRow> rows = table();
-  return rows;
+const std::vector<ModelRow>& models() { return *table().now.load(std::memory_order_acquire); }
+
+void add_model(ModelRow row) {
+  if (row.name.empty() || row.name.find_first_of("+.") != std::string::npos)
+    fail("add_model", "\"{}\" cannot be a name: it must not be empty or contain '+' or '.'", row.name);
+  if (!row.make || !row.places || !row.input)
+    fail("add_model", "{} has no `{}`: models/row.h makes a whole row", row.name,
+         !row.make     ? "make"
+         : !row.places ? "places"
+                       : "input");
+  if (row.family.empty()) row.family = row.name;
+  if (row.position.empty()) row.position = "none";
+  Table& t = table();
+  std::lock_guard guard(t.adding);
+  std::vector<ModelRow> rows = t.lists.back();
+  if (std::ranges::any_of(rows, [&](const auto& r) { return row.name == r.name; }))
+    fail("add_model", "{} exists", row.name);
+  rows.push_back(std::move(row));
+  t.now.store(&t.lists.emplace_back(std::move(rows)), std::memory_order_release);
 }
 
 std::string advice(std::string_view key) {
@@ -133,6 +149,33 @@ const ModelRow& model(std::string_view name) {
     names.push_back(r.name);
   }
   unknown("model", name, names);
+}
+
+Shape InputShape::batch(int samples) const {
+  const int steps = T > 0 ? T : 128;
+  if (kind == Kind::image) return {samples, h, w, channels};
+  return kind == Kind::frames ? Shape{samples, steps, features} : Shape{samples, steps};
+}
+
+std::string InputShape::str() const {
+  if (kind == Kind::image) return fmt::format("images of {} x {} with {} channels", h, w, channels);
+  const std::string of =
+      kind == Kind::frames ? fmt::format("{} features", features) : fmt::format("{} kinds of tokens", vocabulary);
+  return T > 0 ? fmt::format("sequences of {} steps of {}", T, of) : "sequences of " + of;
+}
+
+void follow(Options& said, const char* key, int value, const DataShape& data, const char* what) {
+  const Value v = said.try_emplace(key, value).first->second;
+  if (const int is = std::get<int>(convert(std::string("model.") + key, v, Value(0))); is != value)
+    fail("train", "model.{} is {} but {} has {} {}: set model.{}={}", key, is, data.name, value, what, key, value);
+}
+
+void fit(const ModelRow& row, Options& said, const DataShape& data) {
+  if (row.input({}).kind == data.input.kind && row.fit) row.fit(row, said, data);
+  if (const InputShape eats = row.input(said); !takes(eats, data.input))
+    fail("train", "{} takes {}, but {} holds {}: choose another model or other data", row.name, eats.str(), data.name,
+         data.input.str());
+  for (const auto& [key, value] : row.defaults) said.try_emplace(key, value);
 }
 
 }  // namespace TESSERA_NS

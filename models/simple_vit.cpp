@@ -14,30 +14,18 @@
 
 #include "tessera/core/ops/activation.h"
 #include "tessera/core/ops/reduce.h"
-#include "tessera/models/extents.h"
+#include "tessera/models/image.h"
 
 namespace tessera::simple_vit {
 inline namespace TESSERA_NS {
 
 Fields<Config> fields() {
-  static const Field<Config> table[] = {
-      {"img_size", &Config::img_size,
-       "height of the images the model is built for, and their width unless img_width is set", height_domain()},
-      {"img_width", &Config::img_width, "width of the images, 0: img_size", within(0, most_side)},
-      {"patch_size", &Config::patch_size, "side of a patch", patch_domain()},
-      {"in_chans", &Config::in_chans, "channels of the image", within(1, most_channels)},
-      {"num_classes", &Config::num_classes, "classes", within(1, most_classes)},
-      {"global_pool", &Config::global_pool, "avg (mean of the patches): it has no class token", one_of("avg")},
-      {"embed_dim", &Config::embed_dim, "width", within(1, most_width)},
-      {"depth", &Config::depth, "blocks", within(0, most_depth)},
-      {"num_heads", &Config::num_heads, "attention heads", within(1, most_heads)},
-      {"mlp_ratio", &Config::mlp_ratio, "hidden width of the MLP over embed_dim", positive(1000)},
-      {"qkv_bias", &Config::qkv_bias, "biases in the query, key and value projection"},
-      {"qk_scale", &Config::qk_scale, "factor of the logits, 0: head_dim^-1/2", scale_domain()},
-      {"act_layer", &Config::act_layer, "the nonlinearity of the MLP", activation_domain()},
-      {"norm_eps", &Config::norm_eps, "epsilon of the layer norms", within(1e-12, 1)},
-      {"rep_size", &Config::rep_size, "a hidden tanh layer before the head"},
-  };
+  static const Fields<Config> table = joined<Config>(
+      {image_fields<Config>(),
+       block_fields<Config>(),
+       attention_fields<Config>(),
+       {{"global_pool", &Config::global_pool, "avg (mean of the patches): it has no class token", one_of("avg")},
+        {"rep_size", &Config::rep_size, "a hidden tanh layer before the head"}}});
   return table;
 }
 

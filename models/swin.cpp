@@ -18,7 +18,7 @@
 #include "tessera/core/ops/pad.h"
 #include "tessera/core/ops/permute.h"
 #include "tessera/core/ops/reduce.h"
-#include "tessera/models/extents.h"
+#include "tessera/models/image.h"
 #include "tessera/nn/windows.h"
 
 namespace tessera::swin {
@@ -27,34 +27,24 @@ inline namespace TESSERA_NS {
 // ---- configuration ---------------------------------------------------------------------------------------------------
 
 Fields<Config> fields() {
-  static const Field<Config> table[] = {
-      {"img_size", &Config::img_size,
-       "height of the images the model is built for, and their width unless img_width is set", height_domain()},
-      {"img_width", &Config::img_width, "width of the images, 0: img_size", within(0, most_side)},
-      {"patch_size", &Config::patch_size, "side of a patch", patch_domain()},
-      {"in_chans", &Config::in_chans, "channels of the image", within(1, most_channels)},
-      {"num_classes", &Config::num_classes, "classes", within(1, most_classes)},
-      {"global_pool", &Config::global_pool, "avg (mean of the last map): it has no class token", one_of("avg")},
-      {"embed_dim", &Config::embed_dim, "width of the first stage; it doubles in every further one",
-       within(1, most_width)},
-      {"depths", &Config::depths, "blocks of each stage", within(1, most_depth)},
-      {"num_heads", &Config::num_heads, "attention heads of each stage", within(1, most_heads)},
-      {"window_size", &Config::window_size, "side of a window; a smaller map is one window", within(1, most_side)},
-      {"mlp_ratio", &Config::mlp_ratio, "hidden width of the MLP over the stage's width", positive(1000)},
-      {"qkv_bias", &Config::qkv_bias, "biases in the query, key and value projection"},
-      {"qk_scale", &Config::qk_scale, "factor of the logits, 0: head_dim^-1/2", scale_domain()},
-      {"patch_norm", &Config::patch_norm, "layer norm after the patch embedding"},
-      {"drop_rate", &Config::drop_rate, "dropout before the head", below_one()},
-      {"pos_drop_rate", &Config::pos_drop_rate, "dropout after the patch embedding", below_one()},
-      {"proj_drop_rate", &Config::proj_drop_rate, "dropout after the attention's projection and in the MLP",
-       below_one()},
-      {"attn_drop_rate", &Config::attn_drop_rate, "dropout of attention weights", below_one()},
-      {"drop_path_rate", &Config::drop_path_rate,
-       "stochastic depth of the last block; the first has 0, linear over all stages", below_one()},
-      {"mask_value", &Config::mask_value,
-       "0: pairs of different regions are skipped | -100: added to their logits, as the official code",
-       within(-1e6, 0)},
-  };
+  static const Fields<Config> table = joined<Config>(
+      {image_fields<Config>(),
+       attention_fields<Config>(),
+       drop_fields<Config>(),
+       {{"global_pool", &Config::global_pool, "avg (mean of the last map): it has no class token", one_of("avg")},
+        {"embed_dim", &Config::embed_dim, "width of the first stage; it doubles in every further one",
+         within(1, most_width)},
+        {"depths", &Config::depths, "blocks of each stage", within(1, most_depth)},
+        {"num_heads", &Config::num_heads, "attention heads of each stage", within(1, most_heads)},
+        {"window_size", &Config::window_size, "side of a window; a smaller map is one window", within(1, most_side)},
+        {"mlp_ratio", &Config::mlp_ratio, "hidden width of the MLP over the stage's width", positive(1000)},
+        {"patch_norm", &Config::patch_norm, "layer norm after the patch embedding"},
+        {"pos_drop_rate", &Config::pos_drop_rate, "dropout after the patch embedding", below_one()},
+        {"drop_path_rate", &Config::drop_path_rate,
+         "stochastic depth of the last block; the first has 0, linear over all stages", below_one()},
+        {"mask_value", &Config::mask_value,
+         "0: pairs of different regions are skipped | -100: added to their logits, as the official code",
+         within(-1e6, 0)}}});
   return table;
 }
 

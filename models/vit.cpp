@@ -18,7 +18,7 @@
 #include "tessera/core/ops/concat.h"
 #include "tessera/core/ops/reduce.h"
 #include "tessera/core/ops/slice.h"
-#include "tessera/models/extents.h"
+#include "tessera/models/image.h"
 
 namespace tessera::vit {
 inline namespace TESSERA_NS {
@@ -26,39 +26,24 @@ inline namespace TESSERA_NS {
 // ---- configuration ------------------------------------------------------------------------------------------------
 
 Fields<Config> fields() {
-  static const Field<Config> table[] = {
-      {"img_size", &Config::img_size,
-       "height of the images the model is built for, and their width unless img_width is set", height_domain()},
-      {"img_width", &Config::img_width, "width of the images, 0: img_size", within(0, most_side)},
-      {"patch_size", &Config::patch_size, "side of a patch", patch_domain()},
-      {"in_chans", &Config::in_chans, "channels of the image", within(1, most_channels)},
-      {"num_classes", &Config::num_classes, "classes", within(1, most_classes)},
-      {"global_pool", &Config::global_pool,
-       "token (class token) | avg (mean of the patches, then fc_norm) | none (logits per token)",
-       one_of("token", "avg", "none")},
-      {"embed_dim", &Config::embed_dim, "width", within(1, most_width)},
-      {"depth", &Config::depth, "blocks", within(0, most_depth)},
-      {"num_heads", &Config::num_heads, "attention heads", within(1, most_heads)},
-      {"head_dim", &Config::head_dim, "width of a head, 0: embed_dim / num_heads", within(0, most_width)},
-      {"mlp_ratio", &Config::mlp_ratio, "hidden width of the MLP over embed_dim", positive(1000)},
-      {"qkv_bias", &Config::qkv_bias, "biases in the query, key and value projection"},
-      {"qk_scale", &Config::qk_scale, "factor of the logits, 0: head_dim^-1/2", scale_domain()},
-      {"init_values", &Config::init_values, "initial LayerScale of both branches, 0: none",
-       within(1e-12, 1000).or_zero()},
-      {"class_token", &Config::class_token, "a learned token in front"},
-      {"no_embed_class", &Config::no_embed_class, "add positions before the class token joins (DeiT III)",
-       anything().only_with("class_token")},
-      {"drop_rate", &Config::drop_rate, "dropout before the head", below_one()},
-      {"pos_drop_rate", &Config::pos_drop_rate, "dropout after the positions", below_one()},
-      {"proj_drop_rate", &Config::proj_drop_rate, "dropout after the attention's projection and in the MLP",
-       below_one()},
-      {"attn_drop_rate", &Config::attn_drop_rate, "dropout of attention weights", below_one()},
-      {"drop_path_rate", &Config::drop_path_rate, "stochastic depth of the last block; the first has 0, linear between",
-       below_one()},
-      {"act_layer", &Config::act_layer, "the nonlinearity of the MLP", activation_domain()},
-      {"norm_eps", &Config::norm_eps, "epsilon of the layer norms", within(1e-12, 1)},
-      {"weight_init", &Config::weight_init, "timm (N(0, 0.02)) | jax (Xavier, zero head)", one_of("timm", "jax")},
-  };
+  static const Fields<Config> table = joined<Config>(
+      {image_fields<Config>(),
+       block_fields<Config>(),
+       attention_fields<Config>(),
+       drop_fields<Config>(),
+       {{"global_pool", &Config::global_pool,
+         "token (class token) | avg (mean of the patches, then fc_norm) | none (logits per token)",
+         one_of("token", "avg", "none")},
+        {"head_dim", &Config::head_dim, "width of a head, 0: embed_dim / num_heads", within(0, most_width)},
+        {"init_values", &Config::init_values, "initial LayerScale of both branches, 0: none",
+         within(1e-12, 1000).or_zero()},
+        {"class_token", &Config::class_token, "a learned token in front"},
+        {"no_embed_class", &Config::no_embed_class, "add positions before the class token joins (DeiT III)",
+         anything().only_with("class_token")},
+        {"pos_drop_rate", &Config::pos_drop_rate, "dropout after the positions", below_one()},
+        {"drop_path_rate", &Config::drop_path_rate,
+         "stochastic depth of the last block; the first has 0, linear between", below_one()},
+        {"weight_init", &Config::weight_init, "timm (N(0, 0.02)) | jax (Xavier, zero head)", one_of("timm", "jax")}}});
   return table;
 }
 

@@ -1,13 +1,10 @@
 #include "tessera/models/weights_metadata.h"
 
-#include <array>
+#include <algorithm>
 
 namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
-
-constexpr std::array<const char*, 4> keys{"img_size", "img_width", "patch_size", "window_size"};
-constexpr int most = 16384;  // numbers of cells and offsets then stay far from the limits of an int
 
 Options complete(const ModelRow& row, const Options& options) {
   Options all = row.defaults;
@@ -18,25 +15,27 @@ Options complete(const ModelRow& row, const Options& options) {
 }  // namespace
 
 io::Metadata geometry(const ModelRow& row, const Options& options) {
-  const Options all = complete(row, options);
   io::Metadata metadata;
-  for (const char* key : keys)
-    if (const auto it = all.find(key); it != all.end()) metadata["model." + it->first] = text(it->second);
+  for (const auto& [key, value] : complete(row, options)) metadata["model." + key] = text(value);
   return metadata;
 }
 
 std::optional<Places> places_of(const io::Metadata& metadata, const ModelRow& row, const Options& options) {
-  Options all = complete(row, options);
-  if (!metadata.contains("model.img_size")) return {};
-  for (const char* key : keys) {
-    const auto said = metadata.find(std::string("model.") + key);
-    const auto own = all.find(key);
-    if (said == metadata.end() || own == all.end()) continue;
-    own->second = parse("the weights' " + said->first, said->second, Value(0));
-    const int size = std::get<int>(own->second);
-    if (size < 0 || size > most) fail("weights", "the file's {} is {}, expected 0 to {}", said->first, size, most);
+  if (const auto whose = metadata.find("model"); whose != metadata.end() && whose->second != row.name) {
+    const auto other = std::ranges::find(models(), whose->second, &ModelRow::name);
+    if (other != models().end() && other->family != row.family) return {};  // its options are not this row's
   }
-  return row.places(all);
+  Options all = complete(row, options);
+  bool says = false;
+  for (const auto& [key, standard] : row.defaults) {
+    const auto said = metadata.find("model." + key);
+    if (said == metadata.end()) continue;
+    const auto domain = row.domains.find(key);
+    all[key] = convert("the file's " + said->first, said->second, standard,
+                       domain == row.domains.end() ? Domain{} : domain->second, "weights");
+    says = true;
+  }
+  return says ? std::optional(row.places(all)) : std::nullopt;
 }
 
 }  // namespace TESSERA_NS

@@ -1,5 +1,5 @@
 #pragma once
-// What a file of weights says of the geometry it was made for, in its metadata: position tables depend on it.
+// What a file of weights says of the model that it was made for, in its metadata: position tables depend on it.
 #include <optional>
 
 #include "tessera/models/model.h"
@@ -7,11 +7,12 @@
 namespace tessera {
 inline namespace TESSERA_NS {
 
-/// "model.img_size", "model.img_width", "model.patch_size" and "model.window_size" of a model, those that it has, for io::save.
+/// All options of a model as "model.KEY", for io::save.
 io::Metadata geometry(const ModelRow& row, const Options& options);
 
-/// The places of the model `options` at the geometry that a file's metadata says; none if it says nothing. Throws Error on a value that
-/// is no size.
+/// The places of the model that a file's metadata says, with what it says of the row's keys and otherwise `options`;
+/// none if it says nothing (files of other programs), or if it is of another family. The file's model may differ from
+/// that of `options` in anything: its head, its depth. Throws Error on a value that its key does not take.
 std::optional<Places> places_of(const io::Metadata& metadata, const ModelRow& row, const Options& options);
 
 }  // namespace TESSERA_NS

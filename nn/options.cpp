@@ -36,14 +36,15 @@ std::optional<T> number(std::string_view s) {
 }
 
 /// "[2, 4]", "2,4" or "2".
-std::optional<std::vector<int>> list(std::string_view s) {
+template <class T>
+std::optional<std::vector<T>> list(std::string_view s) {
   s = trim(s);
   if (s.size() >= 2 && s.front() == '[' && s.back() == ']') s = trim(s.substr(1, s.size() - 2));
-  std::vector<int> v;
+  std::vector<T> v;
   while (!s.empty()) {
     const size_t comma = std::min(s.find(','), s.size());
-    const auto n = number<int>(s.substr(0, comma));
-    if (!n) return {};
+    const auto n = number<T>(s.substr(0, comma));
+    if (!n || !std::isfinite(*n)) return {};
     v.push_back(*n);
     if (comma + 1 == s.size()) return {};  // nothing behind the last comma
     s.remove_prefix(std::min(comma + 1, s.size()));
@@ -55,7 +56,8 @@ std::string expected(const Value& like) {
   return std::visit(Cases{[](bool) { return "true or false"; }, [](int) { return "an integer of 32 bits"; },
                           [](int64_t) { return "an integer of 64 bits"; }, [](double) { return "a number"; },
                           [](const std::string&) { return "a word"; },
-                          [](const std::vector<int>&) { return "integers such as [2, 2, 6, 2]"; }},
+                          [](const std::vector<int>&) { return "integers such as [2, 2, 6, 2]"; },
+                          [](const std::vector<double>&) { return "a list of numbers"; }},
                     like);
 }
 
@@ -101,7 +103,7 @@ std::string text(const Value& v) {
   return std::visit(Cases{[](bool b) { return std::string(b ? "true" : "false"); },
                           [](int i) { return std::to_string(i); }, [](int64_t i) { return std::to_string(i); },
                           [](double d) { return fmt::format("{}", d); }, [](const std::string& s) { return s; },
-                          [](const std::vector<int>& l) { return fmt::format("[{}]", fmt::join(l, ", ")); }},
+                          [](const auto& list) { return fmt::format("[{}]", fmt::join(list, ", ")); }},
                     v);
 }
 
@@ -137,7 +139,8 @@ std::optional<Value> typed(std::string_view s, const Value& like) {
                             return n && std::isfinite(*n) ? std::optional<Value>(*n) : std::nullopt;
                           },
                           [&](const std::string&) -> std::optional<Value> { return std::string(t); },
-                          [&](const std::vector<int>&) -> std::optional<Value> { return list(t); }},
+                          [&](const std::vector<int>&) -> std::optional<Value> { return list<int>(t); },
+                          [&](const std::vector<double>&) -> std::optional<Value> { return list<double>(t); }},
                     like);
 }
 
@@ -145,6 +148,9 @@ std::optional<Value> typed(std::string_view s, const Value& like) {
 std::optional<Value> converted(const Value& v, const Value& like) {
   if (v.index() == like.index()) return v;
   if (const auto* s = std::get_if<std::string>(&v)) return typed(*s, like);
+  const bool reals = std::holds_alternative<std::vector<double>>(like);
+  if (std::holds_alternative<std::vector<double>>(v) || (reals && !std::holds_alternative<bool>(v)))
+    return typed(text(v), like);
   if (const auto* i = std::get_if<int>(&v)) {
     if (std::holds_alternative<double>(like)) return static_cast<double>(*i);
     if (std::holds_alternative<int64_t>(like)) return int64_t{*i};
@@ -188,7 +194,8 @@ std::string text(const Domain& d, const Value& like) {
   std::string s;
   for (const char* word : d.words)
     if (word) s += (s.empty() ? "" : " | ") + std::string(word);
-  const bool from = d.low > -Domain::huge, to = d.high < Domain::huge, real = std::holds_alternative<double>(like);
+  const bool from = d.low > -Domain::huge, to = d.high < Domain::huge;
+  const bool real = std::holds_alternative<double>(like) || std::holds_alternative<std::vector<double>>(like);
   if (real && (from || to)) {
     s = from && to ? fmt::format("{}{}, {}{}", d.open_low ? '(' : '[', d.low, d.high, d.open_high ? ')' : ']')
         : from     ? fmt::format("{} {}", d.open_low ? "above" : "at least", d.low)
@@ -234,14 +241,17 @@ void check_value(std::string_view where, std::string_view key, const Value& v, c
               return d.words[0] &&
                      std::none_of(d.words.begin(), d.words.end(), [&](const char* w) { return w && s == w; });
             },
-            [&](const std::vector<int>& l) { return l.size() > 1000 || std::any_of(l.begin(), l.end(), outside); }},
+            [&](const auto& list) { return list.size() > 1000 || std::any_of(list.begin(), list.end(), outside); }},
       v);
   const auto* word = std::get_if<std::string>(&v);
   if (const char* fault = word ? fault_of(*word) : nullptr)
     fail(where, "{} is {}, expected {}", key, shown(*word), fault);
   if (!bad && (!d.holds || d.holds(v))) return;
   std::string range = text(d, v), near;
-  if (range.empty()) range = std::holds_alternative<std::vector<int>>(v) ? "at most 1000 integers" : "a finite number";
+  if (range.empty())
+    range = std::holds_alternative<std::vector<int>>(v)      ? "at most 1000 integers"
+            : std::holds_alternative<std::vector<double>>(v) ? "at most 1000 finite numbers"
+                                                             : "a finite number";
   if (word && d.words[0]) {
     std::vector<std::string> words;
     for (const char* w : d.words)

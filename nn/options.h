@@ -1,6 +1,7 @@
 #pragma once
 // Options by name: one table of fields per configuration struct feeds the command line, TOML recipes, key=value overrides, the
 // library's Options and --help. Free of `real`.
+#include <initializer_list>
 #include <map>
 #include <span>
 #include <string>
@@ -19,12 +20,22 @@ namespace tessera {
 template <class C>
 struct Field {
   const char* name;
-  std::variant<bool C::*, int C::*, int64_t C::*, double C::*, std::string C::*, std::vector<int> C::*> member;
+  std::variant<bool C::*, int C::*, int64_t C::*, double C::*, std::string C::*, std::vector<int> C::*,
+               std::vector<double> C::*>
+      member;
   const char* help;
   Domain domain = {};
 };
 template <class C>
 using Fields = std::span<const Field<C>>;
+
+/// One table of several: rows that many structs share, and those of one. It is never destroyed: call it once a table.
+template <class C>
+Fields<C> joined(std::initializer_list<std::vector<Field<C>>> tables) {
+  auto* all = new std::vector<Field<C>>;
+  for (const auto& t : tables) all->insert(all->end(), t.begin(), t.end());
+  return *all;
+}
 
 /// By key.
 using Domains = std::map<std::string, Domain, std::less<>>;

@@ -10,6 +10,7 @@
 #include "tessera/core/tape.h"
 #include "tessera/core/tensor.h"
 #include "tessera/models/model.h"
+#include "tessera/models/row.h"
 #include "tessera/models/simple_vit.h"
 #include "tessera/models/swin.h"
 #include "tessera/models/vit.h"

@@ -21,6 +21,29 @@ TEST_CASE("config.toml reads back to equal values, bit for bit") {
   CHECK(toml(first) == toml(second));
 }
 
+TEST_CASE(
+    "a list of numbers is said as TOML's, as text or on the command line, and a config.toml of any of them is the "
+    "same") {
+  std::string first;
+  for (const char* said :
+       {"optim.betas = [0.8, 0.99]", "optim.betas = \"[0.8, 0.99]\"", "[optim]\nbetas = \"0.8,0.99\"", ""}) {
+    ConfigLayers config;
+    if (*said) config.read(said, "r.toml");
+    if (!*said) config.assign("optim.betas=[0.8,0.99]");
+    const RunConfig c = config.resolve();
+    CHECK(c.optim.betas == std::vector<double>{0.8, 0.99});
+    if (first.empty()) first = toml(c);
+    CHECK(toml(c) == first);
+    ConfigLayers again;
+    again.read(toml(c), "config.toml");
+    CHECK(again.resolve().optim.betas == c.optim.betas);
+  }
+  for (const char* said : {"[0.8]", "[0.8, 1]", "[0, true]", "[\"a\", 0.9]", "[[0.8], [0.9]]", "[0.8, nan]", "0.9"}) {
+    ConfigLayers config;
+    CHECK_THROWS_AS((config.read(fmt::format("optim.betas = {}", said), "r.toml"), config.resolve()), Usage);
+  }
+}
+
 TEST_CASE("every embedded recipe resolves") {
   REQUIRE(recipes().size() >= 2);
   for (const Recipe& r : recipes()) {

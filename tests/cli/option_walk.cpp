@@ -178,7 +178,7 @@ TEST_CASE("extreme values: what is taken is built and answers, in bounded memory
       small(config, c.model, c.position);
       config.assign(std::string(c.key) + "=" + value);
       const Network net = build(config.resolve(), 1);
-      const Tensor y = net.model->forward(Run{}, full(net.input, real(0.5))).logits;
+      const Tensor y = net.model->forward(Run{}, full(net.input.batch(1), real(0.5))).logits;
       for (const real v : y.values()) CHECK(std::isfinite(v));
     }
 }

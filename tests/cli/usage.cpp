@@ -88,6 +88,69 @@ TEST_CASE("train --help explains every key of the position") {
   CHECK(lines_of({"inspect", "--model", "vit", "--position", "rope_axial", "--help"}) == 7);
 }
 
+TEST_CASE(
+    "help shows the values in force: of options, of key=value, of a recipe, of the model and encoding they choose") {
+  const auto shows = [](std::vector<std::string> args, const std::vector<std::string>& lines) {
+    args.emplace_back("--help");
+    const Result r = tessera(args);
+    CHECK(r.code == 0);
+    for (const std::string& line : lines)
+      CHECK_MESSAGE(r.out.find("\n  " + line + " ") != std::string::npos, args[0] << ": " << line);
+    return r.out;
+  };
+  // every option that stands for a key says so
+  shows({"train", "--model",     "swin", "--position",   "shaw", "--data",        "mnist", "--data-dir",
+         "d",     "--epochs",    "5",    "--batch-size", "7",    "--lr",          "0.5",   "--seed",
+         "11",    "--precision", "bf16", "--accumulate", "2",    "--max-minutes", "3",     "--max-steps",
+         "4"},
+        {"model.name=swin", "position.name=shaw", "data.name=mnist", "data.dir=d", "train.epochs=5",
+         "train.batch_size=7", "optim.lr=0.5", "train.seed=11", "train.precision=bf16", "train.accumulate=2",
+         "train.max_minutes=3", "train.max_steps=4"});
+  shows({"train", "model.name=swin", "optim.betas=[0.8,0.9]", "window_size=8"},
+        {"model.name=swin", "optim.betas=[0.8, 0.9]", "model.window_size=8", "position.name=relative_position_bias"});
+  const std::string recipe = shows({"train", "swin_cifar10_small"}, {"model.window_size=4"});
+  CHECK(recipe.find("  model.name=vit") == std::string::npos);
+  CHECK(recipe.find("  model.name=swin") != std::string::npos);
+  const std::string rope = shows({"train", "--position", "rope_axial"}, {"position.name=rope_axial"});
+  CHECK(rope.find("position.name=learned") == std::string::npos);
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{"inspect"}, {"init"}, {"forward"}, {"bench", "train"}, {"bench", "infer"}}) {
+    std::vector<std::string> words = command;
+    words.insert(words.end(),
+                 {"--model", "vit_tiny_patch4_32", "--position", "shaw", "depth=3", "position.max_distance=9"});
+    const std::string out = shows(words, {"model.name=vit_tiny_patch4_32", "model.depth=3", "model.embed_dim=192",
+                                          "position.name=shaw", "position.max_distance=9"});
+    CHECK((out.find("train.shard_size=8") != std::string::npos) == (command[0] == "bench"));
+  }
+  shows({"bench", "ops"}, {"model.name=vit_tiny_patch4_32"});
+  CHECK(shows({"inspect", "--model", "vit", "depht=3"}, {}).find("model.depth?") != std::string::npos);
+}
+
+TEST_CASE("help gives the domain of every key: words or a range") {
+  std::istringstream lines(tessera({"train", "--help"}).out);
+  size_t words = 0, ranges = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("  --precision")) CHECK(line.find("f32 | bf16") != std::string::npos);
+    for (const char* key : {"model.", "optim.", "sched.", "train.", "augment.", "data."}) {
+      if (!line.starts_with(std::string("  ") + key)) continue;
+      words += line.find(" | ") != std::string::npos,
+          ranges += line.find(" to ") != std::string::npos || line.find(", ") != std::string::npos;
+    }
+  }
+  CHECK(words >= 5);
+  CHECK(ranges >= 40);
+  for (const std::vector<std::string>& args :
+       {std::vector<std::string>{"forward"}, {"bench", "train"}, {"bench", "infer"}, {"bench", "ops"}}) {
+    std::vector<std::string> all = args;
+    all.emplace_back("--help");
+    const std::string out = tessera(all).out;
+    const size_t at = out.find("--precision");
+    REQUIRE(at != std::string::npos);
+    CHECK(out.substr(at, 160).find("f32") != std::string::npos);
+    CHECK(out.substr(at, 160).find("bf16") != std::string::npos);
+  }
+}
+
 TEST_CASE("wrong usage exits with 2 and suggests the nearest name") {
   check_refused(tessera({"trian"}), 2, {"trian", "train"});
   check_refused(tessera({"train", "--epoch", "3"}), 2, {"--epoch", "--epochs"});
@@ -140,6 +203,8 @@ TEST_CASE("lists: models, positions") {
     CHECK(json.out.ends_with("}]\n"));
   }
   CHECK(tessera({"positions"}).out.find("learned") != std::string::npos);
+  std::istringstream models(tessera({"models"}).out);
+  for (std::string line; std::getline(models, line);) CHECK_MESSAGE(line.size() <= 80, line);
 }
 
 }  // namespace tessera::test

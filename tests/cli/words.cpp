@@ -135,6 +135,8 @@ TEST_CASE("options that do nothing are refused") {
   check_refused(tessera({"train", "--data", "where", "optim.momentum=0.5"}, here), 2,
                 {"optim.momentum", "optim.opt=sgd"});
   check_refused(tessera({"train", "--data", "cifar10", "data.img_size=64"}, here), 2, {"data.img_size", "cifar10"});
+  check_refused(tessera(with({"train", "train.eval_every=2", "--out", "run"}), here), 2,
+                {"train.eval_every is 2", "data.val_size"});
   CHECK(folder.list().empty());
 }
 

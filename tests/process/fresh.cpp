@@ -1,5 +1,5 @@
 // What needs a process of its own: the first use of the engine from several threads, limits of the system, a registry to add to.
-//   fresh first_use | refused | host | registry [children]        exits with 0, or says what is wrong
+//   fresh first_use | refused | host | registry | models [children]        exits with 0, or says what is wrong
 // The parent computes nothing: every child starts from nothing.
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -24,6 +24,7 @@
 #include "tessera/nn/position.h"
 #include "tessera/train/data/loader.h"
 #include "tests/error_of.h"
+#include "tests/unit/toy_rows.h"
 
 using namespace tessera;
 using test::error_of;
@@ -166,11 +167,53 @@ void registry() {
   require(error_of([&] { add_position(row); }).find("make") != std::string::npos, "a row that builds nothing");
 }
 
+/// The same of models: a row that a program adds is one of them, and what was there stays as it was.
+void models_added() {
+  const auto& list = models();
+  const ModelRow& vit = model("vit");
+  const size_t rows = list.size();
+  std::atomic<bool> over{false};
+  size_t seen = 0;
+  std::jthread reader([&] {
+    do {
+      for (const auto& r : models()) seen += r.name.size();
+    } while (!over);
+  });
+  {
+    std::vector<std::jthread> writers;
+    for (int t = 0; t < 4; ++t)
+      writers.emplace_back([t] {
+        for (int i = 0; i < 5; ++i) add_model(toy::frames_row(fmt::format("toy_{}_{}", t, i)));
+      });
+  }
+  over = true;
+  reader.join();
+  require(list.size() == rows && &vit == &list[0] && vit.name == "vit", "a list changed under its reader");
+  require(models().size() == rows + 20, "an added row is missing");
+  const auto why = [](const char* name, auto change) {
+    ModelRow row = toy::frames_row(name);
+    change(row);
+    return error_of([&] { add_model(row); });
+  };
+  const auto nothing = [](ModelRow&) {};
+  require(why("toy_1_2", nothing).find("exists") != std::string::npos, "the same name twice");
+  for (const char* name : {"", "a+b", "a.b"})
+    require(why(name, nothing).find("cannot be a name") != std::string::npos, "a name that options would misread");
+  require(why("x", [](ModelRow& r) { r.make = nullptr; }).find("`make`") != std::string::npos, "a row without make");
+  require(why("x", [](ModelRow& r) { r.input = nullptr; }).find("`input`") != std::string::npos, "a row without input");
+  require(why("alone", [](ModelRow& r) { r.family = r.position = ""; }).empty(), "a row without a family");
+  require(model("alone").family == "alone" && model("alone").position == "none", "a row without a family");
+  require(error_of([] { model("toy_1_9"); }).find("did you mean") != std::string::npos, "no nearest name");
+  Params params(1);
+  const auto net = model("toy_0_0").make(Scope(params), {{"input_dim", 2}}, position("none"));
+  require(net->forward(Run{}, full({4, 6, 2}, 1)).logits.shape() == Shape{4, 3}, "an added model answers otherwise");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const std::map<std::string, void (*)()> parts{
-      {"first_use", first_use}, {"refused", refused}, {"host", host}, {"registry", registry}};
+      {"first_use", first_use}, {"refused", refused}, {"host", host}, {"registry", registry}, {"models", models_added}};
   const auto part = parts.find(argc > 1 ? argv[1] : "");
   if (part == parts.end()) return 2;
   const int children = argc > 2 ? std::atoi(argv[2]) : 1;

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 namespace tessera {
 namespace {
 
@@ -11,13 +13,13 @@ struct Config {
   double mlp_ratio = 2;
   std::string global_pool = "token";
   std::vector<int> depths = {2, 4};
+  std::vector<double> betas = {0.9, 0.999};
 };
 Fields<Config> fields() {
-  static const Field<Config> table[] = {{"qkv_bias", &Config::qkv_bias, ""},
-                                        {"embed_dim", &Config::embed_dim, ""},
-                                        {"mlp_ratio", &Config::mlp_ratio, ""},
-                                        {"global_pool", &Config::global_pool, ""},
-                                        {"depths", &Config::depths, ""}};
+  static const Field<Config> table[] = {
+      {"qkv_bias", &Config::qkv_bias, ""},   {"embed_dim", &Config::embed_dim, ""},
+      {"mlp_ratio", &Config::mlp_ratio, ""}, {"global_pool", &Config::global_pool, ""},
+      {"depths", &Config::depths, ""},       {"betas", &Config::betas, ""}};
   return table;
 }
 std::string error_of(const Options& o) {
@@ -38,7 +40,8 @@ TEST_CASE("options: a table of fields reads and writes a configuration") {
   CHECK(c.mlp_ratio == 4);
   CHECK(c.depths == std::vector<int>{1, 2, 3});
   const Options all = read(c, fields());
-  CHECK(all.size() == 5);
+  CHECK(all.size() == 6);
+  CHECK(text(all.at("betas")) == "[0.9, 0.999]");
   CHECK(text(all.at("depths")) == "[1, 2, 3]");
   CHECK(text(all.at("global_pool")) == "token");
   Config again;
@@ -74,6 +77,40 @@ TEST_CASE("options: values as text are exact and shortest") {
   CHECK(std::get<std::vector<int>>(convert("x", Value(4), Value(std::vector<int>{}))) == std::vector<int>{4});
   CHECK(std::get<std::vector<int>>(parse("x", "[]", Value(std::vector<int>{}))).empty());
   CHECK(std::get<int>(parse("x", " -7 ", Value(1))) == -7);
+}
+
+TEST_CASE("options: lists of numbers are values, whatever they are said in") {
+  const auto betas = [](const Value& v) {
+    Config c;
+    assign(c, fields(), {{"betas", v}}, "optim");
+    return c.betas;
+  };
+  using Reals = std::vector<double>;
+  for (const char* s : {"[0.9, 1]", "[0.9,1.0]", " 0.9 , 1e0", "0.90,1"}) CHECK(betas(s) == Reals{0.9, 1});
+  CHECK(betas(Reals{0.1 + 0.2, 1.0 / 3}) == Reals{0.1 + 0.2, 1.0 / 3});
+  CHECK(betas(text(Value(Reals{0.1 + 0.2, -0.0, 5e-324}))) == Reals{0.1 + 0.2, -0.0, 5e-324});
+  CHECK(betas(std::vector<int>{1, 2}) == Reals{1, 2});
+  CHECK(betas(3) == Reals{3});
+  CHECK(betas(0.5) == Reals{0.5});
+  CHECK(betas("[]").empty());
+  for (const char* s : {"[0.9, nan]", "inf,1", "[0.9,]", "[a]", "[[1], [2]]", "0.9 1"})
+    CHECK(error_of({{"betas", s}}).find("betas is ") != std::string::npos);
+  CHECK(error_of({{"betas", true}}).find("expected a list of numbers") != std::string::npos);
+  CHECK(error_of({{"betas", Reals{0.9, std::nan("")}}}).find("finite") != std::string::npos);
+  // integers written as reals are integers, and no others
+  CHECK(std::get<std::vector<int>>(convert("x", Value(Reals{2, 4}), Value(std::vector<int>{}))) == std::vector{2, 4});
+  CHECK(error_of({{"depths", Reals{2, 4.5}}}).find("expected integers") != std::string::npos);
+  CHECK(text(within(0, 1), Value(Reals{})) == "[0, 1]");
+}
+
+TEST_CASE("options: rows that structs share stand once") {
+  struct Other {
+    int embed_dim = 3;
+    bool extra = false;
+  };
+  static const Fields<Other> table =
+      joined<Other>({{{"embed_dim", &Other::embed_dim, ""}}, {{"extra", &Other::extra, ""}}});
+  CHECK(read(Other(), table) == Options{{"embed_dim", 3}, {"extra", false}});
 }
 
 TEST_CASE("options: the nearest name") {

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include "tessera/core/io/checksum.h"
 #include "tessera/train/training/config.h"
 
 using namespace tessera;
@@ -26,6 +27,29 @@ TEST_CASE("a configuration survives the way through its named values") {
   CHECK(text.find("\n[train]\nepochs = 30\n") != std::string::npos);
 }
 
+TEST_CASE("the text of a configuration, of which a run's digest is made, is that of the runs there are") {
+  const auto digest = [](const RunConfig& c) {
+    const std::string text = toml(c);
+    io::Checksum sum;
+    sum.add(text.data(), text.size());
+    return sum.hex();
+  };
+  RunConfig c;
+  CHECK(digest(c) == "ebf16d1937517996");  // of the commit before betas were numbers; new keys change it
+  c.position = "learned", c.optim.betas = {0.8, 0.99};
+  c.model_options = {
+      {"depths", std::vector<int>{2, 4}}, {"mlp_ratio", 2.0}, {"qkv_bias", true}, {"global_pool", "avg"}};
+  CHECK(digest(c) == "d85087aa532f759e");
+  CHECK(toml(c).find("betas = \"[0.8, 0.99]\"\n") != std::string::npos);
+  CHECK(config(values(c)).optim.betas == c.optim.betas);
+  for (const char* word : {"[0.8, 0.99]", "[0.8,0.99]", "0.8, 0.99"})
+    CHECK(digest(config([&] {
+            Options all = values(c);
+            all["optim.betas"] = word;
+            return all;
+          }())) == "d85087aa532f759e");
+}
+
 TEST_CASE("every key of the run is listed once, with its default and help") {
   Options defaults = values(RunConfig());
   defaults.erase("model.name"), defaults.erase("position.name");
@@ -46,8 +70,8 @@ TEST_CASE("what makes no sense is refused by name") {
   };
   CHECK_NOTHROW(check(RunConfig()));
   refused([](RunConfig& c) { c.optim.opt = "adam"; }, "optim.opt");
-  refused([](RunConfig& c) { c.optim.betas = "0.9"; }, "betas");
-  refused([](RunConfig& c) { c.optim.betas = "[0.9, 1.5]"; }, "betas");
+  refused([](RunConfig& c) { c.optim.betas = {0.9}; }, "betas");
+  refused([](RunConfig& c) { c.optim.betas = {0.9, 1.5}; }, "betas");
   refused([](RunConfig& c) { c.train.accumulate = 0; }, "train.accumulate");
   refused([](RunConfig& c) { c.data.fraction = 0; }, "data.fraction");
   refused([](RunConfig& c) { c.train.label_smoothing = 1; }, "label_smoothing");

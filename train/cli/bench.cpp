@@ -19,6 +19,9 @@
 namespace tessera::cli {
 namespace {
 
+constexpr std::string_view used_by_train[] = {"train.lanes", "train.shard_size"};
+constexpr std::string_view used_by_infer[] = {"train.shard_size"};
+
 struct Resources {
   int64_t faults, peak_rss_kb;
   double cpu_ms;  ///< of all threads
@@ -61,17 +64,16 @@ Measured measure_steps(const BenchOptions& o, F step) {
   return m;
 }
 
-/// Images of noise and labels in turn: what they show does not change how long they take.
+/// Noise, or tokens in turn, and labels in turn: what they show does not change how long they take.
 struct Synthetic {
   Tensor x;
   Index labels;
   Batch batch;
-  Synthetic(const Shape& sample, int batch_size, int classes) {
-    Shape shape = sample;
-    shape[0] = batch_size;
-    x = Tensor(shape);
+  Synthetic(const InputShape& input, int batch_size, int classes) : x(input.batch(batch_size)) {
     const rng::Stream random(1);
-    for (int64_t i = 0; i < x.size(); ++i) x[i] = static_cast<real>(random.normal(static_cast<uint64_t>(i)));
+    for (int64_t i = 0; i < x.size(); ++i)
+      x[i] = input.kind == InputShape::Kind::tokens ? static_cast<real>(i % input.vocabulary)
+                                                    : static_cast<real>(random.normal(static_cast<uint64_t>(i)));
     for (int i = 0; i < batch_size; ++i) labels.push_back(i % classes);
     batch.x = x, batch.labels = labels, batch.of = batch_size;
   }
@@ -117,11 +119,10 @@ void show(const BenchOptions& o, const RunConfig& config, const Network& net, co
 int bench_train(const BenchOptions& o) {
   use_precision(o.precision);
   use_threads(o.model.threads);
-  constexpr std::string_view used[] = {"train.lanes", "train.shard_size"};
-  const RunConfig config = o.model.resolve("bench train", used);
+  const RunConfig config = o.model.resolve("bench train", used_by_train);
   const Network net = build(config, 1);
   const double macs = measure(net).macs;
-  const int classes = net.model->forward(Run{}, zeros(net.input)).logits.dim(-1);
+  const int classes = net.model->forward(Run{}, zeros(net.input.batch(1))).logits.dim(-1);
   const Synthetic data(net.input, o.batch_size, classes);
   Lanes lanes({.lanes = config.train.lanes, .shard_size = config.train.shard_size});
   AdamW optimiser(*net.params, {.weight_decay = 0.05, .clip_grad = 1});
@@ -139,8 +140,7 @@ int bench_train(const BenchOptions& o) {
 int bench_infer(const BenchOptions& o) {
   use_precision(o.precision);
   use_threads(o.model.threads);
-  constexpr std::string_view used[] = {"train.shard_size"};
-  const RunConfig config = o.model.resolve("bench infer", used);
+  const RunConfig config = o.model.resolve("bench infer", used_by_infer);
   const Network net = build(config, 1);
   const double macs = measure(net).macs;
   const Synthetic data(net.input, o.batch_size, 1);
@@ -159,10 +159,11 @@ void add_bench(CLI::App& app, Action& chosen) {
   auto* sub = app.add_subcommand("bench", "Speed on this machine: bench train | infer | ops");
   sub->require_subcommand(1);
   auto o = std::make_shared<BenchOptions>();
-  const auto add = [&](const char* name, const char* help, int (*run)(const BenchOptions&)) {
+  const auto add = [&](const char* name, const char* help, int (*run)(const BenchOptions&),
+                       std::span<const std::string_view> used = {}) {
     const bool steps = run != bench_ops;
     auto* s = sub->add_subcommand(name, help);
-    o->model.add_to(*s, false);
+    o->model.add_to(*s, false, used);
     s->add_option("--batch-size", o->batch_size, "Images a step")->check(CLI::Range(1, 1 << 16))->capture_default_str();
     s->add_option("--precision", o->precision, "What matrix products compute in: f32 or bf16")->capture_default_str();
     if (steps) {
@@ -172,8 +173,8 @@ void add_bench(CLI::App& app, Action& chosen) {
     s->add_flag("--json", o->json, "One JSON document on stdout");
     s->callback([&chosen, o, run] { chosen = [=] { return run(*o); }; });
   };
-  add("train", "Training steps on synthetic images", bench_train);
-  add("infer", "Forward passes in evaluation mode", bench_infer);
+  add("train", "Training steps on synthetic images", bench_train, used_by_train);
+  add("infer", "Forward passes in evaluation mode", bench_infer, used_by_infer);
   o = std::make_shared<BenchOptions>();  // its own defaults: a shard of ViT-Ti/4
   o->batch_size = 8, o->model.model = "vit_tiny_patch4_32";
   add("ops", "Single ops on one thread, at the sizes of the model's first attention", bench_ops);

@@ -30,9 +30,13 @@ struct ModelOptions {
   int threads = 0;
   std::vector<std::string> assignments;
 
-  void add_to(CLI::App& app, bool model_required);
+  /// `used`: the keys of a run that the command reads; they must outlive the parser.
+  void add_to(CLI::App& app, bool model_required, std::span<const std::string_view> used = {});
   /// The configuration that these options say to a command, which has no use for keys of a run but those it names.
   RunConfig resolve(std::string_view command, std::span<const std::string_view> used = {}) const;
+
+ private:
+  ConfigLayers layers(std::string_view command, std::span<const std::string_view> used) const;
 };
 
 /// Sets the thread count of a --threads option; 0: the default.

@@ -25,7 +25,7 @@ std::string place(const std::string& source, const toml::source_region& r) {
   return fmt::format("{}:{}:{}", source, r.begin.line, r.begin.column);
 }
 
-/// A TOML value in our types; a list of reals becomes its text, which the key's own type reads.
+/// A TOML value in our types; a list of words becomes its text, which the key's own type reads.
 std::optional<Value> value_of(const toml::node& n) {
   if (const auto* b = n.as_boolean()) return Value(b->get());
   if (const auto* s = n.as_string()) return Value(s->get());
@@ -44,11 +44,14 @@ std::optional<Value> value_of(const toml::node& n) {
   }
   if (ints.size() == a->size()) return Value(std::move(ints));
   std::string list;
+  std::vector<double> reals;
   for (const toml::node& e : *a) {
     const auto v = value_of(e);
     if (!v || e.is_array()) return {};
+    if (const auto real = e.value<double>(); real && e.is_number()) reals.push_back(*real);
     list += (list.empty() ? "" : ", ") + text(*v);
   }
+  if (reals.size() == a->size()) return Value(std::move(reals));
   return Value("[" + list + "]");
 }
 
@@ -299,10 +302,14 @@ std::string ConfigLayers::apply(const Entry& e, std::span<const Key> keys, Optio
   }
 }
 
-std::vector<Key> ConfigLayers::keys_of_run() const {
-  std::vector<Key> keys = run_keys();
-  if (used_)
-    std::erase_if(keys, [&](const Key& k) { return std::find(used_->begin(), used_->end(), k.name) == used_->end(); });
+std::vector<Key> ConfigLayers::known_keys() const {
+  const Entry *model = last("model.name"), *position = last("position.name");
+  std::vector<Key> keys =
+      model_keys(model ? text(model->value) : RunConfig().model, position ? text(position->value) : "");
+  const std::string chosen = text(keys.back().value);
+  for (const Key& k : run_keys())
+    if (!used_ || std::find(used_->begin(), used_->end(), k.name) != used_->end()) keys.push_back(k);
+  for (const Key& k : position_keys(chosen)) keys.push_back(k);
   return keys;
 }
 
@@ -317,18 +324,9 @@ void ConfigLayers::only(std::string_view command, std::span<const std::string_vi
 }
 
 RunConfig ConfigLayers::resolve(bool complete) const try {
-  const auto name = [&](std::string_view key, const std::string& fallback) {
-    const Entry* e = last(key);
-    return e ? text(e->value) : fallback;
-  };
-  std::vector<Key> keys = model_keys(name("model.name", RunConfig().model));
-  const auto standard = std::find_if(keys.begin(), keys.end(), [](const Key& k) { return k.name == "position.name"; });
-  const std::string position = name("position.name", text(standard->value));
-  for (const Key& k : keys_of_run()) keys.push_back(k);
-  for (const Key& k : position_keys(position)) keys.push_back(k);
+  const std::vector<Key> keys = known_keys();
   Options all;
   for (const Key& k : keys) all[k.name] = k.value;
-  all["position.name"] = position;
   Options said = all;
   std::erase_if(said, [](const auto& k) { return k.first.starts_with("model.") && k.first != "model.name"; });
   for (const Entry* e : in_force()) {
@@ -355,10 +353,16 @@ std::string with_domain(const Key& k) {
   return fmt::format("{}{}({})", k.help, k.help.empty() ? "" : " ", domain);
 }
 
-std::string describe(std::span<const Key> keys) {
+std::string ConfigLayers::help() const {
+  std::vector<Key> keys = known_keys();
+  Options all;
+  for (const Key& k : keys) all[k.name] = k.value;
+  for (const Entry* e : in_force()) apply(*e, keys, all);
+  const auto of_run = [](const Key& k) { return !k.name.starts_with("model.") && !k.name.starts_with("position."); };
+  std::ranges::stable_sort(keys, {}, of_run);  // after the model's and the encoding's
   std::string out;
   for (const Key& k : keys) {
-    const std::string assignment = k.name + "=" + text(k.value), help = with_domain(k);
+    const std::string assignment = k.name + "=" + text(all.at(k.name)), help = with_domain(k);
     out += help.empty() ? fmt::format("  {}\n", assignment) : fmt::format("  {:<34} {}\n", assignment, help);
   }
   return out;

@@ -65,6 +65,8 @@ class ConfigLayers {
   RunConfig resolve(bool complete = true) const;
   /// For a command that has a use for the keys of the model and of the encoding, and for `used`: throws Usage when another was said.
   void only(std::string_view command, std::span<const std::string_view> used = {});
+  /// Every key with its help, its domain and the value in force, one a line, for --help. Throws as resolve() does.
+  std::string help() const;
   /// What a later layer replaced as a whole, for a message: "the recipe's [model] section".
   std::vector<std::string> replaced() const;
 
@@ -84,14 +86,14 @@ class ConfigLayers {
   const Key* find(const Entry& e, std::span<const Key> keys, const std::string& at) const;
   [[noreturn]] void unknown_key(const Entry& e, std::span<const Key> keys, const Options& to,
                                 const std::string& at) const;
-  std::vector<Key> keys_of_run() const;
+  /// Those of the model and of the encoding that were chosen, and of the run, with the values they have when nobody
+  /// says any.
+  std::vector<Key> known_keys() const;
   std::vector<Entry> entries_;
   std::optional<std::vector<std::string>> used_;  ///< of run_keys(); all of them unless only() said which
 };
 
 /// The help of a key and the values it takes: "the optimiser (adamw | sgd)".
 std::string with_domain(const Key& key);
-/// Keys with defaults, help and domains, one a line, for --help.
-std::string describe(std::span<const Key> keys);
 
 }  // namespace tessera::cli

@@ -107,9 +107,9 @@ int eval(const Request& r) {
     set.stats = run.stats;  // as the model was trained
   }
   if (size.h > 0 && (set.h != size.h || set.w != size.w)) set = resized(set, size);
-  if (const Shape& built = run.net.input; set.h != built[1] || set.w != built[2])
+  if (const InputShape& built = run.net.input; set.h != built.h || set.w != built.w)
     if (const std::string why = fixed_size(run.config.position); !why.empty())
-      fail("eval", "{} ({} x {}, not {} x {})", why, built[1], built[2], set.h, set.w);
+      fail("eval", "{} ({} x {}, not {} x {})", why, built.h, built.w, set.h, set.w);
   if (r.data.empty() && !run.digest.empty() && splits.train.digest != run.digest)
     say_warning(fmt::format("{} holds other data than those that {} was trained on", data.name, r.run));
   const Evaluation e = evaluate(*run.net.model, set);

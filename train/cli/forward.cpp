@@ -39,14 +39,37 @@ Tensor channels_first(const Tensor& x) {
   return swapped(x, H * W, C, {B, C, H, W});
 }
 
+/// A stage's map of an image; that of a sequence (B, T, C) is as PyTorch has it.
+Tensor file_layout(const Tensor& x) { return x.rank() == 4 ? channels_first(x) : x; }
+
 /// What X holds, in our layout.
 struct Sample {
-  bool image = false;
   Tensor x, cotangent;
   Index lengths;
 };
 
-Sample read_input(const std::string& path, const Shape& expected) {
+/// B images or sequences of any size and length, as the model takes them.
+void check_shape(const std::string& path, const Shape& got, const InputShape& takes) {
+  using Kind = InputShape::Kind;
+  const bool image = takes.kind == Kind::image, tokens = takes.kind == Kind::tokens;
+  if (got.rank != (image ? 4 : tokens ? 2 : 3) || got.size() < 1)
+    fail(path, "input is {}, expected {}, none of them 0", got.str(),
+         image    ? "(B, C, H, W)"
+         : tokens ? "(B, T)"
+                  : "(B, T, F)");
+  const int width = image ? got[1] : got[-1], wanted = image ? takes.channels : takes.features;
+  if (!tokens && width != wanted)
+    fail(path, "input {} has {} {}, the model takes {}", got.str(), width, image ? "channels" : "features", wanted);
+}
+
+/// Every value is a whole number of [0, most].
+void check_whole(const std::string& path, const char* name, const Tensor& t, int most) {
+  for (const real v : t.values())
+    if (const double n = static_cast<double>(v); !(n >= 0 && n <= most && n == std::trunc(n)))
+      fail(path, "{} holds {}, expected integers from 0 to {}", name, n, most);
+}
+
+Sample read_input(const std::string& path, const InputShape& takes) {
   const io::TensorFile file(path);
   if (!file.has("input"))
     fail(path, "there is no tensor named input; the file holds {}", fmt::join(file.names(), ", "));
@@ -60,28 +83,19 @@ Sample read_input(const std::string& path, const Shape& expected) {
     if (bad > 0) fail(path, "{} holds NaN or infinity in {} of its {} values", name, bad, t.size());
   }
   Sample s;
-  s.image = expected.rank == 4;
+  const bool image = takes.kind == InputShape::Kind::image;
   s.x = file.read("input");
   const Shape got = s.x.shape();
-  if (got.rank != expected.rank || got.size() < 1)
-    fail(path, "input is {}, expected {}, none of them 0", got.str(), s.image ? "(B, C, H, W)" : "(B, T, F)");
-  const int width = s.image ? got[1] : got[2];
-  if (width != expected[-1])
-    fail(path, "input {} has {} {}, the model takes {}", got.str(), width, s.image ? "channels" : "features",
-         expected[-1]);
-  if (s.image) s.x = channels_last(s.x);
+  check_shape(path, got, takes);
+  if (takes.kind == InputShape::Kind::tokens) check_whole(path, "input", s.x, takes.vocabulary - 1);
+  if (image) s.x = channels_last(s.x);
   if (file.has("cotangent")) s.cotangent = file.read("cotangent");
   if (file.has("lengths")) {
-    if (s.image) fail(path, "lengths belongs to padded sequences, but this model reads images; leave it out");
+    if (image) fail(path, "lengths belongs to padded sequences, but this model reads images; leave it out");
     const Tensor lengths = file.read("lengths");
     if (!(lengths.shape() == Shape{got[0]})) fail(path, "lengths is {}, expected ({})", lengths.shape().str(), got[0]);
-    const int most = got[1];
-    for (const real v : lengths.values()) {
-      const double n = static_cast<double>(v);
-      if (!(n >= 0 && n <= most && n == std::trunc(n)))
-        fail(path, "lengths holds {}, expected integers from 0 to {}", n, most);
-      s.lengths.push_back(static_cast<int32_t>(v));
-    }
+    check_whole(path, "lengths", lengths, got[1]);
+    for (const real v : lengths.values()) s.lengths.push_back(static_cast<int32_t>(v));
   }
   return s;
 }
@@ -108,7 +122,7 @@ int forward(const Request& r) {
       const Output y = net.model->forward(run, input);
       out.emplace_back("logits", y.logits);
       for (size_t i = 0; i < y.stages.size(); ++i)
-        out.emplace_back("feature." + std::to_string(i), channels_first(y.stages[i]));
+        out.emplace_back("feature." + std::to_string(i), file_layout(y.stages[i]));
       return;
     }
     Tape tape;
@@ -120,9 +134,9 @@ int forward(const Request& r) {
     tape.backward(y.logits, sample.cotangent, grads);
     out.emplace_back("logits", y.logits.detach());
     for (size_t i = 0; i < y.stages.size(); ++i)
-      out.emplace_back("feature." + std::to_string(i), channels_first(y.stages[i].detach()));
+      out.emplace_back("feature." + std::to_string(i), file_layout(y.stages[i].detach()));
     const Tensor dx = tape.grad(input.x) ? tape.grad(input.x) : zeros(sample.x.shape());
-    out.emplace_back("grad.input", sample.image ? channels_first(dx.reshape(sample.x.shape())) : dx);
+    out.emplace_back("grad.input", file_layout(dx.reshape(sample.x.shape())));
     for (const auto& e : net.params->entries())
       if (!e.buffer && e.value.leaf()->trainable)
         out.emplace_back("grad." + e.name, grads.has(e.value) ? grads.of(e.value) : zeros(e.value.shape()));
@@ -145,7 +159,7 @@ void add_forward(CLI::App& app, Action& chosen) {
   auto r = std::make_shared<Request>();
   r->model.add_to(*sub, true);
   sub->add_option("--weights", r->weights, "Weights under timm's names")->required()->type_name("W.safetensors");
-  sub->add_option("--input", r->input, "input (B,C,H,W) or (B,T,F); optional cotangent, lengths")
+  sub->add_option("--input", r->input, "input (B,C,H,W), (B,T,F) or (B,T); optional cotangent, lengths")
       ->required()
       ->type_name("X.safetensors");
   sub->add_option("--output", r->output, "Receives logits, feature.N, grad.input, grad.NAME")

@@ -52,7 +52,8 @@ int inspect(const ModelOptions& o, bool json) {
                     {"layers", layers}});
     return done;
   }
-  print(fmt::format("{} with {} positions, one sample {}\n\n", config.model, config.position, net.input.str()));
+  print(
+      fmt::format("{} with {} positions, one sample {}\n\n", config.model, config.position, net.input.batch(1).str()));
   print(
       fmt::format("{:<34} {:<26} {:>18} {:>10} {:>10} {:>10}\n", "layer", "ops", "output", "params", "MACs", "bytes"));
   for (const LayerProfile& l : profile.layers) {

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "tessera/models/model.h"
 #include "tessera/train/cli/commands.h"
@@ -14,14 +15,17 @@
 namespace tessera::cli {
 namespace {
 
-std::vector<int> file_layout(const Shape& sample) {
-  if (sample.rank == 4) return {sample[3], sample[1], sample[2]};
-  return {sample[1], sample[2]};
+/// Of one sample in a file: PyTorch's.
+std::vector<int> file_layout(const InputShape& input) {
+  if (input.kind == InputShape::Kind::image) return {input.channels, input.h, input.w};
+  const Shape sample = input.batch(1);
+  return {sample.begin() + 1, sample.end()};
 }
 
 int list_models(bool json) {
   Json list = Json::array();
-  if (!json) print(fmt::format("{:<34} {:>10} {:>10}  {:<14} {}\n", "name", "params", "MACs", "input", "reference"));
+  if (!json) print(fmt::format("{:<34} {:>10} {:>10}  {}\n", "name", "params", "MACs", "input"));
+  std::string family;
   for (const ModelRow& row : models()) {
     ConfigLayers config;
     config.set("model.name", row.name);
@@ -37,8 +41,9 @@ int list_models(bool json) {
                           {"family", row.family},
                           {"position", row.position}});
     } else {
-      print(fmt::format("{:<34} {:>10} {:>10}  {:<14} {}\n", row.name, human(static_cast<double>(profile.params)),
-                        human(profile.macs), fmt::format("{}", fmt::join(input, "x")), row.reference));
+      if (std::exchange(family, row.family) != row.family) print(fmt::format("\n{}: {}\n", family, row.reference));
+      print(fmt::format("{:<34} {:>10} {:>10}  {}\n", row.name, human(static_cast<double>(profile.params)),
+                        human(profile.macs), fmt::join(input, "x")));
     }
   }
   if (json) print_json(list);

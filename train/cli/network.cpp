@@ -4,22 +4,6 @@
 #include "tessera/train/cli/console.h"
 
 namespace tessera::cli {
-namespace {
-
-int integer(const Options& o, std::string_view key, int otherwise) {
-  const auto it = o.find(key);
-  return it != o.end() && std::holds_alternative<int>(it->second) ? std::get<int>(it->second) : otherwise;
-}
-
-/// One sample in memory. Models on images have img_size; others read sequences of input_dim features.
-Shape sample_shape(const Options& o) {
-  if (!o.contains("img_size")) return {1, integer(o, "max_len", 128), integer(o, "input_dim", 80)};
-  const int h = integer(o, "img_size", 32), w = integer(o, "img_width", 0);
-  return {1, h, w > 0 ? w : h, integer(o, "in_chans", 3)};
-}
-
-}  // namespace
-
 Network build(const RunConfig& config, uint64_t seed, Draw draw) try {
   const ModelRow& row = tessera::model(config.model);
   Network n;
@@ -27,7 +11,7 @@ Network build(const RunConfig& config, uint64_t seed, Draw draw) try {
   n.params = std::make_unique<Params>(seed, draw);
   n.model = row.make(Scope(*n.params), config.model_options,
                      remember_tables(position(config.position, config.position_options), n.positions));
-  n.input = sample_shape(config.model_options);
+  n.input = row.input(config.model_options);
   return n;
 } catch (const Error& e) {
   throw Usage(e.what());

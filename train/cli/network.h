@@ -14,7 +14,7 @@ struct Network {
   std::unique_ptr<Model> model;
   Places places;
   PositionTables positions;
-  Shape input;  ///< of one sample in memory: (1, h, w, channels) or (1, frames, features)
+  InputShape input;
 };
 
 /// With weights of the given seed, or without any (Draw::no). Throws Usage when the configuration or the pair of model and encoding

@@ -1,12 +1,11 @@
 // Options that several subcommands share.
 #include "tessera/core/parallel.h"
 #include "tessera/core/precision.h"
-#include "tessera/models/model.h"
 #include "tessera/train/cli/commands.h"
 
 namespace tessera::cli {
 
-void ModelOptions::add_to(CLI::App& app, bool model_required) {
+void ModelOptions::add_to(CLI::App& app, bool model_required, std::span<const std::string_view> used) {
   auto* m = app.add_option("--model", model, "A family or a named configuration (tessera models)")->type_name("NAME");
   if (model_required) m->required();
   app.add_option("--position", position, "The position encoding, or several joined by + (tessera positions)")
@@ -16,13 +15,11 @@ void ModelOptions::add_to(CLI::App& app, bool model_required) {
       ->type_name("N");
   app.add_option("key=value", assignments,
                  "Options of the model (depth=2, model.depth=2) or the encoding (position.KEY=...)");
-  app.footer([this] {
+  app.footer([this, &app, used] {
     try {
-      const std::string name = model.empty() ? "vit" : model;
-      const std::string chosen = position.empty() ? tessera::model(name).position : position;
-      const auto of_position = position_keys(chosen);
-      return "Keys of --model " + name + " and their defaults:\n" + describe(model_keys(name, chosen)) +
-             (of_position.empty() ? "" : "Keys of --position " + chosen + ":\n" + describe(of_position));
+      const CLI::App* above = app.get_parent();
+      const std::string command = (above && above->get_parent() ? above->get_name() + " " : "") + app.get_name();
+      return "Keys and their values, as said here or by default:\n" + layers(command, used).help();
     } catch (const Error& e) {
       return std::string(e.what());
     }
@@ -30,12 +27,16 @@ void ModelOptions::add_to(CLI::App& app, bool model_required) {
 }
 
 RunConfig ModelOptions::resolve(std::string_view command, std::span<const std::string_view> used) const {
+  return layers(command, used).resolve();
+}
+
+ConfigLayers ModelOptions::layers(std::string_view command, std::span<const std::string_view> used) const {
   ConfigLayers config;
   if (!model.empty()) config.set("model.name", model);
   if (!position.empty()) config.set("position.name", position);
   for (const std::string& a : assignments) config.assign(a);
   config.only(command, used);
-  return config.resolve();
+  return config;
 }
 
 void use_threads(int threads) {

@@ -28,8 +28,7 @@ struct Request {
 
 /// The picture as the model saw its training images: size, channels, normalisation.
 Tensor prepare(const std::string& path, const SavedRun& run) {
-  const Shape& in = run.net.input;
-  const int h = in[1], w = in[2], C = in[3];
+  const int h = run.net.input.h, w = run.net.input.w, C = run.net.input.channels;
   data::Image image = data::read_image(path);
   if (image.h != h || image.w != w) image = data::fit(image, h, w);
   Tensor x({1, h, w, C});
@@ -96,8 +95,9 @@ std::vector<double> answer(const SavedRun& run, const std::string& path) {
 int predict(const Request& r) {
   use_threads(r.threads);
   const SavedRun run = open_run(r.run, r.best ? Weights::best : Weights::final);
-  if (run.net.input.rank != 4 || (run.net.input[3] != 1 && run.net.input[3] != 3))
-    fail("predict", "{} is a model of {}, not of pictures", r.run, run.net.input.str());
+  const InputShape& in = run.net.input;
+  if (in.kind != InputShape::Kind::image || (in.channels != 1 && in.channels != 3))
+    fail("predict", "{} is a model of {}, not of pictures", r.run, in.str());
   const Pictures all = pictures(r.images);
   if (all.skipped > 0)
     say("{} skipped that {} PNG or JPEG", plural(all.skipped, "file"), all.skipped == 1 ? "is no" : "are no");

@@ -46,7 +46,7 @@ SavedRun open_run(const std::string& rundir, Weights which) {
   }
   if (const std::string lost = not_finite(*run.net.params); !lost.empty())
     fail("run", "{}: {}, so these weights answer nothing", weights, lost);
-  const auto channels_of = static_cast<size_t>(run.net.input[-1]);
+  const auto channels_of = static_cast<size_t>(run.net.input.channels);
   try {
     const Json data = io::read_json(summary, io::limit::summary, "run").at("data");
     data.at("classes").get_to(run.classes);

@@ -6,7 +6,6 @@
 #include <optional>
 
 #include "tessera/core/parallel.h"
-#include "tessera/models/model.h"
 #include "tessera/train/cli/commands.h"
 #include "tessera/train/cli/console.h"
 #include "tessera/train/cli/data_name.h"
@@ -228,12 +227,10 @@ void add_train(CLI::App& app, Action& chosen) {
     std::string text = "Embedded recipes:";
     for (const Recipe& recipe : recipes()) text += " " + recipe.name;
     try {
-      const std::string name = r->values[0].empty() ? "vit" : r->values[0];
-      const std::string position = r->values[1].empty() ? tessera::model(name).position : r->values[1];
-      text += fmt::format(
-          "\n\nKeys of recipes and of key=value, with their defaults (model keys: {}, position keys: {}):\n", name,
-          position);
-      return text + describe(model_keys(name, position)) + describe(position_keys(position)) + describe(run_keys());
+      std::string recipe;
+      const ConfigLayers config = gather(*r, recipe);
+      return text + "\n\nKeys of recipes and of key=value, with their values as said here or by default:\n" +
+             config.help();
     } catch (const Error& e) {
       return text + "\n" + e.what();
     }

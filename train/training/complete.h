@@ -5,8 +5,9 @@
 
 namespace tessera {
 
-/// Fills in what the data and the registry decide. Throws Misfit when a model, its positions or augmentations do not fit the data, or
-/// when a named configuration is made for images of another size and nobody said model.img_size.
+/// Fills in what the data and the registry decide. Throws Misfit when a model, its positions or augmentations do not
+/// fit the data, when a named configuration is made for other data and nobody said otherwise, or when an option does
+/// nothing with these data.
 void complete(RunConfig& config, const data::Set& set);
 
 }  // namespace tessera

@@ -1,9 +1,7 @@
 #include "tessera/train/training/config.h"
 
 #include <algorithm>
-#include <charconv>
 #include <limits>
-#include <optional>
 
 namespace tessera {
 namespace {
@@ -18,27 +16,11 @@ constexpr int any_int = std::numeric_limits<int>::max();
 constexpr double any_rate = 1e30;  // far above what trains, and still an fp32 number
 constexpr double any_time = 1e9;
 
-/// Of a list that is written as a word: the numbers, or none.
-std::optional<std::vector<double>> reals(std::string_view s) {
-  std::vector<double> all;
-  const auto skip = [&](std::string_view what) {
-    while (!s.empty() && what.find(s.front()) != std::string_view::npos) s.remove_prefix(1);
-  };
-  for (skip(" ["); !s.empty() && s.front() != ']'; skip(" ,")) {
-    double v = 0;
-    const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), v);
-    if (error != std::errc() || all.size() > 16) return {};
-    all.push_back(v);
-    s.remove_prefix(static_cast<size_t>(end - s.data()));
-  }
-  skip(" ]");
-  return s.empty() ? std::optional(all) : std::nullopt;
+bool two_decays_of(const Value& v) {
+  const auto& b = std::get<std::vector<double>>(v);
+  return b.size() == 2 && std::ranges::all_of(b, [](double x) { return x >= 0 && static_cast<float>(x) < 1; });
 }
-
-bool two_decays(const Value& v) {
-  const auto b = reals(std::get<std::string>(v));
-  return b && b->size() == 2 && std::ranges::all_of(*b, [](double x) { return x >= 0 && static_cast<float>(x) < 1; });
-}
+constexpr Domain two_decays = such_that(two_decays_of, "two numbers in [0, 1) such as [0.9, 0.999]");
 
 constexpr Field<D> data_table[] = {
     {"name", &D::name,
@@ -75,8 +57,7 @@ constexpr Field<O> optim_table[] = {
     {"lr", &O::lr, "learning rate after the warm-up", within(0, any_rate)},
     {"weight_decay", &O::weight_decay,
      "decoupled for adamw, part of the gradient for sgd; not on biases, norms, tables", within(0, any_rate)},
-    {"betas", &O::betas, "adamw: decay of the two moments",
-     such_that(two_decays, "two numbers in [0, 1) such as [0.9, 0.999]").only_with("opt", "adamw")},
+    {"betas", &O::betas, "adamw: decay of the two moments", two_decays.only_with("opt", "adamw")},
     {"eps", &O::eps, "adamw: added to the root of the second moment", within(1e-30, 1).only_with("opt", "adamw")},
     {"momentum", &O::momentum, "sgd", below_one().only_with("opt", "sgd")},
     {"nesterov", &O::nesterov, "sgd", anything().only_with("opt", "sgd")},
@@ -152,6 +133,8 @@ std::string quoted(const std::string& s) {
 std::string toml_value(const Value& v) {
   if (const auto* s = std::get_if<std::string>(&v)) return quoted(*s);
   std::string t = text(v);
+  // a list of reals is text, as all runs have written it that there are: a run's digest is of this text
+  if (std::holds_alternative<std::vector<double>>(v)) return quoted(t);
   // TOML tells integers and reals apart by their looks
   if (std::holds_alternative<double>(v) && t.find_first_of(".einf") == std::string::npos) t += ".0";
   return t;
@@ -233,9 +216,8 @@ std::string toml(const RunConfig& c) {
 }
 
 std::array<double, 2> betas(const OptimConfig& o) {
-  check_value("optim", "optim.betas", o.betas, such_that(two_decays, "two numbers in [0, 1) such as [0.9, 0.999]"));
-  const auto b = *reals(o.betas);
-  return {b[0], b[1]};
+  check_value("optim", "optim.betas", o.betas, two_decays);
+  return {o.betas[0], o.betas[1]};
 }
 
 namespace {

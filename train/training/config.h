@@ -32,11 +32,11 @@ struct OptimConfig {
   std::string opt = "adamw";  ///< adamw | sgd
   double lr = 1e-3;
   double weight_decay = 0.05;
-  std::string betas = "[0.9, 0.999]";  ///< adamw
-  double eps = 1e-8;                   ///< adamw
-  double momentum = 0.9;               ///< sgd
-  bool nesterov = false;               ///< sgd
-  double clip_grad = 0;                ///< largest norm of the whole gradient; 0: no clipping
+  std::vector<double> betas{0.9, 0.999};  ///< adamw
+  double eps = 1e-8;                      ///< adamw
+  double momentum = 0.9;                  ///< sgd
+  bool nesterov = false;                  ///< sgd
+  double clip_grad = 0;                   ///< largest norm of the whole gradient; 0: no clipping
 };
 
 /// [sched] How the learning rate moves, epochs being fractions: it changes every step.
