@@ -6,26 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "tessera/nn/input.h"
 #include "tessera/nn/position.h"
 #include "tessera/nn/weights.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
-
-struct Input {
-  Input() = default;
-  Input(Tensor t) : x(std::move(t)) {}  // NOLINT: implicit by design
-  Tensor x;                             ///< images (B, H, W, C), channels last, or sequences (B, T, F)
-  Index lengths;                        ///< valid frames per sample, or empty
-  bool features = false;                ///< fill Output::stages
-};
-struct Output {
-  Tensor logits;               ///< (B, classes)
-  std::vector<Tensor> stages;  ///< each stage's map (B, h, w, C), when asked for
-  operator Tensor() const {
-    return logits;
-  }  // NOLINT: a model in an expression is its logits; by value, to outlive this Output
-};
 
 struct Model {
   virtual ~Model() = default;

@@ -73,7 +73,7 @@ struct Synthetic {
     const rng::Stream random(1);
     for (int64_t i = 0; i < x.size(); ++i) x[i] = static_cast<real>(random.normal(static_cast<uint64_t>(i)));
     for (int i = 0; i < batch_size; ++i) labels.push_back(i % classes);
-    batch.x = x, batch.labels = labels, batch.of = batch_size;
+    batch.in.x = x, batch.labels = labels, batch.of = batch_size;
   }
 };
 
@@ -128,7 +128,7 @@ int bench_train(const BenchOptions& o) {
   uint64_t step = 0;
   const Measured m = measure_steps(o, [&] {
     const auto [loss, grads] = lanes({Mode::train, 1, step++, 0}, data.batch, [&](const Run& run, const Batch& shard) {
-      return soft_cross_entropy(net.model->forward(run, shard.x).logits, shard, 0.1);
+      return soft_cross_entropy(net.model->forward(run, shard.in).logits, shard, 0.1);
     });
     optimiser.step(grads, 1e-4);
   });
@@ -148,7 +148,7 @@ int bench_infer(const BenchOptions& o) {
   const Measured m = measure_steps(o, [&] {
     parallel::shards(shards, [&](int s) {
       const Batch shard = data.batch.rows(s * size, s * size + std::min(size, o.batch_size - s * size));
-      net.model->forward(Run{}, shard.x);
+      net.model->forward(Run{}, shard.in);
     });
   });
   show(o, config, net, m, macs);

@@ -40,8 +40,8 @@ Tensor channels_first(const Tensor& x) {
 /// What X holds, in our layout.
 struct Sample {
   bool image = false;
-  Tensor x, cotangent;
-  Index lengths;
+  Input in;
+  Tensor cotangent;
 };
 
 Sample read_input(const std::string& path, const Shape& expected) {
@@ -59,26 +59,28 @@ Sample read_input(const std::string& path, const Shape& expected) {
   }
   Sample s;
   s.image = expected.rank == 4;
-  s.x = file.read("input");
-  const Shape got = s.x.shape();
+  const Tensor x = file.read("input");
+  const Shape got = x.shape();
   if (got.rank != expected.rank || got.size() < 1)
     fail(path, "input is {}, expected {}, none of them 0", got.str(), s.image ? "(B, C, H, W)" : "(B, T, F)");
   const int width = s.image ? got[1] : got[2];
   if (width != expected[-1])
     fail(path, "input {} has {} {}, the model takes {}", got.str(), width, s.image ? "channels" : "features",
          expected[-1]);
-  if (s.image) s.x = channels_last(s.x);
+  s.in.x = s.image ? channels_last(x) : x;
   if (file.has("cotangent")) s.cotangent = file.read("cotangent");
   if (file.has("lengths")) {
     if (s.image) fail(path, "lengths belongs to padded sequences, but this model reads images; leave it out");
     const Tensor lengths = file.read("lengths");
     if (!(lengths.shape() == Shape{got[0]})) fail(path, "lengths is {}, expected ({})", lengths.shape().str(), got[0]);
     const int most = got[1];
+    s.in.lengths = Ints(got[0]);
+    int32_t* to = s.in.lengths.data();
     for (const real v : lengths.values()) {
       const double n = static_cast<double>(v);
       if (!(n >= 0 && n <= most && n == std::trunc(n)))
         fail(path, "lengths holds {}, expected integers from 0 to {}", n, most);
-      s.lengths.push_back(static_cast<int32_t>(v));
+      *to++ = static_cast<int32_t>(v);
     }
   }
   return s;
@@ -95,8 +97,7 @@ int forward(const Request& r) {
 
   std::vector<io::NamedTensor> out;
   const auto work = [&] {
-    Input input(sample.x);
-    input.lengths = sample.lengths;
+    Input input = sample.in;
     input.features = r.features;
     Run run;
     run.mode = r.train_mode ? Mode::train : Mode::eval;
@@ -111,7 +112,7 @@ int forward(const Request& r) {
     }
     Tape tape;
     Grads grads;
-    input.x = tape.watch(sample.x);
+    input.x = tape.watch(sample.in.x);
     const Output y = net.model->forward(run, input);
     if (!(sample.cotangent.shape() == y.logits.shape()))
       fail(r.input, "cotangent is {}, the logits are {}", sample.cotangent.shape().str(), y.logits.shape().str());
@@ -119,8 +120,8 @@ int forward(const Request& r) {
     out.emplace_back("logits", y.logits.detach());
     for (size_t i = 0; i < y.stages.size(); ++i)
       out.emplace_back("feature." + std::to_string(i), channels_first(y.stages[i].detach()));
-    const Tensor dx = tape.grad(input.x) ? tape.grad(input.x) : zeros(sample.x.shape());
-    out.emplace_back("grad.input", sample.image ? channels_first(dx.reshape(sample.x.shape())) : dx);
+    const Tensor dx = tape.grad(input.x) ? tape.grad(input.x) : zeros(sample.in.x.shape());
+    out.emplace_back("grad.input", sample.image ? channels_first(dx.reshape(sample.in.x.shape())) : dx);
     for (const auto& e : net.params->entries())
       if (!e.buffer && e.value.leaf()->trainable)
         out.emplace_back("grad." + e.name, grads.has(e.value) ? grads.of(e.value) : zeros(e.value.shape()));

@@ -100,14 +100,15 @@ struct Loading {
       pipeline.apply(i, rng::Stream(rng::mix(key + i)), slot.x.data() + j * set.bytes());
     }
     const int rows = static_cast<int>(n);
-    slot.batch.x = rows == size ? slot.x : slot.x.rows(0, rows);
+    slot.batch.in.x = rows == size ? slot.x : slot.x.rows(0, rows);
     slot.batch.labels = labels;
     slot.batch.owner = slot.labels;
     slot.batch.of = rows;
     if (options.augment.mixes(epoch)) {
       reserve(slot.targets, {size, set.classes});
       slot.batch.targets = rows == size ? slot.targets : slot.targets.rows(0, rows);
-      mix(options.augment, slot.batch.x, labels, slot.batch.targets, rng::Stream(rng::mix(key ^ rng::hash("mix")) + b));
+      mix(options.augment, slot.batch.in.x, labels, slot.batch.targets,
+          rng::Stream(rng::mix(key ^ rng::hash("mix")) + b));
     }
   }
 

@@ -40,12 +40,13 @@ std::string not_finite(const Params& params) {
   return "";
 }
 
-std::string first_not_finite(const Model& model, const Params& params, const Run& run, const Tensor& x) {
+std::string first_not_finite(const Model& model, const Params& params, const Run& run, const Input& input) {
   if (std::string found = not_finite(params); !found.empty()) return found;
-  if (std::string found = not_finite("the input", x); !found.empty()) return found;
+  if (input.x)
+    if (std::string found = not_finite("the input", input.x); !found.empty()) return found;
   Watch watch;
   const Observing observing(watch);
-  const Tensor logits = model.forward(run, x).logits;
+  const Tensor logits = model.forward(run, input).logits;
   return watch.found.empty() && !finite(logits) ? "the logits" : watch.found;
 }
 

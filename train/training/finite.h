@@ -12,9 +12,9 @@ std::string not_finite(const std::string& name, const Tensor& values);
 /// The same over all parameters and buffers.
 std::string not_finite(const Params& params);
 
-/// Runs the model on `x` (B, h, w, channels) and says where the first number appears that is not finite: a weight, the input, or
+/// Runs the model on `input` and says where the first number appears that is not finite: a weight, the input, or
 /// "the output of attention in blocks.3.attn". Empty if there is none up to the logits. Costs a forward pass.
-std::string first_not_finite(const Model& model, const Params& params, const Run& run, const Tensor& x);
+std::string first_not_finite(const Model& model, const Params& params, const Run& run, const Input& input);
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

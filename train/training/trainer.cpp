@@ -89,7 +89,7 @@ void Training::step(Batch batch) {
 }
 
 Tensor Training::loss(const Run& run, const Batch& shard) {
-  const Tensor logits = model_->forward(run, shard.x).logits;
+  const Tensor logits = model_->forward(run, shard.in).logits;
   const auto classes = static_cast<size_t>(logits.dim(-1));
   int64_t right = 0, none = 0;
   for (size_t i = 0; i < shard.labels.size(); ++i) {
@@ -105,7 +105,7 @@ std::string Training::source_of_nan(const Run& run, const Batch& batch) const {
     const Batch rows = batch.rows(i, std::min(batch.size(), i + part));
     Run here = run;
     here.first = rows.first;
-    if (const std::string found = first_not_finite(*model_, params_, here, rows.x); !found.empty()) return found;
+    if (const std::string found = first_not_finite(*model_, params_, here, rows.in); !found.empty()) return found;
   }
   return "the loss itself";
 }
