@@ -23,11 +23,13 @@
 #include "tessera/train/data/loader.h"
 #include "tessera/train/data/set.h"
 #include "tessera/train/training/checkpoint.h"
+#include "tessera/train/training/classification.h"
 #include "tessera/train/training/config.h"
 #include "tessera/train/training/evaluate.h"
 #include "tessera/train/training/lanes.h"
 #include "tessera/train/training/loss.h"
 #include "tessera/train/training/optim.h"
 #include "tessera/train/training/schedule.h"
+#include "tessera/train/training/task.h"
 #include "tessera/train/training/trainer.h"
 #endif

@@ -12,8 +12,8 @@
 #include "tessera/train/cli/json.h"
 #include "tessera/train/cli/profile.h"
 #include "tessera/train/cli/stopwatch.h"
+#include "tessera/train/training/classification.h"
 #include "tessera/train/training/lanes.h"
-#include "tessera/train/training/loss.h"
 #include "tessera/train/training/optim.h"
 
 namespace tessera::cli {
@@ -123,12 +123,14 @@ int bench_train(const BenchOptions& o) {
   const double macs = measure(net).macs;
   const int classes = net.model->forward(Run{}, zeros(net.input)).logits.dim(-1);
   const Synthetic data(net.input, o.batch_size, classes);
+  const Classification task(0, 0.1);
   Lanes lanes({.lanes = config.train.lanes, .shard_size = config.train.shard_size});
   AdamW optimiser(*net.params, {.weight_decay = 0.05, .clip_grad = 1});
   uint64_t step = 0;
   const Measured m = measure_steps(o, [&] {
     const auto [loss, grads] = lanes({Mode::train, 1, step++, 0}, data.batch, [&](const Run& run, const Batch& shard) {
-      return soft_cross_entropy(net.model->forward(run, shard.in).logits, shard, 0.1);
+      Tally said;
+      return task.loss(*net.model, run, shard, said);
     });
     optimiser.step(grads, 1e-4);
   });

@@ -46,6 +46,7 @@ class Lanes {
   /// Forgets what add() gathered: a step that shall not happen.
   void discard();
 
+  const LanesOptions& options() const { return options_; }
   /// Bytes of all gradient buffers so far.
   int64_t bytes() const;
 

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "tessera/train/training/finite.h"
-#include "tessera/train/training/loss.h"
 #include "tessera/train/training/schedule.h"
 #include "tessera/train/training/text.h"
 #include "tessera/train/training/training.h"
@@ -71,33 +70,30 @@ Training::End Training::train_epoch() {
 
 void Training::step(Batch batch) {
   const Run run{Mode::train, static_cast<uint64_t>(config_.train.seed), at_.step};
-  hits_ = 0, undecided_ = 0;
   at_.lr = lr();
-  const auto [value, grads] =
-      lanes_(run, batch, [&](const Run& here, const Batch& shard) { return loss(here, shard); });
+  add_gradients(run, batch);
+  const auto [value, grads] = lanes_.finish();
+  Tally said;
+  for (const Tally& t : tallies_) said.add(t);
   // A loss may be finite although a logit is not: the share of minus infinity is 0.
-  if (!std::isfinite(value) || undecided_ > 0) {
+  if (!std::isfinite(value) || said.undecided > 0) {
     fail("train",
          "the loss of step {} (epoch {}, lr {:.3g}) is not finite; first {}: try a smaller optim.lr, more "
          "sched.warmup_epochs or optim.clip_grad=1",
          at_.step + 1, at_.epoch + 1, at_.lr, source_of_nan(run, batch));
   }
   optimiser_.step(grads, at_.lr);
-  at_.hits += hits_, at_.seen += batch.size(), at_.images += static_cast<uint64_t>(batch.size());
+  at_.hits += said.of[0].count, at_.asked += said.of[0].of, at_.seen += batch.size(),
+      at_.images += static_cast<uint64_t>(batch.size());
   at_.loss_sum += value * batch.size();
   ++at_.batch, ++at_.step;
 }
 
-Tensor Training::loss(const Run& run, const Batch& shard) {
-  const Tensor logits = model_->forward(run, shard.in).logits;
-  const auto classes = static_cast<size_t>(logits.dim(-1));
-  int64_t right = 0, none = 0;
-  for (size_t i = 0; i < shard.labels.size(); ++i) {
-    const int said = named_class(logits.values().subspan(i * classes, classes));
-    right += said == shard.labels[i], none += said == no_class;
-  }
-  hits_ += right, undecided_ += none;
-  return soft_cross_entropy(logits, shard, config_.train.label_smoothing);
+void Training::add_gradients(const Run& run, const Batch& batch) {
+  std::fill(tallies_.begin(), tallies_.end(), Tally());
+  lanes_.add(run, batch, [&](const Run& here, const Batch& shard) {
+    return task_->loss(*model_, here, shard, tallies_[static_cast<size_t>(shard.first / lanes_.options().shard_size)]);
+  });
 }
 
 std::string Training::source_of_nan(const Run& run, const Batch& batch) const {
@@ -175,14 +171,20 @@ std::string Training::ended(bool cut, bool interrupted) const {
 
 void Training::close_epoch() {
   const auto seen = static_cast<double>(at_.seen);
-  const double acc1 = static_cast<double>(at_.hits) / seen;
+  const double acc1 = Share{at_.hits, at_.asked}.value();
   at_.train_loss = at_.loss_sum / seen;
   ++at_.epoch;
   metrics_.add({at_.epoch, at_.step, "train", at_.train_loss, acc1, at_.lr, seen / at_.epoch_seconds, seconds()});
   epoch_ = fmt::format("epoch {}/{}  loss {:.4f}  train {:.2f} %", at_.epoch, config_.train.epochs, at_.train_loss,
                        100 * acc1);
   epoch_end_ = fmt::format("  lr {:.2e}  {:.0f} images/s", at_.lr, seen / at_.epoch_seconds);
-  at_.batch = 0, at_.loss_sum = 0, at_.hits = at_.seen = 0, at_.epoch_seconds = 0;
+  at_.batch = 0, at_.loss_sum = 0, at_.hits = at_.asked = at_.seen = 0, at_.epoch_seconds = 0;
+}
+
+/// Than all validations before, by the task's first metric.
+bool Training::better(double metric) const {
+  if (at_.best_epoch == 0) return true;
+  return task_->metrics()[0].higher ? metric > at_.best_val_acc1 : metric < at_.best_val_acc1;
 }
 
 void Training::validate() {
@@ -190,7 +192,7 @@ void Training::validate() {
   Evaluation e;
   {
     const Optimiser::Averaged averaged(optimiser_);
-    e = evaluate(*model_, data_.val);
+    e = evaluate(*model_, data_.val, *task_);
     if (!std::isfinite(e.loss)) {
       fail("train",
            "validation after epoch {} (step {}): the answers to {} of {} images are not finite; first {}; the "
@@ -202,7 +204,7 @@ void Training::validate() {
   metrics_.add({at_.epoch, at_.step, "val", e.loss, e.acc1, at_.lr, static_cast<double>(data_.val.size()) / e.seconds,
                 seconds()});
   epoch_ += fmt::format("  val {:.2f} %", 100 * e.acc1);
-  if (e.acc1 <= at_.best_val_acc1) return;
+  if (!better(e.acc1)) return;
   at_.best_val_acc1 = e.acc1, at_.best_epoch = at_.epoch, at_.best_step = at_.step;
   save_best();
 }

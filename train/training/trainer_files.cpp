@@ -87,7 +87,7 @@ void Training::restore_best() {
 void Training::finish(RunResult& result, Evaluation& test) {
   const Optimiser::Averaged averaged(optimiser_);
   if (data_.test.size() > 0) {
-    test = evaluate(*model_, data_.test);
+    test = evaluate(*model_, data_.test, *task_);
     if (!std::isfinite(test.loss)) {
       fail("train",
            "the answers to {} of {} test images are not finite; first {}: no result was written; try a smaller "

@@ -63,6 +63,7 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
         places_ = row.places(config_.model_options);
         return row.make(Scope(params_), config_.model_options, position(config_.position, config_.position_options));
       }()),
+      task_(std::make_unique<Classification>(data_.train.classes, config_.train.label_smoothing)),
       optimiser_(params_, optimiser_of(config_.optim, config_.train.ema_decay)),
       // The network sees a shard at a time, however large the batch: accumulated batches need not be apart, and together they are,
       // to the bit, a batch of their size.
@@ -74,6 +75,8 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
       lanes_({.lanes = config_.train.lanes,
               .shard_size = static_cast<int>(
                   std::min<int64_t>(config_.train.shard_size, step_size(config_.train, data_.train.size())))}),
+      tallies_(
+          static_cast<size_t>((step_size(config_.train, data_.train.size()) - 1) / lanes_.options().shard_size + 1)),
       folder_(rundir, resume_run),
       metrics_(folder_),
       provenance_{digest(config_), data_.train.digest, environment()} {

@@ -44,8 +44,7 @@ void Training::estimate() {
     double took = 0;
     for (int i = 0; i < 2; ++i) {
       const auto start = Clock::now();
-      lanes_.add({Mode::train, static_cast<uint64_t>(config_.train.seed), at_.step}, batch,
-                 [&](const Run& here, const Batch& shard) { return loss(here, shard); });
+      add_gradients({Mode::train, static_cast<uint64_t>(config_.train.seed), at_.step}, batch);
       took = since(start) / batch.size();
       lanes_.discard();
     }
@@ -80,7 +79,7 @@ void Training::show_progress() {
                                  .batch = at_.batch,
                                  .batches = loader_.batches(),
                                  .loss = at_.loss_sum / seen,
-                                 .acc1 = static_cast<double>(at_.hits) / seen,
+                                 .acc1 = Share{at_.hits, at_.asked}.value(),
                                  .images_per_s = rate,
                                  .seconds_left = images_left() / rate},
                                 hooks_.columns ? hooks_.columns() : 80));

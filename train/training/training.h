@@ -1,7 +1,6 @@
 #pragma once
 // A run while it is under way, for train/trainer*.cpp: trainer.cpp is the loop, trainer_setup.cpp what comes before it,
 // trainer_files.cpp what it leaves, trainer_view.cpp what a person sees of it. Everybody else calls train_run().
-#include <atomic>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -32,7 +31,7 @@ class Training {
   // the loop
   End train_epoch();
   void step(Batch batch);
-  Tensor loss(const Run& run, const Batch& shard);
+  void add_gradients(const Run& run, const Batch& batch);
   void close_epoch();
   void validate();
   double lr() const;
@@ -65,6 +64,8 @@ class Training {
     if (hooks_.say) hooks_.say(line);
   }
 
+  bool better(double metric) const;
+
   RunConfig config_;
   const Hooks& hooks_;
   const Computing computing_;
@@ -72,16 +73,16 @@ class Training {
   Params params_;
   Places places_;
   std::unique_ptr<Model> model_;
+  std::unique_ptr<const Task> task_;
   Optimiser optimiser_;
   data::Loader loader_;  // its batches are whole steps
   Lanes lanes_;
+  std::vector<Tally> tallies_;  // of the step under way, by shard
   RunFolder folder_;
   Metrics metrics_;
   Provenance provenance_;
 
   Progress at_;
-  // of the batch under way: integers, so that the order of lanes does not matter
-  std::atomic<int64_t> hits_{0}, undecided_{0};
   Clock::time_point start_ = Clock::now(), saved_ = start_, shown_{};
   int completed_ = -1;             // epochs, without one that a budget cut
   uint64_t known_best_ = 0;        // the step of the best.ckpt that last.ckpt knows of; 0: none
