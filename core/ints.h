@@ -46,6 +46,16 @@ class Ints {
     part.values_ += static_cast<int64_t>(a) * width_, part.count_ = b - a;
     return part;
   }
+  /// The same memory as rows of another width. Throws Error if that is another size.
+  Ints reshape(int count, int width) const {
+    if (Shape{count, width}.size() != static_cast<int64_t>(size()))
+      fail("reshape", "{} x {} numbers as {} x {}", count_, width_, count, width);
+    Ints same = *this;
+    same.count_ = count, same.width_ = width;
+    return same;
+  }
+  /// Is this the only handle of its memory?
+  bool unique() const { return owner_.unique(); }
   friend bool operator==(const Ints& a, std::span<const int32_t> b) { return std::ranges::equal(a.view(), b); }
 
  private:

@@ -6,7 +6,7 @@
 
 #include "tessera/core/error.h"
 #include "tessera/train/data/readers.h"
-#include "tessera/train/data/sources.h"
+#include "tessera/train/data/public_sets.h"
 #include "tests/unit/data_folder.h"
 
 using namespace tessera;

@@ -4,6 +4,8 @@
 
 #include <sys/resource.h>
 
+#include <numeric>
+
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/core/parallel.h"
 #include "tessera/core/peak.h"
@@ -12,6 +14,7 @@
 #include "tessera/train/cli/json.h"
 #include "tessera/train/cli/profile.h"
 #include "tessera/train/cli/stopwatch.h"
+#include "tessera/train/data/source.h"
 #include "tessera/train/training/classification.h"
 #include "tessera/train/training/lanes.h"
 #include "tessera/train/training/optim.h"
@@ -61,20 +64,37 @@ Measured measure_steps(const BenchOptions& o, F step) {
   return m;
 }
 
-/// Images of noise and labels in turn: what they show does not change how long they take.
-struct Synthetic {
-  Tensor x;
-  Index labels;
-  Batch batch;
-  Synthetic(const Shape& sample, int batch_size, int classes) {
-    Shape shape = sample;
-    shape[0] = batch_size;
-    x = Tensor(shape);
-    const rng::Stream random(1);
-    for (int64_t i = 0; i < x.size(); ++i) x[i] = static_cast<real>(random.normal(static_cast<uint64_t>(i)));
-    for (int i = 0; i < batch_size; ++i) labels.push_back(i % classes);
-    batch.in.x = x, batch.labels = labels, batch.of = batch_size;
+/// Samples of noise and labels in turn: what they show does not change how long they take.
+struct Noise final : data::Source {
+  data::Form sample;
+  size_t count;
+  Noise(const Shape& in, int n, int of_classes) : count(static_cast<size_t>(n)) {
+    classes = of_classes;
+    if (in.rank == 4) {
+      sample = {.h = in[1], .w = in[2], .channels = in[3]};
+    } else {
+      sample = {.kind = data::Form::frames, .longest = in[1], .features = in[2]};
+    }
   }
+  size_t size() const override { return count; }
+  data::Form form() const override { return sample; }
+  int label(size_t i) const override { return static_cast<int>(i) % classes; }
+  std::unique_ptr<data::Reader> reader(const data::Augment&) const override { return std::make_unique<Fill>(sample); }
+  Batch batch() const {
+    Index all(count);
+    std::iota(all.begin(), all.end(), 0);
+    return data::gather(*this, all);
+  }
+
+ private:
+  struct Fill final : data::Reader {
+    int64_t n;
+    explicit Fill(const data::Form& f)
+        : n(f.ragged() ? int64_t{f.longest} * f.features : int64_t{f.h} * f.w * f.channels) {}
+    void fill(size_t, rng::Stream stream, const data::Slot& slot) override {
+      for (int64_t k = 0; k < n; ++k) slot.x[k] = static_cast<real>(stream.normal(static_cast<uint64_t>(k)));
+    }
+  };
 };
 
 void show(const BenchOptions& o, const RunConfig& config, const Network& net, const Measured& m,
@@ -122,13 +142,13 @@ int bench_train(const BenchOptions& o) {
   const Network net = build(config, 1);
   const double macs = measure(net).macs;
   const int classes = net.model->forward(Run{}, zeros(net.input)).logits.dim(-1);
-  const Synthetic data(net.input, o.batch_size, classes);
+  const Batch batch = Noise(net.input, o.batch_size, classes).batch();
   const Classification task(0, 0.1);
   Lanes lanes({.lanes = config.train.lanes, .shard_size = config.train.shard_size});
   AdamW optimiser(*net.params, {.weight_decay = 0.05, .clip_grad = 1});
   uint64_t step = 0;
   const Measured m = measure_steps(o, [&] {
-    const auto [loss, grads] = lanes({Mode::train, 1, step++, 0}, data.batch, [&](const Run& run, const Batch& shard) {
+    const auto [loss, grads] = lanes({Mode::train, 1, step++, 0}, batch, [&](const Run& run, const Batch& shard) {
       Tally said;
       return task.loss(*net.model, run, shard, said);
     });
@@ -145,11 +165,11 @@ int bench_infer(const BenchOptions& o) {
   const RunConfig config = o.model.resolve("bench infer", used);
   const Network net = build(config, 1);
   const double macs = measure(net).macs;
-  const Synthetic data(net.input, o.batch_size, 1);
+  const Batch batch = Noise(net.input, o.batch_size, 1).batch();
   const int size = config.train.shard_size, shards = (o.batch_size - 1) / size + 1;
   const Measured m = measure_steps(o, [&] {
     parallel::shards(shards, [&](int s) {
-      const Batch shard = data.batch.rows(s * size, s * size + std::min(size, o.batch_size - s * size));
+      const Batch shard = batch.rows(s * size, s * size + std::min(size, o.batch_size - s * size));
       net.model->forward(Run{}, shard.in);
     });
   });

@@ -2,7 +2,7 @@
 // How good a model is on a set of samples.
 #include <vector>
 
-#include "tessera/train/data/set.h"
+#include "tessera/train/data/source.h"
 #include "tessera/train/training/classification.h"
 #include "tessera/train/training/confusion.h"
 
@@ -14,7 +14,7 @@ struct Evaluation {
   double acc5 = 0;      ///< its second: the share whose label is among the five largest
   Tally tally;          ///< what they were computed from
   Confusion confusion;  ///< [label][prediction]; empty without classes
-  Index predictions;    ///< by sample of the set; no_class where the answer names none
+  Index predictions;    ///< by sample of the source; no_class where the answer names none
   std::vector<float> probabilities;  ///< of the predicted class; 0 where there is none
   size_t undecided = 0;              ///< samples whose answer is not finite: wrong, and not in `confusion`
   double seconds = 0;
@@ -22,11 +22,11 @@ struct Evaluation {
 
 inline namespace TESSERA_NS {
 
-/// Runs the model over the whole set in evaluation mode, eight samples at a time on every worker; the result does not depend on
-/// their number. Throws Error on an empty set, or on answers that do not fit the task.
-Evaluation evaluate(const Model& model, const data::Set& set, const Task& task);
-/// The same for images that are classified.
-Evaluation evaluate(const Model& model, const data::Set& set);
+/// Runs the model over all samples in evaluation mode, eight samples at a time on every worker; the result does not depend on
+/// their number. Throws Error on an empty source, or on answers that do not fit the task.
+Evaluation evaluate(const Model& model, const data::Source& source, const Task& task);
+/// The same for samples that are classified.
+Evaluation evaluate(const Model& model, const data::Source& source);
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

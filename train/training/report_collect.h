@@ -6,8 +6,8 @@
 
 namespace tessera::report {
 
-/// Up to `samples` images: half of them spread over the set, half the surest mistakes.
-Data collect(const Evaluation& evaluation, const data::Set& set, const Params& params, const Places& places,
+/// Of images up to `samples`: half of them spread over the set, half the surest mistakes.
+Data collect(const Evaluation& evaluation, const data::Source& source, const Params& params, const Places& places,
              size_t samples = 24);
 
 }  // namespace tessera::report

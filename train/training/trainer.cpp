@@ -106,14 +106,14 @@ std::string Training::source_of_nan(const Run& run, const Batch& batch) const {
   return "the loss itself";
 }
 
-std::string Training::source_of_nan(const data::Set& set, const Evaluation& e) const {
+std::string Training::source_of_nan(const data::Source& source, const Evaluation& e) const {
   for (size_t i = 0; i < e.predictions.size(); ++i) {
     if (e.predictions[i] != no_class) continue;
     Run run;
     run.first = static_cast<int64_t>(i);
-    const size_t which[] = {i};
-    if (const std::string found = first_not_finite(*model_, params_, run, set.tensor(which)); !found.empty())
-      return found;
+    const int32_t which[] = {static_cast<int32_t>(i)};
+    const std::string found = first_not_finite(*model_, params_, run, data::gather(source, which).in);
+    if (!found.empty()) return found;
   }
   return "the loss itself";
 }
@@ -188,20 +188,20 @@ bool Training::better(double metric) const {
 }
 
 void Training::validate() {
-  if (data_.val.size() == 0) return;
+  if (!data_.val) return;
   Evaluation e;
   {
     const Optimiser::Averaged averaged(optimiser_);
-    e = evaluate(*model_, data_.val, *task_);
+    e = evaluate(*model_, *data_.val, *task_);
     if (!std::isfinite(e.loss)) {
       fail("train",
-           "validation after epoch {} (step {}): the answers to {} of {} images are not finite; first {}; the "
+           "validation after epoch {} (step {}): the answers to {} of {} {}s are not finite; first {}; the "
            "checkpoints are those from before: try a smaller optim.lr, more sched.warmup_epochs or optim.clip_grad=1",
-           at_.epoch, at_.step, e.undecided, data_.val.size(), source_of_nan(data_.val, e));
+           at_.epoch, at_.step, e.undecided, data_.val->size(), data_.val->form().unit(), source_of_nan(*data_.val, e));
     }
   }
   at_.val_acc1 = e.acc1, at_.val_epoch = at_.epoch;
-  metrics_.add({at_.epoch, at_.step, "val", e.loss, e.acc1, at_.lr, static_cast<double>(data_.val.size()) / e.seconds,
+  metrics_.add({at_.epoch, at_.step, "val", e.loss, e.acc1, at_.lr, static_cast<double>(data_.val->size()) / e.seconds,
                 seconds()});
   epoch_ += fmt::format("  val {:.2f} %", 100 * e.acc1);
   if (!better(e.acc1)) return;
@@ -211,8 +211,9 @@ void Training::validate() {
 
 }  // namespace TESSERA_NS
 
-RunResult train_run(const RunConfig& config, const std::string& rundir, bool resume, const Hooks& hooks) {
-  return Training(config, rundir, resume, hooks).run();
+RunResult train_run(const RunConfig& config, const std::string& rundir, bool resume, const Hooks& hooks,
+                    const RunParts& parts) {
+  return Training(config, rundir, resume, hooks, parts).run();
 }
 
 }  // namespace tessera

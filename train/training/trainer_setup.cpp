@@ -3,8 +3,10 @@
 
 #include "tessera/core/io/checksum.h"
 #include "tessera/core/io/replace_file.h"
+#include "tessera/core/io/text.h"
 #include "tessera/train/training/complete.h"
 #include "tessera/train/training/environment.h"
+#include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
 #include "tessera/train/training/training.h"
 
@@ -12,9 +14,63 @@ namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
 
-void fit(RunConfig& c, const Splits& data) try {
-  complete(c, data.train);
-  if (data.val.size() == 0) {
+/// What was handed over, or what `config` says, which then knows which data those are.
+RunData data_of(const RunParts& parts, DataConfig& c) {
+  if (!parts.train) {
+    if (parts.val || parts.test) fail("train", "there are data to validate or test on, but none to train on");
+    Splits s = open_splits(c);
+    const auto share = [](data::Set& set) { return std::make_shared<const data::Set>(std::move(set)); };
+    return {share(s.train), s.val.size() > 0 ? share(s.val) : nullptr, s.test.size() > 0 ? share(s.test) : nullptr,
+            std::move(s.note)};
+  }
+  if (c.train_size != 0 || c.val_size != 0 || c.test_size != 0 || c.fraction < 1)
+    fail("data",
+         "the data of this run are handed over as they are: leave train_size, val_size, test_size and fraction out");
+  if (c.name.empty()) c.name = parts.train->name;
+  io::check_text("data", "data.name", c.name);
+  const data::Form form = parts.train->form();
+  for (const auto& other : {parts.val, parts.test}) {
+    if (!other || other->size() == 0) continue;
+    const data::Form f = other->form();
+    if (f.kind != form.kind || f.channels != form.channels || f.features != form.features ||
+        other->class_names != parts.train->class_names)
+      fail("data", "{} and {} are not of one kind: the same classes, channels and features are needed",
+           parts.train->name, other->name);
+  }
+  const auto if_any = [](const auto& source) { return size_of(source) > 0 ? source : nullptr; };
+  return {parts.train, if_any(parts.val), if_any(parts.test), ""};
+}
+
+/// What complete() is for images: fills in what the data and the registry decide of a model of sequences.
+void complete_sequences(RunConfig& c, const data::Source& source) {
+  check(c);
+  const ModelRow& row = model(c.model);
+  if (row.defaults.contains("img_size"))
+    fail("train", "{} is a model of images, but {} holds sequences: choose a model of sequences", c.model, source.name);
+  if (c.position.empty()) c.position = row.position;
+  const data::Form form = source.form();
+  Options& o = c.model_options;
+  const auto follow = [&](const char* key, int value, const char* what) {
+    if (!row.defaults.contains(key)) return;
+    if (!o.contains(key)) o[key] = value;
+    if (const int said = std::get<int>(convert(std::string("model.") + key, o[key], Value(0))); said != value)
+      fail("train", "model.{} is {} but {} has {} {}: set model.{}={}", key, said, source.name, value, what, key,
+           value);
+  };
+  if (source.classes > 0) follow("num_classes", source.classes, "classes");
+  if (form.kind == data::Form::frames) follow("input_dim", form.features, "features");
+  for (const auto& [key, value] : row.defaults) o.try_emplace(key, value);
+  check_position(c.position, c.position_options, row.places(o));
+}
+
+void fit(RunConfig& c, const RunData& data) try {
+  if (const auto* images = dynamic_cast<const data::Set*>(data.train.get())) {
+    complete(c, *images);
+  } else {
+    complete_sequences(c, *data.train);
+    data.train->reader(c.augment);  // refuses what it cannot do
+  }
+  if (!data.val) {
     const auto needs_validation = [](bool said, const char* key) {
       if (said) fail("train", "train.{} needs a validation split: set data.val_size", key);
     };
@@ -34,7 +90,10 @@ std::string digest(RunConfig c) {
   t.patience = standard.patience, t.best_weights = standard.best_weights;
   t.checkpoint_every = standard.checkpoint_every, t.checkpoint_steps = standard.checkpoint_steps;
   t.checkpoint_minutes = standard.checkpoint_minutes;
-  const std::string text = toml(c);
+  std::string text = toml(c);
+  // a key that is younger than some checkpoints stays out while it is at its default
+  for (const std::string_view younger : {"\ndrop_last = false"})
+    if (const size_t at = text.rfind(younger); at != std::string::npos) text.erase(at, younger.size());
   io::Checksum sum;
   sum.add(text.data(), text.size());
   return sum.hex();
@@ -51,11 +110,12 @@ int64_t step_size(const TrainConfig& t, size_t images) {
   return std::min(int64_t{t.batch_size} * t.accumulate, static_cast<int64_t>(images));
 }
 
-Training::Training(const RunConfig& config, const std::string& rundir, bool resume_run, const Hooks& hooks)
+Training::Training(const RunConfig& config, const std::string& rundir, bool resume_run, const Hooks& hooks,
+                   const RunParts& parts)
     : config_(checked(config)),
       hooks_(hooks),
       computing_(precision(config_.train.precision)),
-      data_(open_splits(config_.data)),
+      data_(data_of(parts, config_.data)),
       params_(static_cast<uint64_t>(config_.train.seed)),
       model_([&] {
         fit(config_, data_);
@@ -63,23 +123,25 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
         places_ = row.places(config_.model_options);
         return row.make(Scope(params_), config_.model_options, position(config_.position, config_.position_options));
       }()),
-      task_(std::make_unique<Classification>(data_.train.classes, config_.train.label_smoothing)),
+      task_(parts.task ? parts.task
+                       : std::make_shared<const Classification>(data_.train->classes, config_.train.label_smoothing)),
       optimiser_(params_, optimiser_of(config_.optim, config_.train.ema_decay)),
       // The network sees a shard at a time, however large the batch: accumulated batches need not be apart, and together they are,
       // to the bit, a batch of their size.
-      loader_(data_.train, {.batch_size = static_cast<int>(step_size(config_.train, data_.train.size())),
+      loader_(data_.train, {.batch_size = static_cast<int>(step_size(config_.train, data_.train->size())),
                             .seed = static_cast<uint64_t>(config_.train.seed),
                             .augment = config_.augment,
-                            .workers = config_.data.workers}),
+                            .workers = config_.data.workers,
+                            .drop_last = config_.train.drop_last}),
       // a larger shard is the whole step, too
       lanes_({.lanes = config_.train.lanes,
               .shard_size = static_cast<int>(
-                  std::min<int64_t>(config_.train.shard_size, step_size(config_.train, data_.train.size())))}),
+                  std::min<int64_t>(config_.train.shard_size, step_size(config_.train, data_.train->size())))}),
       tallies_(
-          static_cast<size_t>((step_size(config_.train, data_.train.size()) - 1) / lanes_.options().shard_size + 1)),
+          static_cast<size_t>((step_size(config_.train, data_.train->size()) - 1) / lanes_.options().shard_size + 1)),
       folder_(rundir, resume_run),
       metrics_(folder_),
-      provenance_{digest(config_), data_.train.digest, environment()} {
+      provenance_{digest(config_), data_.train->digest, environment()} {
   at_.planned = config_.train.epochs;
   if (resume_run) {
     resume();

@@ -13,22 +13,29 @@ namespace tessera {
 inline namespace TESSERA_NS {
 
 void Training::announce() {
-  const auto size = [](const data::Set& set) { return static_cast<int64_t>(set.size()); };
+  const std::string unit = std::string("test ") + data_.train->form().unit();
   say(fmt::format("{} with {} on {}: {}, {} training, {} validation and {}, {}", config_.model, config_.position,
-                  config_.data.name, plural(params_.count(), "parameter"), size(data_.train), size(data_.val),
-                  plural(size(data_.test), "test image"), plural(parallel::threads(), "thread")));
+                  config_.data.name, plural(params_.count(), "parameter"), size_of(data_.train), size_of(data_.val),
+                  plural(static_cast<int64_t>(size_of(data_.test)), unit), plural(parallel::threads(), "thread")));
   if (!data_.note.empty()) say(data_.note);
   if (at_.epoch < config_.train.epochs && !budget() && !out_of_patience()) estimate();
 }
 
-/// Training images until the end; with a limit of steps or minutes, at most what fits into it.
+/// Training samples of an epoch.
+double Training::epoch_size() const {
+  const auto n = static_cast<double>(data_.train->size());
+  const auto whole =
+      static_cast<double>(loader_.batches()) * static_cast<double>(step_size(config_.train, data_.train->size()));
+  return config_.train.drop_last ? std::min(n, whole) : n;
+}
+
+/// Training samples until the end; with a limit of steps or minutes, at most what fits into it.
 double Training::images_left() const {
   const TrainConfig& t = config_.train;
-  const auto n = static_cast<double>(data_.train.size());
-  double left = (t.epochs - at_.epoch) * n - static_cast<double>(at_.seen);
+  double left = (t.epochs - at_.epoch) * epoch_size() - static_cast<double>(at_.seen);
   if (t.max_steps > 0) {
     const double steps = t.max_steps - static_cast<double>(at_.step);
-    left = std::min(left, steps * static_cast<double>(step_size(t, data_.train.size())));
+    left = std::min(left, steps * static_cast<double>(step_size(t, data_.train->size())));
   }
   if (t.max_minutes > 0 && at_.train_seconds > 0) {
     const double rate = static_cast<double>(at_.images) / at_.train_seconds;
@@ -52,7 +59,7 @@ void Training::estimate() {
     const double validations =
         std::ceil((config_.train.epochs - at_.epoch) / static_cast<double>(config_.train.eval_every));
     const double evaluated =
-        validations * static_cast<double>(data_.val.size()) + static_cast<double>(data_.test.size());
+        validations * static_cast<double>(size_of(data_.val)) + static_cast<double>(size_of(data_.test));
     double time = took * (images_left() + evaluated / 3);
     if (config_.train.max_minutes > 0) time = std::min(time, 60 * config_.train.max_minutes - seconds());
     const double sum = static_cast<double>(params_.count()) * sizeof(real);  // the one buffer not touched yet

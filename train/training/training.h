@@ -12,15 +12,21 @@
 #include "tessera/train/training/lanes.h"
 #include "tessera/train/training/optim.h"
 #include "tessera/train/training/run_folder.h"
-#include "tessera/train/training/splits.h"
 #include "tessera/train/training/trainer.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
 
+/// What a run reads; val and test are null where there are none.
+struct RunData {
+  std::shared_ptr<const data::Source> train, val, test;
+  std::string note;  ///< a sentence worth saying of them, or empty
+};
+inline size_t size_of(const std::shared_ptr<const data::Source>& source) { return source ? source->size() : 0; }
+
 class Training {
  public:
-  Training(const RunConfig& config, const std::string& rundir, bool resume, const Hooks& hooks);
+  Training(const RunConfig& config, const std::string& rundir, bool resume, const Hooks& hooks, const RunParts& parts);
   RunResult run();
 
  private:
@@ -41,7 +47,7 @@ class Training {
   double seconds() const { return before_ + since(start_); }
   std::string ended(bool cut, bool interrupted) const;
   std::string source_of_nan(const Run& run, const Batch& batch) const;
-  std::string source_of_nan(const data::Set& set, const Evaluation& e) const;
+  std::string source_of_nan(const data::Source& source, const Evaluation& e) const;
 
   // its files
   void checkpoint();
@@ -60,6 +66,7 @@ class Training {
   void report_epoch() const;
   void show_progress();
   double images_left() const;
+  double epoch_size() const;
   void say(std::string_view line) const {
     if (hooks_.say) hooks_.say(line);
   }
@@ -69,11 +76,11 @@ class Training {
   RunConfig config_;
   const Hooks& hooks_;
   const Computing computing_;
-  Splits data_;
+  RunData data_;
   Params params_;
   Places places_;
   std::unique_ptr<Model> model_;
-  std::unique_ptr<const Task> task_;
+  std::shared_ptr<const Task> task_;
   Optimiser optimiser_;
   data::Loader loader_;  // its batches are whole steps
   Lanes lanes_;
