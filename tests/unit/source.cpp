@@ -271,7 +271,7 @@ TEST_CASE("a run on data that are handed over is the run that opens them, and re
   CHECK_THROWS_WITH_AS(train_run(c, "", false, {}, parts), doctest::Contains("not of one kind"), Error);
   parts.val = parts.test = nullptr;
   CHECK_THROWS_WITH_AS(train_run(c, "", false, {}, parts), doctest::Contains("vit is a model of images"), Misfit);
-  parts = {.train = nullptr, .val = parts.train, .test = nullptr, .task = nullptr};
+  parts.val.swap(parts.train);
   CHECK_THROWS_WITH_AS(train_run(c, "", false, {}, parts), doctest::Contains("none to train on"), Error);
 }
 

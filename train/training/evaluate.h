@@ -5,6 +5,7 @@
 #include "tessera/train/data/source.h"
 #include "tessera/train/training/classification.h"
 #include "tessera/train/training/confusion.h"
+#include "tessera/train/training/world.h"
 
 namespace tessera {
 
@@ -24,7 +25,7 @@ inline namespace TESSERA_NS {
 
 /// Runs the model over all samples in evaluation mode, eight samples at a time on every worker; the result does not depend on
 /// their number. Throws Error on an empty source, or on answers that do not fit the task.
-Evaluation evaluate(const Model& model, const data::Source& source, const Task& task);
+Evaluation evaluate(const Model& model, const data::Source& source, const Task& task, World& world = solo());
 /// The same for samples that are classified.
 Evaluation evaluate(const Model& model, const data::Source& source);
 

@@ -5,10 +5,13 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "tessera/train/data/source.h"
 #include "tessera/train/training/config.h"
+#include "tessera/train/training/listener.h"
 #include "tessera/train/training/task.h"
+#include "tessera/train/training/world.h"
 
 namespace tessera {
 
@@ -40,7 +43,9 @@ struct RunResult {
 struct RunParts {
   std::shared_ptr<const data::Source> train;  ///< null: what config.data says; then there may be no others
   std::shared_ptr<const data::Source> val, test;
-  std::shared_ptr<const Task> task;  ///< null: Classification of the classes of the data
+  std::shared_ptr<const Task> task;                  ///< null: Classification of the classes of the data
+  std::shared_ptr<World> world;                      ///< null: this process alone
+  std::vector<std::shared_ptr<Listener>> listeners;  ///< beside the one that speaks through the hooks
 };
 
 /// The configuration makes no model, or none for these data: what a person said is wrong, not what happened.

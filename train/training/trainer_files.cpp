@@ -89,13 +89,13 @@ void Training::restore_best() {
 void Training::finish(RunResult& result, Evaluation& test) {
   const Optimiser::Averaged averaged(optimiser_);
   if (data_.test) {
-    test = evaluate(*model_, *data_.test, *task_);
+    test = evaluate(*model_, *data_.test, *task_, world_);
     if (!std::isfinite(test.loss)) {
       fail("train",
            "the answers to {} of {} test {}s are not finite; first {}: no result was written; try a smaller "
            "optim.lr, more "
            "sched.warmup_epochs or optim.clip_grad=1",
-           test.undecided, data_.test->size(), data_.test->form().unit(), source_of_nan(*data_.test, test));
+           test.undecided, data_.test->size(), unit_, source_of_nan(*data_.test, test));
     }
     result.test_acc1 = test.acc1;
     metrics_.add({at_.epoch, at_.step, "test", test.loss, test.acc1, at_.lr,
@@ -140,7 +140,7 @@ void Training::write_summary(const RunResult& result, const Evaluation& test) co
                                  {"params", params_.count()},
                                  {"macs", static_cast<int64_t>(macs(*model_, *data_.train))},
                                  {"seed", config_.train.seed},
-                                 {"epochs", completed_},
+                                 {"epochs", completed()},
                                  {"steps", at_.step},
                                  {"ended", result.ended},
                                  {"train_loss", at_.train_loss},

@@ -6,6 +6,7 @@
 #include "tessera/core/io/text.h"
 #include "tessera/train/training/complete.h"
 #include "tessera/train/training/environment.h"
+#include "tessera/train/training/narrator.h"
 #include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
 #include "tessera/train/training/training.h"
@@ -114,6 +115,9 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
                    const RunParts& parts)
     : config_(checked(config)),
       hooks_(hooks),
+      parts_(parts),
+      world_(parts.world ? *parts.world : solo()),
+      listeners_{std::make_shared<Narrator>(hooks)},
       computing_(precision(config_.train.precision)),
       data_(data_of(parts, config_.data)),
       params_(static_cast<uint64_t>(config_.train.seed)),
@@ -136,12 +140,15 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
       // a larger shard is the whole step, too
       lanes_({.lanes = config_.train.lanes,
               .shard_size = static_cast<int>(
-                  std::min<int64_t>(config_.train.shard_size, step_size(config_.train, data_.train->size())))}),
+                  std::min<int64_t>(config_.train.shard_size, step_size(config_.train, data_.train->size())))},
+             world_),
       tallies_(
           static_cast<size_t>((step_size(config_.train, data_.train->size()) - 1) / lanes_.options().shard_size + 1)),
+      by_rank_(static_cast<size_t>(world_.size())),
       folder_(rundir, resume_run),
       metrics_(folder_),
       provenance_{digest(config_), data_.train->digest, environment()} {
+  listeners_.insert(listeners_.end(), parts.listeners.begin(), parts.listeners.end());
   at_.planned = config_.train.epochs;
   if (resume_run) {
     resume();

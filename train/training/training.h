@@ -1,9 +1,10 @@
 #pragma once
 // A run while it is under way, for train/trainer*.cpp: trainer.cpp is the loop, trainer_setup.cpp what comes before it,
-// trainer_files.cpp what it leaves, trainer_view.cpp what a person sees of it. Everybody else calls train_run().
+// trainer_files.cpp what it leaves, trainer_start.cpp what it says at first. Everybody else calls train_run().
 #include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "tessera/core/precision.h"
 #include "tessera/train/data/loader.h"
@@ -35,19 +36,30 @@ class Training {
   enum class End { of_epoch, of_budget, interrupted };
 
   // the loop
+  void train();
   End train_epoch();
-  void step(Batch batch);
-  void add_gradients(const Run& run, const Batch& batch);
+  void step(const Batch& batch);
   void close_epoch();
   void validate();
+  RunResult conclude();
+
+  // of a step
+  void add_gradients(const Run& run, const Batch& batch);
+  Tally tally();
   double lr() const;
-  const char* budget() const;  ///< the limit that is spent, or null
-  bool out_of_patience() const;
-  bool checkpoint_due() const;
-  double seconds() const { return before_ + since(start_); }
-  std::string ended(bool cut, bool interrupted) const;
   std::string source_of_nan(const Run& run, const Batch& batch) const;
   std::string source_of_nan(const data::Source& source, const Evaluation& e) const;
+
+  // when to stop
+  const char* budget() const;  ///< the limit that is spent, or null
+  bool out_of_patience() const;
+  bool better(double metric) const;
+  bool asked_to_stop();
+  bool checkpoint_due() const;
+  void interrupt(const std::string& where);
+  std::string ended() const;
+  double seconds() const { return before_ + since(start_); }
+  int completed() const { return at_.epoch - (cut_ ? 1 : 0); }  ///< epochs
 
   // its files
   void checkpoint();
@@ -60,23 +72,28 @@ class Training {
   void write_summary(const RunResult& result, const Evaluation& test) const;
   std::string config_text() const;
 
-  // what a person sees
+  // what others are told
   void announce();
   void estimate();
-  void report_epoch() const;
-  void show_progress();
-  double images_left() const;
+  double samples_left() const;
   double epoch_size() const;
-  void say(std::string_view line) const {
-    if (hooks_.say) hooks_.say(line);
+  RunState state() const;
+  template <class F>
+  void tell(F f) const {
+    for (const auto& listener : listeners_) f(*listener);
   }
-
-  bool better(double metric) const;
+  void say(std::string_view line) const {
+    tell([&](Listener& l) { l.say(line); });
+  }
 
   RunConfig config_;
   const Hooks& hooks_;
+  const RunParts parts_;
+  World& world_;
+  std::vector<std::shared_ptr<Listener>> listeners_;
   const Computing computing_;
   RunData data_;
+  const char* const unit_ = data_.train->form().unit();
   Params params_;
   Places places_;
   std::unique_ptr<Model> model_;
@@ -85,16 +102,18 @@ class Training {
   data::Loader loader_;  // its batches are whole steps
   Lanes lanes_;
   std::vector<Tally> tallies_;  // of the step under way, by shard
+  std::vector<Tally> by_rank_;  // and by rank
   RunFolder folder_;
   Metrics metrics_;
   Provenance provenance_;
 
   Progress at_;
-  Clock::time_point start_ = Clock::now(), saved_ = start_, shown_{};
-  int completed_ = -1;             // epochs, without one that a budget cut
-  uint64_t known_best_ = 0;        // the step of the best.ckpt that last.ckpt knows of; 0: none
-  double before_ = 0;              // seconds of the parts before this one
-  std::string epoch_, epoch_end_;  // what is said of the epoch that has ended
+  EpochScores scores_;  // of the epoch that ended last
+  Clock::time_point start_ = Clock::now(), saved_ = start_;
+  bool cut_ = false;  // by a budget: the last epoch is not complete
+  bool interrupted_ = false;
+  uint64_t known_best_ = 0;  // the step of the best.ckpt that last.ckpt knows of; 0: none
+  double before_ = 0;        // seconds of the parts before this one
 };
 
 /// Images of a step: accumulate batches, or all there are.

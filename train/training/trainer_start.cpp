@@ -1,11 +1,10 @@
-// What a person sees of a run.
+// What is said before the first step: what is trained, and how long it will take.
 #include <algorithm>
 #include <cmath>
 
 #include "tessera/core/memory.h"
 #include "tessera/core/parallel.h"
 #include "tessera/train/training/environment.h"
-#include "tessera/train/training/progress_line.h"
 #include "tessera/train/training/text.h"
 #include "tessera/train/training/training.h"
 
@@ -13,10 +12,10 @@ namespace tessera {
 inline namespace TESSERA_NS {
 
 void Training::announce() {
-  const std::string unit = std::string("test ") + data_.train->form().unit();
   say(fmt::format("{} with {} on {}: {}, {} training, {} validation and {}, {}", config_.model, config_.position,
                   config_.data.name, plural(params_.count(), "parameter"), size_of(data_.train), size_of(data_.val),
-                  plural(static_cast<int64_t>(size_of(data_.test)), unit), plural(parallel::threads(), "thread")));
+                  plural(static_cast<int64_t>(size_of(data_.test)), std::string("test ") + unit_),
+                  plural(parallel::threads(), "thread")));
   if (!data_.note.empty()) say(data_.note);
   if (at_.epoch < config_.train.epochs && !budget() && !out_of_patience()) estimate();
 }
@@ -30,7 +29,7 @@ double Training::epoch_size() const {
 }
 
 /// Training samples until the end; with a limit of steps or minutes, at most what fits into it.
-double Training::images_left() const {
+double Training::samples_left() const {
   const TrainConfig& t = config_.train;
   double left = (t.epochs - at_.epoch) * epoch_size() - static_cast<double>(at_.seen);
   if (t.max_steps > 0) {
@@ -60,37 +59,17 @@ void Training::estimate() {
         std::ceil((config_.train.epochs - at_.epoch) / static_cast<double>(config_.train.eval_every));
     const double evaluated =
         validations * static_cast<double>(size_of(data_.val)) + static_cast<double>(size_of(data_.test));
-    double time = took * (images_left() + evaluated / 3);
+    double time = took * (samples_left() + evaluated / 3);
     if (config_.train.max_minutes > 0) time = std::min(time, 60 * config_.train.max_minutes - seconds());
     const double sum = static_cast<double>(params_.count()) * sizeof(real);  // the one buffer not touched yet
-    say(fmt::format("estimate: {} ({:.0f} images/s, {} an epoch), {:.0f} MB of memory", duration(time), 1 / took,
+    say(fmt::format("estimate: {} ({:.0f} {}s/s, {} an epoch), {:.0f} MB of memory", duration(time), 1 / took, unit_,
                     plural(static_cast<int64_t>(loader_.batches()), "step"),
                     (static_cast<double>(resident_bytes()) + sum) * 1e-6));
     break;
   }
 }
 
-void Training::report_epoch() const {
-  metrics_.write();
-  const double left = images_left() / (static_cast<double>(at_.images) / at_.train_seconds);
-  say(epoch_ + epoch_end_ + (left > 0 ? fmt::format("  {} left", duration(left)) : ""));
-}
-
-void Training::show_progress() {
-  if (!hooks_.progress || since(shown_) < 0.1) return;
-  shown_ = Clock::now();
-  const auto seen = static_cast<double>(at_.seen);
-  const double rate = seen / at_.epoch_seconds;
-  hooks_.progress(progress_line({.epoch = at_.epoch + 1,
-                                 .epochs = config_.train.epochs,
-                                 .batch = at_.batch,
-                                 .batches = loader_.batches(),
-                                 .loss = at_.loss_sum / seen,
-                                 .acc1 = Share{at_.hits, at_.asked}.value(),
-                                 .images_per_s = rate,
-                                 .seconds_left = images_left() / rate},
-                                hooks_.columns ? hooks_.columns() : 80));
-}
+RunState Training::state() const { return {config_, at_, loader_.batches(), samples_left(), unit_}; }
 
 }  // namespace TESSERA_NS
 }  // namespace tessera
