@@ -39,7 +39,7 @@ std::vector<Sample> pictures(const Evaluation& e, const data::Set& set, size_t s
 
 }  // namespace
 
-Data collect(const Evaluation& e, const data::Source& source, const Params& params, const Places& places,
+Data collect(const Evaluation& e, const data::Source& source, const Params& params, const PositionTables& positions,
              size_t samples) {
   Data d;
   d.classes = source.class_names;
@@ -47,7 +47,7 @@ Data collect(const Evaluation& e, const data::Source& source, const Params& para
     for (int k = 0; k < source.classes; ++k) d.classes.push_back(std::to_string(k));
   d.confusion = e.confusion;
   if (const auto* set = dynamic_cast<const data::Set*>(&source)) d.samples = pictures(e, *set, samples);
-  d.tables = position_tables(params, places);
+  d.tables = position_tables(params, positions);
   return d;
 }
 

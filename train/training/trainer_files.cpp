@@ -110,7 +110,7 @@ void Training::finish(RunResult& result, Evaluation& test) {
   metadata.insert({{"model", config_.model}, {"position", config_.position}, {"program", "tessera " + version()}});
   io::save(params_, folder_ / "weights.safetensors", metadata);
   if (config_.train.best_weights) save_best_weights();
-  if (data_.test) report::save(report::collect(test, *data_.test, params_, places_), folder_ / "report_data.json");
+  if (data_.test) report::save(report::collect(test, *data_.test, params_, positions_), folder_ / "report_data.json");
 }
 
 void Training::save_best_weights() const {

@@ -124,8 +124,8 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
       model_([&] {
         fit(config_, data_);
         const ModelRow& row = model(config_.model);
-        places_ = row.places(config_.model_options);
-        return row.make(Scope(params_), config_.model_options, position(config_.position, config_.position_options));
+        return row.make(Scope(params_), config_.model_options,
+                        remember_tables(position(config_.position, config_.position_options), positions_));
       }()),
       task_(parts.task ? parts.task
                        : std::make_shared<const Classification>(data_.train->classes, config_.train.label_smoothing)),

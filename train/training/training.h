@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tessera/core/precision.h"
+#include "tessera/nn/position_weights.h"
 #include "tessera/train/data/loader.h"
 #include "tessera/train/training/checkpoint.h"
 #include "tessera/train/training/evaluate.h"
@@ -95,7 +96,7 @@ class Training {
   RunData data_;
   const char* const unit_ = data_.train->form().unit();
   Params params_;
-  Places places_;
+  PositionTables positions_;
   std::unique_ptr<Model> model_;
   std::shared_ptr<const Task> task_;
   Optimiser optimiser_;
