@@ -13,10 +13,11 @@ inline namespace TESSERA_NS {
 class Ints {
  public:
   Ints() = default;  ///< none: false
-  /// Uninitialised memory for `count` rows of `width` numbers.
+  /// Uninitialised memory for `count` rows of `width` numbers; of no rows: none.
   explicit Ints(int count, int width = 1) : count_(count), width_(width) {
     constexpr auto per_real = static_cast<int64_t>(sizeof(real) / sizeof(int32_t));
     const int64_t n = Shape{count, width}.size();  // checks both
+    if (n == 0) return;
     owner_ = Tensor({static_cast<int>((n + per_real - 1) / per_real)});
     values_ = reinterpret_cast<int32_t*>(owner_.data());
   }

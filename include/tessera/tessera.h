@@ -21,6 +21,7 @@
 #include "tessera/nn/weights.h"
 #include "tessera/nn/windows.h"
 #include "tessera/train/data/loader.h"
+#include "tessera/train/data/memory.h"
 #include "tessera/train/data/set.h"
 #include "tessera/train/training/checkpoint.h"
 #include "tessera/train/training/classification.h"
