@@ -23,7 +23,7 @@ double train(const Model& model, Params& params, const data::Set& set, int epoch
     loss = 0;
     for (const Batch& batch : loader.epoch(epoch)) {
       auto [value, grads] = lanes({Mode::train, 1, step++}, batch, [&](const Run& run, const Batch& shard) {
-        return soft_cross_entropy(model.forward(run, shard.x), shard);
+        return soft_cross_entropy(model.forward(run, shard.in), shard);
       });
       optimiser.step(grads, lr);
       loss += value / double(loader.batches());

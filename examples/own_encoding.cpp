@@ -66,7 +66,7 @@ int main() try {
     for (int epoch = 0; epoch < 3; ++epoch)
       for (const Batch& batch : loader.epoch(epoch)) {
         auto [value, grads] = lanes({Mode::train, 1, step++}, batch, [&](const Run& run, const Batch& shard) {
-          return soft_cross_entropy(model.forward(run, shard.x), shard);
+          return soft_cross_entropy(model.forward(run, shard.in), shard);
         });
         optimiser.step(grads, 1e-3);
       }

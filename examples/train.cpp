@@ -21,7 +21,7 @@ int main(int argc, char** argv) try {
     for (const Batch& batch : loader.epoch(epoch)) {
       auto [value, grads] = lanes({Mode::train, /*seed*/ 1, step}, batch,
           [&](const Run& run, const Batch& shard) {  // runs on its own tape
-            return soft_cross_entropy(model.forward(run, shard.x), shard, 0.1); });
+            return soft_cross_entropy(model.forward(run, shard.in), shard, 0.1); });
       optimiser.step(grads, rate(double(step++) / double(loader.batches())));
       loss += value / double(loader.batches());
     }

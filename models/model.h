@@ -6,47 +6,18 @@
 #include <string>
 #include <vector>
 
+#include "tessera/nn/input.h"
 #include "tessera/nn/position.h"
 #include "tessera/nn/weights.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
 
-struct Input {
-  Input() = default;
-  Input(Tensor t) : x(std::move(t)) {}  // NOLINT: implicit by design
-  Tensor x;                             ///< images (B, H, W, C), channels last, or sequences (B, T, F)
-  Index lengths;                        ///< valid frames per sample, or empty
-  bool features = false;                ///< fill Output::stages
-};
-struct Output {
-  Tensor logits;               ///< (B, classes)
-  std::vector<Tensor> stages;  ///< each stage's map (B, h, w, C), when asked for
-  operator Tensor() const {
-    return logits;
-  }  // NOLINT: a model in an expression is its logits; by value, to outlive this Output
-};
-
 struct Model {
   virtual ~Model() = default;
   virtual Output forward(const Run&, const Input&) const = 0;
 };
 
-/// What a model takes, or what data hold.
-struct InputShape {
-  enum class Kind { image, frames, tokens };
-  Kind kind = Kind::image;
-  int h = 0, w = 0, channels = 0;  ///< images (B, h, w, channels)
-  int T = 0;                       ///< steps of a sequence; 0: any number
-  int features = 0;                ///< frames (B, T, features)
-  int vocabulary = 0;              ///< tokens (B, T): whole numbers below it
-
-  /// Of so many samples in memory; sequences of any length have 128 steps.
-  Shape batch(int samples) const;
-  /// "images of 32 x 32 with 3 channels", "sequences of 80 features", "sequences of 256 kinds of tokens"
-  std::string str() const;
-  bool operator==(const InputShape&) const = default;
-};
 /// Data, as a model must be made for them.
 struct DataShape {
   std::string name;  ///< for messages: "cifar10"

@@ -151,20 +151,8 @@ const ModelRow& model(std::string_view name) {
   unknown("model", name, names);
 }
 
-Shape InputShape::batch(int samples) const {
-  const int steps = T > 0 ? T : 128;
-  if (kind == Kind::image) return {samples, h, w, channels};
-  return kind == Kind::frames ? Shape{samples, steps, features} : Shape{samples, steps};
-}
-
-std::string InputShape::str() const {
-  if (kind == Kind::image) return fmt::format("images of {} x {} with {} channels", h, w, channels);
-  const std::string of =
-      kind == Kind::frames ? fmt::format("{} features", features) : fmt::format("{} kinds of tokens", vocabulary);
-  return T > 0 ? fmt::format("sequences of {} steps of {}", T, of) : "sequences of " + of;
-}
-
 void follow(Options& said, const char* key, int value, const DataShape& data, const char* what) {
+  if (value <= 0) return;
   const Value v = said.try_emplace(key, value).first->second;
   if (const int is = std::get<int>(convert(std::string("model.") + key, v, Value(0))); is != value)
     fail("train", "model.{} is {} but {} has {} {}: set model.{}={}", key, is, data.name, value, what, key, value);

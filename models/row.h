@@ -53,7 +53,7 @@ ModelRow model_row(const Family<Config>& family, std::string name, const Config&
   return row;
 }
 
-/// For `fit`: an option that nobody said becomes what the data have ("10 classes"); one that says otherwise throws
+/// For `fit`: an option that nobody said becomes what the data have ("10 classes"; 0: they have none); one that says otherwise throws
 /// Error.
 void follow(Options& said, const char* key, int value, const DataShape& data, const char* what);
 

@@ -63,7 +63,7 @@ int main(int argc, char** argv) try {
     const int64_t faults_before = faults();
     const auto t0 = Clock::now();
     lanes.add({Mode::train, 1, static_cast<uint64_t>(step)}, batch, [&](const Run& run, const Batch& shard) {
-      return soft_cross_entropy(net->forward(run, shard.x), shard, 0.1);
+      return soft_cross_entropy(net->forward(run, shard.in), shard, 0.1);
     });
     const auto t1 = Clock::now();
     const auto [value, grads] = lanes.finish();

@@ -11,8 +11,8 @@
 #include "tessera/core/rng.h"
 #include "tessera/train/data/digest.h"
 #include "tessera/train/data/get.h"
+#include "tessera/train/data/public_sets.h"
 #include "tessera/train/data/readers.h"
-#include "tessera/train/data/sources.h"
 #include "tessera/train/data/tar.h"
 #include "tests/unit/data_folder.h"
 #include "tests/unit/data_gzip.h"
@@ -134,7 +134,7 @@ struct Fixture {
   Server server;
   std::string content = noise(200'000, 1);
   std::string archive = gzip(tar({{"things/", "", '5'}, {"things/a.bin", content}, {"things/b.txt", "names\n"}}));
-  Source source{"things", "things", "a.bin", "", {{"things.tar.gz", md5(archive)}}, true, {}};
+  PublicSet source{"things", "things", "a.bin", "", {{"things.tar.gz", md5(archive)}}, true, {}};
   Fixture() { server.files["things.tar.gz"] = archive; }
 };
 
@@ -263,7 +263,7 @@ TEST_CASE("get: what went wrong is said, and nothing is left that looks complete
 TEST_CASE("get: single files") {
   Fixture f;
   f.server.files = {{"x.gz", "first"}, {"y.gz", "second"}};
-  Source source{"pair", "pair", "x", "", {{"x.gz", md5("first")}, {"y.gz", md5("second")}}, false, {}};
+  PublicSet source{"pair", "pair", "x", "", {{"x.gz", md5("first")}, {"y.gz", md5("second")}}, false, {}};
   CHECK(get(source, f.dir.path(), {}, f.server.url() + "/") == f.dir / "pair");
   CHECK(text(f.dir / "pair/x.gz") == "first");
   CHECK(text(f.dir / "pair/y.gz") == "second");

@@ -11,7 +11,7 @@
 
 #include "tessera/core/error.h"
 #include "tessera/train/data/get.h"
-#include "tessera/train/data/sources.h"
+#include "tessera/train/data/public_sets.h"
 #include "tests/unit/data_folder.h"
 #include "tests/unit/data_loopback.h"
 
@@ -47,7 +47,7 @@ class Endless {
 
 const std::string head = "HTTP/1.1 200 OK\r\nConnection: close\r\n";
 
-Source things(int64_t bytes = 0) {
+PublicSet things(int64_t bytes = 0) {
   return {"things", "things", "a.bin", "", {{"things.tar.gz", std::string(32, '0'), bytes}}, true, {}};
 }
 
@@ -97,7 +97,7 @@ TEST_CASE("get: a stream without end is larger than expected, and nothing is kep
 }
 
 TEST_CASE("get: every source says how large its files are") {
-  for (const Source& s : sources())
+  for (const PublicSet& s : public_sets())
     for (const Remote& r : s.remote) CHECK_MESSAGE(r.bytes > 0, r.file);
 }
 

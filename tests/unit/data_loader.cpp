@@ -44,7 +44,7 @@ struct Copy {
 };
 Copy copy(const Batch& b) {
   Copy c;
-  c.x.assign(b.x.values().begin(), b.x.values().end());
+  c.x.assign(b.in.x.values().begin(), b.in.x.values().end());
   if (b.targets) c.targets.assign(b.targets.values().begin(), b.targets.values().end());
   c.labels.assign(b.labels.begin(), b.labels.end());
   c.of = b.of;
@@ -73,7 +73,7 @@ TEST_CASE("loader: every sample once an epoch, the last short batch kept") {
     CHECK(b.first == 0);
     CHECK_FALSE(b.targets);
     labels.insert(b.labels.begin(), b.labels.end());
-    for (float v : b.x.values()) sum += static_cast<double>(v);
+    for (float v : b.in.x.values()) sum += static_cast<double>(v);
   }
   CHECK(sizes == std::vector<int>{25, 25, 25, 25, 7});
   const auto counts = set.histogram();
@@ -90,12 +90,12 @@ TEST_CASE("loader: normalised values are (v / 255 - mean) / std, in the set's or
   const data::Set set = noise(10, 4, 5, 3, 2);
   Loader loader(set, {.batch_size = 10, .shuffle = false});
   for (const Batch& b : loader.epoch(0)) {
-    REQUIRE(b.x.shape() == Shape{10, 4, 5, 3});
-    for (int64_t i = 0; i < b.x.size(); ++i) {
+    REQUIRE(b.in.x.shape() == Shape{10, 4, 5, 3});
+    for (int64_t i = 0; i < b.in.x.size(); ++i) {
       const auto c = static_cast<size_t>(i % 3);
       const double v = (*set.pixels)[static_cast<size_t>(i)] / 255.0;
       const double expected = (v - static_cast<double>(set.stats.mean[c])) / static_cast<double>(set.stats.std[c]);
-      REQUIRE(std::abs(static_cast<double>(b.x[i]) - expected) < 1e-6);
+      REQUIRE(std::abs(static_cast<double>(b.in.x[i]) - expected) < 1e-6);
     }
   }
 }
@@ -147,13 +147,13 @@ TEST_CASE("loader: a copy of a batch's tensor survives; buffers are reused other
   Loader loader(set, {.batch_size = 8, .seed = 1});
   const auto whole = epoch(loader, 0);
   std::vector<Tensor> kept;
-  for (const Batch& b : loader.epoch(0)) kept.push_back(b.x);
+  for (const Batch& b : loader.epoch(0)) kept.push_back(b.in.x);
   for (size_t i = 0; i < kept.size(); ++i)
     CHECK(std::equal(kept[i].values().begin(), kept[i].values().end(), whole[i].x.begin()));
   kept.clear();
   std::set<const float*> buffers;
   for (int e = 0; e < 3; ++e)
-    for (const Batch& b : loader.epoch(e)) buffers.insert(b.x.data());
+    for (const Batch& b : loader.epoch(e)) buffers.insert(b.in.x.data());
   CHECK(buffers.size() <= 2);
 }
 
@@ -165,7 +165,7 @@ TEST_CASE("loader: shards are views that know their place") {
     CHECK(shard.size() == 8);
     CHECK(shard.first == 8);
     CHECK(shard.of == 20);
-    CHECK(shard.x.data() == b.x.data() + 8 * 8 * 8 * 3);
+    CHECK(shard.in.x.data() == b.in.x.data() + 8 * 8 * 8 * 3);
     CHECK(shard.targets.data() == b.targets.data() + 8 * 4);
     CHECK(shard.labels.data() == b.labels.data() + 8);
     CHECK(shard.rows(2, 4).first == 10);

@@ -173,7 +173,7 @@ TEST_CASE("handles: two networks in one step of lanes, each with its own optimis
     tape.backward(loss(x), expected);
   }
   Lanes lanes;
-  const auto step = lanes({}, batch, [&](const Run&, const Batch& shard) { return loss(shard.x); });
+  const auto step = lanes({}, batch, [&](const Run&, const Batch& shard) { return loss(shard.in.x); });
   for (const Net* net : {&one, &two})
     for (const Tensor* w : {&net->W, &net->b})
       for (int64_t i = 0; i < w->size(); ++i)
@@ -194,7 +194,7 @@ TEST_CASE("handles: lanes and schedules refuse what makes no sense; a shard may 
   int images = 0;
   const auto step = lanes({}, batch, [&](const Run&, const Batch& shard) {
     images += shard.size();
-    return sum(net(shard.x.reshape({-1, 4})));
+    return sum(net(shard.in.x.reshape({-1, 4})));
   });
   CHECK(images == 40);
   CHECK(step.grads.of(net.b)[0] == 40);

@@ -187,8 +187,8 @@ TEST_CASE("lanes: a shard larger than any batch is one shard") {
   const auto total = [&](int shard_size) {
     Lanes lanes({.lanes = 2, .shard_size = shard_size});
     Batch batch;
-    batch.x = full({6, 2}, 1), batch.labels = Index(6, 0), batch.of = 6;
-    return lanes({Mode::train, 1, 0, 0}, batch, [&](const Run&, const Batch& shard) { return sum(mul(shard.x, w)); })
+    batch.in.x = full({6, 2}, 1), batch.labels = Index(6, 0), batch.of = 6;
+    return lanes({Mode::train, 1, 0, 0}, batch, [&](const Run&, const Batch& shard) { return sum(mul(shard.in.x, w)); })
         .value;
   };
   CHECK(total(6) == 12);

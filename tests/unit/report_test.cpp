@@ -162,13 +162,22 @@ TEST_CASE("report: position tables know their geometry") {
   (s / "blocks" / 0 / "attn" / "qkv").param("weight", {24, 8}, normal(1));
   (s / "blocks" / 0 / "attn" / "proj").param("weight", {8, 8}, normal(1));
   (s / "position" / "relative_attention_bias").param("weight", {32, 2}, normal(1));
-  (s / "pos_block" / 0 / "proj").param("weight", {8, 1, 3, 3}, normal(1));  // a convolution, no table
-  Places places;
+  (s / "pos_block.0" / "proj").param("weight", {8, 1, 3, 3}, normal(1));   // a convolution, no table
+  (s / "blocks" / 0 / "attn" / "position").param("bias", {4}, normal(1));  // makes no picture
+  PositionTables positions;
+  positions.names = {"pos_embed",
+                     "blocks.0.attn.relative_position_bias_table",
+                     "blocks.0.attn.position.key",
+                     "blocks.0.attn.position.bias",
+                     "position.relative_attention_bias.weight",
+                     "pos_block.0.proj.weight"};
+  Places& places = positions.places;
   places.tokens = {{0, 0, 0, 8, {2, 3, 1}, "pos_embed"}};
   Site site;
   site.heads = 2, site.path = "blocks.0.attn", site.trained.q = site.trained.k = {2, 3, 1};
   places.sites = {site};
-  const auto tables = position_tables(params, places);
+  places.between = {{0, 0, 0, 8, {2, 3, 1}, "pos_block.0"}};
+  const auto tables = position_tables(params, positions);
   REQUIRE(tables.size() == 4);
   CHECK(tables[0].kind == "embedding");
   CHECK(tables[0].prefix == 1);
@@ -180,7 +189,7 @@ TEST_CASE("report: position tables know their geometry") {
   CHECK(tables[2].kind == "matrix");
   CHECK(tables[2].h == 5);
   CHECK(tables[3].name == "position.relative_attention_bias.weight");
-  CHECK(position_tables(params, places, 2).size() == 2);
+  CHECK(position_tables(params, positions, 2).size() == 2);
 }
 
 }  // namespace

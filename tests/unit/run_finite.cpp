@@ -163,7 +163,7 @@ struct Step {
   void plant(const char* name, real value) {
     for (real& w : params.find(name)->value.values()) w = value;
   }
-  Tensor logits(const Run& run, const Batch& shard) const { return net->forward(run, shard.x).logits; }
+  Tensor logits(const Run& run, const Batch& shard) const { return net->forward(run, shard.in).logits; }
   std::string first(Lanes::Loss loss) const {
     return first_not_finite(params, {Mode::train, 1, 7}, {x, labels, {}, 0, 12}, 8, loss);
   }

@@ -48,11 +48,11 @@ TEST_CASE("the progress line is narrower than the terminal, whatever it has to s
                      .batches = 391,
                      .loss = 1.8734,
                      .acc1 = 0.314,
-                     .images_per_s = 1234,
+                     .samples_per_s = 1234,
                      .seconds_left = 1500};
   Moment large = usual;
   large.epoch = large.epochs = 1'000'000, large.batch = large.batches = 10'000'000, large.loss = 1e30;
-  large.images_per_s = 1e9, large.seconds_left = 1e12;
+  large.samples_per_s = 1e9, large.seconds_left = 1e12;
   for (int columns = 0; columns < 200; ++columns)
     for (const Moment& m : {usual, large, Moment{}}) {
       const std::string line = progress_line(m, columns);

@@ -25,7 +25,7 @@ struct Mean final : Model {
   Linear head;
   Mean(const Scope& s, const Config& c, const MakePosition&) : head(s / "head", c.input_dim, c.num_classes) {}
   Output forward(const Run& run, const Input& input) const override {
-    return {.logits = head(run, mean(input.x, {1})), .stages = {}};
+    return {.logits = head(run, mean(input.x, {1})), .lengths = {}, .stages = {}};
   }
 };
 

@@ -29,7 +29,7 @@ struct Net {
     mean = s.buffer("bn.running_mean", {23}, constant(0)), var = s.buffer("bn.running_var", {23}, constant(1));
   }
   Tensor loss(const Run& run, const Batch& shard) const {
-    Tensor h = linear(shard.x.reshape({shard.size(), 12}), W1, b1);
+    Tensor h = linear(shard.in.x.reshape({shard.size(), 12}), W1, b1);
     if (normalised) h = batchnorm(h, bn_w, bn_b, mean, var, 1e-5, run);
     const Tensor y = linear(gelu(h), W2, b2);
     Tensor target = zeros(y.shape());
@@ -177,7 +177,7 @@ TEST_CASE("what goes wrong in a shard comes out, and the next step is clean") {
   CHECK(equal_bits(lanes({Mode::train, 1, 0}, data.batch(), good).grads.of(net.W1), expected));
   CHECK_THROWS_AS(lanes({Mode::train, 1, 0}, data.batch(),
                         [&](const Run&, const Batch& shard) {
-                          return linear(shard.x, zeros({3, 3}), Tensor());
+                          return linear(shard.in.x, zeros({3, 3}), Tensor());
                         }),
                   Error);
   CHECK_THROWS_AS(lanes.finish(), Error);

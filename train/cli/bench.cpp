@@ -4,6 +4,8 @@
 
 #include <sys/resource.h>
 
+#include <numeric>
+
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/core/parallel.h"
 #include "tessera/core/peak.h"
@@ -12,8 +14,9 @@
 #include "tessera/train/cli/json.h"
 #include "tessera/train/cli/profile.h"
 #include "tessera/train/cli/stopwatch.h"
+#include "tessera/train/data/source.h"
+#include "tessera/train/training/classification.h"
 #include "tessera/train/training/lanes.h"
-#include "tessera/train/training/loss.h"
 #include "tessera/train/training/optim.h"
 
 namespace tessera::cli {
@@ -64,19 +67,37 @@ Measured measure_steps(const BenchOptions& o, F step) {
   return m;
 }
 
-/// Noise, or tokens in turn, and labels in turn: what they show does not change how long they take.
-struct Synthetic {
-  Tensor x;
-  Index labels;
-  Batch batch;
-  Synthetic(const InputShape& input, int batch_size, int classes) : x(input.batch(batch_size)) {
-    const rng::Stream random(1);
-    for (int64_t i = 0; i < x.size(); ++i)
-      x[i] = input.kind == InputShape::Kind::tokens ? static_cast<real>(i % input.vocabulary)
-                                                    : static_cast<real>(random.normal(static_cast<uint64_t>(i)));
-    for (int i = 0; i < batch_size; ++i) labels.push_back(i % classes);
-    batch.x = x, batch.labels = labels, batch.of = batch_size;
+/// Samples of noise, or tokens in turn, and labels in turn: what they show does not change how long they take.
+struct Noise final : data::Source {
+  InputShape sample;
+  size_t count;
+  Noise(const InputShape& in, int n, int of_classes) : sample(in), count(static_cast<size_t>(n)) {
+    classes = of_classes;
+    if (sample.ragged()) sample.T = in.batch(1)[1];  // of any length: a usual one
   }
+  size_t size() const override { return count; }
+  InputShape form() const override { return sample; }
+  int label(size_t i) const override { return static_cast<int>(i) % classes; }
+  std::unique_ptr<data::Reader> reader(const data::Augment&) const override { return std::make_unique<Fill>(sample); }
+  Batch batch() const {
+    Index all(count);
+    std::iota(all.begin(), all.end(), 0);
+    return data::gather(*this, all);
+  }
+
+ private:
+  struct Fill final : data::Reader {
+    InputShape of;
+    explicit Fill(const InputShape& sample) : of(sample) {}
+    void fill(size_t, rng::Stream stream, const data::Slot& slot) override {
+      if (of.kind == InputShape::Kind::tokens) {
+        for (int t = 0; t < of.T; ++t) slot.tokens[t] = t % of.vocabulary;
+      } else {
+        const int64_t n = of.batch(1).size();
+        for (int64_t k = 0; k < n; ++k) slot.x[k] = static_cast<real>(stream.normal(static_cast<uint64_t>(k)));
+      }
+    }
+  };
 };
 
 void show(const BenchOptions& o, const RunConfig& config, const Network& net, const Measured& m,
@@ -122,14 +143,16 @@ int bench_train(const BenchOptions& o) {
   const RunConfig config = o.model.resolve("bench train", used_by_train);
   const Network net = build(config, 1);
   const double macs = measure(net).macs;
-  const int classes = net.model->forward(Run{}, zeros(net.input.batch(1))).logits.dim(-1);
-  const Synthetic data(net.input, o.batch_size, classes);
+  const int classes = net.model->forward(Run{}, net.input.zeros(1)).logits.dim(-1);
+  const Batch batch = Noise(net.input, o.batch_size, classes).batch();
+  const Classification task(0, 0.1);
   Lanes lanes({.lanes = config.train.lanes, .shard_size = config.train.shard_size});
   AdamW optimiser(*net.params, {.weight_decay = 0.05, .clip_grad = 1});
   uint64_t step = 0;
   const Measured m = measure_steps(o, [&] {
-    const auto [loss, grads] = lanes({Mode::train, 1, step++, 0}, data.batch, [&](const Run& run, const Batch& shard) {
-      return soft_cross_entropy(net.model->forward(run, shard.x).logits, shard, 0.1);
+    const auto [loss, grads] = lanes({Mode::train, 1, step++, 0}, batch, [&](const Run& run, const Batch& shard) {
+      Tally said;
+      return task.loss(*net.model, run, shard, said);
     });
     optimiser.step(grads, 1e-4);
   });
@@ -143,12 +166,12 @@ int bench_infer(const BenchOptions& o) {
   const RunConfig config = o.model.resolve("bench infer", used_by_infer);
   const Network net = build(config, 1);
   const double macs = measure(net).macs;
-  const Synthetic data(net.input, o.batch_size, 1);
+  const Batch batch = Noise(net.input, o.batch_size, 1).batch();
   const int size = config.train.shard_size, shards = (o.batch_size - 1) / size + 1;
   const Measured m = measure_steps(o, [&] {
     parallel::shards(shards, [&](int s) {
-      const Batch shard = data.batch.rows(s * size, s * size + std::min(size, o.batch_size - s * size));
-      net.model->forward(Run{}, shard.x);
+      const Batch shard = batch.rows(s * size, s * size + std::min(size, o.batch_size - s * size));
+      net.model->forward(Run{}, shard.in);
     });
   });
   show(o, config, net, m, macs);

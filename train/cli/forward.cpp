@@ -44,8 +44,8 @@ Tensor file_layout(const Tensor& x) { return x.rank() == 4 ? channels_first(x) :
 
 /// What X holds, in our layout.
 struct Sample {
-  Tensor x, cotangent;
-  Index lengths;
+  Input in;
+  Tensor cotangent;
 };
 
 /// B images or sequences of any size and length, as the model takes them.
@@ -84,18 +84,26 @@ Sample read_input(const std::string& path, const InputShape& takes) {
   }
   Sample s;
   const bool image = takes.kind == InputShape::Kind::image;
-  s.x = file.read("input");
-  const Shape got = s.x.shape();
+  const Tensor x = file.read("input");
+  const Shape got = x.shape();
   check_shape(path, got, takes);
-  if (takes.kind == InputShape::Kind::tokens) check_whole(path, "input", s.x, takes.vocabulary - 1);
-  if (image) s.x = channels_last(s.x);
+  if (takes.kind == InputShape::Kind::tokens) check_whole(path, "input", x, takes.vocabulary - 1);
+  if (takes.kind == InputShape::Kind::tokens) {
+    s.in.tokens = Ints(got[0], got[1]);
+    std::transform(x.values().begin(), x.values().end(), s.in.tokens.data(),
+                   [](real v) { return static_cast<int32_t>(v); });
+  } else {
+    s.in.x = image ? channels_last(x) : x;
+  }
   if (file.has("cotangent")) s.cotangent = file.read("cotangent");
   if (file.has("lengths")) {
     if (image) fail(path, "lengths belongs to padded sequences, but this model reads images; leave it out");
     const Tensor lengths = file.read("lengths");
     if (!(lengths.shape() == Shape{got[0]})) fail(path, "lengths is {}, expected ({})", lengths.shape().str(), got[0]);
     check_whole(path, "lengths", lengths, got[1]);
-    for (const real v : lengths.values()) s.lengths.push_back(static_cast<int32_t>(v));
+    s.in.lengths = Ints(got[0]);
+    std::transform(lengths.values().begin(), lengths.values().end(), s.in.lengths.data(),
+                   [](real v) { return static_cast<int32_t>(v); });
   }
   return s;
 }
@@ -111,8 +119,7 @@ int forward(const Request& r) {
 
   std::vector<io::NamedTensor> out;
   const auto work = [&] {
-    Input input(sample.x);
-    input.lengths = sample.lengths;
+    Input input = sample.in;
     input.features = r.features;
     Run run;
     run.mode = r.train_mode ? Mode::train : Mode::eval;
@@ -127,7 +134,7 @@ int forward(const Request& r) {
     }
     Tape tape;
     Grads grads;
-    input.x = tape.watch(sample.x);
+    if (sample.in.x) input.x = tape.watch(sample.in.x);
     const Output y = net.model->forward(run, input);
     if (!(sample.cotangent.shape() == y.logits.shape()))
       fail(r.input, "cotangent is {}, the logits are {}", sample.cotangent.shape().str(), y.logits.shape().str());
@@ -135,8 +142,10 @@ int forward(const Request& r) {
     out.emplace_back("logits", y.logits.detach());
     for (size_t i = 0; i < y.stages.size(); ++i)
       out.emplace_back("feature." + std::to_string(i), file_layout(y.stages[i].detach()));
-    const Tensor dx = tape.grad(input.x) ? tape.grad(input.x) : zeros(sample.x.shape());
-    out.emplace_back("grad.input", file_layout(dx.reshape(sample.x.shape())));
+    if (input.x) {
+      const Tensor dx = tape.grad(input.x) ? tape.grad(input.x) : zeros(input.x.shape());
+      out.emplace_back("grad.input", file_layout(dx.reshape(input.x.shape())));
+    }
     for (const auto& e : net.params->entries())
       if (!e.buffer && e.value.leaf()->trainable)
         out.emplace_back("grad." + e.name, grads.has(e.value) ? grads.of(e.value) : zeros(e.value.shape()));

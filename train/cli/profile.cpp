@@ -46,7 +46,7 @@ Profile measure(const Network& net) {
   Watch watch(profile);
   {
     Observing on(watch);
-    net.model->forward(Run{}, zeros(net.input.batch(1)));
+    net.model->forward(Run{}, net.input.zeros(1));
   }
   for (const auto& e : net.params->entries()) {
     if (e.buffer) continue;

@@ -64,6 +64,14 @@ void check(const Augment& a, const Set& set) {
       fail("augment", "{} would destroy the labels of {}: {}; switch it off", name(which), set.name, set.why_refused);
 }
 
+void check_none(const Augment& a, const Source& source) {
+  const std::pair<const char*, bool> used[] = {{"crop", a.crop != 0},           {"flip", a.flip},
+                                               {"randaug_n", a.randaug_n != 0}, {"erase", a.erase != 0},
+                                               {"mixup", a.mixup != 0},         {"cutmix", a.cutmix != 0}};
+  for (const auto& [what, on] : used)
+    if (on) fail("augment", "{} works on images, but {} has none: switch it off", what, source.name);
+}
+
 Pipeline::Pipeline(const Augment& augment, const Set& set) : augment_(augment), set_(&set) {
   for (size_t c = 0; c < table_.size(); ++c) {
     for (size_t v = 0; v < 256; ++v)

@@ -30,6 +30,8 @@ struct Augment {
 
 /// Throws Error if a value makes no sense or if an augmentation destroys the labels of `set`.
 void check(const Augment& augment, const Set& set);
+/// Throws Error if anything is on: for data that are no images.
+void check_none(const Augment& augment, const Source& source);
 
 /// From stored bytes to what a model sees. Holds scratch memory: one a thread.
 class Pipeline {

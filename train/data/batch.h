@@ -1,31 +1,24 @@
 #pragma once
-// What one step sees: images with their labels, whole or cut into shards that share its memory.
+// What one step sees: samples with their labels, whole or cut into shards that share its memory.
 #include <cstdint>
-#include <span>
 
-#include "tessera/core/tensor.h"
+#include "tessera/nn/input.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
 
 struct Batch {
-  Tensor x;                         ///< (B, h, w, channels), normalised
-  std::span<const int32_t> labels;  ///< B class numbers; memory of `owner`, or else of whoever made the batch
-  Tensor targets;                   ///< (B, classes) soft labels (mixup, cutmix), or empty: the labels are the target
-  int64_t first = 0;                ///< index of x's first sample in the global batch
-  int of = 0;                       ///< size of the global batch; the loss divides by it
-  Tensor owner = {};                ///< keeps the memory of `labels` alive (int32 in its bytes), or empty
+  Input in;           ///< what the model sees of B samples
+  Ints labels;        ///< B class numbers, or none
+  Tensor targets;     ///< (B, classes) soft labels (mixup, cutmix), or empty: the labels are the target
+  int64_t first = 0;  ///< index of its first sample in the global batch
+  int of = 0;         ///< size of the global batch; the loss divides by it
 
   /// Samples [a, b) as free views: a shard of the same global batch.
   Batch rows(int a, int b) const {
-    return {x.rows(a, b),
-            labels.subspan(static_cast<size_t>(a), static_cast<size_t>(b - a)),
-            targets ? targets.rows(a, b) : Tensor(),
-            first + a,
-            of,
-            owner};
+    return {in.rows(a, b), labels.rows(a, b), targets ? targets.rows(a, b) : Tensor(), first + a, of};
   }
-  int size() const { return x ? x.dim(0) : 0; }
+  int size() const { return in.size(); }
 };
 
 }  // namespace TESSERA_NS

@@ -20,8 +20,8 @@
 #include "tessera/core/io/replace_file.h"
 #include "tessera/nn/options.h"
 #include "tessera/train/data/digest.h"
+#include "tessera/train/data/public_sets.h"
 #include "tessera/train/data/readers.h"
-#include "tessera/train/data/sources.h"
 #include "tessera/train/data/staged.h"
 #include "tessera/train/data/tar.h"
 
@@ -205,7 +205,7 @@ fs::path root_of(const std::string& dir) {
   return !dir.empty() ? dir : env && *env ? env : "./data";
 }
 
-bool complete(const fs::path& folder, const Source& source) {
+bool complete(const fs::path& folder, const PublicSet& source) {
   const Folder there(folder.string());
   return there.has(source.landmark) || there.has(source.landmark + ".gz");
 }
@@ -214,17 +214,17 @@ bool complete(const fs::path& folder, const Source& source) {
 
 std::vector<std::string> downloads() {
   std::vector<std::string> names;
-  for (const Source& s : sources()) names.push_back(s.name);
+  for (const PublicSet& s : public_sets()) names.push_back(s.name);
   return names;
 }
 
 bool fetched(std::string_view name, const std::string& dir) {
-  for (const Source& s : sources())
+  for (const PublicSet& s : public_sets())
     if (s.name == name) return complete(root_of(dir) / s.folder, s);
   return false;
 }
 
-std::string get(const Source& source, const std::string& dir, const Progress& progress, const std::string& base_url,
+std::string get(const PublicSet& source, const std::string& dir, const Progress& progress, const std::string& base_url,
                 const Patience& patience) {
   const fs::path root = root_of(dir);
   std::error_code error;
@@ -257,7 +257,7 @@ std::string get(const Source& source, const std::string& dir, const Progress& pr
 }
 
 std::string get(std::string_view name, const std::string& dir, const Progress& progress, const std::string& base_url) {
-  for (const Source& s : sources())
+  for (const PublicSet& s : public_sets())
     if (s.name == name) return get(s, dir, progress, base_url);
   const auto names = downloads();
   if (name.substr(0, name.find(':')) == "where") fail("get", "`where` is made in memory, there is nothing to fetch");

@@ -32,9 +32,9 @@ struct Patience {
 std::string get(std::string_view name, const std::string& dir = "", const Progress& progress = {},
                 const std::string& base_url = "");
 
-struct Source;
-/// The same for any row of the table in train/data/sources.h, or one made up.
-std::string get(const Source& source, const std::string& dir, const Progress& progress, const std::string& base_url,
+struct PublicSet;
+/// The same for any row of the table in train/data/public_sets.h, or one made up.
+std::string get(const PublicSet& source, const std::string& dir, const Progress& progress, const std::string& base_url,
                 const Patience& patience = {});
 
 }  // namespace tessera::data

@@ -118,7 +118,7 @@ struct Pictures {
   }
 };
 
-struct Reader {
+struct PictureReader {
   int img_size = 0;
   Digest digest{Digest::sha256};
   Skipped skipped{};
@@ -142,7 +142,7 @@ struct Reader {
   }
 };
 
-Samples read_classes(Reader& reader, const fs::path& dir, const std::vector<std::string>& classes) {
+Samples read_classes(PictureReader& reader, const fs::path& dir, const std::vector<std::string>& classes) {
   for (const auto& found : class_folders(dir))
     if (!std::binary_search(classes.begin(), classes.end(), found))
       fail("data", "{} has the class folder '{}' that the training folder lacks", dir.string(), found);
@@ -215,7 +215,7 @@ TrainTest read_imagefolder(const std::string& dir, const OpenOptions& options) {
          (two_levels ? root / "train" : root).string(), classes.size());
   if (classes.size() > most_classes)
     fail("data", "{} has {} class folders; {} are the most", dir, classes.size(), most_classes);
-  Reader reader{.img_size = options.img_size};
+  PictureReader reader{.img_size = options.img_size};
   Samples train, val, test;
   if (two_levels) {
     train = read_classes(reader, root / "train", classes);

@@ -3,6 +3,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <numeric>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -16,25 +17,29 @@ namespace tessera::data {
 // Batch b is made in slot b % slots by whichever worker is free; the consumer holds one slot, the workers may fill the
 // others.
 struct Loading {
-  struct Slot {
-    Tensor x, targets, labels;  // full size; batch views them. Labels are int32 in the tensor's bytes
+  struct Made {
+    BatchMemory memory;
     Batch batch;
     bool ready = false;
   };
 
-  Loading(Set s, LoaderOptions o) : set(std::move(s)), options(o) {
-    if (set.size() == 0) fail("loader", "{} is empty", set.name);
+  Loading(std::shared_ptr<const Source> s, LoaderOptions o) : source(std::move(s)), options(o) {
+    if (!source || source->size() == 0) fail("loader", "{} is empty", source ? source->name : "the data");
+    if (source->size() > static_cast<size_t>(INT32_MAX))
+      fail("loader", "{} has {} samples, expected at most 2^31 - 1", source->name, source->size());
     if (options.batch_size < 1) fail("loader", "batch_size {} makes no sense; at least 1", options.batch_size);
     if (options.workers < 1 || options.workers > 256)
       fail("loader", "{} workers make no sense; 1 to 256", options.workers);
-    check(options.augment, set);
     // never larger than the set: `batch_size` may be given as "all"
-    size = static_cast<int>(std::min<size_t>(static_cast<size_t>(options.batch_size), set.size()));
-    batches = (set.size() + static_cast<size_t>(size) - 1) / static_cast<size_t>(size);
+    size = std::min(static_cast<size_t>(options.batch_size), source->size());
+    batches = (source->size() + (options.drop_last ? 0 : size - 1)) / size;
+    order.resize(source->size());
+    std::iota(order.begin(), order.end(), 0);
     slots.resize(static_cast<size_t>(options.workers) + 1);
+    std::vector<std::unique_ptr<Reader>> readers;
+    for (int i = 0; i < options.workers; ++i) readers.push_back(source->reader(options.augment));
     try {
-      for (int i = 0; i < options.workers; ++i)
-        threads.emplace_back([this, p = std::make_unique<Pipeline>(options.augment, set)] { work(*p); });
+      for (auto& r : readers) threads.emplace_back([this, r = std::move(r)] { work(*r); });
     } catch (const std::system_error& e) {
       close();
       fail("loader",
@@ -59,7 +64,7 @@ struct Loading {
     for (std::thread& t : threads) t.join();
   }
 
-  void work(Pipeline& pipeline) {
+  void work(Reader& reader) {
     std::unique_lock guard(lock);
     for (;;) {
       wake.wait(guard, [&] { return stop || (next < end && next < held + slots.size()); });
@@ -69,7 +74,7 @@ struct Loading {
       guard.unlock();
       std::exception_ptr wrong;
       try {
-        make(pipeline, b, slots[b % slots.size()]);
+        make(reader, b, slots[b % slots.size()]);
       } catch (...) {
         wrong = std::current_exception();
       }
@@ -81,45 +86,25 @@ struct Loading {
     }
   }
 
-  // A buffer of which someone kept a copy is left to him.
-  static void reserve(Tensor& t, const Shape& shape) {
-    if (!t || !t.unique() || !(t.shape() == shape)) t = Tensor(shape);
-  }
-
-  void make(Pipeline& pipeline, size_t b, Slot& slot) {
-    const size_t begin = b * static_cast<size_t>(size), n = std::min(static_cast<size_t>(size), set.size() - begin);
-    slot.batch = {};
-    reserve(slot.x, {size, set.h, set.w, set.channels});
-    reserve(slot.labels, {size});
-    static_assert(sizeof(real) == sizeof(int32_t));
-    const std::span labels(reinterpret_cast<int32_t*>(slot.labels.data()), n);
+  void make(Reader& reader, size_t b, Made& to) {
+    const size_t begin = b * size, n = std::min(size, source->size() - begin);
     const uint64_t key = rng::mix(rng::mix(options.seed ^ rng::hash("augment")) + static_cast<uint64_t>(epoch));
-    for (size_t j = 0; j < n; ++j) {
-      const auto i = options.shuffle ? static_cast<size_t>(order[begin + j]) : begin + j;
-      labels[j] = set.label(i);
-      pipeline.apply(i, rng::Stream(rng::mix(key + i)), slot.x.data() + j * set.bytes());
-    }
-    const int rows = static_cast<int>(n);
-    slot.batch.x = rows == size ? slot.x : slot.x.rows(0, rows);
-    slot.batch.labels = labels;
-    slot.batch.owner = slot.labels;
-    slot.batch.of = rows;
-    if (options.augment.mixes(epoch)) {
-      reserve(slot.targets, {size, set.classes});
-      slot.batch.targets = rows == size ? slot.targets : slot.targets.rows(0, rows);
-      mix(options.augment, slot.batch.x, labels, slot.batch.targets, rng::Stream(rng::mix(key ^ rng::hash("mix")) + b));
-    }
+    to.batch = {};  // gives its memory back
+    to.batch = to.memory.gather(*source, reader, std::span(order).subspan(begin, n), key);
+    if (!options.augment.mixes(epoch)) return;
+    to.batch.targets = to.memory.targets(to.batch.size(), source->classes);
+    reader.mix(to.batch, rng::Stream(rng::mix(key ^ rng::hash("mix")) + b));
   }
 
   void begin_epoch(int e, size_t first_batch) {
     std::unique_lock guard(lock);
-    if (active) fail("loader", "an epoch of {} is still running; one at a time", set.name);
+    if (active) fail("loader", "an epoch of {} is still running; one at a time", source->name);
     if (e < 0 || first_batch > batches)
-      fail("loader", "epoch {}, batch {}: {} has {} batches an epoch", e, first_batch, set.name, batches);
+      fail("loader", "epoch {}, batch {}: {} has {} batches an epoch", e, first_batch, source->name, batches);
     epoch = e;
     if (options.shuffle)
-      order = permutation(set.size(), rng::mix(options.seed ^ rng::hash("order")) + static_cast<uint64_t>(e));
-    for (Slot& slot : slots) slot.ready = false;
+      order = permutation(source->size(), rng::mix(options.seed ^ rng::hash("order")) + static_cast<uint64_t>(e));
+    for (Made& slot : slots) slot.ready = false;
     held = next = first_batch;
     end = batches;
     active = true;
@@ -137,7 +122,7 @@ struct Loading {
     }
     started = true;
     if (held >= end) return nullptr;
-    Slot& slot = slots[held % slots.size()];
+    Made& slot = slots[held % slots.size()];
     done.wait(guard, [&] { return slot.ready; });
     if (error) std::rethrow_exception(std::exchange(error, nullptr));
     return &slot.batch;
@@ -151,12 +136,12 @@ struct Loading {
     active = false;
   }
 
-  const Set set;
+  const std::shared_ptr<const Source> source;
   const LoaderOptions options;
-  int size = 0;
+  size_t size = 0;  // of a batch
   size_t batches = 0;
   Index order;
-  std::vector<Slot> slots;
+  std::vector<Made> slots;
   std::mutex lock;
   std::condition_variable wake, done;
   bool stop = false, active = false, started = false;
@@ -167,10 +152,12 @@ struct Loading {
   std::vector<std::thread> threads;
 };
 
-Loader::Loader(Set set, LoaderOptions options) : impl_(std::make_shared<Loading>(std::move(set), options)) {}
+Loader::Loader(Set set, LoaderOptions options) : Loader(std::make_shared<const Set>(std::move(set)), options) {}
+Loader::Loader(std::shared_ptr<const Source> source, LoaderOptions options)
+    : impl_(std::make_shared<Loading>(std::move(source), options)) {}
 Loader::~Loader() = default;
 size_t Loader::batches() const { return impl_->batches; }
-const Set& Loader::set() const { return impl_->set; }
+const Source& Loader::source() const { return *impl_->source; }
 const LoaderOptions& Loader::options() const { return impl_->options; }
 Epoch Loader::epoch(int e, size_t first_batch) {
   impl_->begin_epoch(e, first_batch);

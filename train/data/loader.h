@@ -6,7 +6,6 @@
 #include <memory>
 
 #include "tessera/train/data/augment.h"
-#include "tessera/train/data/batch.h"
 #include "tessera/train/data/set.h"
 
 namespace tessera::data {
@@ -15,8 +14,9 @@ struct LoaderOptions {
   int batch_size = 128;
   uint64_t seed = 0;
   Augment augment = {};
-  bool shuffle = true;  ///< a new order every epoch; false: the order of the set
-  int workers = 1;      ///< background threads
+  bool shuffle = true;     ///< a new order every epoch; false: the order of the set
+  int workers = 1;         ///< background threads
+  bool drop_last = false;  ///< leave out the samples of an epoch that do not fill a batch
 };
 
 struct Loading;  // threads and buffers of a loader; its epoch keeps them alive, too
@@ -57,16 +57,17 @@ class Epoch {
 
 class Loader {
  public:
-  /// Throws Error on an empty set, a batch size below 1, workers outside of 1 to 256, an augmentation outside of its domain or one the
+  /// Throws Error on empty data, a batch size below 1, workers outside of 1 to 256, an augmentation outside of its domain or one the
   /// set's labels do not survive, and if the system refuses a thread.
+  Loader(std::shared_ptr<const Source> source, LoaderOptions options);
   Loader(Set set, LoaderOptions options);
   Loader(Loader&&) = delete;
   ~Loader();
-  /// ceil(size / batch_size): the last short batch is kept.
+  /// ceil(size / batch_size): the last short batch is kept, unless drop_last.
   size_t batches() const;
   /// Epoch e from batch `first_batch` on.
   Epoch epoch(int e, size_t first_batch = 0);
-  const Set& set() const;
+  const Source& source() const;
   const LoaderOptions& options() const;
 
  private:

@@ -5,8 +5,8 @@
 
 #include "tessera/core/error.h"
 #include "tessera/nn/options.h"
+#include "tessera/train/data/public_sets.h"
 #include "tessera/train/data/readers.h"
-#include "tessera/train/data/sources.h"
 #include "tessera/train/data/where.h"
 
 namespace tessera::data {
@@ -24,19 +24,19 @@ Spec parse_spec(std::string_view spec) {
   return {std::string(spec.substr(0, colon)), std::string(spec.substr(colon + 1)), true};
 }
 
-const Source* find_source(std::string_view name) {
-  for (const Source& s : sources())
+const PublicSet* find_source(std::string_view name) {
+  for (const PublicSet& s : public_sets())
     if (s.name == name) return &s;
   return nullptr;
 }
 
-bool holds(const std::string& dir, const Source& source) {
+bool holds(const std::string& dir, const PublicSet& source) {
   const Folder folder(dir);
   return folder.has(source.landmark) || folder.has(source.landmark + ".gz");
 }
 
 // The places where a named set may be, best first.
-std::vector<std::string> places(const Source& source, const std::string& dir) {
+std::vector<std::string> places(const PublicSet& source, const std::string& dir) {
   std::vector<std::string> all;
   if (!dir.empty()) all = {dir, dir + "/" + source.folder};
   if (const char* env = std::getenv("TESSERA_DATA"); env && *env) all.push_back(std::string(env) + "/" + source.folder);
@@ -45,7 +45,7 @@ std::vector<std::string> places(const Source& source, const std::string& dir) {
 }
 
 // The first place that holds the set, or "".
-std::string locate(const Source& source, const std::string& dir) {
+std::string locate(const PublicSet& source, const std::string& dir) {
   for (const std::string& place : places(source, dir))
     if (holds(place, source)) return place;
   return "";
@@ -60,10 +60,10 @@ TrainTest open(std::string_view text, const std::string& dir, const OpenOptions&
     if (spec.rest.empty()) fail("data", "imagefolder needs its folder: imagefolder:DIR");
     return read_imagefolder(spec.rest, options);
   }
-  const Source* source = find_source(spec.name);
+  const PublicSet* source = find_source(spec.name);
   if (!source) {
     std::vector<std::string> names = {"where", "imagefolder"};
-    for (const Source& s : sources()) names.push_back(s.name);
+    for (const PublicSet& s : public_sets()) names.push_back(s.name);
     unknown("data set", spec.name, names);
   }
   if (spec.colon && source->read_part) {
@@ -87,7 +87,7 @@ bool available(std::string_view text, const std::string& dir) {
   if (spec.name == "where") return true;
   std::error_code none;
   if (spec.name == "imagefolder") return fs::is_directory(spec.rest, none);
-  const Source* source = find_source(spec.name);
+  const PublicSet* source = find_source(spec.name);
   if (source && spec.colon) return source->read_part && fs::is_directory(spec.rest, none);
   return source && !locate(*source, dir).empty();
 }

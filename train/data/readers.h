@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "tessera/core/io/read_file.h"
-#include "tessera/train/data/set.h"
+#include "tessera/train/data/memory.h"
 
 namespace tessera::data {
 
@@ -35,21 +35,18 @@ class Folder {
   bool official_ = true;
 };
 
-/// What all samples of a file have in common, and the samples.
-struct Samples {
-  int h = 0, w = 0, channels = 0;
-  std::vector<uint8_t> pixels;
-  Index labels;
-};
-
-constexpr size_t most_classes =
-    100'000;  ///< so many names of 255 bytes each fit into a summary.json that can be read back
-
 /// Makes the sets: shared pixels, stats of the training images, digest. Throws Error when there are no training images,
 /// neither test nor validation images, sizes that differ, pixels or labels that do not fit each other, or names of
 /// classes that cannot stand in a file (io::check_text).
 TrainTest assemble(const std::string& name, Samples train, Samples test, std::vector<std::string> class_names,
                    const std::string& digest, bool official, Samples val = {});
+/// The same without a word on missing test and validation images.
+TrainTest put_together(const std::string& name, Samples train, Samples test, std::vector<std::string> class_names,
+                       const std::string& digest, bool official, Samples val);
+/// Throws Error unless there is a label for each of `samples` samples, all of them are classes, and those have names that can stand in a
+/// file. `what`: "training image".
+void check_labels(const std::string& name, const std::string& what, const Index& labels, size_t samples,
+                  std::span<const std::string> class_names);
 /// Marks the augmentations that destroy labels, and why ("the label says where things are").
 void refuse(TrainTest& data, std::initializer_list<Augmentation> which, const std::string& why);
 

@@ -33,8 +33,8 @@ Stats stats_of(const Samples& s) {
   return stats;
 }
 
-/// The pixels and labels that the rest of the program indexes without asking.
-void check_samples(const std::string& name, const char* what, const Samples& s, size_t classes) {
+/// The pixels that the rest of the program indexes without asking.
+void check_pixels(const std::string& name, const char* what, const Samples& s) {
   if (s.h < 1 || s.w < 1 || s.channels < 1 || s.channels > 4)
     fail("data", "{}: {} images of {}x{}x{} (height, width, channels) cannot be", name, what, s.h, s.w, s.channels);
   const size_t bytes = static_cast<size_t>(s.h) * static_cast<size_t>(s.w) * static_cast<size_t>(s.channels);
@@ -42,9 +42,6 @@ void check_samples(const std::string& name, const char* what, const Samples& s, 
       s.pixels.size() % bytes != 0)
     fail("data", "{}: {} {} labels need as many images of {} bytes, but there are {} bytes of pixels", name,
          s.labels.size(), what, bytes, s.pixels.size());
-  for (size_t i = 0; i < s.labels.size(); ++i)
-    if (s.labels[i] < 0 || static_cast<size_t>(s.labels[i]) >= classes)
-      fail("data", "{}: {} image {} has label {}, but labels are 0 to {}", name, what, i, s.labels[i], classes - 1);
 }
 
 Set make_set(const std::string& name, Samples s, const TrainTest& common) {
@@ -65,6 +62,25 @@ std::string_view name(Augmentation a) {
   return names[static_cast<size_t>(a)];
 }
 
+namespace {
+
+struct ImageReader final : Reader {
+  ImageReader(const Augment& a, const Set& set) : augment(a), pipeline(a, set) {}
+  void fill(size_t i, rng::Stream stream, const Slot& slot) override { pipeline.apply(i, stream, slot.x); }
+  void mix(Batch& batch, rng::Stream stream) override {
+    data::mix(augment, batch.in.x, batch.labels, batch.targets, stream);
+  }
+  const Augment augment;
+  Pipeline pipeline;
+};
+
+}  // namespace
+
+std::unique_ptr<Reader> Set::reader(const Augment& augment) const {
+  check(augment, *this);
+  return std::make_unique<ImageReader>(augment, *this);
+}
+
 std::vector<int64_t> Set::histogram() const {
   std::vector<int64_t> count(static_cast<size_t>(classes));
   for (size_t i = 0; i < size(); ++i) ++count[static_cast<size_t>(label(i))];
@@ -83,20 +99,37 @@ Tensor Set::tensor(std::span<const size_t> which) const {
   return x;
 }
 
+void check_labels(const std::string& name, const std::string& what, const Index& labels, size_t samples,
+                  std::span<const std::string> class_names) {
+  const size_t classes = class_names.size();
+  if (classes < 1 || classes > most_classes)
+    fail("data", "{} has {} classes; 1 to {} can be", name, classes, most_classes);
+  for (const std::string& c : class_names) io::check_text("data", fmt::format("{}: the class", name), c);
+  if (labels.size() != samples) fail("data", "{} has {} labels for {} {}s", name, labels.size(), samples, what);
+  for (size_t i = 0; i < labels.size(); ++i)
+    if (labels[i] < 0 || static_cast<size_t>(labels[i]) >= classes)
+      fail("data", "{}: {} {} has label {}, but labels are 0 to {}", name, what, i, labels[i], classes - 1);
+}
+
 TrainTest assemble(const std::string& name, Samples train, Samples test, std::vector<std::string> class_names,
                    const std::string& digest, bool official, Samples val) {
   if (train.labels.empty() || (test.labels.empty() && val.labels.empty()))
     fail("data", "{} has {} training and {} test images; both need at least one", name, train.labels.size(),
          test.labels.size());
-  if (class_names.empty() || class_names.size() > most_classes)
-    fail("data", "{} has {} classes; 1 to {} can be", name, class_names.size(), most_classes);
-  for (const std::string& c : class_names) io::check_text("data", fmt::format("{}: the class", name), c);
+  return put_together(name, std::move(train), std::move(test), std::move(class_names), digest, official,
+                      std::move(val));
+}
+
+TrainTest put_together(const std::string& name, Samples train, Samples test, std::vector<std::string> class_names,
+                       const std::string& digest, bool official, Samples val) {
+  if (train.labels.empty()) fail("data", "{} has no training images", name);
   for (const auto& [what, part] : {std::pair{"training", &train}, {"validation", &val}, {"test", &test}}) {
-    if (part->labels.empty()) {
+    check_labels(name, std::string(what) + " image", part->labels, part->labels.size(), class_names);
+    if (part->labels.empty() && part->pixels.empty()) {
       part->h = train.h, part->w = train.w, part->channels = train.channels;
       continue;
     }
-    check_samples(name, what, *part, class_names.size());
+    check_pixels(name, what, *part);
     if (train.h != part->h || train.w != part->w || train.channels != part->channels)
       fail("data", "{}: training images are {}x{}x{} but {} images {}x{}x{} (height, width, channels)", name, train.h,
            train.w, train.channels, what, part->h, part->w, part->channels);

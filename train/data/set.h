@@ -9,8 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "tessera/core/shape.h"
-#include "tessera/core/tensor.h"
+#include "tessera/train/data/source.h"
 
 namespace tessera::data {
 
@@ -23,20 +22,18 @@ struct Stats {
   std::array<float, 4> mean{}, std{1, 1, 1, 1};
 };
 
-struct Set {
-  std::string name;  ///< "cifar10 train"
-  int h = 0, w = 0, channels = 0, classes = 0;
-  std::vector<std::string> class_names;
+struct Set final : Source {
+  int h = 0, w = 0, channels = 0;
   Stats stats;              ///< of the training set this set was opened with: what its images are normalised by
-  std::string digest;       ///< SHA-256 of the files' contents (or of the generated pixels), hexadecimal
-  bool official = false;    ///< the files are, by checksum, those of the publisher
   std::string why_refused;  ///< why some augmentations are refused, as half a sentence, or empty
 
-  size_t size() const { return rows.size(); }
+  size_t size() const override { return rows.size(); }
+  InputShape form() const override { return {.h = h, .w = w, .channels = channels}; }
   const uint8_t* image(size_t i) const { return pixels->data() + static_cast<size_t>(rows[i]) * bytes(); }
-  int label(size_t i) const { return (*labels)[static_cast<size_t>(rows[i])]; }
+  int label(size_t i) const override { return (*labels)[static_cast<size_t>(rows[i])]; }
   size_t bytes() const { return static_cast<size_t>(h) * static_cast<size_t>(w) * static_cast<size_t>(channels); }
   bool keeps_label(Augmentation a) const { return (breaks >> static_cast<unsigned>(a) & 1u) == 0; }
+  std::unique_ptr<Reader> reader(const Augment& augment) const override;
   /// Samples per class.
   std::vector<int64_t> histogram() const;
   /// Images `which` as a normalised (n, h, w, channels) tensor.

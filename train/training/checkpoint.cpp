@@ -54,6 +54,8 @@ void check_format(const io::TensorFile& file) {
 Progress progress(const io::TensorFile& file) {
   Progress at;
   each(at, [&](const char* name, auto& v) { parse(file, name, v); });
+  at.asked = at.seen;
+  if (file.metadata().contains("asked")) parse(file, "asked", at.asked);
   return at;
 }
 
@@ -92,6 +94,7 @@ void save_checkpoint(const std::string& path, const Params& params, const Optimi
                  {"data", provenance.data},
                  {"environment", provenance.environment}};
   each(at, [&](const char* name, const auto& v) { m[name] = fmt::format("{}", v); });  // reals: shortest exact
+  if (at.asked != at.seen) m["asked"] = fmt::format("{}", at.asked);  // where a metric does not count samples
   io::write_tensors(path, tensors, m);
 }
 

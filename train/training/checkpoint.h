@@ -11,14 +11,15 @@ namespace tessera {
 
 /// Where a run stands, between two steps.
 struct Progress {
-  int epoch = 0;               ///< completed
-  uint64_t batch = 0;          ///< of the epoch under way, completed
-  uint64_t step = 0;           ///< of the optimiser
-  double loss_sum = 0;         ///< of the epoch under way, over its images so far
-  int64_t hits = 0, seen = 0;  ///< right answers and images of the epoch under way
-  double epoch_seconds = 0;    ///< training time of the epoch under way
-  double lr = 0;               ///< of the last step
-  double train_loss = 0;       ///< of the last complete epoch
+  int epoch = 0;                ///< completed
+  uint64_t batch = 0;           ///< of the epoch under way, completed
+  uint64_t step = 0;            ///< of the optimiser
+  double loss_sum = 0;          ///< of the epoch under way, over its samples so far
+  int64_t hits = 0, asked = 0;  ///< of the task's first metric: right answers of the epoch under way, of so many
+  int64_t seen = 0;             ///< samples of the epoch under way
+  double epoch_seconds = 0;     ///< training time of the epoch under way
+  double lr = 0;                ///< of the last step
+  double train_loss = 0;        ///< of the last complete epoch
   double val_acc1 = -1, best_val_acc1 = -1;
   double seconds = 0;        ///< since the run began, all parts together
   double train_seconds = 0;  ///< the share of steps, and the images they trained on

@@ -1,6 +1,6 @@
 #pragma once
 // A run's configuration and its data, brought together.
-#include "tessera/train/data/set.h"
+#include "tessera/train/data/source.h"
 #include "tessera/train/training/config.h"
 
 namespace tessera {
@@ -8,6 +8,6 @@ namespace tessera {
 /// Fills in what the data and the registry decide. Throws Misfit when a model, its positions or augmentations do not
 /// fit the data, when a named configuration is made for other data and nobody said otherwise, or when an option does
 /// nothing with these data.
-void complete(RunConfig& config, const data::Set& set);
+void complete(RunConfig& config, const data::Source& source);
 
 }  // namespace tessera

@@ -87,6 +87,7 @@ constexpr Field<T> train_table[] = {
     {"lanes", &T::lanes, "partial sums of the gradient; part of the arithmetic, independent of threads", within(1, 64)},
     {"accumulate", &T::accumulate,
      "batches of batch_size that make one optimiser step, as one batch of their size would", within(1, 1 << 20)},
+    {"drop_last", &T::drop_last, "leave out the images of an epoch that do not fill a step"},
     {"max_steps", &T::max_steps, "end the run after so many steps; 0: no limit", within(0, any_int)},
     {"max_minutes", &T::max_minutes, "end the run after so much time; 0: no limit", within(0, any_time)},
     {"patience", &T::patience, "end the run when so many epochs brought no better validation; 0: never",

@@ -61,6 +61,7 @@ struct TrainConfig {
   int shard_size = 8;              ///< images that run through the network together: part of the arithmetic
   int lanes = 8;                   ///< partial sums of the gradient: part of the arithmetic, unlike threads
   int accumulate = 1;              ///< batches of batch_size that make one step: the bits of one batch of their size
+  bool drop_last = false;          ///< leave out the images of an epoch that do not fill a step
   int max_steps = 0;               ///< stop after so many steps; 0: no limit
   double max_minutes = 0;          ///< stop after so much time, all resumed parts together; 0: no limit
   int patience = 0;                ///< stop when so many epochs brought no better validation; 0: never

@@ -1,38 +1,33 @@
 #pragma once
-// How good a model is on a set of labelled images.
-#include <span>
+// How good a model is on a set of samples.
 #include <vector>
 
-#include "tessera/models/model.h"
-#include "tessera/train/data/set.h"
+#include "tessera/train/data/source.h"
+#include "tessera/train/training/classification.h"
 #include "tessera/train/training/confusion.h"
+#include "tessera/train/training/world.h"
 
 namespace tessera {
 
-constexpr int no_class = -1;
-
 struct Evaluation {
-  double loss = 0;                   ///< mean cross-entropy, without smoothing; NaN if any logit is not finite
-  double acc1 = 0;                   ///< share of images whose label has the largest logit, in [0, 1]
-  double acc5 = 0;                   ///< whose label is among the five largest (1 with five classes or fewer)
-  Confusion confusion;               ///< [label][prediction]
-  Index predictions;                 ///< by image of the set; no_class where the logits name none
+  double loss = 0;      ///< mean over the samples, without smoothing; NaN if any answer is not finite
+  double acc1 = 0;      ///< the task's first metric: the share of samples whose label has the largest logit
+  double acc5 = 0;      ///< its second: the share whose label is among the five largest
+  Tally tally;          ///< what they were computed from
+  Confusion confusion;  ///< [label][prediction]; empty without classes
+  Index predictions;    ///< by sample of the source; no_class where the answer names none
   std::vector<float> probabilities;  ///< of the predicted class; 0 where there is none
-  size_t undecided = 0;              ///< images whose logits name no class: wrong, and not in `confusion`
+  size_t undecided = 0;              ///< samples whose answer is not finite: wrong, and not in `confusion`
   double seconds = 0;
 };
 
 inline namespace TESSERA_NS {
 
-/// The class that the logits of one image name: the largest, of equal ones the first; no_class if there are none or one of them
-/// is not finite, since a comparison with NaN says nothing. The one place where logits become an answer.
-int named_class(std::span<const real> logits);
-/// Softmax of the logits of one image, in double. Throws Error where named_class() says no_class.
-std::vector<double> probabilities(std::span<const real> logits);
-
-/// Runs the model over the whole set in evaluation mode, eight images at a time on every worker; the result does not depend on
-/// their number. Throws Error on an empty set, or on logits that do not fit its classes.
-Evaluation evaluate(const Model& model, const data::Set& set);
+/// Runs the model over all samples in evaluation mode, eight samples at a time on every worker; the result does not depend on
+/// their number. Throws Error on an empty source, or on answers that do not fit the task.
+Evaluation evaluate(const Model& model, const data::Source& source, const Task& task, World& world = solo());
+/// The same for samples that are classified.
+Evaluation evaluate(const Model& model, const data::Source& source);
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

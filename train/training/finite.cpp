@@ -76,17 +76,17 @@ std::string not_finite(const Params& params) {
   return "";
 }
 
-std::string first_not_finite(const Model& model, const Params& params, const Run& run, const Tensor& x) {
-  if (std::string found = given(params, x); !found.empty()) return found;
+std::string first_not_finite(const Model& model, const Params& params, const Run& run, const Input& input) {
+  if (std::string found = given(params, input.x); !found.empty()) return found;
   Watch watch;
   const Observing observing(watch);
-  const Tensor logits = model.forward(run, x).logits;
+  const Tensor logits = model.forward(run, input).logits;
   return watch.value.empty() && !not_finite("", logits).empty() ? "the logits" : watch.value;
 }
 
 std::string first_not_finite(const Params& params, const Run& run, const Batch& batch, int shard_size,
                              Lanes::Loss loss) {
-  if (std::string found = given(params, batch.x); !found.empty()) return found;
+  if (std::string found = given(params, batch.in.x); !found.empty()) return found;
   if (batch.targets)
     if (std::string found = not_finite("the targets", batch.targets); !found.empty()) return found;
   Watch watch;

@@ -13,10 +13,10 @@ std::string not_finite(const std::string& name, const Tensor& values);
 /// The same over all parameters and buffers.
 std::string not_finite(const Params& params);
 
-/// Runs the model on `x` (B, h, w, channels) and says where the first number appears that is not finite: a weight, the input, or
+/// Runs the model on `input` and says where the first number appears that is not finite: a weight, the input, or
 /// "linear_add of blocks.3.mlp.fc2: output (8, 65, 128) from (8, 65, 256), (128, 256), (128,), (8, 65, 128)". Infinity that an op was
 /// given it may pass on: constants may hold it by intention (sasa's mask). Empty if there is none up to the logits.
-std::string first_not_finite(const Model& model, const Params& params, const Run& run, const Tensor& x);
+std::string first_not_finite(const Model& model, const Params& params, const Run& run, const Input& input);
 
 /// The same of a whole step, run again in the shards in which Lanes cuts it: a weight, the input or targets, the output of an op, the
 /// loss included; and if all of these are finite, the gradient of an op's output or of a parameter. Weights and statistics stay.

@@ -1,8 +1,8 @@
 #include "tessera/train/training/lanes.h"
 
 #include <algorithm>
+#include <array>
 
-#include "tessera/core/kernels/kernels.h"
 #include "tessera/core/ops/batchnorm.h"
 
 namespace tessera {
@@ -15,7 +15,7 @@ alignas(64) const real
 
 }  // namespace
 
-Lanes::Lanes(const LanesOptions& options) : options_(options) {
+Lanes::Lanes(const LanesOptions& options, World& world) : options_(options), world_(world) {
   if (options.lanes < 1 || options.lanes > 64) fail("lanes", "{} lanes; expected 1 to 64", options.lanes);
   if (options.shard_size < 1) fail("lanes", "a shard of {} images; expected at least 1", options.shard_size);
   if (!(options.bn_momentum >= 0 && options.bn_momentum <= 1))
@@ -37,7 +37,9 @@ void Lanes::add(const Run& run, const Batch& part, Loss loss) {
   const int S = (part.size() - 1) / options_.shard_size + 1, L = options_.lanes;
   if (statistics_.size() < shards_ + static_cast<size_t>(S)) statistics_.resize(shards_ + static_cast<size_t>(S));
   try {
-    parallel::shards(L, [&](int l) {
+    const auto [first, last] = world_.mine(L);
+    parallel::shards(last - first, [&, first = first](int i) {
+      const int l = first + i;
       run_lane(lanes_[static_cast<size_t>(l)], static_cast<int>(int64_t{S} * l / L),
                static_cast<int>(int64_t{S} * (l + 1) / L), run, part, loss);
     });
@@ -67,10 +69,13 @@ Lanes::Step Lanes::finish() & {
   if (over_) fail("lanes", "finish() without a batch");
   sum_gradients();
   move_running_statistics();
+  std::array<double, 64> value;
+  for (size_t l = 0; l < lanes_.size(); ++l) value[l] = lanes_[l].value;
+  world_.share(value.data(), options_.lanes, sizeof(double));
   for (size_t k = 1; k < lanes_.size(); k *= 2)
-    for (size_t l = 0; l + k < lanes_.size(); l += 2 * k) lanes_[l].value += lanes_[l + k].value;
+    for (size_t l = 0; l + k < lanes_.size(); l += 2 * k) value[l] += value[l + k];
   over_ = true;
-  return {lanes_[0].value, sum_};
+  return {value[0], sum_};
 }
 
 // All lanes are read once and the sum is written once, in parallel over fixed chunks; the tree is the kernel's.
@@ -85,16 +90,16 @@ void Lanes::sum_gradients() {
         chunks_.push_back({leaf, a, std::min(chunk_size, g.size() - a)});
     });
   }
-  parallel::rows(static_cast<int64_t>(chunks_.size()), 1, [&](int64_t a, int64_t b) {
-    for (auto i = static_cast<size_t>(a); i < static_cast<size_t>(b); ++i) {
-      const Chunk& c = chunks_[i];
-      const real* from[64];
-      for (size_t l = 0; l < lanes_.size(); ++l) {
-        const Tensor g = lanes_[l].grads.at(c.leaf);
-        from[l] = g ? g.data() + c.begin : no_gradient;
-      }
-      kernels().sum_lanes(from, options_.lanes, sum_.at(c.leaf).data() + c.begin, c.count);
+  const auto [first, last] = world_.mine(options_.lanes);
+  world_.sum(static_cast<int64_t>(chunks_.size()), options_.lanes, [&, first = first, last = last](int64_t i) {
+    const Chunk& c = chunks_[static_cast<size_t>(i)];
+    World::Piece piece{{}, sum_.at(c.leaf).data() + c.begin, c.count};
+    for (int l = first; l < last; ++l) {
+      const auto lane = static_cast<size_t>(l);
+      const Tensor g = lanes_[lane].grads.at(c.leaf);
+      piece.from[lane] = g ? g.data() + c.begin : no_gradient;
     }
+    return piece;
   });
 }
 
@@ -105,6 +110,8 @@ void Lanes::move_running_statistics() {
     statistics_[s].clear();
   }
   if (in_order_.empty()) return;
+  if (world_.size() > 1)
+    fail("lanes", "the running statistics of BatchNorm are not shared between processes yet: train it in one");
   update_running(in_order_, options_.bn_momentum);
   in_order_.clear();
 }

@@ -9,6 +9,7 @@
 #include "tessera/core/run.h"
 #include "tessera/core/tape.h"
 #include "tessera/train/data/batch.h"
+#include "tessera/train/training/world.h"
 
 namespace tessera {
 
@@ -29,8 +30,9 @@ class Lanes {
   /// Builds the loss of one shard, a single number, on the tape of its lane.
   using Loss = parallel::Ref<Tensor(const Run&, const Batch& shard)>;
 
-  /// Throws Error unless there are 1 to 64 lanes, a shard has at least one image, and bn_momentum is from 0 to 1.
-  explicit Lanes(const LanesOptions& options = {});
+  /// Throws Error unless there are 1 to 64 lanes, a shard has at least one image, and bn_momentum is from 0 to 1. `world` must outlive
+  /// the lanes; each rank of it runs those that are its own.
+  explicit Lanes(const LanesOptions& options = {}, World& world = solo());
 
   /// Value and gradient of a batch, of one Params or of several. Moves the running statistics of BatchNorm. What `loss` throws comes
   /// out here.
@@ -60,6 +62,7 @@ class Lanes {
   void move_running_statistics();
 
   LanesOptions options_;
+  World& world_;
   std::vector<Lane> lanes_;
   Grads sum_;
   bool over_ = true;                                      // what the lanes hold is of a step that has ended

@@ -13,7 +13,7 @@ std::string progress_line(const Moment& m, int columns) {
   const std::string epoch = fmt::format("epoch {}/{}", m.epoch, m.epochs), loss = fmt::format("  loss {:.4f}", m.loss),
                     left = fmt::format("  {} left", duration(m.seconds_left)),
                     batch = fmt::format("  {}/{}", m.batch, m.batches), acc = fmt::format("  {:.1f} %", 100 * m.acc1),
-                    rate = fmt::format("  {:.0f} images/s", m.images_per_s);
+                    rate = fmt::format("  {:.0f} {}s/s", m.samples_per_s, m.unit);
   constexpr size_t widest = 20, narrowest = 6, frame = 3;  // " [" and "]"
   // in the order of their worth; each is there if all before it are and there is room
   const std::string* parts[] = {&epoch, &loss, &left, &batch, &acc, &rate};

@@ -1,13 +1,13 @@
 #pragma once
 // What a finished run shows in its report: confusion, sample predictions, learned position tables.
-#include "tessera/models/model.h"
+#include "tessera/nn/position_weights.h"
 #include "tessera/train/training/evaluate.h"
 #include "tessera/train/training/report_data.h"
 
 namespace tessera::report {
 
-/// Up to `samples` images: half of them spread over the set, half the surest mistakes.
-Data collect(const Evaluation& evaluation, const data::Set& set, const Params& params, const Places& places,
-             size_t samples = 24);
+/// Of images up to `samples`: half of them spread over the set, half the surest mistakes.
+Data collect(const Evaluation& evaluation, const data::Source& source, const Params& params,
+             const PositionTables& positions, size_t samples = 24);
 
 }  // namespace tessera::report

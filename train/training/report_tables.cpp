@@ -8,19 +8,9 @@ namespace {
 
 constexpr int64_t most_values = 1 << 16;
 
-bool projection(std::string_view name) {
-  for (const char* layer : {"qkv.", "q.", "k.", "v.", "kv.", "proj.", "norm", "q_norm.", "k_norm.", "sr."})
-    if (name.starts_with(layer)) return true;
-  return false;
-}
-
-/// A token table by its name, what belongs to an attention and is no layer of it, and what an encoding keeps under "position".
-bool of_position(std::string_view name, const Places& places) {
-  for (const Spot& spot : places.tokens)
-    if (name == spot.name) return true;
-  for (const Site& site : places.sites)
-    if (name.starts_with(site.path + ".") && !projection(name.substr(site.path.size() + 1))) return true;
-  return name.starts_with("position.") || name.find(".position.") != std::string_view::npos;
+/// What an encoding keeps between blocks is a convolution.
+bool convolution(std::string_view name, const Places& places) {
+  return std::ranges::any_of(places.between, [&](const Spot& s) { return name.starts_with(s.name + "."); });
 }
 
 Table values(const Params::Entry& e, std::string kind, int h, int w, int channels, int prefix) {
@@ -50,16 +40,17 @@ Table as_table(const Params::Entry& e, const Places& places) {
 
 }  // namespace
 
-std::vector<Table> position_tables(const Params& params, const Places& places, size_t limit) {
+std::vector<Table> position_tables(const Params& params, const PositionTables& positions, size_t limit) {
   std::vector<const Params::Entry*> found;
   for (const auto& e : params.entries()) {
     const int64_t n = e.value.size();
-    if (!e.buffer && e.value.rank() > 1 && n > 1 && n <= most_values && of_position(e.name, places))
+    const bool ours = std::ranges::find(positions.names, e.name) != positions.names.end();
+    if (ours && !e.buffer && e.value.rank() > 1 && n > 1 && n <= most_values && !convolution(e.name, positions.places))
       found.push_back(&e);
   }
   std::vector<Table> tables;
   const size_t n = std::min(limit, found.size());
-  for (size_t i = 0; i < n; ++i) tables.push_back(as_table(*found[i * found.size() / n], places));
+  for (size_t i = 0; i < n; ++i) tables.push_back(as_table(*found[i * found.size() / n], positions.places));
   return tables;
 }
 

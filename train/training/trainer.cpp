@@ -1,10 +1,10 @@
 // The training loop: epochs of steps, validation, and the question when to stop.
 #include "tessera/train/training/trainer.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "tessera/train/training/finite.h"
-#include "tessera/train/training/loss.h"
 #include "tessera/train/training/schedule.h"
 #include "tessera/train/training/text.h"
 #include "tessera/train/training/training.h"
@@ -13,45 +13,33 @@ namespace tessera {
 inline namespace TESSERA_NS {
 
 RunResult Training::run() {
-  RunResult result;
-  Evaluation test;
   announce();
-  bool cut = false;
-  while (at_.epoch < config_.train.epochs && !out_of_patience()) {
+  train();
+  return conclude();
+}
+
+/// Epochs, until all are done, a limit is reached, patience is over or somebody asks to stop.
+void Training::train() {
+  const TrainConfig& t = config_.train;
+  while (at_.epoch < t.epochs && !out_of_patience()) {
     const End end = budget() ? End::of_budget : train_epoch();
     if (end != End::of_epoch) checkpoint();  // in the midst of an epoch, so that the run can go on from there
-    if (end == End::interrupted) {
-      say(fmt::format("stopped in epoch {} after step {}; the checkpoint holds everything", at_.epoch + 1, at_.step));
-      result.interrupted = true;
-      break;
-    }
-    if (at_.seen == 0) break;  // the budget ended with an epoch
+    if (end == End::interrupted) return interrupt(fmt::format("in epoch {} after step {}", at_.epoch + 1, at_.step));
+    if (at_.seen == 0) return;  // the budget ended with an epoch
     close_epoch();
-    const bool last = at_.epoch == config_.train.epochs || budget();
-    if (at_.epoch % config_.train.eval_every == 0 || last) validate();
-    report_epoch();
+    const bool last = at_.epoch == t.epochs || budget();
+    if (at_.epoch % t.eval_every == 0 || last) validate();
+    metrics_.write();
+    tell([&](Listener& l) { l.epoch(state(), scores_); });
     if (end == End::of_budget) {
-      completed_ = at_.epoch - 1, cut = true;
-      break;
+      cut_ = true;
+      return;
     }
     const bool over = last || out_of_patience();
-    const bool stop = !over && hooks_.stop && hooks_.stop();  // asked for while the epoch was validated
-    if (at_.epoch % config_.train.checkpoint_every == 0 || over || stop) checkpoint();
-    if (stop) {
-      say(fmt::format("stopped after epoch {}; the checkpoint holds everything", at_.epoch));
-      result.interrupted = true;
-      break;
-    }
+    const bool stop = !over && asked_to_stop();  // while the epoch was validated
+    if (at_.epoch % t.checkpoint_every == 0 || over || stop) checkpoint();
+    if (stop) return interrupt(fmt::format("after epoch {}", at_.epoch));
   }
-  if (completed_ < 0) completed_ = at_.epoch;
-  result.ended = ended(cut, result.interrupted);
-  if (!result.interrupted) finish(result, test);
-  result.epochs = completed_, result.steps = at_.step;
-  result.train_loss = at_.train_loss, result.val_acc1 = at_.val_acc1, result.best_val_acc1 = at_.best_val_acc1;
-  result.seconds = seconds();
-  result.images_per_s = at_.train_seconds > 0 ? static_cast<double>(at_.images) / at_.train_seconds : 0;
-  write_summary(result, test);
-  return result;
 }
 
 Training::End Training::train_epoch() {
@@ -61,20 +49,20 @@ Training::End Training::train_epoch() {
     const double took = since(last);
     at_.epoch_seconds += took, at_.train_seconds += took;
     last = Clock::now();
-    show_progress();
-    if (hooks_.stop && hooks_.stop()) return End::interrupted;
+    tell([&](Listener& l) { l.step(state()); });
+    if (asked_to_stop()) return End::interrupted;
     if (checkpoint_due()) checkpoint(), last = Clock::now();
     if (budget() && at_.batch < loader_.batches()) return End::of_budget;
   }
   return End::of_epoch;
 }
 
-void Training::step(Batch batch) {
+void Training::step(const Batch& batch) {
   const Run run{Mode::train, static_cast<uint64_t>(config_.train.seed), at_.step};
-  hits_ = 0, undecided_ = 0;
   at_.lr = lr();
-  const auto [value, grads] =
-      lanes_(run, batch, [&](const Run& here, const Batch& shard) { return loss(here, shard); });
+  add_gradients(run, batch);
+  const auto [value, grads] = lanes_.finish();
+  const Tally said = tally();
   const auto lost = [&](const char* what) {
     fail("train",
          "the {} of step {} (epoch {}, lr {:.3g}) is not finite; first {}: try a smaller optim.lr, more "
@@ -82,44 +70,80 @@ void Training::step(Batch batch) {
          what, at_.step + 1, at_.epoch + 1, at_.lr, source_of_nan(run, batch));
   };
   // A loss may be finite although a logit is not: the share of minus infinity is 0.
-  if (!std::isfinite(value) || undecided_ > 0) lost("loss");
+  if (!std::isfinite(value) || said.undecided > 0) lost("loss");
   try {
     optimiser_.step(grads, at_.lr);
   } catch (const GradientNotFinite&) {
     lost("gradient");
   }
-  at_.hits += hits_, at_.seen += batch.size(), at_.images += static_cast<uint64_t>(batch.size());
+  at_.hits += said.of[0].count, at_.asked += said.of[0].of, at_.seen += batch.size();
+  at_.images += static_cast<uint64_t>(batch.size());
   at_.loss_sum += value * batch.size();
   ++at_.batch, ++at_.step;
 }
 
-Tensor Training::loss(const Run& run, const Batch& shard) {
-  const Tensor logits = model_->forward(run, shard.x).logits;
-  const auto classes = static_cast<size_t>(logits.dim(-1));
-  int64_t right = 0, none = 0;
-  for (size_t i = 0; i < shard.labels.size(); ++i) {
-    const int said = named_class(logits.values().subspan(i * classes, classes));
-    right += said == shard.labels[i], none += said == no_class;
-  }
-  hits_ += right, undecided_ += none;
-  return soft_cross_entropy(logits, shard, config_.train.label_smoothing);
+void Training::close_epoch() {
+  const auto seen = static_cast<double>(at_.seen);
+  at_.train_loss = at_.loss_sum / seen;
+  scores_ = {at_.train_loss, Share{at_.hits, at_.asked}.value(), -1, seen / at_.epoch_seconds};
+  ++at_.epoch;
+  metrics_.add({at_.epoch, at_.step, "train", scores_.loss, scores_.metric, at_.lr, scores_.samples_per_s, seconds()});
+  at_.batch = 0, at_.loss_sum = 0, at_.hits = at_.asked = at_.seen = 0, at_.epoch_seconds = 0;
 }
 
-std::string Training::source_of_nan(const Run& run, const Batch& batch) {
-  return first_not_finite(params_, run, batch, lanes_.options().shard_size,
-                          [&](const Run& here, const Batch& shard) { return loss(here, shard); });
+void Training::validate() {
+  if (!data_.val) return;
+  Evaluation e;
+  {
+    const Optimiser::Averaged averaged(optimiser_);
+    e = evaluate(*model_, *data_.val, *task_, world_);
+    if (!std::isfinite(e.loss)) {
+      fail("train",
+           "validation after epoch {} (step {}): the answers to {} of {} {}s are not finite; first {}; the "
+           "checkpoints are those from before: try a smaller optim.lr, more sched.warmup_epochs or optim.clip_grad=1",
+           at_.epoch, at_.step, e.undecided, data_.val->size(), unit_, source_of_nan(*data_.val, e));
+    }
+  }
+  at_.val_acc1 = scores_.val_metric = e.acc1, at_.val_epoch = at_.epoch;
+  metrics_.add({at_.epoch, at_.step, "val", e.loss, e.acc1, at_.lr, static_cast<double>(data_.val->size()) / e.seconds,
+                seconds()});
+  if (!better(e.acc1)) return;
+  at_.best_val_acc1 = e.acc1, at_.best_epoch = at_.epoch, at_.best_step = at_.step;
+  save_best();
 }
 
-std::string Training::source_of_nan(const data::Set& set, const Evaluation& e) const {
-  for (size_t i = 0; i < e.predictions.size(); ++i) {
-    if (e.predictions[i] != no_class) continue;
-    Run run;
-    run.first = static_cast<int64_t>(i);
-    const size_t which[] = {i};
-    if (const std::string found = first_not_finite(*model_, params_, run, set.tensor(which)); !found.empty())
-      return found;
-  }
-  return "the loss itself";
+/// Says why the loop was left, tests and saves what a run that has ended leaves, and returns the result.
+RunResult Training::conclude() {
+  RunResult result;
+  Evaluation test;
+  result.interrupted = interrupted_, result.ended = ended();
+  if (!interrupted_) finish(result, test);
+  result.epochs = completed(), result.steps = at_.step;
+  result.train_loss = at_.train_loss, result.val_acc1 = at_.val_acc1, result.best_val_acc1 = at_.best_val_acc1;
+  result.seconds = seconds();
+  result.images_per_s = at_.train_seconds > 0 ? static_cast<double>(at_.images) / at_.train_seconds : 0;
+  write_summary(result, test);
+  return result;
+}
+
+// ---- of a step -----------------------------------------------------------------------------------------------------------
+
+void Training::add_gradients(const Run& run, const Batch& batch) {
+  std::fill(tallies_.begin(), tallies_.end(), Tally());
+  lanes_.add(run, batch, [&](const Run& here, const Batch& shard) {
+    return task_->loss(*model_, here, shard, tallies_[static_cast<size_t>(shard.first / lanes_.options().shard_size)]);
+  });
+}
+
+/// What was counted over the step, by all ranks.
+Tally Training::tally() {
+  const int ranks = world_.size();
+  Tally& own = by_rank_[static_cast<size_t>(world_.rank())] = {};
+  for (const Tally& t : tallies_) own.add(t);
+  world_.share(by_rank_.data(), ranks, sizeof(Tally));
+  Tally all;
+  for (const Tally& t : by_rank_) all.add(t);
+  return all;
 }
 
 /// The learning rate of the step that comes next.
@@ -128,12 +152,31 @@ double Training::lr() const {
   return learning_rate(config_.sched, config_.optim.lr, config_.train.epochs, epoch);
 }
 
+std::string Training::source_of_nan(const Run& run, const Batch& batch) const {
+  return first_not_finite(params_, run, batch, lanes_.options().shard_size, [&](const Run& here, const Batch& shard) {
+    Tally unused;
+    return task_->loss(*model_, here, shard, unused);
+  });
+}
+
+std::string Training::source_of_nan(const data::Source& source, const Evaluation& e) const {
+  for (size_t i = 0; i < e.predictions.size(); ++i) {
+    if (e.predictions[i] != no_class) continue;
+    Run run;
+    run.first = static_cast<int64_t>(i);
+    const int32_t which[] = {static_cast<int32_t>(i)};
+    const std::string found = first_not_finite(*model_, params_, run, data::gather(source, which).in);
+    if (!found.empty()) return found;
+  }
+  return "the loss itself";
+}
+
 // ---- when to stop --------------------------------------------------------------------------------------------------------
 
 const char* Training::budget() const {
   const TrainConfig& t = config_.train;
   if (t.max_steps > 0 && at_.step >= static_cast<uint64_t>(t.max_steps)) return "max_steps";
-  return t.max_minutes > 0 && seconds() >= 60 * t.max_minutes ? "max_minutes" : nullptr;
+  return t.max_minutes > 0 && world_.any(seconds() >= 60 * t.max_minutes) ? "max_minutes" : nullptr;
 }
 
 /// Only epochs that were validated count.
@@ -141,22 +184,35 @@ bool Training::out_of_patience() const {
   return config_.train.patience > 0 && at_.best_epoch > 0 && at_.val_epoch - at_.best_epoch >= config_.train.patience;
 }
 
+/// Than all validations before, by the task's first metric.
+bool Training::better(double metric) const {
+  if (at_.best_epoch == 0) return true;
+  return task_->metrics()[0].higher ? metric > at_.best_val_acc1 : metric < at_.best_val_acc1;
+}
+
+bool Training::asked_to_stop() { return world_.any(hooks_.stop && hooks_.stop()); }
+
 bool Training::checkpoint_due() const {
   const TrainConfig& t = config_.train;
-  return (hooks_.checkpoint && hooks_.checkpoint()) ||
-         (t.checkpoint_steps > 0 && at_.step % static_cast<uint64_t>(t.checkpoint_steps) == 0) ||
-         (t.checkpoint_minutes > 0 && since(saved_) >= 60 * t.checkpoint_minutes);
+  return world_.any((hooks_.checkpoint && hooks_.checkpoint()) ||
+                    (t.checkpoint_steps > 0 && at_.step % static_cast<uint64_t>(t.checkpoint_steps) == 0) ||
+                    (t.checkpoint_minutes > 0 && since(saved_) >= 60 * t.checkpoint_minutes));
+}
+
+void Training::interrupt(const std::string& where) {
+  say(fmt::format("stopped {}; the checkpoint holds everything", where));
+  interrupted_ = true;
 }
 
 /// Why the loop was left, as RunResult::ended says it; and says it to the person, where it is not just the end.
-std::string Training::ended(bool cut, bool interrupted) const {
+std::string Training::ended() const {
   const TrainConfig& t = config_.train;
-  if (interrupted) {
+  if (interrupted_) {
     const std::string by = hooks_.stopped_by ? hooks_.stopped_by() : "";
     return by.empty() ? "interrupted" : "interrupted by " + by;
   }
-  if (!cut && at_.epoch >= t.epochs) return "epochs";
-  if (!cut && out_of_patience()) {
+  if (!cut_ && at_.epoch >= t.epochs) return "epochs";
+  if (!cut_ && out_of_patience()) {
     say(fmt::format("ended early: no better validation in {} after epoch {} ({:.2f} %; train.patience={})",
                     plural(at_.val_epoch - at_.best_epoch, "epoch"), at_.best_epoch, 100 * at_.best_val_acc1,
                     t.patience));
@@ -167,50 +223,15 @@ std::string Training::ended(bool cut, bool interrupted) const {
   const std::string value =
       limit == std::string_view("max_steps") ? std::to_string(t.max_steps) : fmt::format("{}", t.max_minutes);
   say(fmt::format("ended by train.{}={} after {} ({} of {} complete)", limit, value,
-                  plural(static_cast<int64_t>(at_.step), "step"), completed_, plural(t.epochs, "epoch")));
+                  plural(static_cast<int64_t>(at_.step), "step"), completed(), plural(t.epochs, "epoch")));
   return limit;
-}
-
-// ---- between epochs --------------------------------------------------------------------------------------------------------
-
-void Training::close_epoch() {
-  const auto seen = static_cast<double>(at_.seen);
-  const double acc1 = static_cast<double>(at_.hits) / seen;
-  at_.train_loss = at_.loss_sum / seen;
-  ++at_.epoch;
-  metrics_.add({at_.epoch, at_.step, "train", at_.train_loss, acc1, at_.lr, seen / at_.epoch_seconds, seconds()});
-  epoch_ = fmt::format("epoch {}/{}  loss {:.4f}  train {:.2f} %", at_.epoch, config_.train.epochs, at_.train_loss,
-                       100 * acc1);
-  epoch_end_ = fmt::format("  lr {:.2e}  {:.0f} images/s", at_.lr, seen / at_.epoch_seconds);
-  at_.batch = 0, at_.loss_sum = 0, at_.hits = at_.seen = 0, at_.epoch_seconds = 0;
-}
-
-void Training::validate() {
-  if (data_.val.size() == 0) return;
-  Evaluation e;
-  {
-    const Optimiser::Averaged averaged(optimiser_);
-    e = evaluate(*model_, data_.val);
-    if (!std::isfinite(e.loss)) {
-      fail("train",
-           "validation after epoch {} (step {}): the answers to {} of {} images are not finite; first {}; the "
-           "checkpoints are those from before: try a smaller optim.lr, more sched.warmup_epochs or optim.clip_grad=1",
-           at_.epoch, at_.step, e.undecided, data_.val.size(), source_of_nan(data_.val, e));
-    }
-  }
-  at_.val_acc1 = e.acc1, at_.val_epoch = at_.epoch;
-  metrics_.add({at_.epoch, at_.step, "val", e.loss, e.acc1, at_.lr, static_cast<double>(data_.val.size()) / e.seconds,
-                seconds()});
-  epoch_ += fmt::format("  val {:.2f} %", 100 * e.acc1);
-  if (e.acc1 <= at_.best_val_acc1) return;
-  at_.best_val_acc1 = e.acc1, at_.best_epoch = at_.epoch, at_.best_step = at_.step;
-  save_best();
 }
 
 }  // namespace TESSERA_NS
 
-RunResult train_run(const RunConfig& config, const std::string& rundir, bool resume, const Hooks& hooks) {
-  return Training(config, rundir, resume, hooks).run();
+RunResult train_run(const RunConfig& config, const std::string& rundir, bool resume, const Hooks& hooks,
+                    const RunParts& parts) {
+  return Training(config, rundir, resume, hooks, parts).run();
 }
 
 }  // namespace tessera

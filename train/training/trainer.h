@@ -2,10 +2,16 @@
 // A training run from a configuration to a run directory. The loop itself is train/training/trainer.cpp; whoever wants another
 // loop has Lanes, AdamW, Cosine, evaluate() and the checkpoints as parts (train/tessera.h).
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "tessera/train/data/source.h"
 #include "tessera/train/training/config.h"
+#include "tessera/train/training/listener.h"
+#include "tessera/train/training/task.h"
+#include "tessera/train/training/world.h"
 
 namespace tessera {
 
@@ -33,6 +39,15 @@ struct RunResult {
   double images_per_s = 0;  ///< training images a second, evaluation excluded
 };
 
+/// What a run is handed instead of making it from its configuration. Every member may be null.
+struct RunParts {
+  std::shared_ptr<const data::Source> train;  ///< null: what config.data says; then there may be no others
+  std::shared_ptr<const data::Source> val, test;
+  std::shared_ptr<const Task> task;                  ///< null: Classification of the classes of the data
+  std::shared_ptr<World> world;                      ///< null: this process alone
+  std::vector<std::shared_ptr<Listener>> listeners;  ///< beside the one that speaks through the hooks
+};
+
 /// The configuration makes no model, or none for these data: what a person said is wrong, not what happened.
 struct Misfit : Error {
   using Error::Error;
@@ -47,6 +62,7 @@ struct Misfit : Error {
 /// With an empty `rundir` nothing is written. Numbers that are not finite are never a result: a loss, a gradient, a weight or an
 /// answer of that kind ends the run with an Error that names the first place, and no file is replaced by it.
 /// Throws Misfit, or Error; last.ckpt then is that of the last checkpoint.
-RunResult train_run(const RunConfig& config, const std::string& rundir, bool resume, const Hooks& hooks = {});
+RunResult train_run(const RunConfig& config, const std::string& rundir, bool resume, const Hooks& hooks = {},
+                    const RunParts& parts = {});
 
 }  // namespace tessera

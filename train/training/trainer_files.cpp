@@ -19,14 +19,16 @@ namespace {
 
 constexpr const char *last = "last.ckpt", *best = "best.ckpt", *known = ".best.known.ckpt";
 
-/// Multiply-accumulates of one image, as the ops themselves tell.
-double macs(const Model& model, const data::Set& set) {
+/// Multiply-accumulates of one sample, as the ops themselves tell.
+double macs(const Model& model, const data::Source& source) {
   struct Counter final : Observer {
     double macs = 0;
     void saw(const Seen& s) override { macs += s.op.macs; }
   } counter;
+  const int32_t first[] = {0};
+  const Batch one = data::gather(source, first);
   const Observing observing(counter);
-  model.forward(Run{}, zeros({1, set.h, set.w, set.channels}));
+  model.forward(Run{}, one.in);
   return counter.macs;
 }
 
@@ -86,18 +88,18 @@ void Training::restore_best() {
 /// The test set, seen once, and the files that a finished run leaves beside its summary, which comes last.
 void Training::finish(RunResult& result, Evaluation& test) {
   const Optimiser::Averaged averaged(optimiser_);
-  if (data_.test.size() > 0) {
-    test = evaluate(*model_, data_.test);
+  if (data_.test) {
+    test = evaluate(*model_, *data_.test, *task_, world_);
     if (!std::isfinite(test.loss)) {
       fail("train",
-           "the answers to {} of {} test images are not finite; first {}: no result was written; try a smaller "
+           "the answers to {} of {} test {}s are not finite; first {}: no result was written; try a smaller "
            "optim.lr, more "
            "sched.warmup_epochs or optim.clip_grad=1",
-           test.undecided, data_.test.size(), source_of_nan(data_.test, test));
+           test.undecided, data_.test->size(), unit_, source_of_nan(*data_.test, test));
     }
     result.test_acc1 = test.acc1;
     metrics_.add({at_.epoch, at_.step, "test", test.loss, test.acc1, at_.lr,
-                  static_cast<double>(data_.test.size()) / test.seconds, seconds()});
+                  static_cast<double>(data_.test->size()) / test.seconds, seconds()});
     say(fmt::format("test {:.2f} %, loss {:.4f}", 100 * test.acc1, test.loss));
   }
   if (const std::string lost = not_finite(params_); !lost.empty()) fail("train", "{}: no result was written", lost);
@@ -108,8 +110,7 @@ void Training::finish(RunResult& result, Evaluation& test) {
   metadata.insert({{"model", config_.model}, {"position", config_.position}, {"program", "tessera " + version()}});
   io::save(params_, folder_ / "weights.safetensors", metadata);
   if (config_.train.best_weights) save_best_weights();
-  if (data_.test.size() > 0)
-    report::save(report::collect(test, data_.test, params_, places_), folder_ / "report_data.json");
+  if (data_.test) report::save(report::collect(test, *data_.test, params_, positions_), folder_ / "report_data.json");
 }
 
 void Training::save_best_weights() const {
@@ -129,16 +130,17 @@ void Training::save_best_weights() const {
 
 void Training::write_summary(const RunResult& result, const Evaluation& test) const {
   if (!folder_.exists()) return;
+  const auto* images = dynamic_cast<const data::Set*>(data_.train.get());
   const auto channels = [&](const std::array<float, 4>& of) {  // what `predict` normalises by
-    return std::vector<double>(of.begin(), of.begin() + data_.train.channels);
+    return std::vector<double>(of.begin(), of.begin() + images->channels);
   };
   const auto if_any = [](bool any, auto v) { return any ? nlohmann::ordered_json(v) : nlohmann::ordered_json(); };
   nlohmann::ordered_json summary{{"model", config_.model},
                                  {"position", config_.position},
                                  {"params", params_.count()},
-                                 {"macs", static_cast<int64_t>(macs(*model_, data_.train))},
+                                 {"macs", static_cast<int64_t>(macs(*model_, *data_.train))},
                                  {"seed", config_.train.seed},
-                                 {"epochs", completed_},
+                                 {"epochs", completed()},
                                  {"steps", at_.step},
                                  {"ended", result.ended},
                                  {"train_loss", at_.train_loss},
@@ -156,14 +158,13 @@ void Training::write_summary(const RunResult& result, const Evaluation& test) co
                                  {"version", version()},
                                  {"data",
                                   {{"name", config_.data.name},
-                                   {"digest", data_.train.digest},
-                                   {"official", data_.train.official},
-                                   {"train_images", data_.train.size()},
-                                   {"val_images", data_.val.size()},
-                                   {"test_images", data_.test.size()},
-                                   {"classes", data_.train.class_names},
-                                   {"mean", channels(data_.train.stats.mean)},
-                                   {"std", channels(data_.train.stats.std)}}}};
+                                   {"digest", data_.train->digest},
+                                   {"official", data_.train->official},
+                                   {"train_images", size_of(data_.train)},
+                                   {"val_images", size_of(data_.val)},
+                                   {"test_images", size_of(data_.test)},
+                                   {"classes", data_.train->class_names}}}};
+  if (images) summary["data"].update({{"mean", channels(images->stats.mean)}, {"std", channels(images->stats.std)}});
   if (!result.finished) summary["finished"] = false;
   folder_.write("summary.json", summary.dump(2) + "\n");
 }

@@ -3,8 +3,11 @@
 
 #include "tessera/core/io/checksum.h"
 #include "tessera/core/io/replace_file.h"
+#include "tessera/core/io/text.h"
 #include "tessera/train/training/complete.h"
 #include "tessera/train/training/environment.h"
+#include "tessera/train/training/narrator.h"
+#include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
 #include "tessera/train/training/training.h"
 
@@ -12,13 +15,41 @@ namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
 
-void fit(RunConfig& c, const Splits& data) try {
-  complete(c, data.train);
-  if (data.val.size() == 0) {
+/// What was handed over, or what `config` says, which then knows which data those are.
+RunData data_of(const RunParts& parts, DataConfig& c) {
+  if (!parts.train) {
+    if (parts.val || parts.test) fail("train", "there are data to validate or test on, but none to train on");
+    Splits s = open_splits(c);
+    const auto share = [](data::Set& set) { return std::make_shared<const data::Set>(std::move(set)); };
+    return {share(s.train), s.val.size() > 0 ? share(s.val) : nullptr, s.test.size() > 0 ? share(s.test) : nullptr,
+            std::move(s.note)};
+  }
+  if (c.train_size != 0 || c.val_size != 0 || c.test_size != 0 || c.fraction < 1)
+    fail("data",
+         "the data of this run are handed over as they are: leave train_size, val_size, test_size and fraction out");
+  if (c.name.empty()) c.name = parts.train->name;
+  io::check_text("data", "data.name", c.name);
+  const InputShape form = parts.train->form();
+  for (const auto& other : {parts.val, parts.test}) {
+    if (!other || other->size() == 0) continue;
+    const InputShape f = other->form();
+    if (f.kind != form.kind || f.channels != form.channels || f.features != form.features ||
+        other->class_names != parts.train->class_names)
+      fail("data", "{} and {} are not of one kind: the same classes, channels and features are needed",
+           parts.train->name, other->name);
+  }
+  const auto if_any = [](const auto& source) { return size_of(source) > 0 ? source : nullptr; };
+  return {parts.train, if_any(parts.val), if_any(parts.test), ""};
+}
+
+void fit(RunConfig& c, const RunData& data) try {
+  complete(c, *data.train);
+  if (!data.val) {
     const auto needs_validation = [](bool said, const char* key) {
       if (said) fail("train", "train.{} needs a validation split: set data.val_size", key);
     };
     needs_validation(c.train.patience > 0, "patience"), needs_validation(c.train.best_weights, "best_weights");
+    needs_validation(c.train.eval_every != TrainConfig().eval_every, "eval_every");
   }
 } catch (const Error& e) {
   throw Misfit(e.what());
@@ -34,7 +65,10 @@ std::string digest(RunConfig c) {
   t.patience = standard.patience, t.best_weights = standard.best_weights;
   t.checkpoint_every = standard.checkpoint_every, t.checkpoint_steps = standard.checkpoint_steps;
   t.checkpoint_minutes = standard.checkpoint_minutes;
-  const std::string text = toml(c);
+  std::string text = toml(c);
+  // a key that is younger than some checkpoints stays out while it is at its default
+  for (const std::string_view younger : {"\ndrop_last = false"})
+    if (const size_t at = text.rfind(younger); at != std::string::npos) text.erase(at, younger.size());
   io::Checksum sum;
   sum.add(text.data(), text.size());
   return sum.hex();
@@ -51,32 +85,44 @@ int64_t step_size(const TrainConfig& t, size_t images) {
   return std::min(int64_t{t.batch_size} * t.accumulate, static_cast<int64_t>(images));
 }
 
-Training::Training(const RunConfig& config, const std::string& rundir, bool resume_run, const Hooks& hooks)
+Training::Training(const RunConfig& config, const std::string& rundir, bool resume_run, const Hooks& hooks,
+                   const RunParts& parts)
     : config_(checked(config)),
       hooks_(hooks),
+      parts_(parts),
+      world_(parts.world ? *parts.world : solo()),
+      listeners_{std::make_shared<Narrator>(hooks)},
       computing_(precision(config_.train.precision)),
-      data_(open_splits(config_.data)),
+      data_(data_of(parts, config_.data)),
       params_(static_cast<uint64_t>(config_.train.seed)),
       model_([&] {
         fit(config_, data_);
         const ModelRow& row = model(config_.model);
-        places_ = row.places(config_.model_options);
-        return row.make(Scope(params_), config_.model_options, position(config_.position, config_.position_options));
+        return row.make(Scope(params_), config_.model_options,
+                        remember_tables(position(config_.position, config_.position_options), positions_));
       }()),
+      task_(parts.task ? parts.task
+                       : std::make_shared<const Classification>(data_.train->classes, config_.train.label_smoothing)),
       optimiser_(params_, optimiser_of(config_.optim, config_.train.ema_decay)),
       // The network sees a shard at a time, however large the batch: accumulated batches need not be apart, and together they are,
       // to the bit, a batch of their size.
-      loader_(data_.train, {.batch_size = static_cast<int>(step_size(config_.train, data_.train.size())),
+      loader_(data_.train, {.batch_size = static_cast<int>(step_size(config_.train, data_.train->size())),
                             .seed = static_cast<uint64_t>(config_.train.seed),
                             .augment = config_.augment,
-                            .workers = config_.data.workers}),
+                            .workers = config_.data.workers,
+                            .drop_last = config_.train.drop_last}),
       // a larger shard is the whole step, too
       lanes_({.lanes = config_.train.lanes,
               .shard_size = static_cast<int>(
-                  std::min<int64_t>(config_.train.shard_size, step_size(config_.train, data_.train.size())))}),
+                  std::min<int64_t>(config_.train.shard_size, step_size(config_.train, data_.train->size())))},
+             world_),
+      tallies_(
+          static_cast<size_t>((step_size(config_.train, data_.train->size()) - 1) / lanes_.options().shard_size + 1)),
+      by_rank_(static_cast<size_t>(world_.size())),
       folder_(rundir, resume_run),
       metrics_(folder_),
-      provenance_{digest(config_), data_.train.digest, environment()} {
+      provenance_{digest(config_), data_.train->digest, environment()} {
+  listeners_.insert(listeners_.end(), parts.listeners.begin(), parts.listeners.end());
   at_.planned = config_.train.epochs;
   if (resume_run) {
     resume();

@@ -1,27 +1,34 @@
 #pragma once
 // A run while it is under way, for train/trainer*.cpp: trainer.cpp is the loop, trainer_setup.cpp what comes before it,
-// trainer_files.cpp what it leaves, trainer_view.cpp what a person sees of it. Everybody else calls train_run().
-#include <atomic>
+// trainer_files.cpp what it leaves, trainer_start.cpp what it says at first. Everybody else calls train_run().
 #include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "tessera/core/precision.h"
+#include "tessera/nn/position_weights.h"
 #include "tessera/train/data/loader.h"
 #include "tessera/train/training/checkpoint.h"
 #include "tessera/train/training/evaluate.h"
 #include "tessera/train/training/lanes.h"
 #include "tessera/train/training/optim.h"
 #include "tessera/train/training/run_folder.h"
-#include "tessera/train/training/splits.h"
 #include "tessera/train/training/trainer.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
 
+/// What a run reads; val and test are null where there are none.
+struct RunData {
+  std::shared_ptr<const data::Source> train, val, test;
+  std::string note;  ///< a sentence worth saying of them, or empty
+};
+inline size_t size_of(const std::shared_ptr<const data::Source>& source) { return source ? source->size() : 0; }
+
 class Training {
  public:
-  Training(const RunConfig& config, const std::string& rundir, bool resume, const Hooks& hooks);
+  Training(const RunConfig& config, const std::string& rundir, bool resume, const Hooks& hooks, const RunParts& parts);
   RunResult run();
 
  private:
@@ -30,19 +37,30 @@ class Training {
   enum class End { of_epoch, of_budget, interrupted };
 
   // the loop
+  void train();
   End train_epoch();
-  void step(Batch batch);
-  Tensor loss(const Run& run, const Batch& shard);
+  void step(const Batch& batch);
   void close_epoch();
   void validate();
+  RunResult conclude();
+
+  // of a step
+  void add_gradients(const Run& run, const Batch& batch);
+  Tally tally();
   double lr() const;
+  std::string source_of_nan(const Run& run, const Batch& batch) const;
+  std::string source_of_nan(const data::Source& source, const Evaluation& e) const;
+
+  // when to stop
   const char* budget() const;  ///< the limit that is spent, or null
   bool out_of_patience() const;
+  bool better(double metric) const;
+  bool asked_to_stop();
   bool checkpoint_due() const;
+  void interrupt(const std::string& where);
+  std::string ended() const;
   double seconds() const { return before_ + since(start_); }
-  std::string ended(bool cut, bool interrupted) const;
-  std::string source_of_nan(const Run& run, const Batch& batch);
-  std::string source_of_nan(const data::Set& set, const Evaluation& e) const;
+  int completed() const { return at_.epoch - (cut_ ? 1 : 0); }  ///< epochs
 
   // its files
   void checkpoint();
@@ -55,38 +73,48 @@ class Training {
   void write_summary(const RunResult& result, const Evaluation& test) const;
   std::string config_text() const;
 
-  // what a person sees
+  // what others are told
   void announce();
   void estimate();
-  void report_epoch() const;
-  void show_progress();
-  double images_left() const;
+  double samples_left() const;
+  double epoch_size() const;
+  RunState state() const;
+  template <class F>
+  void tell(F f) const {
+    for (const auto& listener : listeners_) f(*listener);
+  }
   void say(std::string_view line) const {
-    if (hooks_.say) hooks_.say(line);
+    tell([&](Listener& l) { l.say(line); });
   }
 
   RunConfig config_;
   const Hooks& hooks_;
+  const RunParts parts_;
+  World& world_;
+  std::vector<std::shared_ptr<Listener>> listeners_;
   const Computing computing_;
-  Splits data_;
+  RunData data_;
+  const char* const unit_ = data_.train->form().unit();
   Params params_;
-  Places places_;
+  PositionTables positions_;
   std::unique_ptr<Model> model_;
+  std::shared_ptr<const Task> task_;
   Optimiser optimiser_;
   data::Loader loader_;  // its batches are whole steps
   Lanes lanes_;
+  std::vector<Tally> tallies_;  // of the step under way, by shard
+  std::vector<Tally> by_rank_;  // and by rank
   RunFolder folder_;
   Metrics metrics_;
   Provenance provenance_;
 
   Progress at_;
-  // of the batch under way: integers, so that the order of lanes does not matter
-  std::atomic<int64_t> hits_{0}, undecided_{0};
-  Clock::time_point start_ = Clock::now(), saved_ = start_, shown_{};
-  int completed_ = -1;             // epochs, without one that a budget cut
-  uint64_t known_best_ = 0;        // the step of the best.ckpt that last.ckpt knows of; 0: none
-  double before_ = 0;              // seconds of the parts before this one
-  std::string epoch_, epoch_end_;  // what is said of the epoch that has ended
+  EpochScores scores_;  // of the epoch that ended last
+  Clock::time_point start_ = Clock::now(), saved_ = start_;
+  bool cut_ = false;  // by a budget: the last epoch is not complete
+  bool interrupted_ = false;
+  uint64_t known_best_ = 0;  // the step of the best.ckpt that last.ckpt knows of; 0: none
+  double before_ = 0;        // seconds of the parts before this one
 };
 
 /// Images of a step: accumulate batches, or all there are.

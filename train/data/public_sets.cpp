@@ -1,4 +1,4 @@
-#include "tessera/train/data/sources.h"
+#include "tessera/train/data/public_sets.h"
 
 #include "tessera/train/data/readers.h"
 
@@ -41,8 +41,8 @@ TrainTest read_clothes(const std::string& folder) {
 
 }  // namespace
 
-const std::vector<Source>& sources() {
-  static const std::vector<Source> all = {
+const std::vector<PublicSet>& public_sets() {
+  static const std::vector<PublicSet> all = {
       {"cifar10",
        "cifar-10-batches-bin",
        "data_batch_1.bin",

@@ -16,7 +16,7 @@ struct Remote {
   int64_t bytes = 0;  ///< of the file; 0: not known
 };
 
-struct Source {
+struct PublicSet {
   std::string name;
   std::string folder;    ///< below the data folder
   std::string landmark;  ///< a file (or with .gz behind it) whose presence says that the set is there
@@ -28,6 +28,6 @@ struct Source {
       read_part{};  ///< NAME:DIR, a folder with any number of records; or empty
 };
 
-const std::vector<Source>& sources();
+const std::vector<PublicSet>& public_sets();
 
 }  // namespace tessera::data

@@ -1,0 +1,30 @@
+#include "tessera/nn/input.h"
+
+#include <algorithm>
+
+namespace tessera {
+inline namespace TESSERA_NS {
+
+Shape InputShape::batch(int samples) const {
+  const int steps = T > 0 ? T : 128;
+  if (kind == Kind::image) return {samples, h, w, channels};
+  return kind == Kind::frames ? Shape{samples, steps, features} : Shape{samples, steps};
+}
+
+Input InputShape::zeros(int samples) const {
+  if (kind != Kind::tokens) return tessera::zeros(batch(samples));
+  Input in;
+  in.tokens = Ints(samples, batch(samples)[1]);
+  std::fill_n(in.tokens.data(), batch(samples).size(), 0);
+  return in;
+}
+
+std::string InputShape::str() const {
+  if (kind == Kind::image) return fmt::format("images of {} x {} with {} channels", h, w, channels);
+  const std::string of =
+      kind == Kind::frames ? fmt::format("{} features", features) : fmt::format("{} kinds of tokens", vocabulary);
+  return T > 0 ? fmt::format("sequences of {} steps of {}", T, of) : "sequences of " + of;
+}
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

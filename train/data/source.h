@@ -1,0 +1,70 @@
+#pragma once
+// Where the samples of a batch come from: pictures in memory (train/data/set.h), a user's own frames (train/data/memory.h), or a struct of
+// your own. Loader, trainer and evaluation see no more of data than this.
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tessera/core/rng.h"
+#include "tessera/train/data/batch.h"
+
+namespace tessera::data {
+
+struct Augment;
+
+/// Where a sample is written: h w channels numbers, or length(i) frames, into x; or length(i) tokens.
+struct Slot {
+  real* x = nullptr;
+  int32_t* tokens = nullptr;
+};
+
+/// Makes samples. Holds scratch memory: one a thread.
+struct Reader {
+  virtual ~Reader() = default;
+  /// Writes sample i, augmented by the numbers of `stream` and of nothing else.
+  virtual void fill(size_t i, rng::Stream stream, const Slot& slot) = 0;
+  /// Changes a whole batch, mixup and CutMix for one: Batch::targets (B, classes) is there to be filled. Called where Augment::mixes().
+  virtual void mix(Batch&, rng::Stream) {}
+};
+
+struct Source {
+  std::string name;  ///< "cifar10 train"
+  int classes = 0;   ///< 0: there are no labels
+  std::vector<std::string> class_names;
+  std::string
+      digest;  ///< SHA-256 of the files' contents (or of what is in memory), hexadecimal: a run resumes on no other data
+  bool official = false;  ///< the files are, by checksum, those of the publisher
+
+  virtual ~Source() = default;
+  virtual size_t size() const = 0;
+  /// What a sample is; T is the length of the longest.
+  virtual InputShape form() const = 0;
+  /// Class of sample i. Asked only if there are classes.
+  virtual int label(size_t i) const = 0;
+  /// Frames or tokens of sample i, from 1 to form().T.
+  virtual int length(size_t) const { return form().T; }
+  /// Throws Error on an augmentation that makes no sense or that the labels do not survive.
+  virtual std::unique_ptr<Reader> reader(const Augment&) const = 0;
+};
+
+/// Memory of batches, used again unless somebody kept a copy of one: a steady step then neither allocates nor faults a page.
+class BatchMemory {
+ public:
+  /// The samples `which`, each with the numbers of Stream(mix(key + i)); sequences are padded with zeros to the longest of them. The batch
+  /// made before must be gone.
+  Batch gather(const Source& source, Reader& reader, std::span<const int32_t> which, uint64_t key);
+  /// Room for the targets of `samples` samples.
+  Tensor targets(int samples, int classes) { return floats(targets_, samples, classes); }
+
+ private:
+  static Tensor floats(Tensor& memory, int64_t rows, int width);
+  static Ints numbers(Ints& memory, int64_t count);
+  Tensor x_, targets_;
+  Ints labels_, lengths_, tokens_;
+};
+
+/// The samples `which` as they are, without augmentation. Throws Error if there is no such sample.
+Batch gather(const Source& source, std::span<const int32_t> which);
+
+}  // namespace tessera::data
