@@ -5,8 +5,8 @@
 #include <cstdlib>
 
 #include "tessera/core/error.h"
-#include "tessera/train/data/readers.h"
 #include "tessera/train/data/public_sets.h"
+#include "tessera/train/data/readers.h"
 #include "tests/unit/data_folder.h"
 
 using namespace tessera;
