@@ -6,8 +6,8 @@
 
 #include "tessera/core/error.h"
 #include "tessera/core/rng.h"
+#include "tessera/train/data/public_sets.h"
 #include "tessera/train/data/readers.h"
-#include "tessera/train/data/sources.h"
 #include "tests/unit/data_folder.h"
 #include "tests/unit/data_gzip.h"
 

@@ -44,7 +44,7 @@ struct Member final : World {
     put(array);
     for (size_t r = 0; r < table.at.size(); ++r) {
       if (table.at[r] == array) continue;
-      const auto [a, b] = Member(table, static_cast<int>(r)).mine(items);
+      const auto [a, b] = part(static_cast<int>(r), items);
       const size_t from = static_cast<size_t>(a) * bytes, count = static_cast<size_t>(b - a) * bytes;
       std::memcpy(static_cast<char*>(array) + from, static_cast<char*>(table.at[r]) + from, count);
     }
@@ -126,6 +126,22 @@ TEST_CASE("ranks: gradients, losses and evaluations have the bits of one process
       CHECK(said[r].predictions == one.predictions);
     }
   }
+}
+
+TEST_CASE("ranks: a batch that leaves one of them without a shard is refused by all") {
+  const data::Set set = data::open("where", "", {.train_size = 16, .test_size = 8}).train;
+  const int32_t few[] = {0, 1, 2, 3};
+  const Batch batch = data::gather(set, few);
+  std::atomic<int> refused = 0;
+  with_ranks(3, [&](World& world) {
+    Lanes lanes({}, world);
+    try {
+      lanes.add({}, batch, [](const Run&, const Batch&) { return Tensor(); });
+    } catch (const Error& e) {
+      refused += std::string(e.what()).find("leaves nothing to rank 0 of 3") != std::string::npos;
+    }
+  });
+  CHECK(refused == 3);
 }
 
 TEST_CASE("ranks: a run of two ends with the files of one, and stops where one of them is asked to") {

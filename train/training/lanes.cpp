@@ -32,9 +32,15 @@ void Lanes::discard() {
 
 void Lanes::add(const Run& run, const Batch& part, Loss loss) {
   if (part.size() < 1) fail("lanes", "an empty batch");
+  const int S = (part.size() - 1) / options_.shard_size + 1, L = options_.lanes;
+  for (int r = 0; r < world_.size(); ++r) {  // a rank without a shard would not know which parameters there are
+    const auto [first, last] = world_.part(r, L);
+    if (int64_t{S} * first / L == int64_t{S} * last / L)
+      fail("lanes", "a batch of {} shards leaves nothing to rank {} of {}: larger batches, smaller shards or drop_last",
+           S, r, world_.size());
+  }
   if (over_) discard();
   over_ = false;
-  const int S = (part.size() - 1) / options_.shard_size + 1, L = options_.lanes;
   if (statistics_.size() < shards_ + static_cast<size_t>(S)) statistics_.resize(shards_ + static_cast<size_t>(S));
   try {
     const auto [first, last] = world_.mine(L);

@@ -24,10 +24,11 @@ struct World {
   virtual ~World() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  /// The items of n that are this rank's: n r / R up to n (r + 1) / R. Of lanes as of all else.
-  std::pair<int, int> mine(int n) const {
-    return {static_cast<int>(int64_t{n} * rank() / size()), static_cast<int>(int64_t{n} * (rank() + 1) / size())};
+  /// The items of n that are rank r's: n r / R up to n (r + 1) / R. Of lanes as of all else.
+  std::pair<int, int> part(int r, int n) const {
+    return {static_cast<int>(int64_t{n} * r / size()), static_cast<int>(int64_t{n} * (r + 1) / size())};
   }
+  std::pair<int, int> mine(int n) const { return part(rank(), n); }
   /// Writes the sums of pieces 0 to n - 1 in every rank, in the tree of kernels().sum_lanes: lane l + k joins l for k = 1, 2, 4, ... A rank adds
   /// up the nodes of that tree whose lanes are all its own, and hands those on that another rank's nodes need. `piece` may be called from
   /// any worker.
