@@ -86,7 +86,8 @@ int main(int argc, char** argv) try {
       a = std::min(a, none.step(x, batch, number)), b = std::min(b, own.step(x, batch, number));
     }
     const Site& site = own.places.sites[0];
-    const double more = allowance(own.twin->terms(site, site.trained, {}));
+    const Tensor tokens = zeros({1, site.trained.q.tokens(), site.dim});
+    const double more = allowance(own.twin->terms(site, site.trained, {tokens, tokens}, {}));
     fmt::print("{:26} {:8.2f} {:8.2f} {:7.3f} {:>7}{}\n", name, b, a, b / a,
                more > 0 ? fmt::format("{:.2f}", 1 + more) : "-", more > 0 && b / a > 1 + more ? "  over" : "");
     std::fflush(stdout);
