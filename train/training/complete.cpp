@@ -12,6 +12,10 @@ void check_idle(const RunConfig& c) {
   const DataConfig& d = c.data;
   const std::string kind = d.name.substr(0, d.name.find(':'));
   const bool folder = kind.ends_with("folder");  // it may have a validation split of its own, or none at all and be cut
+  if (!folder && d.val_size == 0 && c.train.eval_every != TrainConfig().eval_every)
+    fail("train",
+         "train.eval_every is {} but does nothing without a validation split: leave it out, or set data.val_size",
+         c.train.eval_every);
   const bool draws = folder || kind == "where" || d.val_size > 0 || d.train_size > 0 || d.fraction < 1;
   if (!draws && d.seed != DataConfig().seed)
     fail("train",
@@ -22,9 +26,9 @@ void check_idle(const RunConfig& c) {
 
 }  // namespace
 
-void complete(RunConfig& c, const data::Source& source) try {
+void complete(RunConfig& c, const data::Source& source, bool handed_over) try {
   check(c);  // once more: now it is known which data
-  check_idle(c);
+  if (!handed_over) check_idle(c);
   const ModelRow& row = model(c.model);
   if (c.position.empty()) c.position = row.position;
   fit(row, c.model_options, {source.name, source.form(), source.classes});

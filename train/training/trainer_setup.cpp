@@ -42,8 +42,8 @@ RunData data_of(const RunParts& parts, DataConfig& c) {
   return {parts.train, if_any(parts.val), if_any(parts.test), ""};
 }
 
-void fit(RunConfig& c, const RunData& data) try {
-  complete(c, *data.train);
+void fit(RunConfig& c, const RunData& data, bool handed_over) try {
+  complete(c, *data.train, handed_over);
   if (!data.val) {
     const auto needs_validation = [](bool said, const char* key) {
       if (said) fail("train", "train.{} needs a validation split: set data.val_size", key);
@@ -96,7 +96,7 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
       data_(data_of(parts, config_.data)),
       params_(static_cast<uint64_t>(config_.train.seed)),
       model_([&] {
-        fit(config_, data_);
+        fit(config_, data_, static_cast<bool>(parts.train));
         const ModelRow& row = model(config_.model);
         return row.make(Scope(params_), config_.model_options,
                         remember_tables(position(config_.position, config_.position_options), positions_));
