@@ -40,7 +40,7 @@ void cubic_row(double* row, int in, double x) {
 
 void antialias_row(double* row, int in, double centre, double step) {
   const double wide = std::max(step, 1.0);
-  // to the nearest as Pillow has it, towards 0 behind the addition
+  // to the nearest as Pillow has it, towards 0 after the addition
   const int first = std::max(static_cast<int>(centre - 2 * wide + 0.5), 0);  // NOLINT(bugprone-incorrect-roundings)
   const int end = std::min(static_cast<int>(centre + 2 * wide + 0.5), in);   // NOLINT(bugprone-incorrect-roundings)
   double sum = 0;

@@ -206,7 +206,7 @@ Output Swin::forward(const Run& run, const Input& input) const {
 
 // ---- names of other programs ---------------------------------------------------------------------------------------------
 
-// The official code (and timm before 0.9) puts a stage's merging behind its blocks, timm and we before those of the next: the file that
+// The official code (and timm before 0.9) puts a stage's merging after its blocks, timm and we before those of the next: the file that
 // has one in stage 0 counts so. Its head has no `fc`. transformers: what version 4 has in memory and all versions save, then what
 // version 5 has in memory.
 std::vector<Rename> dialect() {

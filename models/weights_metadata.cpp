@@ -14,7 +14,7 @@ Options complete(const ModelRow& row, const Options& options) {
 
 }  // namespace
 
-io::Metadata geometry(const ModelRow& row, const Options& options) {
+io::Metadata weights_metadata(const ModelRow& row, const Options& options) {
   io::Metadata metadata;
   for (const auto& [key, value] : complete(row, options)) metadata["model." + key] = text(value);
   return metadata;

@@ -8,7 +8,7 @@ namespace tessera {
 inline namespace TESSERA_NS {
 
 /// All options of a model as "model.KEY", for io::save.
-io::Metadata geometry(const ModelRow& row, const Options& options);
+io::Metadata weights_metadata(const ModelRow& row, const Options& options);
 
 /// The places of the model that a file's metadata says, with what it says of the row's keys and otherwise `options`;
 /// none if it says nothing (files of other programs), or if it is of another family. The file's model may differ from

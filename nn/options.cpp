@@ -46,7 +46,7 @@ std::optional<std::vector<T>> list(std::string_view s) {
     const auto n = number<T>(s.substr(0, comma));
     if (!n || !std::isfinite(*n)) return {};
     v.push_back(*n);
-    if (comma + 1 == s.size()) return {};  // nothing behind the last comma
+    if (comma + 1 == s.size()) return {};  // nothing after the last comma
     s.remove_prefix(std::min(comma + 1, s.size()));
   }
   return v;

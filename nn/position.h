@@ -14,7 +14,7 @@
 
 namespace tessera {
 
-/// Where tokens sit: h x w in raster order behind `prefix` class tokens.
+/// Where tokens sit: h x w in raster order after `prefix` class tokens.
 struct Grid {
   int h = 0, w = 0, prefix = 0;
   int tokens() const { return prefix + h * w; }

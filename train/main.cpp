@@ -33,7 +33,7 @@ Subcommands (tessera SUBCOMMAND --help):
 
 void setup(CLI::App& app, Action& chosen) {
   app.name("tessera");
-  app.option_defaults()->take_last();  // a script's default, then a person's choice behind it
+  app.option_defaults()->take_last();  // a script's default, then a person's choice after it
   app.require_subcommand(0, 1);
   for (auto* add : {add_train, add_eval, add_predict, add_report, add_models, add_positions, add_inspect, add_init,
                     add_forward, add_bench, add_data})

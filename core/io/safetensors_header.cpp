@@ -187,7 +187,7 @@ void check_tiling(const Header& header, uint64_t data_bytes, const std::string& 
     }
     at = t->end;
   }
-  if (at != data_bytes) fail("safetensors", "{}: {} bytes trail behind the last tensor", file, data_bytes - at);
+  if (at != data_bytes) fail("safetensors", "{}: {} bytes trail after the last tensor", file, data_bytes - at);
 }
 
 }  // namespace

@@ -50,7 +50,7 @@ static inline vec load(const real* p) {
 }
 static inline void store(real* p, vec v) { __builtin_memcpy(p, &v, sizeof v); }
 static inline vec splat(real s) { return s - vec{}; }  // s - 0 is s for every s, so this is one broadcast; s + 0 is not
-/// The first n < lanes elements; the others are 0. Memory behind them is not touched.
+/// The first n < lanes elements; the others are 0. Memory after them is not touched.
 #if defined(__AVX512F__)
 static inline vec load_part(const real* p, int64_t n) {
   if constexpr (sizeof(real) == 4) {

@@ -6,7 +6,7 @@
 namespace tessera {
 inline namespace TESSERA_NS {
 
-/// The tensors behind each other along `dim`; all other extents must agree. Throws Error if they do not, or if there is
+/// The tensors after each other along `dim`; all other extents must agree. Throws Error if they do not, or if there is
 /// none.
 Tensor concat(std::span<const Tensor> parts, int dim);
 Tensor concat(std::initializer_list<Tensor> parts, int dim);

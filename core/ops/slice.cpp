@@ -11,7 +11,7 @@ namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
 
-/// x (outer, row) and y (outer, part), part elements behind `skip` ones in each row.
+/// x (outer, row) and y (outer, part), part elements after `skip` ones in each row.
 struct Cut {
   int64_t outer, row, skip, part;
 };

@@ -70,17 +70,17 @@ struct RelativePositionBias final : PositionEncoding {
 
  private:
   /// The entries of the offsets that a smaller window has, and the class rows.
-  static Tensor cropped(const Tensor& t, const Extent& was, const Extent& is, int behind) {
+  static Tensor cropped(const Tensor& t, const Extent& was, const Extent& is, int after) {
     if (is.h > was.h || is.w > was.w)
       fail("position relative_position_bias", "resize=crop cannot enlarge a {}x{} table to {}x{}", was.h, was.w, is.h,
            is.w);
     const int columns = 2 * was.w - 1, base = (2 * was.h - 1) * columns;
-    if (t.dim(0) != base + behind)
+    if (t.dim(0) != base + after)
       fail("position relative_position_bias", "a table of {} is not one of {}x{}", t.shape().str(), was.h, was.w);
     std::vector<int32_t> kept;
     for (int y = was.h - is.h; y < was.h + is.h - 1; ++y)
       for (int x = was.w - is.w; x < was.w + is.w - 1; ++x) kept.push_back(y * columns + x);
-    for (int i = 0; i < behind; ++i) kept.push_back(base + i);
+    for (int i = 0; i < after; ++i) kept.push_back(base + i);
     return embedding(t, kept);
   }
 

@@ -15,5 +15,6 @@ int main() {
   Grads grads;
   const Tensor y = linear(x, W);
   tape.backward(y, grads);
-  std::printf("%g %g %d\n", static_cast<double>(y[0]), static_cast<double>(grads.of(W)[1]), OwnTensor().rows * (positions().size() > 1));
+  std::printf("%g %g %d\n", static_cast<double>(y[0]), static_cast<double>(grads.of(W)[1]),
+              OwnTensor().rows * (positions().size() > 1));
 }

@@ -50,7 +50,7 @@ struct Alone {
   std::vector<std::string> take(const Alone& other, const Bench& b, bool says_geometry) {
     const Scratch file;
     const ModelRow& row = model(b.family);
-    io::save(other.params, file.path, says_geometry ? geometry(row, other.options) : io::Metadata());
+    io::save(other.params, file.path, says_geometry ? weights_metadata(row, other.options) : io::Metadata());
     std::vector<std::string> told;
     const auto from = places_of(io::TensorFile(file.path).metadata(), row, options);
     CHECK(from.has_value() == says_geometry);

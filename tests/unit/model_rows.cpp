@@ -119,7 +119,7 @@ TEST_CASE("a run's options that do nothing with its data are refused when they m
 TEST_CASE("weights' metadata: every option of the model, and places that are those of the file") {
   for (const ModelRow& row : models()) {
     CAPTURE(row.name);
-    const io::Metadata said = geometry(row, {{"num_classes", 3}, {"in_chans", 1}});
+    const io::Metadata said = weights_metadata(row, {{"num_classes", 3}, {"in_chans", 1}});
     CHECK(said.size() == row.defaults.size());
     CHECK(said.at("model.num_classes") == "3");
     for (const auto& [key, value] : row.defaults) CHECK(parse(key, text(value), value) == value);
@@ -127,9 +127,9 @@ TEST_CASE("weights' metadata: every option of the model, and places that are tho
     REQUIRE(back);
     CHECK(back->sites.size() == row.places({}).sites.size());
   }
-  const auto at =
-      places_of(geometry(model("swin"), {{"depths", std::vector{2, 2, 2}}, {"num_heads", std::vector{3, 6, 6}}}),
-                model("swin"), {});
+  const auto at = places_of(
+      weights_metadata(model("swin"), {{"depths", std::vector{2, 2, 2}}, {"num_heads", std::vector{3, 6, 6}}}),
+      model("swin"), {});
   REQUIRE(at);
   CHECK(at->sites.size() == 6);
   CHECK(at->sites.back().heads == 6);
@@ -137,7 +137,7 @@ TEST_CASE("weights' metadata: every option of the model, and places that are tho
 
 TEST_CASE("weights' metadata: a head, a depth or a class token that differ do not stop fine-tuning") {
   const ModelRow& row = model("vit");
-  const io::Metadata file = geometry(row, {{"img_size", 64}, {"num_classes", 1000}, {"depth", 2}});
+  const io::Metadata file = weights_metadata(row, {{"img_size", 64}, {"num_classes", 1000}, {"depth", 2}});
   const auto from =
       places_of(file, row, {{"num_classes", 2}, {"depth", 6}, {"class_token", false}, {"global_pool", "avg"}});
   REQUIRE(from);
@@ -146,7 +146,7 @@ TEST_CASE("weights' metadata: a head, a depth or a class token that differ do no
   // a file of another family says nothing of this one
   CHECK_FALSE(places_of(
                   [&] {
-                    io::Metadata swin = geometry(model("swin"), {});
+                    io::Metadata swin = weights_metadata(model("swin"), {});
                     swin["model"] = "swin_cifar_small";
                     return swin;
                   }(),

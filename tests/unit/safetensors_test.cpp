@@ -58,7 +58,7 @@ TEST_CASE("safetensors: truncated and oversized files") {
   CHECK_REFUSED(file(good, 24, good.size() - 1), "malformed JSON");
   CHECK_REFUSED(file(good, 24, 0), "does not start with");
   CHECK_REFUSED(file(good, 23), "it is truncated");
-  CHECK_REFUSED(file(good, 25), "1 bytes trail behind");
+  CHECK_REFUSED(file(good, 25), "1 bytes trail after");
 }
 
 TEST_CASE("safetensors: malformed JSON") {
@@ -131,7 +131,7 @@ TEST_CASE("safetensors: offsets") {
   };
   CHECK(refusal(two("[0,4]", "[4,8]", 8)) == "");
   CHECK(refusal(two("[4,8]", "[0,4]", 8)) == "");  // the header's order is free
-  CHECK_REFUSED(two("[0,4]", "[4,8]", 9), "1 bytes trail behind");
+  CHECK_REFUSED(two("[0,4]", "[4,8]", 9), "1 bytes trail after");
   CHECK_REFUSED(two("[0,4]", "[5,9]", 9), "a hole of 1 bytes before tensor 'b'");
   CHECK_REFUSED(two("[1,5]", "[5,9]", 9), "a hole of 1 bytes before tensor 'a'");
   CHECK_REFUSED(two("[0,4]", "[3,7]", 8), "'b' overlaps");

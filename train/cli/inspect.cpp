@@ -99,7 +99,7 @@ void add_init(CLI::App& app, Action& chosen) {
       const RunConfig config = o->model.resolve("init");
       use_threads(o->model.threads);
       const Network net = build(config, static_cast<uint64_t>(o->seed));
-      io::Metadata metadata = geometry(tessera::model(config.model), config.model_options);
+      io::Metadata metadata = weights_metadata(tessera::model(config.model), config.model_options);
       metadata.insert({{"model", config.model}, {"position", config.position}});
       io::save(*net.params, o->output, metadata);
       say("{}: {} parameters of {} with {} positions", o->output, net.params->count(), config.model, config.position);

@@ -8,7 +8,7 @@
 namespace tessera::data {
 namespace {
 
-/// The first 32 bits behind the point of f(n).
+/// The first 32 bits after the point of f(n).
 template <class F>
 uint32_t fraction(F f, int n) {
   const long double x = f(n);

@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 struct Spec {
   std::string name, rest;  // "imagefolder:DIR" -> name, rest
-  bool colon = false;      // "cifar10:" has one, and nothing behind it
+  bool colon = false;      // "cifar10:" has one, and nothing after it
 };
 Spec parse_spec(std::string_view spec) {
   const size_t colon = spec.find(':');

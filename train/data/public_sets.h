@@ -19,7 +19,7 @@ struct Remote {
 struct PublicSet {
   std::string name;
   std::string folder;    ///< below the data folder
-  std::string landmark;  ///< a file (or with .gz behind it) whose presence says that the set is there
+  std::string landmark;  ///< a file (or with .gz after it) whose presence says that the set is there
   std::string base_url;  ///< with a slash at the end
   std::vector<Remote> remote;
   bool archive = false;  ///< remote is one .tar.gz that holds `folder`; else the files themselves go into it

@@ -11,7 +11,7 @@ std::string version();
 std::string cpu_name();
 /// "GCC 12.2.0": what compiled this.
 std::string compiler();
-/// "cf9eaf0d1234", with "-dirty" behind it if files had been changed since; "unknown" where the sources were no git work tree of
+/// "cf9eaf0d1234", with "-dirty" after it if files had been changed since; "unknown" where the sources were no git work tree of
 /// their own. Written by cmake/commit.cmake.
 std::string commit();
 /// "Intel ... / avx512 / OpenBLAS 0.3.21 ... / GCC 12.2.0 / commit cf9eaf0d1234": a run repeats bit for bit where this is equal.

@@ -106,7 +106,7 @@ void Training::finish(RunResult& result, Evaluation& test) {
   result.finished = true;
   if (!folder_.exists()) return;
   metrics_.write();
-  io::Metadata metadata = geometry(model(config_.model), config_.model_options);
+  io::Metadata metadata = weights_metadata(model(config_.model), config_.model_options);
   metadata.insert({{"model", config_.model}, {"position", config_.position}, {"program", "tessera " + version()}});
   io::save(params_, folder_ / "weights.safetensors", metadata);
   if (config_.train.best_weights) save_best_weights();
@@ -120,7 +120,7 @@ void Training::save_best_weights() const {
   const auto unused =
       row.make(Scope(params), config_.model_options, position(config_.position, config_.position_options));
   const Progress at = load_weights(folder_ / best, params, config_.train.ema_decay > 0);
-  io::Metadata metadata = geometry(row, config_.model_options);
+  io::Metadata metadata = weights_metadata(row, config_.model_options);
   metadata.insert({{"model", config_.model},
                    {"position", config_.position},
                    {"program", "tessera " + version()},

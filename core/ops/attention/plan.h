@@ -12,7 +12,7 @@ inline namespace TESSERA_NS {
 /// Scratch laid out in one pooled block: a first pass with no memory measures, a second one hands out.
 class Arena {
  public:
-  /// `count` T's, 64-byte aligned, with slack behind them: products read and write whole vectors.
+  /// `count` T's, 64-byte aligned, with slack after them: products read and write whole vectors.
   template <class T>
   T* take(int64_t count) {
     T* p = base_ ? reinterpret_cast<T*>(base_ + used_) : nullptr;
