@@ -89,6 +89,7 @@ TWIN_CASE("reduced keys: every encoding attends, its gradients are right and rea
       tape.backward(o, w, grads);
       // along one random direction of all parameters of attention terms at once
       if (!walk::twin || bed.params.entries().empty()) continue;
+      if (v.name == std::string_view("log_cpb") && !v.options.contains("hidden")) continue;  // 512 kinks in the way
       const auto loss = [&](double by) {
         for (const auto& e : bed.params.entries())
           if (!e.buffer)

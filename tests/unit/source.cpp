@@ -270,7 +270,7 @@ TEST_CASE("a run on data that are handed over is the run that opens them, and re
   parts.train = from_memory(ragged(23), three);
   CHECK_THROWS_WITH_AS(train_run(c, "", false, {}, parts), doctest::Contains("not of one kind"), Error);
   parts.val = parts.test = nullptr;
-  CHECK_THROWS_WITH_AS(train_run(c, "", false, {}, parts), doctest::Contains("vit is a model of images"), Misfit);
+  CHECK_THROWS_WITH_AS(train_run(c, "", false, {}, parts), doctest::Contains("vit takes images of 32 x 32"), Misfit);
   parts.val.swap(parts.train);
   CHECK_THROWS_WITH_AS(train_run(c, "", false, {}, parts), doctest::Contains("none to train on"), Error);
 }

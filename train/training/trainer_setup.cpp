@@ -55,9 +55,14 @@ void fit(RunConfig& c, const RunData& data, bool handed_over) try {
   throw Misfit(e.what());
 }
 
-/// A digest of all that changes the bits of what is to come: not where data lie, nor when to stop or what to save. The number of
-/// epochs is not in it, though a cosine follows it: a run may be extended, and the checkpoint knows from when on.
-std::string digest(RunConfig c) {
+RunConfig checked(const RunConfig& c) {
+  check(c);
+  return c;
+}
+
+}  // namespace
+
+std::string config_digest(RunConfig c) {
   const TrainConfig standard;
   TrainConfig& t = c.train;
   c.data.name = without_folder(c.data.name), c.data.dir.clear(), c.data.workers = 1;
@@ -73,13 +78,6 @@ std::string digest(RunConfig c) {
   sum.add(text.data(), text.size());
   return sum.hex();
 }
-
-RunConfig checked(const RunConfig& c) {
-  check(c);
-  return c;
-}
-
-}  // namespace
 
 int64_t step_size(const TrainConfig& t, size_t images) {
   return std::min(int64_t{t.batch_size} * t.accumulate, static_cast<int64_t>(images));
@@ -121,7 +119,7 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
       by_rank_(static_cast<size_t>(world_.size())),
       folder_(rundir, resume_run),
       metrics_(folder_),
-      provenance_{digest(config_), data_.train->digest, environment()} {
+      provenance_{config_digest(config_), data_.train->digest, environment()} {
   listeners_.insert(listeners_.end(), parts.listeners.begin(), parts.listeners.end());
   at_.planned = config_.train.epochs;
   if (resume_run) {

@@ -117,6 +117,11 @@ class Training {
   double before_ = 0;        // seconds of the parts before this one
 };
 
+/// A digest of all that changes the bits of what is to come: not where data lie, nor when to stop or what to save. The number of
+/// epochs is not in it, though a cosine follows it: a run may be extended, and the checkpoint knows from when on. A key that is younger
+/// than some checkpoints stays out while it is at its default.
+std::string config_digest(RunConfig config);
+
 /// Images of a step: accumulate batches, or all there are.
 int64_t step_size(const TrainConfig& train, size_t images);
 
