@@ -71,6 +71,7 @@ TWIN_CASE_THAT(
       Tensor x({2, size("img_size"), size("img_width"), 2});
       for (int64_t i = 0; i < x.size(); ++i) x[i] = static_cast<real>(walk::normal_at("image", i));
       const auto loss = [&] {
+        const NoGrad no_tape;
         const Tensor y = net->forward({}, x);
         double s = 0;
         for (int64_t i = 0; i < y.size(); ++i) s += static_cast<double>(y[i]) * std::cos(static_cast<double>(i));

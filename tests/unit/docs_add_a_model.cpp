@@ -86,7 +86,7 @@ TEST_CASE(
 TEST_CASE("docs/add_a_model.md: it trains, by its row alone, on sequences of all lengths" * doctest::skip(!added)) {
   RunConfig config;
   config.model = "frame_net";
-  config.train.epochs = 12, config.train.batch_size = 16, config.optim.lr = 3e-3;
+  config.train.epochs = 40, config.train.batch_size = 16, config.optim.lr = 3e-3;
   const std::vector<std::string> names{"slow", "middle", "fast"};
   RunParts parts;
   parts.train = data::from_memory(waves(192, 1), names), parts.test = data::from_memory(waves(60, 1000), names);
