@@ -1,7 +1,6 @@
 #pragma once
 // Whole numbers of a batch on the host: lengths, token numbers. A handle like a tensor: copies share the memory, which comes from the
 // pools, and rows() is free, so that a batch is cut into shards without a call of malloc. No gradient flows here.
-#include <algorithm>
 #include <initializer_list>
 #include <span>
 
@@ -14,19 +13,11 @@ class Ints {
  public:
   Ints() = default;  ///< none: false
   /// Uninitialised memory for `count` rows of `width` numbers; of no rows: none.
-  explicit Ints(int count, int width = 1) : count_(count), width_(width) {
-    constexpr auto per_real = static_cast<int64_t>(sizeof(real) / sizeof(int32_t));
-    const int64_t n = Shape{count, width}.size();  // checks both
-    if (n == 0) return;
-    owner_ = Tensor({static_cast<int>((n + per_real - 1) / per_real)});
-    values_ = reinterpret_cast<int32_t*>(owner_.data());
-  }
+  explicit Ints(int count, int width = 1);
   /// A copy of `values`, one a row.
-  Ints(std::span<const int32_t> values) : Ints(static_cast<int>(values.size())) {  // NOLINT: implicit by design
-    std::copy(values.begin(), values.end(), values_);
-  }
-  Ints(const Index& values) : Ints(std::span(values)) {}  // NOLINT: implicit by design
-  Ints(std::initializer_list<int32_t> values) : Ints(std::span(values.begin(), values.size())) {}
+  Ints(std::span<const int32_t> values);  // NOLINT: implicit by design
+  Ints(const Index& values);              // NOLINT: implicit by design
+  Ints(std::initializer_list<int32_t> values);
 
   explicit operator bool() const { return values_ != nullptr; }
   int count() const { return count_; }  ///< rows
@@ -40,26 +31,16 @@ class Ints {
   const int32_t* begin() const { return values_; }
   const int32_t* end() const { return values_ + size(); }
   /// Rows [a, b), sharing memory; of none, none. Throws Error if there are no such rows.
-  Ints rows(int a, int b) const {
-    if (!*this) return {};
-    if (a < 0 || b < a || b > count_) fail("rows", "rows {} to {} of {} rows of numbers", a, b, count_);
-    Ints part = *this;
-    part.values_ += static_cast<int64_t>(a) * width_, part.count_ = b - a;
-    return part;
-  }
+  Ints rows(int a, int b) const;
   /// The same memory as rows of another width. Throws Error if that is another size.
-  Ints reshape(int count, int width) const {
-    if (Shape{count, width}.size() != static_cast<int64_t>(size()))
-      fail("reshape", "{} x {} numbers as {} x {}", count_, width_, count, width);
-    Ints same = *this;
-    same.count_ = count, same.width_ = width;
-    return same;
-  }
+  Ints reshape(int count, int width) const;
   /// Is this the only handle of its memory?
   bool unique() const { return owner_.unique(); }
-  friend bool operator==(const Ints& a, std::span<const int32_t> b) { return std::ranges::equal(a.view(), b); }
+  friend bool operator==(const Ints& a, const Ints& b) { return a.equals(b.values_, b.size()); }
+  friend bool operator==(const Ints& a, const Index& b) { return a.equals(b.data(), b.size()); }
 
  private:
+  bool equals(const int32_t* values, size_t size) const;
   Tensor owner_;
   int32_t* values_ = nullptr;
   int count_ = 0, width_ = 1;

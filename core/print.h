@@ -3,7 +3,6 @@
 //   (2, 3) [[1, 2, 3], [4, 5, 6]]        (100,) [0, 1, 2, ..., 97, 98, 99]
 #include <fmt/core.h>
 
-#include <algorithm>
 #include <iosfwd>
 #include <string>
 
@@ -25,6 +24,8 @@ struct fmt::formatter<tessera::TESSERA_NS::Tensor> {
   template <class Context>
   auto format(const tessera::TESSERA_NS::Tensor& x, Context& context) const {
     const std::string text = tessera::TESSERA_NS::str(x);
-    return std::copy(text.begin(), text.end(), context.out());
+    auto out = context.out();
+    for (const char c : text) *out++ = c;
+    return out;
   }
 };

@@ -10,7 +10,6 @@
 #include "tessera/core/tape.h"
 #include "tessera/core/tensor.h"
 #include "tessera/models/model.h"
-#include "tessera/models/row.h"
 #include "tessera/models/simple_vit.h"
 #include "tessera/models/swin.h"
 #include "tessera/models/vit.h"
