@@ -94,19 +94,17 @@ void meet(tbb::task_arena& arena, int n) {
   using Clock = std::chrono::steady_clock;
   const auto deadline = Clock::now() + std::chrono::milliseconds(20);
   std::atomic<int> here{0};
-  [[maybe_unused]] const Fork fork;
-  arena.execute([&] {
-    tbb::this_task_arena::isolate([&] {
-      tbb::parallel_for(
-          0, n,
-          [&](int) {
-            [[maybe_unused]] const Task in_order;
-            ++here;
-            while (here < n && Clock::now() < deadline) std::this_thread::yield();
-          },
-          tbb::simple_partitioner());
-    });
-  });
+  const auto task = [&](int) {
+    [[maybe_unused]] const Task in_order;
+    ++here;
+    while (here < n && Clock::now() < deadline) std::this_thread::yield();
+  };
+  const auto all = [&] {
+    [[maybe_unused]] const Task in_order;
+    tbb::this_task_arena::isolate([&] { tbb::parallel_for(0, n, task, tbb::simple_partitioner()); });
+  };
+  [[maybe_unused]] const Fork fork;  // after all that the tasks look at, as in shards()
+  arena.execute(all);
 }
 
 /// Under the lock: an arena of n threads in place of the one there is, which lives on where it is in use.
