@@ -15,7 +15,7 @@ std::vector<Field<C>> image_fields() {
           {"img_width", &C::img_width, "width of the images, 0: img_size", within(0, most_side)},
           {"patch_size", &C::patch_size, "side of a patch", patch_domain()},
           {"in_chans", &C::in_chans, "channels of the image", within(1, most_channels)},
-          {"num_classes", &C::num_classes, "classes", within(1, most_classes)}};
+          {"num_classes", &C::num_classes, "classes, 0: no head, the answer is the features", within(0, most_classes)}};
 }
 template <class C>
 std::vector<Field<C>> attention_fields() {

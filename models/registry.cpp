@@ -1,12 +1,11 @@
-// Every model, one row each: a family with defaults for 32 x 32 images, and named configurations of it. To add one: its
-// .h and .cpp in this folder and its rows here.
+// Every family of models. To add one: its .h and .cpp in this folder, which end with its rows, and its name in built_in().
 #include <algorithm>
 #include <atomic>
 #include <deque>
 #include <mutex>
 #include <utility>
 
-#include "tessera/models/image.h"
+#include "tessera/models/row.h"
 #include "tessera/models/simple_vit.h"
 #include "tessera/models/swin.h"
 #include "tessera/models/vit.h"
@@ -15,70 +14,11 @@ namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
 
-/// A ViT of the paper's shape: 224 x 224 images, patches of 16, MLP four times as wide, 1000 classes.
-vit::Config imagenet(int embed_dim, int num_heads) {
-  return {.img_size = 224,
-          .patch_size = 16,
-          .num_classes = 1000,
-          .embed_dim = embed_dim,
-          .depth = 12,
-          .num_heads = num_heads,
-          .mlp_ratio = 4};
-}
-
 std::vector<ModelRow> built_in() {
-  const Family<vit::Config> plain{.name = "vit",
-                                  .reference = "Dosovitskiy et al. 2021, arXiv 2010.11929",
-                                  .position = "learned",
-                                  .fields = vit::fields(),
-                                  .places = vit::places,
-                                  .input = image_input<vit::Config>,
-                                  .fit = fit_image,
-                                  .dialect = vit::dialect()};
-  const Family<simple_vit::Config> simple{.name = "simple_vit",
-                                          .reference = "Beyer, Zhai, Kolesnikov 2022, arXiv 2205.01580",
-                                          .position = "sincos2d",
-                                          .fields = simple_vit::fields(),
-                                          .places = simple_vit::places,
-                                          .input = image_input<simple_vit::Config>,
-                                          .fit = fit_image};
-  const Family<swin::Config> windowed{.name = "swin",
-                                      .reference = "Liu et al. 2021, arXiv 2103.14030",
-                                      .position = "relative_position_bias",
-                                      .fields = swin::fields(),
-                                      .places = swin::places,
-                                      .input = image_input<swin::Config>,
-                                      .fit = fit_image,
-                                      .dialect = swin::dialect()};
-  return {
-      model_row<vit::Vit>(plain, "vit", {}),
-      model_row<vit::Vit>(plain, "vit_cifar_small", {.embed_dim = 128, .depth = 6, .num_heads = 4, .mlp_ratio = 2}),
-      model_row<vit::Vit>(plain, "vit_tiny_patch4_32", {.embed_dim = 192, .depth = 12, .num_heads = 3, .mlp_ratio = 4}),
-      model_row<vit::Vit>(plain, "vit_tiny_patch16_224", imagenet(192, 3)),
-      model_row<vit::Vit>(plain, "vit_small_patch16_224", imagenet(384, 6)),
-      model_row<vit::Vit>(plain, "vit_base_patch16_224", imagenet(768, 12)),
-      model_row<simple_vit::SimpleVit>(simple, "simple_vit", {}),
-      model_row<simple_vit::SimpleVit>(simple, "simple_vit_small_patch16_224",
-                                       {.img_size = 224,
-                                        .patch_size = 16,
-                                        .num_classes = 1000,
-                                        .embed_dim = 384,
-                                        .depth = 12,
-                                        .num_heads = 6,
-                                        .mlp_ratio = 4}),
-      model_row<swin::Swin>(windowed, "swin", {}),
-      model_row<swin::Swin>(windowed, "swin_cifar_small",
-                            {.embed_dim = 48, .depths = {2, 4}, .num_heads = {3, 6}, .window_size = 4}),
-      model_row<swin::Swin>(windowed, "swin_tiny_patch4_window7_224",
-                            {.img_size = 224,
-                             .patch_size = 4,
-                             .num_classes = 1000,
-                             .embed_dim = 96,
-                             .depths = {2, 2, 6, 2},
-                             .num_heads = {3, 6, 12, 24},
-                             .window_size = 7,
-                             .mlp_ratio = 4}),
-  };
+  std::vector<ModelRow> all;
+  for (const auto rows : {vit::rows, simple_vit::rows, swin::rows})
+    for (ModelRow& row : rows()) all.push_back(std::move(row));
+  return all;
 }
 
 // A list is never changed or freed: who walks models(), or holds a row, may do so while another is added.

@@ -79,7 +79,7 @@ SimpleVit::SimpleVit(const Scope& s, const Config& c, const MakePosition& positi
       blocks_(blocks_of(s, c, at_)),
       norm_(s / "norm", c.embed_dim, c.norm_eps),
       pre_logits_(pre_logits_of(s / "pre_logits", c)),
-      head_(s / "head", c.embed_dim, c.num_classes, true, {constant(0), constant(0)}) {}
+      head_(s / "head", c.embed_dim, c.num_classes, {constant(0), constant(0)}) {}
 
 Output SimpleVit::forward(const Run& run, const Input& input) const {
   const Grid grid = patch_embed_.grid(input.x);
@@ -97,6 +97,24 @@ Output SimpleVit::forward(const Run& run, const Input& input) const {
   if (pre_logits_) x = tanh((*pre_logits_)(run, x));
   out.logits = head_(run, x);
   return out;
+}
+
+std::vector<ModelRow> rows() {
+  const Family<Config> family{.name = "simple_vit",
+                              .reference = "Beyer, Zhai, Kolesnikov 2022, arXiv 2205.01580",
+                              .position = "sincos2d",
+                              .fields = fields(),
+                              .places = places,
+                              .input = image_input<Config>,
+                              .fit = fit_image};
+  return {model_row<SimpleVit>(family, "simple_vit", {}), model_row<SimpleVit>(family, "simple_vit_small_patch16_224",
+                                                                               {.img_size = 224,
+                                                                                .patch_size = 16,
+                                                                                .num_classes = 1000,
+                                                                                .embed_dim = 384,
+                                                                                .depth = 12,
+                                                                                .num_heads = 6,
+                                                                                .mlp_ratio = 4})};
 }
 
 }  // namespace TESSERA_NS

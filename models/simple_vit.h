@@ -23,6 +23,8 @@ struct Config {
 Fields<Config> fields();
 /// Throws Error on a configuration that makes no sense.
 Places places(const Config& c);
+/// The rows of the registry: the family, and named configurations of it.
+std::vector<ModelRow> rows();
 
 class SimpleVit final : public Model {
  public:
@@ -39,7 +41,7 @@ class SimpleVit final : public Model {
   std::deque<vit::Block> blocks_;
   LayerNorm norm_;
   std::optional<Linear> pre_logits_;
-  Linear head_;
+  Head head_;
 };
 
 }  // namespace TESSERA_NS

@@ -247,5 +247,30 @@ std::vector<Rename> dialect() {
   return all;
 }
 
+// ---- rows ----------------------------------------------------------------------------------------------------------------
+
+std::vector<ModelRow> rows() {
+  const Family<Config> family{.name = "swin",
+                              .reference = "Liu et al. 2021, arXiv 2103.14030",
+                              .position = "relative_position_bias",
+                              .fields = fields(),
+                              .places = places,
+                              .input = image_input<Config>,
+                              .fit = fit_image,
+                              .dialect = dialect()};
+  return {model_row<Swin>(family, "swin", {}),
+          model_row<Swin>(family, "swin_cifar_small",
+                          {.embed_dim = 48, .depths = {2, 4}, .num_heads = {3, 6}, .window_size = 4}),
+          model_row<Swin>(family, "swin_tiny_patch4_window7_224",
+                          {.img_size = 224,
+                           .patch_size = 4,
+                           .num_classes = 1000,
+                           .embed_dim = 96,
+                           .depths = {2, 2, 6, 2},
+                           .num_heads = {3, 6, 12, 24},
+                           .window_size = 7,
+                           .mlp_ratio = 4})};
+}
+
 }  // namespace TESSERA_NS
 }  // namespace tessera::swin

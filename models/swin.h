@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "tessera/models/model.h"
-#include "tessera/nn/layers.h"
+#include "tessera/nn/head.h"
 
 namespace tessera::swin {
 inline namespace TESSERA_NS {
@@ -33,6 +33,8 @@ Places places(const Config& c);
 
 /// The official code's and transformers' names, for io::load.
 std::vector<Rename> dialect();
+/// The rows of the registry: the family, and named configurations of it.
+std::vector<ModelRow> rows();
 
 /// x += drop_path1(attn(norm1 x)) in windows, x += drop_path2(mlp(norm2 x)).
 struct Block {
@@ -82,7 +84,7 @@ class Swin final : public Model {
   std::deque<Stage> layers_;
   LayerNorm norm_;
   Dropout head_drop_;
-  Linear head_;
+  Head head_;
 };
 
 }  // namespace TESSERA_NS

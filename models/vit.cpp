@@ -167,7 +167,7 @@ Vit::Vit(const Scope& s, const Config& c, const MakePosition& position)
       blocks_(blocks_of(s, c, at_)),
       norm_(s / (c.global_pool == "avg" ? "fc_norm" : "norm"), c.embed_dim, c.norm_eps),
       head_drop_(s / "head_drop", c.drop_rate),
-      head_(s / "head", c.embed_dim, c.num_classes, true, head_init(c)) {}
+      head_(s / "head", c.embed_dim, c.num_classes, head_init(c)) {}
 
 Tensor Vit::embed(const Run& run, const Tensor& image, const Grid& grid) const {
   Tensor x = patch_embed_(run, image);
@@ -233,6 +233,42 @@ std::vector<Rename> dialect() {
     all.push_back(r);
   }
   return all;
+}
+
+// ---- rows ---------------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// The paper's shape: 224 x 224 images, patches of 16, MLP four times as wide, 1000 classes.
+Config imagenet(int embed_dim, int num_heads) {
+  return {.img_size = 224,
+          .patch_size = 16,
+          .num_classes = 1000,
+          .embed_dim = embed_dim,
+          .depth = 12,
+          .num_heads = num_heads,
+          .mlp_ratio = 4};
+}
+
+}  // namespace
+
+std::vector<ModelRow> rows() {
+  const Family<Config> family{.name = "vit",
+                              .reference = "Dosovitskiy et al. 2021, arXiv 2010.11929",
+                              .position = "learned",
+                              .fields = fields(),
+                              .places = places,
+                              .input = image_input<Config>,
+                              .fit = fit_image,
+                              .dialect = dialect()};
+  return {
+      model_row<Vit>(family, "vit", {}),
+      model_row<Vit>(family, "vit_cifar_small", {.embed_dim = 128, .depth = 6, .num_heads = 4, .mlp_ratio = 2}),
+      model_row<Vit>(family, "vit_tiny_patch4_32", {.embed_dim = 192, .depth = 12, .num_heads = 3, .mlp_ratio = 4}),
+      model_row<Vit>(family, "vit_tiny_patch16_224", imagenet(192, 3)),
+      model_row<Vit>(family, "vit_small_patch16_224", imagenet(384, 6)),
+      model_row<Vit>(family, "vit_base_patch16_224", imagenet(768, 12)),
+  };
 }
 
 }  // namespace TESSERA_NS

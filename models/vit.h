@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "tessera/models/model.h"
-#include "tessera/nn/layers.h"
+#include "tessera/nn/head.h"
 
 namespace tessera::vit {
 inline namespace TESSERA_NS {
@@ -37,6 +37,8 @@ Fields<Config> fields();
 Places places(const Config& c);
 /// Hugging Face's names (ViTForImageClassification, ViTModel); timm's are ours.
 std::vector<Rename> dialect();
+/// The rows of the registry: the family, and named configurations of it.
+std::vector<ModelRow> rows();
 
 /// x += drop_path1(ls1(attn(norm1 x))), x += drop_path2(ls2(mlp(norm2 x))): pre-norm.
 struct Block {
@@ -83,7 +85,7 @@ class Vit final : public Model {
   std::deque<Block> blocks_;
   LayerNorm norm_;  // "norm" before pooling, or "fc_norm" after it
   Dropout head_drop_;
-  Linear head_;
+  Head head_;
 };
 
 }  // namespace TESSERA_NS

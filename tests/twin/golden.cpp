@@ -62,37 +62,66 @@ Tensor channels_last(const Tensor& x) {
   return y;
 }
 
-GoldenErrors check_golden(const std::string& name, const std::string& model_name, const Options& options) {
+namespace {
+
+Ints whole(const Tensor& t) {
+  Ints n = t.rank() == 2 ? Ints(t.dim(0), t.dim(1)) : Ints(t.dim(0));
+  for (int64_t i = 0; i < t.size(); ++i) n.data()[i] = static_cast<int32_t>(t[i]);
+  return n;
+}
+
+/// A gradient or map of a file in our layout.
+Tensor ours(const Tensor& t) { return t.rank() == 4 ? channels_last(t) : t; }
+
+}  // namespace
+
+Input golden_input(const std::string& name) {
+  const io::TensorFile file(golden_file(name, "input"));
+  Input in;
+  if (file.has("input")) in.x = ours(file.read("input"));
+  if (file.has("tokens")) in.tokens = whole(file.read("tokens"));
+  if (file.has("target")) in.target = whole(file.read("target"));
+  if (file.has("lengths")) in.lengths = whole(file.read("lengths"));
+  return in;
+}
+
+GoldenErrors check_golden(const std::string& name, const std::string& model_name, const Options& options,
+                          const GoldenRun& how) {
   const io::TensorFile file(golden_file(name, "golden")), given(golden_file(name, "input"));
   const ModelRow& row = model(model_name);
   Params params(1);
-  const auto net = row.make(Scope(params), options, position(row.position));
+  const auto net = row.make(Scope(params), options,
+                            position(how.position.empty() ? row.position : how.position, how.position_options));
   io::load(params, golden_file(name, "weights"));
 
   Tape tape;
   Grads grads;
-  Input input(tape.watch(channels_last(given.read("input"))));
+  Input input = golden_input(name);
+  if (input.x) input.x = tape.watch(input.x);
   input.features = file.has("feature.0");
   const Tensor x = input.x;
-  const Output out = net->forward(Run{}, input);
+  std::vector<BatchStatistics> statistics;
+  Collecting collecting(statistics);
+  const Output out = net->forward(Run{.mode = how.mode}, input);
   GoldenErrors e;
   e.logits = difference(out.logits, file.read("logits"));
   for (size_t i = 0; file.has("feature." + std::to_string(i)); ++i) {
-    const double d = i < out.stages.size()
-                         ? difference(out.stages[i], channels_last(file.read("feature." + std::to_string(i))))
-                         : INFINITY;
+    const double d =
+        i < out.stages.size() ? difference(out.stages[i], ours(file.read("feature." + std::to_string(i)))) : INFINITY;
     if (!(d <= e.logits)) e.logits = d;
   }
   tape.backward(out.logits, given.read("cotangent"), grads);
 
   double scale = 0;
-  for (const auto& p : params.entries()) scale = std::max(scale, largest(file.read("grad." + p.name)));
+  for (const auto& p : params.entries())
+    if (!p.buffer) scale = std::max(scale, largest(file.read("grad." + p.name)));
   const auto compare = [&](const std::string& what, const Tensor& got, const Tensor& want) {
     const double error = difference(got, want) / std::max(largest(want), 1e-3 * scale);
     if (!(error <= e.gradients)) e.gradients = error, e.worst = what;
   };
-  compare("input", tape.grad(x), channels_last(file.read("grad.input")));
-  for (const auto& p : params.entries()) compare(p.name, grads.of(p.value), file.read("grad." + p.name));
+  if (x) compare("input", tape.grad(x), ours(file.read("grad.input")));
+  for (const auto& p : params.entries())
+    if (!p.buffer) compare(p.name, grads.of(p.value), file.read("grad." + p.name));
   return e;
 }
 

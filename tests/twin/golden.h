@@ -4,6 +4,7 @@
 #include <string>
 
 #include "tessera/core/io/tensor_file.h"
+#include "tessera/core/run.h"
 #include "tessera/models/model.h"
 
 namespace tessera {
@@ -25,8 +26,18 @@ struct GoldenErrors {
 /// A file of case `name` ("vit_token"): its "weights", "input" or "golden".
 std::string golden_file(const std::string& name, const char* kind);
 
-/// Builds `model` with `options` and its default position, loads the case's weights, runs it forwards and backwards.
-GoldenErrors check_golden(const std::string& name, const std::string& model, const Options& options);
+/// What the case's model was given: "input" (B, C, H, W) or (B, T, F), or "tokens" (B, T), with "target" and "lengths" where it has them.
+Input golden_input(const std::string& name);
+
+/// Builds `model` with `options`, loads the case's weights, runs it forwards and backwards. In training BatchNorm takes its statistics of
+/// the batch; the case then was computed so.
+struct GoldenRun {
+  std::string position;  ///< "": the model's own
+  Options position_options = {};
+  Mode mode = Mode::eval;
+};
+GoldenErrors check_golden(const std::string& name, const std::string& model, const Options& options,
+                          const GoldenRun& how = {});
 
 /// The options of a case of tests/golden/swin.py: "swin", "swin_deep" or "swin_wide".
 Options swin_options(const std::string& name);

@@ -5,6 +5,7 @@
 #include "tessera/core/ops/slice.h"
 #include "tessera/models/model.h"
 #include "tessera/models/vit.h"
+#include "tests/twin/small_models.h"
 #include "tests/twin/twin.h"
 
 namespace tessera {
@@ -113,12 +114,8 @@ Tensor image(int B, int H, int W, int C = 3) {
 TWIN_CASE("models: every row runs on a small image, also of another size, and gives its stages") {
   for (const auto& row : models()) {
     CAPTURE(row.name);
-    Options small{{"img_size", 32}, {"in_chans", 2}, {"num_classes", 3}, {"embed_dim", 24}};
-    if (row.defaults.contains("depths")) {  // a model of stages
-      small["depths"] = std::vector<int>{1, 2}, small["num_heads"] = std::vector<int>{3, 6};
-    } else {
-      small["depth"] = 2, small["num_heads"] = 3;
-    }
+    if (row.input({}).kind != InputShape::Kind::image) continue;
+    Options small = small_options(row);
     Params params(1);
     const auto net = row.make(Scope(params), small, position(row.position));
     for (const auto& [H, W] : {std::pair{32, 32}, std::pair{64, 48}}) {
@@ -132,6 +129,11 @@ TWIN_CASE("models: every row runs on a small image, also of another size, and gi
       CHECK(out.stages[0].dim(0) == 2);
       CHECK(out.stages[0].dim(1) * W == out.stages[0].dim(2) * H);
     }
+    small["num_classes"] = 0;  // features instead of logits
+    Params headless(1);
+    const auto features = row.make(Scope(headless), small, position(row.position));
+    CHECK(features->forward(Run{}, image(2, 32, 32, 2)).logits.dim(-1) > 3);
+    CHECK(headless.count() < params.count());
   }
 }
 

