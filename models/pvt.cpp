@@ -112,8 +112,7 @@ std::deque<Pvt::Stage> Pvt::build(const Scope& s, const Config& c, const Places&
 }
 
 Pvt::Pvt(const Scope& s, const Config& c, const MakePosition& position)
-    : config_(c),
-      at_(places(c)),
+    : at_(places(c)),
       stages_(build(s, c, at_)),
       cls_token_(c.prefix() ? s.param("cls_token", {1, 1, c.embed_dims.back()}, tn02(), Decay::no) : Tensor()),
       position_(position(s, at_)),

@@ -50,7 +50,6 @@ class Pvt final : public Model {
   };
   static std::deque<Stage> build(const Scope& s, const Config& c, const Places& at);
 
-  Config config_;
   Places at_;
   std::deque<Stage> stages_;
   Tensor cls_token_;

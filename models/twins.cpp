@@ -152,8 +152,7 @@ std::deque<Twins::Stage> Twins::build(const Scope& s, const Config& c, const Pla
 }
 
 Twins::Twins(const Scope& s, const Config& c, const MakePosition& position)
-    : config_(c),
-      at_(places(c)),
+    : at_(places(c)),
       stages_(build(s, c, at_)),
       position_(position(s, at_)),
       norm_(s / "norm", c.embed_dims.back(), pyramid::block_eps),

@@ -63,7 +63,6 @@ class Twins final : public Model {
   };
   static std::deque<Stage> build(const Scope& s, const Config& c, const Places& at);
 
-  Config config_;
   Places at_;
   std::deque<Stage> stages_;
   std::unique_ptr<PositionEncoding> position_;

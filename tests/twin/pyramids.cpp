@@ -169,7 +169,7 @@ TWIN_CASE("pvt: the class token stands in the last stage alone") {
 // ---- positions ---------------------------------------------------------------------------------------------------------
 
 TWIN_CASE("pyramids: every encoding reaches all its parameters and runs at another size, or is refused with a reason") {
-  std::map<std::string, int> refused;
+  std::string refused;
   for (const auto& row : positions())
     for (const auto& [name, options] : smalls()) {
       CAPTURE(row.name);
@@ -177,7 +177,7 @@ TWIN_CASE("pyramids: every encoding reaches all its parameters and runs at anoth
       const std::string why =
           error_of([&, n = name, &o = options] { check_position(row.name, {}, model(n).places(o)); });
       if (!why.empty()) {
-        ++refused[row.name];
+        refused += fmt::format("{} in {}; ", row.name, name);
         CHECK(why.find('\n') == std::string::npos);
         continue;
       }
@@ -198,8 +198,8 @@ TWIN_CASE("pyramids: every encoding reaches all its parameters and runs at anoth
       const Tensor y = net->forward({}, waves({1, 40, 28, 2})).logits;
       for (real v : y.values()) CHECK(std::isfinite(v));
     }
-  // both replace global attention, which windows and reduced keys are not
-  CHECK(refused == std::map<std::string, int>{{"sasa", 4}, {"gpsa", 4}});
+  // a neighbourhood of the query's own map takes the place of global attention, which windows and reduced keys are not
+  CHECK(refused == "sasa in pvt; sasa in pvt; sasa in twins; sasa in twins; ");
 }
 
 TWIN_CASE("twins and cpvt: PEG after the first block, and after others when asked for") {
@@ -353,7 +353,7 @@ TWIN_CASE("pyramids: configurations that make no sense are refused with one clea
     has(name, {{"embed_dims", Sizes{65536, 65536, 65536}}, {"num_heads", Sizes{1, 1, 1}}}, "more than 2^30 weights");
     has(name, {{"img_size", 16384}, {"patch_size", 1}}, "more than 2^28 numbers");
     has(name, {{"img_size", 8192}, {"patch_size", 1}, {"sr_ratios", Sizes{1, 1, 1}}}, "multiply-accumulates");
-    has(name, {{"img_size", 8192}, {"embed_dims", Sizes{2048, 2048, 2048}}, {"sr_ratios", Sizes{64, 2, 1}}},
+    has(name, {{"img_size", 256}, {"embed_dims", Sizes{2048, 2048, 2048}}, {"sr_ratios", Sizes{64, 2, 1}}},
         "more than 2^30 weights");
     has(name, {{"qk_scale", -1.0}}, "qk_scale");
     has(name, {{"global_pool", "max"}}, "global_pool");
