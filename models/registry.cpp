@@ -5,9 +5,12 @@
 #include <mutex>
 #include <utility>
 
+#include "tessera/models/cpvt.h"
+#include "tessera/models/pvt.h"
 #include "tessera/models/row.h"
 #include "tessera/models/simple_vit.h"
 #include "tessera/models/swin.h"
+#include "tessera/models/twins.h"
 #include "tessera/models/vit.h"
 
 namespace tessera {
@@ -16,7 +19,7 @@ namespace {
 
 std::vector<ModelRow> built_in() {
   std::vector<ModelRow> all;
-  for (const auto rows : {vit::rows, simple_vit::rows, swin::rows})
+  for (const auto rows : {vit::rows, simple_vit::rows, swin::rows, cpvt::rows, pvt::rows, twins::rows})
     for (ModelRow& row : rows()) all.push_back(std::move(row));
   return all;
 }

@@ -13,6 +13,22 @@ inline Options small_options(const ModelRow& row) {
       {"vit", {{"embed_dim", 24}, {"depth", 2}, {"num_heads", 3}}},
       {"simple_vit", {{"embed_dim", 24}, {"depth", 2}, {"num_heads", 3}}},
       {"swin", {{"embed_dim", 24}, {"depths", Ints{1, 2}}, {"num_heads", Ints{3, 6}}}},
+      {"cpvt", {{"embed_dim", 24}, {"depth", 2}, {"num_heads", 3}}},
+      {"pvt",
+       {{"patch_size", 4},
+        {"embed_dims", Ints{16, 24}},
+        {"depths", Ints{1, 2}},
+        {"num_heads", Ints{2, 3}},
+        {"mlp_ratios", std::vector<double>{2, 2}},
+        {"sr_ratios", Ints{2, 1}}}},
+      {"twins",
+       {{"patch_size", 4},
+        {"embed_dims", Ints{16, 24}},
+        {"depths", Ints{2, 1}},
+        {"num_heads", Ints{2, 3}},
+        {"mlp_ratios", std::vector<double>{2, 2}},
+        {"sr_ratios", Ints{2, 1}},
+        {"wss", Ints{4, 2}}}},
   };
   for (const auto& [family, options] : families) {
     if (row.family != family) continue;
