@@ -5,6 +5,8 @@
 #include <mutex>
 #include <utility>
 
+#include "tessera/models/conformer.h"
+#include "tessera/models/conformer_image.h"
 #include "tessera/models/cpvt.h"
 #include "tessera/models/pvt.h"
 #include "tessera/models/row.h"
@@ -19,7 +21,8 @@ namespace {
 
 std::vector<ModelRow> built_in() {
   std::vector<ModelRow> all;
-  for (const auto rows : {vit::rows, simple_vit::rows, swin::rows, cpvt::rows, pvt::rows, twins::rows})
+  for (const auto rows : {vit::rows, simple_vit::rows, cpvt::rows, swin::rows, pvt::rows, twins::rows, conformer::rows,
+                          conformer_image::rows})
     for (ModelRow& row : rows()) all.push_back(std::move(row));
   return all;
 }

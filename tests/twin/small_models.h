@@ -29,6 +29,8 @@ inline Options small_options(const ModelRow& row) {
         {"mlp_ratios", std::vector<double>{2, 2}},
         {"sr_ratios", Ints{2, 1}},
         {"wss", Ints{4, 2}}}},
+      {"conformer", {{"input_dim", 8}, {"embed_dim", 24}, {"num_layers", 2}, {"num_heads", 3}, {"num_frames", 16}}},
+      {"conformer_image", {{"embed_dim", 24}, {"num_layers", 2}, {"num_heads", 3}}},
   };
   for (const auto& [family, options] : families) {
     if (row.family != family) continue;
