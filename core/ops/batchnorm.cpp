@@ -11,37 +11,70 @@ namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
 
+// The loops below go along rows, over the channels, through pointers that do not overlap, so that the compiler makes vectors of them.
+using In = const real* __restrict;
+using Out = real* __restrict;
+
 // mean and M2 = sum (x - mean)^2 of every channel: two passes, so that large offsets lose nothing
-void moments(const Tensor& x, Tensor& mean, Tensor& m2) {
+void moments(const Tensor& x, const Tensor& mean, const Tensor& m2) {
   const int64_t C = x.dim(-1), n = x.size() / C;
-  std::fill_n(mean.data(), C, real(0)), std::fill_n(m2.data(), C, real(0));
+  const In from = x.data();
+  const Out m = mean.data(), s = m2.data();
+  std::fill_n(m, C, real(0)), std::fill_n(s, C, real(0));
   for (int64_t i = 0; i < n; ++i)
-    for (int64_t c = 0; c < C; ++c) mean[c] += x[i * C + c];
-  for (int64_t c = 0; c < C; ++c) mean[c] /= static_cast<real>(n);
+    for (int64_t c = 0; c < C; ++c) m[c] += from[i * C + c];
+  for (int64_t c = 0; c < C; ++c) m[c] /= static_cast<real>(n);
   for (int64_t i = 0; i < n; ++i)
-    for (int64_t c = 0; c < C; ++c) m2[c] += (x[i * C + c] - mean[c]) * (x[i * C + c] - mean[c]);
+    for (int64_t c = 0; c < C; ++c) s[c] += (from[i * C + c] - m[c]) * (from[i * C + c] - m[c]);
+}
+
+void forward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& mean, const Tensor& rstd, Tensor& y) {
+  const int64_t C = x.dim(-1), n = x.size() / C;
+  const In from = x.data(), m = mean.data(), r = rstd.data(), gamma = w.data(), beta = b.data();
+  const Out to = y.data();
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t c = 0; c < C; ++c) to[i * C + c] = (from[i * C + c] - m[c]) * r[c] * gamma[c] + beta[c];
+}
+
+// what x gets in evaluation: nothing else is part of it, not even as 0 times the NaN of another sample
+void scaled(const Tensor& factor, const Tensor& dy, Sink dx) {
+  const int64_t C = factor.size(), n = dy.size() / C;
+  const In d = dy.data(), f = factor.data();
+  const Out to = dx.to;
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t c = 0; c < C; ++c) {
+      const real v = f[c] * d[i * C + c];
+      to[i * C + c] = dx.beta == 0 ? v : to[i * C + c] + v;
+    }
 }
 
 void backward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& mean, const Tensor& rstd, bool training,
               const Tensor& dy, Back& back) {
   const int64_t C = x.dim(-1), n = x.size() / C;
-  Tensor sum = zeros({static_cast<int>(C)}), dot = zeros({static_cast<int>(C)});  // sum dy, sum dy h
+  const Shape channels{static_cast<int>(C)};
+  Tensor sum = zeros(channels), dot = zeros(channels), factor(channels);  // sum dy, sum dy h, w rstd
+  const In from = x.data(), d = dy.data(), m = mean.data(), r = rstd.data(), gamma = w.data();
+  const Out s = sum.data(), t = dot.data(), f = factor.data();
   for (int64_t i = 0; i < n; ++i)
     for (int64_t c = 0; c < C; ++c) {
-      sum[c] += dy[i * C + c];
-      dot[c] += dy[i * C + c] * (x[i * C + c] - mean[c]) * rstd[c];
+      s[c] += d[i * C + c];
+      t[c] += d[i * C + c] * (from[i * C + c] - m[c]) * r[c];
     }
+  for (int64_t c = 0; c < C; ++c) f[c] = gamma[c] * r[c];
   if (back.wants(x)) {
-    const auto [dx, beta] = back.into(x);
-    const real share = real(1) / static_cast<real>(n);
-    for (int64_t i = 0; i < n; ++i)
-      for (int64_t c = 0; c < C; ++c) {
-        const real h = (x[i * C + c] - mean[c]) * rstd[c];
-        // in evaluation nothing else is part of it, not even as 0 times the NaN of another sample
-        const real rest = training ? share * (sum[c] + h * dot[c]) : real(0);
-        const real d = w[c] * rstd[c] * (dy[i * C + c] - rest);
-        dx[i * C + c] = beta == 0 ? d : dx[i * C + c] + d;
-      }
+    const Sink dx = back.into(x);
+    if (!training) {
+      scaled(factor, dy, dx);
+    } else {
+      const Out to = dx.to;
+      const real share = real(1) / static_cast<real>(n);
+      for (int64_t i = 0; i < n; ++i)
+        for (int64_t c = 0; c < C; ++c) {
+          const real h = (from[i * C + c] - m[c]) * r[c];
+          const real v = f[c] * (d[i * C + c] - share * (s[c] + h * t[c]));
+          to[i * C + c] = dx.beta == 0 ? v : to[i * C + c] + v;
+        }
+    }
   }
   back.add(w, dot), back.add(b, sum);
 }
@@ -74,8 +107,7 @@ Tensor batchnorm(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor
     }
   }
   Tensor y(x.shape());
-  for (int64_t i = 0; i < n; ++i)
-    for (int c = 0; c < C; ++c) y[i * C + c] = (x[i * C + c] - mean[c]) * rstd[c] * w[c] + b[c];
+  forward(x, w, b, mean, rstd, y);
   const bool training = run.training();
   return record({"batchnorm", {{"eps", eps}, {"training", training}}}, y, {&x, &w, &b, &running_mean, &running_var},
                 [=](const Tensor& dy, Back& back) { backward(x, w, b, mean, rstd, training, dy, back); });
