@@ -5,7 +5,11 @@
 #include <mutex>
 #include <utility>
 
+#include "tessera/models/cct.h"
+#include "tessera/models/cvt.h"
+#include "tessera/models/resnet.h"
 #include "tessera/models/row.h"
+#include "tessera/models/sasa_net.h"
 #include "tessera/models/simple_vit.h"
 #include "tessera/models/swin.h"
 #include "tessera/models/vit.h"
@@ -16,7 +20,7 @@ namespace {
 
 std::vector<ModelRow> built_in() {
   std::vector<ModelRow> all;
-  for (const auto rows : {vit::rows, simple_vit::rows, swin::rows})
+  for (const auto rows : {vit::rows, simple_vit::rows, swin::rows, resnet::rows, cct::rows, cvt::rows, sasa_net::rows})
     for (ModelRow& row : rows()) all.push_back(std::move(row));
   return all;
 }
