@@ -31,6 +31,10 @@ inline Options small_options(const ModelRow& row) {
         {"wss", Ints{4, 2}}}},
       {"conformer", {{"input_dim", 8}, {"embed_dim", 24}, {"num_layers", 2}, {"num_heads", 3}, {"num_frames", 16}}},
       {"conformer_image", {{"embed_dim", 24}, {"num_layers", 2}, {"num_heads", 3}}},
+      {"resnet", {{"depths", Ints{1, 1}}, {"widths", Ints{8, 12}}}},
+      {"cct", {{"embed_dim", 24}, {"depth", 2}, {"num_heads", 3}}},
+      {"cvt", {{"embed_dims", Ints{8, 12, 16}}, {"depths", Ints{1, 1, 1}}, {"num_heads", Ints{1, 2, 2}}}},
+      {"sasa_net", {{"depths", Ints{1, 1}}, {"widths", Ints{8, 16}}, {"num_heads", 2}}},
   };
   for (const auto& [family, options] : families) {
     if (row.family != family) continue;
