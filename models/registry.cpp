@@ -8,6 +8,7 @@
 #include "tessera/models/row.h"
 #include "tessera/models/simple_vit.h"
 #include "tessera/models/swin.h"
+#include "tessera/models/swin_v2.h"
 #include "tessera/models/vit.h"
 
 namespace tessera {
@@ -16,7 +17,7 @@ namespace {
 
 std::vector<ModelRow> built_in() {
   std::vector<ModelRow> all;
-  for (const auto rows : {vit::rows, simple_vit::rows, swin::rows})
+  for (const auto rows : {vit::rows, simple_vit::rows, swin::rows, swin_v2::rows})
     for (ModelRow& row : rows()) all.push_back(std::move(row));
   return all;
 }
