@@ -7,6 +7,7 @@
 #include "tessera/core/ops/batchnorm.h"
 #include "tessera/core/ops/concat.h"
 #include "tessera/core/ops/conv.h"
+#include "tessera/core/ops/deform_conv.h"
 #include "tessera/core/ops/dropout.h"
 #include "tessera/core/ops/embedding.h"
 #include "tessera/core/ops/keep_valid.h"

@@ -16,6 +16,7 @@
 #include "tessera/models/sasa_net.h"
 #include "tessera/models/simple_vit.h"
 #include "tessera/models/swin.h"
+#include "tessera/models/swin_v2.h"
 #include "tessera/models/twins.h"
 #include "tessera/models/vit.h"
 
@@ -25,8 +26,8 @@ namespace {
 
 std::vector<ModelRow> built_in() {
   std::vector<ModelRow> all;
-  for (const auto rows : {vit::rows, simple_vit::rows, cpvt::rows, swin::rows, pvt::rows, twins::rows, cvt::rows,
-                          cct::rows, conformer::rows, conformer_image::rows, resnet::rows, sasa_net::rows})
+  for (const auto rows : {vit::rows, simple_vit::rows, cpvt::rows, swin::rows, swin_v2::rows, pvt::rows, twins::rows,
+                          cvt::rows, cct::rows, conformer::rows, conformer_image::rows, resnet::rows, sasa_net::rows})
     for (ModelRow& row : rows()) all.push_back(std::move(row));
   return all;
 }

@@ -96,6 +96,11 @@ TEST_CASE("forward: logits and gradients of timm's Swin, through files") {
     check(g, {"num_classes=5"});
 }
 
+TEST_CASE("forward: logits and gradients of timm's Swin v2, through files") {
+  check({"swin_v2", "swin_v2", {"patch_size=4", "embed_dim=8", "depths=[2,1]", "num_heads=[2,4]"}},
+        {"num_classes=5", "position.hidden=24"});
+}
+
 TEST_CASE("forward: Swin-T at 224 x 224 from seeded weights, logits and measures of timm's gradients") {
   // tests/golden/swin_tiny.py --write made the numbers from the same weights; element i is a multiple of 1/500
   const auto pattern = [](const Shape& shape, int64_t step) {

@@ -178,7 +178,10 @@ TEST_CASE("extreme values: what is taken is built and answers, in bounded memory
                                    {"vit", "none", "model.depth", {"0", "100"}},
                                    {"vit", "none", "model.mlp_ratio", {"0.125", "1000"}},
                                    {"swin", "none", "model.window_size", {"1", "16384"}},
-                                   {"swin", "none", "model.mask_value", {"0", "-1e6"}}};
+                                   {"swin", "none", "model.mask_value", {"0", "-1e6"}},
+                                   {"swin", "none", "model.window_width", {"0", "1", "16384"}},
+                                   {"swin_v2", "log_cpb", "model.window_width", {"0", "1", "16384"}},
+                                   {"swin_v2", "none", "model.mask_value", {"0", "-1e6"}}};
   for (const Case& c : cases)
     for (const std::string& value : c.values) {
       INFO(c.model << " " << c.position << " " << c.key << " = " << value);

@@ -12,7 +12,7 @@ A case is three files under tests/golden/data, of which the program's `forward` 
         logits, grad.input, grad.PARAMETER of sum(logits * cotangent), feature.I if given     F64
         labels (B), trace: the losses of ten AdamW steps                                      I64, F64
 Losses are cross-entropies with label smoothing 0.1; AdamW has lr 1e-2, betas (0.9, 0.999), eps 1e-8, weight decay 0.05 on matrices
-(not on biases, norms, cls_token, pos_embed, bias tables) and clips the gradient norm to 1. In these steps
+(not on biases, norms, cls_token, pos_embed, bias tables, the MLP of log_cpb, logit_scale) and clips the gradient norm to 1. In these steps
 BatchNorm takes the statistics of the batch; in a case written with train=True it does so for logits and gradients, too.
 """
 import math
@@ -36,6 +36,8 @@ def redraw(model, generator):
                 p.copy_(neutral + 0.2 * noise)
             elif any(part in name for part in ("_token", "pos_embed", "class_emb", "positional_emb")):
                 p.copy_(0.5 * noise)
+            elif "logit_scale" in name:
+                p.copy_(1.5 + 0.5 * noise)  # a factor of 2 to 10; larger ones make float32 rounding grow with every step
             else:
                 p.copy_(noise / math.sqrt(p[0].numel()))
     for name, b in model.named_buffers():
@@ -46,7 +48,7 @@ def redraw(model, generator):
 
 
 def decays(name, p):
-    return p.ndim > 1 and not any(part in name for part in ("cls_token", "pos_embed", "bias_table"))
+    return p.ndim > 1 and not any(part in name for part in ("cls_token", "pos_embed", "bias_table", "cpb_mlp", "logit_scale"))
 
 
 def trace(model, x, labels, decays=decays, steps=10):
@@ -67,11 +69,14 @@ def trace(model, x, labels, decays=decays, steps=10):
     return torch.tensor(losses, dtype=torch.float64)
 
 
-def write(name, model, shape, classes, facts, features=None, train=False, ours=lambda n: n, decays=decays):
+def write(name, model, shape, classes, facts, features=None, train=False, ours=lambda n: n, decays=decays, adjust=None):
     """Computes and writes the files of a case. shape: of the input; features(model, x): maps (B,C,H,W) of each stage; train: the mode of
-    logits and gradients; ours(name): our name of a parameter or buffer; decays(name, p): does weight decay apply?"""
+    logits and gradients; ours(name): our name of a parameter or buffer; decays(name, p): does weight decay apply?; adjust(model) changes
+    the redrawn weights."""
     generator = torch.Generator().manual_seed(sum(map(ord, name)))
     redraw(model, generator)
+    if adjust:
+        adjust(model)
     state = list(model.named_parameters()) + [(n, b) for n, b in model.named_buffers() if "running_" in n]
     save_file({ours(n): p.detach().clone() for n, p in state}, DATA / f"{name}.weights.safetensors")
     x = torch.randn(shape, generator=generator)

@@ -40,6 +40,7 @@ const std::set<std::string> selecting = {"relu", "relu6", "clamp", "max", "max_p
 const std::map<std::string, std::string> choosing = {
     {"point_mlp", "a unit is open or closed"},
     {"normalize", "divides by the norm, or by eps where that is larger"},
+    {"deform_conv2d", "an offset chooses cells; one that is a NaN may mean any"},
     {"linear_gelu", "far from 0 the slope of GELU is 0 or 1 to the bit"}};
 
 /// Ops in which a NaN or an infinity may reach more outputs than in the definition, as 0 times it.
