@@ -11,6 +11,7 @@
 #include "tessera/core/ops/embedding.h"
 #include "tessera/core/ops/layernorm.h"
 #include "tessera/core/ops/linear.h"
+#include "tessera/core/ops/linear_attention.h"
 #include "tessera/core/ops/loss.h"
 #include "tessera/core/ops/matmul.h"
 #include "tessera/core/ops/pad.h"
