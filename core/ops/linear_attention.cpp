@@ -5,13 +5,14 @@
 //   g_i = do_i / w_i        t_i = -g_i . o_i (0 where eps is the larger)
 //   df~(q_i) = S g_i        df(q_i) = t_i z          dS = sum_i f~(q_i) g_i^T        dz = sum_i t_i f(q_i)     (causal: i from the key on)
 //   df~(k_j) = dS v_j       df(k_j) = dz             dv_j = dS^T f~(k_j)
-//   elu: dx = df f'(x), f' = e^min(x, 0)             taylor, y = x / |x|: dx = (dy - y (y . dy)) / |x|     saved: q, k, v, o, w
+//   elu: dx = df f'(x), f' = e^min(x, 0)             taylor, y = x / |x|: dx = (dy - y (y . dy)) / |x|     saved: q, k, v, o, 1 / w
 //
 // One step covers all tokens, or one token after the other when causal: keys are added to the sums, then the step's queries read them.
 #include "tessera/core/ops/linear_attention.h"
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "tessera/core/kernels/kernels.h"
@@ -26,15 +27,52 @@ int64_t whole(int64_t n) {
   return (n + lanes - 1) / lanes * lanes;
 }
 
-/// A matrix in scratch memory whose rows start on whole vectors.
-struct Matrix {
-  int64_t rows, ld;
-  Tensor memory;
+/// A matrix of zeros in scratch memory, whose rows start on whole vectors.
+class Matrix {
+ public:
+  const int64_t rows, ld;
   Matrix(int64_t r, int64_t width)
-      : rows(r), ld(whole(width)), memory(zeros({static_cast<int>(r), static_cast<int>(ld)})) {}
-  real* row(int64_t i) { return memory.data() + i * ld; }
-  const real* row(int64_t i) const { return memory.data() + i * ld; }
+      : rows(r),
+        ld(whole(width)),
+        memory_(zeros({static_cast<int>(r), static_cast<int>(ld)})),
+        first_(memory_.data()) {}
+  real* row(int64_t i) const { return first_ + i * ld; }
+  int64_t size() const { return rows * ld; }
+
+ private:
+  Tensor memory_;
+  real* first_;
 };
+
+/// C = A B, rows [from, from + count) of A and C.
+void multiply(const Matrix& a, int64_t inner, const Matrix& b, int64_t width, int64_t from, int64_t count,
+              const Matrix& c) {
+  if (count) kernels().product(count, width, inner, a.row(from), a.ld, b.row(0), b.ld, c.row(from), c.ld, false);
+}
+/// C += A^T B over those rows of A and B.
+void add_products(const Matrix& a, int64_t width_a, const Matrix& b, int64_t width_b, int64_t from, int64_t count,
+                  const Matrix& c) {
+  if (count) kernels().product_tn(width_a, width_b, count, a.row(from), a.ld, b.row(from), b.ld, c.row(0), c.ld, true);
+}
+/// A column of ones: products with it are sums.
+Matrix ones(int64_t rows) {
+  Matrix one(rows, 1);
+  for (int64_t i = 0; i < rows; ++i) *one.row(i) = 1;
+  return one;
+}
+/// a_i . b_i of the first `width` numbers of rows of one length.
+std::vector<real> row_products(const Matrix& a, const Matrix& b, int64_t width) {
+  const Matrix all(a.rows, a.ld), sums(a.rows, 1);
+  kernels().mul(a.row(0), b.row(0), all.row(0), all.size());
+  multiply(all, width, ones(width), 1, 0, a.rows, sums);
+  std::vector<real> y(static_cast<size_t>(a.rows));
+  for (int64_t i = 0; i < a.rows; ++i) y[static_cast<size_t>(i)] = *sums.row(i);
+  return y;
+}
+/// Each row of y (width wide) = beta y + scale factor[i] x.
+void add_rows(const Matrix& x, int64_t width, real scale, const real* factor, const Matrix& y, real beta) {
+  kernels().scatter_rows(x.row(0), x.ld, nullptr, x.rows, width, scale, factor, y.row(0), y.ld, beta, 0);
+}
 
 /// The call with all its backward needs.
 struct Call {
@@ -44,7 +82,6 @@ struct Call {
 
   int64_t n() const { return q.tokens; }
   int64_t keys(int b) const { return lengths.empty() ? k.tokens : lengths[static_cast<size_t>(b)]; }
-  int64_t d() const { return q.d; }
   int64_t features() const { return q.d + (how.similarity == Similarity::taylor); }
   bool turns() const { return static_cast<bool>(how.rotary.cos_q); }
   real eps() const { return static_cast<real>(how.eps); }
@@ -57,83 +94,72 @@ int64_t angles(const Tensor& t, int h) { return t.dim(0) == 1 ? 0 : int64_t{h} *
 struct Features {
   const Call& c;
   const Tensor &cosine, &sine;
-  const int64_t angle;
-  Matrix f, turned, slope;  // slope: elu's f'; taylor's 1 / |x| in the first column
+  const int64_t d, angle;
+  Matrix f, turned, slope;    // slope: elu's f'
+  std::vector<real> inverse;  // taylor's 1 / |x|
 
   Features(const Call& call, const Heads& x, int b, int h, int64_t count, const Tensor& co, const Tensor& si)
       : c(call),
         cosine(co),
         sine(si),
+        d(c.q.d),
         angle(c.turns() ? angles(co, h) : 0),
         f(count, c.features()),
         turned(c.turns() ? count : 0, c.features()),
-        slope(count, c.d()) {
-    kernels().gather_rows(x.x.data() + place(x, b, h), x.stride, nullptr, count, c.d(), f.row(0), f.ld, 0);
+        slope(c.how.similarity == Similarity::elu ? count : 0, d) {
+    kernels().gather_rows(x.x.data() + place(x, b, h), x.stride, nullptr, count, d, f.row(0), f.ld, 0);
     if (c.how.similarity == Similarity::elu) {
       elu();
     } else {
       taylor();
     }
     if (!c.turns()) return;
-    std::copy_n(f.row(0), count * f.ld, turned.row(0));
-    kernels().rotate(turned.row(0), f.ld, count, c.d(), cosine.data() + angle, sine.data() + angle,
-                     c.how.rotary.halves);
+    std::copy_n(f.row(0), f.size(), turned.row(0));
+    kernels().rotate(turned.row(0), f.ld, count, d, cosine.data() + angle, sine.data() + angle, c.how.rotary.halves);
+    if (c.how.similarity == Similarity::taylor)
+      for (int64_t i = 0; i < count; ++i) turned.row(i)[d] = 1;  // rotate works on whole vectors
   }
 
   const Matrix& in_numerator() const { return c.turns() ? turned : f; }
 
-  /// dx of token i, from df~ and df of it, which it destroys. Angles' gradients are added unless null.
-  void backward(Matrix& dturned, Matrix& df, real* dcos, real* dsin) const {
-    const int64_t count = f.rows, d = c.d();
+  /// dx in the place of df, from the gradients of f~ and of f, which it destroys. Angles' gradients are added unless null.
+  void backward(const Matrix& dturned, const Matrix& df, real* dcos, real* dsin) const {
     if (c.turns())
-      kernels().rotate_backward(f.row(0), dturned.row(0), f.ld, count, d, cosine.data() + angle, sine.data() + angle,
+      kernels().rotate_backward(f.row(0), dturned.row(0), f.ld, f.rows, d, cosine.data() + angle, sine.data() + angle,
                                 c.how.rotary.halves, 1, dcos ? dcos + angle : nullptr, dsin ? dsin + angle : nullptr);
-    kernels().accumulate(dturned.row(0), df.row(0), count * f.ld);
-    for (int64_t i = 0; i < count; ++i) {
-      real* g = df.row(i);
-      const real *y = f.row(i), *s = slope.row(i);
-      if (c.how.similarity == Similarity::elu) {
-        for (int64_t ch = 0; ch < d; ++ch) g[ch] *= s[ch];
-        continue;
-      }
-      real along = 0;
-      for (int64_t ch = 0; ch < d; ++ch) along += y[ch] * g[ch];
-      if (s[0] == 1 / c.eps()) along = 0;  // the length is eps, whatever x
-      for (int64_t ch = 0; ch < d; ++ch) g[ch] = s[0] * (g[ch] - y[ch] * along);
-    }
+    kernels().accumulate(dturned.row(0), df.row(0), f.size());
+    if (c.how.similarity == Similarity::elu) return kernels().mul(df.row(0), slope.row(0), df.row(0), df.size());
+    std::vector<real> along = row_products(f, df, d);
+    for (size_t i = 0; i < along.size(); ++i)
+      if (inverse[i] == 1 / c.eps()) along[i] = 0;  // the length is eps, whatever x
+    add_rows(f, d, -1, along.data(), df, 1), add_rows(df, d, 1, inverse.data(), df, 0);
   }
 
  private:
-  void elu() {  // x + 1 above 0, e^x below
-    const int64_t d = c.d();
-    for (int64_t i = 0; i < f.rows; ++i)
-      for (int64_t ch = 0; ch < d; ++ch) slope.row(i)[ch] = f.row(i)[ch] > 0 ? 0 : f.row(i)[ch];
-    kernels().exp(slope.row(0), slope.row(0), f.rows * slope.ld);
-    for (int64_t i = 0; i < f.rows; ++i)
-      for (int64_t ch = 0; ch < d; ++ch) {
-        real& x = f.row(i)[ch];
-        x = x > 0 ? x + 1 : slope.row(i)[ch];
-      }
+  void elu() {  // max(x, 0) + e^min(x, 0), which is x + 1 above 0
+    kernels().clamp(f.row(0), slope.row(0), std::numeric_limits<real>::lowest(), 0, f.size());
+    kernels().exp(slope.row(0), slope.row(0), f.size());
+    kernels().relu(f.row(0), f.row(0), f.size());
+    kernels().add(f.row(0), slope.row(0), f.row(0), f.size());
   }
   void taylor() {
-    const int64_t d = c.d();
-    for (int64_t i = 0; i < f.rows; ++i) {
-      real square = 0;
-      for (int64_t ch = 0; ch < d; ++ch) square += f.row(i)[ch] * f.row(i)[ch];
-      const real length = std::sqrt(square), inverse = length <= c.eps() ? 1 / c.eps() : 1 / length;
-      for (int64_t ch = 0; ch < d; ++ch) f.row(i)[ch] *= inverse;
-      f.row(i)[d] = 1, slope.row(i)[0] = inverse;
+    inverse = row_products(f, f, d);
+    for (real& x : inverse) {
+      const real length = std::sqrt(x);
+      x = length <= c.eps() ? 1 / c.eps() : 1 / length;
     }
+    add_rows(f, d, 1, inverse.data(), f, 0);
+    for (int64_t i = 0; i < f.rows; ++i) f.row(i)[d] = 1;
   }
 };
 
-/// One head of one sample.
+/// One head of one sample, which has a key.
 struct Head {
   const Call& c;
   const int b, h;
   const int64_t n, m, F, dv;
   Features q, k;
-  Matrix v;
+  Matrix v, one;
 
   Head(const Call& call, int sample, int head)
       : c(call),
@@ -145,7 +171,8 @@ struct Head {
         dv(c.v.d),
         q(c, c.q, b, h, n, c.how.rotary.cos_q, c.how.rotary.sin_q),
         k(c, c.k, b, h, m, c.how.rotary.cos_k, c.how.rotary.sin_k),
-        v(m, dv) {
+        v(m, dv),
+        one(ones(std::max(n, m))) {
     kernels().gather_rows(c.v.x.data() + place(c.v, b, h), c.v.stride, nullptr, m, dv, v.row(0), v.ld, 0);
   }
 
@@ -158,82 +185,58 @@ struct Head {
       f(i, int64_t{1}, std::min(i, m), i < m ? int64_t{1} : int64_t{0});
     }
   }
-  /// C += A^T B over `count` rows from `from` on.
-  static void add_products(const Matrix& a, int64_t width_a, const Matrix& x, int64_t width_x, int64_t from,
-                           int64_t count, Matrix& to) {
-    if (count)
-      kernels().product_tn(width_a, width_x, count, a.row(from), a.ld, x.row(from), x.ld, to.row(0), to.ld, true);
-  }
-  /// z += the sum of those rows, each times its weight.
-  static void add_rows(const Matrix& a, const real* weight, int64_t from, int64_t count, Matrix& z) {
-    for (int64_t i = from; i < from + count; ++i)
-      for (int64_t ch = 0; ch < a.ld; ++ch) z.row(0)[ch] += weight ? weight[i] * a.row(i)[ch] : a.row(i)[ch];
-  }
-  /// Rows of y = rows of a times B.
-  static void multiply(const Matrix& a, int64_t inner, const Matrix& x, int64_t width, int64_t from, int64_t count,
-                       Matrix& y) {
-    if (count) kernels().product(count, width, inner, a.row(from), a.ld, x.row(0), x.ld, y.row(from), y.ld, false);
-  }
 
-  void forward(real* o, real* weights) const {  // o: this head's rows of (B, n, H dv); weights (n)
-    Matrix S(F, dv), z(1, F), y(n, dv);
+  void forward(real* o, real* inverse) const {  // o: this head's rows of (B, n, H dv); inverse: 1 / w (n)
+    const Matrix S(F, dv), z(F, 1), y(n, dv), w(n, 1);
     steps(false, [&](int64_t i0, int64_t queries, int64_t j0, int64_t keys) {
-      add_products(k.in_numerator(), F, v, dv, j0, keys, S), add_rows(k.f, nullptr, j0, keys, z);
-      multiply(q.in_numerator(), F, S, dv, i0, queries, y);
-      for (int64_t i = i0; i < i0 + queries; ++i) {
-        real w = 0;
-        for (int64_t ch = 0; ch < F; ++ch) w += q.f.row(i)[ch] * z.row(0)[ch];
-        if (c.how.similarity == Similarity::elu) w += c.eps();
-        weights[i] = w <= c.eps() ? c.eps() : w;
-        for (int64_t ch = 0; ch < dv; ++ch) y.row(i)[ch] /= weights[i];
-      }
+      add_products(k.in_numerator(), F, v, dv, j0, keys, S), add_products(k.f, F, one, 1, j0, keys, z);
+      multiply(q.in_numerator(), F, S, dv, i0, queries, y), multiply(q.f, F, z, 1, i0, queries, w);
     });
-    kernels().scatter_rows(y.row(0), y.ld, nullptr, n, dv, 1, nullptr, o, c.v.heads * dv, 0, 0);
+    for (int64_t i = 0; i < n; ++i) {
+      const real sum = c.how.similarity == Similarity::elu ? *w.row(i) + c.eps() : *w.row(i);
+      inverse[i] = sum <= c.eps() ? 1 / c.eps() : 1 / sum;
+    }
+    kernels().scatter_rows(y.row(0), y.ld, nullptr, n, dv, 1, inverse, o, c.v.heads * dv, 0, 0);
   }
 
   struct Gradients {
     real *q = nullptr, *k = nullptr, *v = nullptr;  // of the whole tensors, to be added to; null: not wanted
     std::array<real*, 4> angles{};
   };
-  void backward(const real* o, const real* weights, const real* out, const Gradients& to) const {
+  void backward(const real* o, const real* inverse, const real* out, const Gradients& to) const {
     const int64_t stride = c.v.heads * dv;
-    Matrix g(n, dv), t(1, n);
+    const Matrix g(n, dv), y(n, dv), t(n, 1);
+    kernels().gather_rows(out, stride, nullptr, n, dv, g.row(0), g.ld, 0);
+    kernels().gather_rows(o, stride, nullptr, n, dv, y.row(0), y.ld, 0);
+    add_rows(g, dv, 1, inverse, g, 0);
+    const std::vector<real> along = row_products(g, y, dv);
     for (int64_t i = 0; i < n; ++i) {
-      real along = 0;
-      for (int64_t ch = 0; ch < dv; ++ch) {
-        g.row(i)[ch] = out[i * stride + ch] / weights[i];
-        along += g.row(i)[ch] * o[i * stride + ch];
-      }
-      const bool fixed = c.how.similarity == Similarity::taylor && weights[i] == c.eps();
-      t.row(0)[i] = fixed ? 0 : -along;
+      const bool fixed = c.how.similarity == Similarity::taylor && inverse[i] == 1 / c.eps();
+      *t.row(i) = fixed ? 0 : -along[static_cast<size_t>(i)];
     }
-    if (to.q) {
-      Matrix St(dv, F), z(1, F), dturned(n, F), df(n, F);
-      steps(false, [&](int64_t i0, int64_t queries, int64_t j0, int64_t keys) {
-        add_products(v, dv, k.in_numerator(), F, j0, keys, St), add_rows(k.f, nullptr, j0, keys, z);
-        multiply(g, dv, St, F, i0, queries, dturned);
-        for (int64_t i = i0; i < i0 + queries; ++i)
-          for (int64_t ch = 0; ch < F; ++ch) df.row(i)[ch] = t.row(0)[i] * z.row(0)[ch];
-      });
-      q.backward(dturned, df, to.angles[0], to.angles[1]);
-      kernels().scatter_rows(df.row(0), df.ld, nullptr, n, c.d(), 1, nullptr, to.q + place(c.q, b, h), c.q.stride, 1,
-                             0);
-    }
-    if (!to.k && !to.v) return;
-    Matrix dS(F, dv), dSt(dv, F), dz(1, F), dturned(m, F), df(m, F), dvalue(m, dv);
-    steps(true, [&](int64_t i0, int64_t queries, int64_t j0, int64_t keys) {
-      add_products(q.in_numerator(), F, g, dv, i0, queries, dS),
-          add_products(g, dv, q.in_numerator(), F, i0, queries, dSt);
-      add_rows(q.f, t.row(0), i0, queries, dz);
-      multiply(k.in_numerator(), F, dS, dv, j0, keys, dvalue), multiply(v, dv, dSt, F, j0, keys, dturned);
-      for (int64_t j = j0; j < j0 + keys; ++j) std::copy_n(dz.row(0), F, df.row(j));
-    });
-    k.backward(dturned, df, to.angles[2], to.angles[3]);
     const auto add = [&](const Matrix& x, const Heads& view, real* where) {
       if (where)
-        kernels().scatter_rows(x.row(0), x.ld, nullptr, m, view.d, 1, nullptr, where + place(view, b, h), view.stride,
-                               1, 0);
+        kernels().scatter_rows(x.row(0), x.ld, nullptr, x.rows, view.d, 1, nullptr, where + place(view, b, h),
+                               view.stride, 1, 0);
     };
+    if (to.q || to.angles[0] || to.angles[1]) {
+      const Matrix St(dv, F), z(1, F), dturned(n, F), df(n, F);
+      steps(false, [&](int64_t i0, int64_t queries, int64_t j0, int64_t keys) {
+        add_products(v, dv, k.in_numerator(), F, j0, keys, St), add_products(one, 1, k.f, F, j0, keys, z);
+        multiply(g, dv, St, F, i0, queries, dturned), multiply(t, 1, z, F, i0, queries, df);
+      });
+      q.backward(dturned, df, to.angles[0], to.angles[1]);
+      add(df, c.q, to.q);
+    }
+    if (!to.k && !to.v && !to.angles[2] && !to.angles[3]) return;
+    const Matrix dS(F, dv), dSt(dv, F), dz(1, F), dturned(m, F), df(m, F), dvalue(m, dv);
+    steps(true, [&](int64_t i0, int64_t queries, int64_t j0, int64_t keys) {
+      add_products(q.in_numerator(), F, g, dv, i0, queries, dS);
+      add_products(g, dv, q.in_numerator(), F, i0, queries, dSt), add_products(t, 1, q.f, F, i0, queries, dz);
+      multiply(k.in_numerator(), F, dS, dv, j0, keys, dvalue), multiply(v, dv, dSt, F, j0, keys, dturned);
+      multiply(one, 1, dz, F, j0, keys, df);
+    });
+    k.backward(dturned, df, to.angles[2], to.angles[3]);
     add(df, c.k, to.k), add(dvalue, c.v, to.v);
   }
 };
@@ -263,7 +266,7 @@ bool heads_apart(const Call& c) {
   return true;
 }
 
-void backward(const Call& c, const Tensor& o, const Tensor& weights, const Tensor& dy, Back& back) {
+void backward(const Call& c, const Tensor& o, const Tensor& inverse, const Tensor& dy, Back& back) {
   const auto sink = [&](const Tensor& x) -> real* {  // a buffer to add to
     if (!x || !back.wants(x)) return nullptr;
     const auto [to, beta] = back.into(x);
@@ -277,7 +280,7 @@ void backward(const Call& c, const Tensor& o, const Tensor& weights, const Tenso
   const int64_t n = c.n(), dv = c.v.d, H = c.q.heads;
   each_head(c, !shared && heads_apart(c), [&](int b, int h) {
     const int64_t from = b * n * H * dv + h * dv;
-    Head(c, b, h).backward(o.data() + from, weights.data() + (b * H + h) * n, dy.data() + from, to);
+    if (c.keys(b)) Head(c, b, h).backward(o.data() + from, inverse.data() + (b * H + h) * n, dy.data() + from, to);
   });
 }
 
@@ -332,9 +335,10 @@ Tensor linear_attention(const Heads& q, const Heads& k, const Heads& v, const Li
   const Call c{q, k, v, how, Index(lengths.begin(), lengths.end())};
   check(c);
   const int B = q.x.dim(0), n = q.tokens, H = q.heads, dv = v.d;
-  Tensor o({B, n, H * dv}), weights({B, H, n});
+  Tensor o = zeros({B, n, H * dv}), inverse({B, H, n});
   each_head(c, true, [&](int b, int h) {
-    Head(c, b, h).forward(o.data() + int64_t{b} * n * H * dv + h * dv, weights.data() + (int64_t{b} * H + h) * n);
+    if (c.keys(b))
+      Head(c, b, h).forward(o.data() + int64_t{b} * n * H * dv + h * dv, inverse.data() + (int64_t{b} * H + h) * n);
   });
   const Rotary& r = how.rotary;
   return record({"linear_attention",
@@ -351,7 +355,7 @@ Tensor linear_attention(const Heads& q, const Heads& k, const Heads& v, const Li
                   {"v.d", dv},
                   {"lengths", std::span<const int32_t>(c.lengths)}}},
                 o, {&c.q.x, &c.k.x, &c.v.x, &r.cos_q, &r.sin_q, &r.cos_k, &r.sin_k},
-                [=](const Tensor& dy, Back& back) { backward(c, o, weights, dy, back); });
+                [=](const Tensor& dy, Back& back) { backward(c, o, inverse, dy, back); });
 }
 
 }  // namespace TESSERA_NS

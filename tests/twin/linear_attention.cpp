@@ -68,6 +68,7 @@ Array plain(const Sizes& z, Similarity s, const Arrays& x) {
         }
         const auto f = feature(s, row(0, b, i, h, z.d), z.d, nullptr, nullptr, false);
         const auto turned = feature(s, row(0, b, i, h, z.d), z.d, angle(3, h, i), angle(4, h, i), z.halves);
+        if (!z.lengths.empty() && !z.lengths[static_cast<size_t>(b)]) continue;  // sees nothing
         double w = s == Similarity::elu ? 1e-6 : 0;
         for (size_t c = 0; c < F; ++c) w += f[c] * sum[c];
         for (int e = 0; e < z.dv; ++e) {
@@ -103,7 +104,9 @@ OP_ROWS(linear_attention) {
     for (const Sizes& z : sizes()) {
       Row row{.op = "linear_attention",
               .name = fmt::format("{}, {}", name(s), z.name),
-              .in = {{{z.B, z.n, z.H * z.d}, 0.2, 2}, {{z.B, z.m, z.H * z.d}}, {{z.B, z.m, z.H * z.dv}}},
+              .in = {{{z.B, z.n, z.H * z.d}, 0.2, 2},
+                     {{z.B, z.m, z.H * z.d}, s == Similarity::elu ? -2 : 0.1, 2},
+                     {{z.B, z.m, z.H * z.dv}}},
               .run = [=](const Tensors& x) { return call(z, s, x); },
               .reference = [=](const Arrays& x) { return plain(z, s, x); },
               .K = static_cast<double>(std::max(z.n, z.m) * (z.d + 1))};

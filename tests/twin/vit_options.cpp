@@ -91,10 +91,12 @@ TWIN_CASE(
         std::ranges::any_of(row.hooks, [](const auto& h) { return h != "tokens" && h != "between" && h != "rotary"; });
     const std::string why = error_of([&] {
       const walk::Net net(bench, row.name, {});
-      Tape tape;
       Grads grads;
-      const Tensor y = net(walk::random_image(2, 6, 8, 2));
-      tape.backward(y, full(y.shape(), 1), grads);
+      {
+        Tape tape;
+        const Tensor y = net(walk::random_image(2, 6, 8, 2));
+        tape.backward(y, full(y.shape(), 1), grads);
+      }
       for (const auto& e : net.params.entries())
         if (!e.buffer) CHECK_MESSAGE(grads.has(e.value), e.name);
       for (const real v : net(walk::random_image(1, 16, 12, 2)).values()) CHECK(std::isfinite(v));
