@@ -13,6 +13,7 @@
 #include "tessera/core/ops/keep_valid.h"
 #include "tessera/core/ops/layernorm.h"
 #include "tessera/core/ops/linear.h"
+#include "tessera/core/ops/linear_attention.h"
 #include "tessera/core/ops/loss.h"
 #include "tessera/core/ops/matmul.h"
 #include "tessera/core/ops/pad.h"

@@ -78,6 +78,18 @@ Tensor attend(const Kept& op, const Tensors& x) {
                          drops ? run_of(op, "first_sample") : Run{});
 }
 
+Tensor attend_linearly(const Kept& op, const Tensors& x) {
+  const auto view = [&](const Tensor& t, const char* offset, const char* d) {
+    return Heads{t, op.i(offset), t.dim(2), op.i("heads"), op.i(d), t.dim(1)};
+  };
+  const LinearAttention how{op.text("similarity") == "elu" ? Similarity::elu : Similarity::taylor,
+                            op.integer("causal") != 0,
+                            op.number("eps"),
+                            {x[3], x[4], x[5], x[6], op.integer("halves") != 0, false}};
+  return linear_attention(view(x[0], "q.offset", "q.d"), view(x[1], "k.offset", "q.d"), view(x[2], "v.offset", "v.d"),
+                          how, op.list("lengths"));
+}
+
 #define TWO(NAME) {#NAME, [](const Kept&, const Tensors& x) { return NAME(x[0], x[1]); }},
 #define ONE(IGNORED, NAME, SAVED, VALUE, SLOPE) {#NAME, [](const Kept&, const Tensors& x) { return NAME(x[0]); }},
 #define OP(NAME, ...) {#NAME, []([[maybe_unused]] const Kept& o, const Tensors& x) -> Tensors { return __VA_ARGS__; }},
@@ -128,6 +140,7 @@ const std::map<std::string, Rule> rules = {
   OP(soft_cross_entropy, x.size() == 2 ? soft_cross_entropy(x[0], x[1], o.number("smoothing"), o.number("scale"))
                                        : soft_cross_entropy(x[0], o.list("labels"), o.number("smoothing"), o.number("scale")))
   OP(attention, attend(o, x))
+  OP(linear_attention, attend_linearly(o, x))
 };
 // clang-format on
 #undef OP
