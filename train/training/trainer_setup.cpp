@@ -69,8 +69,11 @@ std::string config_digest(RunConfig c) {
   t.checkpoint_minutes = standard.checkpoint_minutes;
   std::string text = toml(c);
   // a key that is younger than some checkpoints stays out while it is at its default
-  for (const std::string_view younger : {"\ndrop_last = false"})
-    if (const size_t at = text.rfind(younger); at != std::string::npos) text.erase(at, younger.size());
+  for (const std::string_view younger :
+       {"\ndrop_last = false", "\nn_mels = 40", "\nsample_rate = 0", "\nwindow_ms = 25.0", "\nhop_ms = 10.0",
+        "\nbucket = 0", "\nfreq_masks = 0", "\nfreq_width = 8", "\ntime_masks = 0", "\ntime_width = 10"})
+    if (const size_t at = text.rfind(std::string(younger) + "\n"); at != std::string::npos)
+      text.erase(at, younger.size());
   io::Checksum sum;
   sum.add(text.data(), text.size());
   return sum.hex();
@@ -105,7 +108,8 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
                             .seed = static_cast<uint64_t>(config_.train.seed),
                             .augment = config_.augment,
                             .workers = config_.data.workers,
-                            .drop_last = config_.train.drop_last}),
+                            .drop_last = config_.train.drop_last,
+                            .bucket = config_.data.bucket}),
       // a larger shard is the whole step, too
       lanes_({.lanes = config_.train.lanes,
               .shard_size = static_cast<int>(
