@@ -5,6 +5,8 @@
 #include <mutex>
 #include <utility>
 
+#include "tessera/models/conformer.h"
+#include "tessera/models/conformer_image.h"
 #include "tessera/models/row.h"
 #include "tessera/models/simple_vit.h"
 #include "tessera/models/swin.h"
@@ -16,7 +18,7 @@ namespace {
 
 std::vector<ModelRow> built_in() {
   std::vector<ModelRow> all;
-  for (const auto rows : {vit::rows, simple_vit::rows, swin::rows})
+  for (const auto rows : {vit::rows, simple_vit::rows, swin::rows, conformer::rows, conformer_image::rows})
     for (ModelRow& row : rows()) all.push_back(std::move(row));
   return all;
 }

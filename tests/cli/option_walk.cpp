@@ -60,7 +60,8 @@ void small(ConfigLayers& config, const std::string& model, const std::string& po
   if (tessera::model(model).defaults.contains("depths")) {
     config.assign("model.depths=[1, 1]"), config.assign("model.num_heads=[1, 2]");
   } else {
-    config.assign("model.depth=1"), config.assign("model.num_heads=2");
+    const bool layers = tessera::model(model).defaults.contains("num_layers");
+    config.assign(layers ? "model.num_layers=1" : "model.depth=1"), config.assign("model.num_heads=2");
   }
 }
 

@@ -13,6 +13,8 @@ inline Options small_options(const ModelRow& row) {
       {"vit", {{"embed_dim", 24}, {"depth", 2}, {"num_heads", 3}}},
       {"simple_vit", {{"embed_dim", 24}, {"depth", 2}, {"num_heads", 3}}},
       {"swin", {{"embed_dim", 24}, {"depths", Ints{1, 2}}, {"num_heads", Ints{3, 6}}}},
+      {"conformer", {{"input_dim", 8}, {"embed_dim", 24}, {"num_layers", 2}, {"num_heads", 3}, {"num_frames", 16}}},
+      {"conformer_image", {{"embed_dim", 24}, {"num_layers", 2}, {"num_heads", 3}}},
   };
   for (const auto& [family, options] : families) {
     if (row.family != family) continue;
