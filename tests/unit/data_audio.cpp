@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "tessera/core/io/read_file.h"
 #include "tessera/core/rng.h"
 #include "tessera/train/data/augment.h"
 #include "tessera/train/data/frames.h"
@@ -68,7 +69,7 @@ TEST_CASE("recordings: whatever is wrong with a file is said in one line that na
     refused(Wav{.bits = 32}(std::vector<float>{0, 0.5f, bad, 0}), "sample 2 is");
   refused("fLaC" + std::string(300, '\xff'), "damaged");
   refused("OggS" + std::string(300, '\0'), "damaged");
-  CHECK(has(error_of([&] { read_sound(dir.path()); }), "folder"));
+  CHECK(has(error_of([&] { read_sound(dir.path()); }), "not a regular file"));
   CHECK(has(error_of([&] { read_sound(dir / "none.wav"); }), "none.wav"));
 }
 
@@ -86,6 +87,34 @@ TEST_CASE("recordings: bytes changed at random are read or refused, never more t
       CHECK(!s.samples.empty());
     });
     CHECK(said.find('\n') == std::string::npos);
+  }
+}
+
+// tests/golden/data/tone.flac and tone.ogg: 800 samples of tone(440), written by libsndfile (FLAC of 16 bits, Vorbis)
+TEST_CASE("recordings: FLAC is exact, Ogg near; damaged and cut they are read or refused with one line") {
+  for (const char* kind : {"flac", "ogg"}) {
+    const std::string path = std::string(TESSERA_SOURCE_DIR) + "/tests/golden/data/tone." + kind;
+    const Sound s = read_sound(path);
+    CHECK(s.rate == 8000);
+    REQUIRE(s.samples.size() == 800);
+    const std::vector<float> x = tone(440, 800);
+    float worst = 0;
+    for (size_t i = 0; i < 800; ++i) worst = std::max(worst, std::fabs(s.samples[i] - x[i]));
+    CHECK(worst < (kind[0] == 'f' ? 1.0f / 32768 : 0.05f));
+    const std::string good = io::read_file(path);
+    const rng::Stream stream(rng::mix(11));
+    const auto size = static_cast<uint32_t>(good.size());
+    for (uint64_t round = 0; round < 600; ++round) {
+      std::string bytes = round % 3 == 0 ? good.substr(0, stream.below(4 * round, size)) : good;
+      for (uint64_t k = 1; k < 4 && round % 3 != 0; ++k)
+        bytes[4 + stream.below(4 * round + k, size - 4)] = static_cast<char>(rng::mix(4 * round + k));
+      const std::string said = error_of([&] {
+        const Sound changed = decode_sound({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, "bytes");
+        CHECK(!changed.samples.empty());
+      });
+      CHECK(said.find('\n') == std::string::npos);
+      if (round % 3 == 0 && kind[0] == 'f') CHECK(!said.empty());
+    }
   }
 }
 
