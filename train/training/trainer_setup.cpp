@@ -17,13 +17,10 @@ inline namespace TESSERA_NS {
 namespace {
 
 /// What was handed over, or what `config` says, which then knows which data those are.
-RunData data_of(const RunParts& parts, DataConfig& c) {
+data::Splits data_of(const RunParts& parts, DataConfig& c) {
   if (!parts.train) {
     if (parts.val || parts.test) fail("train", "there are data to validate or test on, but none to train on");
-    Splits s = open_splits(c);
-    const auto share = [](data::Set& set) { return std::make_shared<const data::Set>(std::move(set)); };
-    return {share(s.train), s.val.size() > 0 ? share(s.val) : nullptr, s.test.size() > 0 ? share(s.test) : nullptr,
-            std::move(s.note)};
+    return open_splits(c);
   }
   if (c.train_size != 0 || c.val_size != 0 || c.test_size != 0 || c.fraction < 1)
     fail("data",
@@ -43,7 +40,7 @@ RunData data_of(const RunParts& parts, DataConfig& c) {
   return {parts.train, if_any(parts.val), if_any(parts.test), ""};
 }
 
-void fit(RunConfig& c, const RunData& data, bool handed_over) try {
+void fit(RunConfig& c, const data::Splits& data, bool handed_over) try {
   complete(c, *data.train, handed_over);
   if (!data.val) {
     const auto needs_validation = [](bool said, const char* key) {
@@ -74,8 +71,26 @@ std::string config_digest(RunConfig c) {
   std::string text = toml(c);
   // a key that is younger than some checkpoints stays out while it is at its default
   for (const std::string_view younger :
-       {"\ndrop_last = false", "\nweights = \"\"", "\nreset_head = false", "\nlayer_decay = 1.0", "\nfreeze = \"\""})
-    if (const size_t at = text.rfind(younger); at != std::string::npos) text.erase(at, younger.size());
+       {"
+drop_last = false", "
+weights = \"\"", "
+reset_head = false", "
+layer_decay = 1.0", "
+freeze = \"\"",
+        "
+n_mels = 40", "
+sample_rate = 0", "
+window_ms = 25.0", "
+hop_ms = 10.0", "
+bucket = 0", "
+freq_masks = 0",
+        "
+freq_width = 8", "
+time_masks = 0", "
+time_width = 10"})
+    if (const size_t at = text.rfind(std::string(younger) + "
+"); at != std::string::npos)
+      text.erase(at, younger.size());
   io::Checksum sum;
   sum.add(text.data(), text.size());
   return sum.hex();
@@ -114,7 +129,8 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
                             .seed = static_cast<uint64_t>(config_.train.seed),
                             .augment = config_.augment,
                             .workers = config_.data.workers,
-                            .drop_last = config_.train.drop_last}),
+                            .drop_last = config_.train.drop_last,
+                            .bucket = config_.data.bucket}),
       // a larger shard is the whole step, too
       lanes_({.lanes = config_.train.lanes,
               .shard_size = static_cast<int>(
