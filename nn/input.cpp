@@ -12,10 +12,18 @@ Shape InputShape::batch(int samples) const {
 }
 
 Input InputShape::zeros(int samples) const {
-  if (kind != Kind::tokens) return tessera::zeros(batch(samples));
+  const auto none = [&](int width) {
+    Ints n(samples, width);
+    std::fill_n(n.data(), n.size(), 0);
+    return n;
+  };
   Input in;
-  in.tokens = Ints(samples, batch(samples)[1]);
-  std::fill_n(in.tokens.data(), batch(samples).size(), 0);
+  if (kind == Kind::tokens) {
+    in.tokens = none(batch(samples)[1]);
+  } else {
+    in.x = tessera::zeros(batch(samples));
+  }
+  if (target > 0) in.target = none(ragged() ? batch(samples)[1] : 16);
   return in;
 }
 

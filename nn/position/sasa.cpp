@@ -54,6 +54,7 @@ struct Sasa final : PositionEncoding {
 
   Tensor mix(const Site& s, const Layout& now, const Query& query, const Terms& own_terms, const Tokens&,
              const Run& run) const override {
+    if (query.who->causal) fail("position sasa", "its neighbourhoods look ahead: a causal attention cannot have them");
     const double own_scale = config.scaled ? query.scale : 1;
     const Grid& g = now.q;
     // One query a neighbourhood is slow work. Where neighbourhoods cover a good part of the map, all pairs at once and a mask are faster.
