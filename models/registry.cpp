@@ -8,6 +8,7 @@
 #include "tessera/models/row.h"
 #include "tessera/models/simple_vit.h"
 #include "tessera/models/swin.h"
+#include "tessera/models/transformer.h"
 #include "tessera/models/vit.h"
 
 namespace tessera {
@@ -16,7 +17,7 @@ namespace {
 
 std::vector<ModelRow> built_in() {
   std::vector<ModelRow> all;
-  for (const auto rows : {vit::rows, simple_vit::rows, swin::rows})
+  for (const auto rows : {vit::rows, simple_vit::rows, swin::rows, transformer::rows})
     for (ModelRow& row : rows()) all.push_back(std::move(row));
   return all;
 }
@@ -37,6 +38,7 @@ bool takes(const InputShape& model, const InputShape& data) {
   InputShape like = data;
   if (model.T == 0 || (data.T > 0 && data.T <= model.T)) like.T = model.T;
   if (data.vocabulary <= model.vocabulary) like.vocabulary = model.vocabulary;
+  if (model.target == 0 || (data.target > 0 && data.target <= model.target)) like.target = model.target;
   return like == model;
 }
 

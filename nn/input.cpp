@@ -31,7 +31,8 @@ std::string InputShape::str() const {
   if (kind == Kind::image) return fmt::format("images of {} x {} with {} channels", h, w, channels);
   const std::string of =
       kind == Kind::frames ? fmt::format("{} features", features) : fmt::format("{} kinds of tokens", vocabulary);
-  return T > 0 ? fmt::format("sequences of {} steps of {}", T, of) : "sequences of " + of;
+  const std::string all = T > 0 ? fmt::format("sequences of {} steps of {}", T, of) : "sequences of " + of;
+  return target > 0 ? fmt::format("{} and answers in {} kinds", all, target) : all;
 }
 
 }  // namespace TESSERA_NS

@@ -13,6 +13,7 @@ inline Options small_options(const ModelRow& row) {
       {"vit", {{"embed_dim", 24}, {"depth", 2}, {"num_heads", 3}}},
       {"simple_vit", {{"embed_dim", 24}, {"depth", 2}, {"num_heads", 3}}},
       {"swin", {{"embed_dim", 24}, {"depths", Ints{1, 2}}, {"num_heads", Ints{3, 6}}}},
+      {"transformer", {{"vocab_size", 12}, {"d_model", 24}, {"nhead", 3}, {"dim_feedforward", 32}, {"max_length", 16}}},
   };
   for (const auto& [family, options] : families) {
     if (row.family != family) continue;
