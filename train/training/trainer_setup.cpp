@@ -7,6 +7,7 @@
 #include "tessera/train/training/complete.h"
 #include "tessera/train/training/environment.h"
 #include "tessera/train/training/narrator.h"
+#include "tessera/train/training/sequence_task.h"
 #include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
 #include "tessera/train/training/training.h"
@@ -100,7 +101,8 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
                         remember_tables(position(config_.position, config_.position_options), positions_));
       }()),
       task_(parts.task ? parts.task
-                       : std::make_shared<const Classification>(data_.train->classes, config_.train.label_smoothing)),
+                       : task_of(model(config_.model).input(config_.model_options), *data_.train,
+                                 config_.train.label_smoothing)),
       optimiser_(params_, optimiser_of(config_.optim, config_.train.ema_decay)),
       // The network sees a shard at a time, however large the batch: accumulated batches need not be apart, and together they are,
       // to the bit, a batch of their size.
