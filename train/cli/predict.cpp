@@ -37,8 +37,8 @@ Tensor prepare(const std::string& path, const SavedRun& run) {
     for (int c = 0; c < C; ++c) {
       const auto i = static_cast<size_t>(c);
       const double value = C == 1 ? 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2] : rgb[c];
-      x[p * C + c] = static_cast<real>((value / 255 - static_cast<double>(run.stats.mean[i])) /
-                                       static_cast<double>(run.stats.std[i]));
+      x[p * C + c] = static_cast<real>((value / 255 - static_cast<double>(run.normalisation.mean[i])) /
+                                       static_cast<double>(run.normalisation.std[i]));
     }
   }
   return x;

@@ -84,6 +84,17 @@ Batch BatchMemory::gather(const Source& source, Reader& reader, std::span<const 
   return batch;
 }
 
+std::shared_ptr<const Source> Source::normalised_by(const Normalisation&) const {
+  fail("data", "{} is taken as it is: there is no normalisation to replace", name);
+}
+
+std::vector<int64_t> histogram(const Source& source) {
+  std::vector<int64_t> count(static_cast<size_t>(source.classes));
+  if (source.classes > 0)
+    for (size_t i = 0; i < source.size(); ++i) ++count[static_cast<size_t>(source.label(i))];
+  return count;
+}
+
 Batch gather(const Source& source, std::span<const int32_t> which) {
   for (const int32_t i : which)
     if (i < 0 || static_cast<size_t>(i) >= source.size())

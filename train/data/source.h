@@ -28,6 +28,12 @@ struct Reader {
   virtual void mix(Batch&, rng::Stream) {}
 };
 
+/// What the numbers of a sample are normalised by, (x - mean) / std: one of each a channel of a picture or a feature of a frame, measured
+/// on the training split. Empty: samples are taken as they are.
+struct Normalisation {
+  std::vector<float> mean, std;
+};
+
 struct Source {
   std::string name;  ///< "cifar10 train"
   int classes = 0;   ///< 0: there are no labels
@@ -48,7 +54,20 @@ struct Source {
   virtual std::span<const int32_t> answer(size_t) const { return {}; }
   /// Throws Error on an augmentation that makes no sense or that the labels do not survive.
   virtual std::unique_ptr<Reader> reader(const Augment&) const = 0;
+  virtual Normalisation normalisation() const { return {}; }
+  /// The same samples under another normalisation, that of the data a model was trained on. Throws Error where these are taken as they
+  /// are, and where there is not one number for each channel or feature.
+  virtual std::shared_ptr<const Source> normalised_by(const Normalisation&) const;
 };
+
+/// What a SPEC names, opened: pictures (then each is a Set), frames or tokens. val and test are null where there are none.
+struct Splits {
+  std::shared_ptr<const Source> train, val, test;
+  std::string note;  ///< a sentence worth printing ("no train/ folder: ..."), or empty; whoever opened them prints it
+};
+inline size_t size_of(const std::shared_ptr<const Source>& source) { return source ? source->size() : 0; }
+/// Samples per class.
+std::vector<int64_t> histogram(const Source& source);
 
 /// Memory of batches, used again unless somebody kept a copy of one: a steady step then neither allocates nor faults a page.
 class BatchMemory {

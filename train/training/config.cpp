@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "tessera/train/data/named.h"
+
 namespace tessera {
 namespace {
 
@@ -223,23 +225,24 @@ std::array<double, 2> betas(const OptimConfig& o) {
 
 namespace {
 
-std::string_view kind(std::string_view spec) { return spec.substr(0, spec.find(':')); }
-
 /// What only some data take. A name that is not known yet takes everything: it is looked at again when it is.
 void check_data(const DataConfig& d) {
   if (d.name.empty()) return;
-  const bool made = kind(d.name) == "where";
-  if (d.img_size != 0 && kind(d.name) != "imagefolder")
+  const data::NamedData* named = data::find_named(d.name);
+  const bool made = named && named->most_made > 0;
+  if (d.img_size != 0 && !(named && named->any_size))
     fail("data",
          "data.img_size is {} but does nothing with {}, whose images have a size of their own: leave it out "
          "(tessera eval --img-size resizes any data)",
          d.img_size, shown(d.name));
   if (d.test_size != 0 && !made)
-    fail("data", "data.test_size is {} but does nothing with {}: only `where` makes as many test images as asked",
+    fail("data",
+         "data.test_size is {} but does nothing with {}: only sets made in memory (where) have as many test samples as "
+         "asked",
          d.test_size, shown(d.name));
-  constexpr int64_t most = 1 << 18;  // 0.8 GB
   const int64_t asked = int64_t{d.train_size} + d.val_size + d.test_size;
-  if (made && asked > most) fail("data", "{} images of `where`, expected at most {} in all sets", asked, most);
+  if (made && asked > named->most_made)
+    fail("data", "{} samples of {}, expected at most {} in all splits", asked, named->name, named->most_made);
 }
 
 void check_mixing(const AugmentConfig& a) {

@@ -17,13 +17,10 @@ inline namespace TESSERA_NS {
 namespace {
 
 /// What was handed over, or what `config` says, which then knows which data those are.
-RunData data_of(const RunParts& parts, DataConfig& c) {
+data::Splits data_of(const RunParts& parts, DataConfig& c) {
   if (!parts.train) {
     if (parts.val || parts.test) fail("train", "there are data to validate or test on, but none to train on");
-    Splits s = open_splits(c);
-    const auto share = [](data::Set& set) { return std::make_shared<const data::Set>(std::move(set)); };
-    return {share(s.train), s.val.size() > 0 ? share(s.val) : nullptr, s.test.size() > 0 ? share(s.test) : nullptr,
-            std::move(s.note)};
+    return open_splits(c);
   }
   if (c.train_size != 0 || c.val_size != 0 || c.test_size != 0 || c.fraction < 1)
     fail("data",
@@ -43,7 +40,7 @@ RunData data_of(const RunParts& parts, DataConfig& c) {
   return {parts.train, if_any(parts.val), if_any(parts.test), ""};
 }
 
-void fit(RunConfig& c, const RunData& data, bool handed_over) try {
+void fit(RunConfig& c, const data::Splits& data, bool handed_over) try {
   complete(c, *data.train, handed_over);
   if (!data.val) {
     const auto needs_validation = [](bool said, const char* key) {
