@@ -15,13 +15,13 @@
 namespace tessera::test {
 namespace {
 
-using data::sequences::make;
-using data::sequences::parse;
+using data::made::make;
+using data::made::parse;
 
 constexpr int zero = SpecialTokens::symbols, plus = zero + 10;
 
-data::sequences::Options few(const std::string& text, size_t train = 300, size_t test = 60) {
-  data::sequences::Options o = parse(text);
+data::made::Options few(const std::string& text, size_t train = 300, size_t test = 60) {
+  data::made::Options o = parse(text);
   o.train_size = train, o.test_size = test;
   return o;
 }
@@ -70,9 +70,9 @@ TEST_CASE("sequences: answers are what was asked, lengths and symbols those of t
       const Index x = question(*made.train, i), y = answer(*made.train, i);
       lengths.insert(x.size()), symbols.insert(x.begin(), x.end());
       Index expected = x;
-      if (o.task == data::sequences::Task::reverse) std::reverse(expected.begin(), expected.end());
-      if (o.task == data::sequences::Task::sort) std::sort(expected.begin(), expected.end());
-      if (o.task != data::sequences::Task::add) {
+      if (o.task == data::made::Task::reverse) std::reverse(expected.begin(), expected.end());
+      if (o.task == data::made::Task::sort) std::sort(expected.begin(), expected.end());
+      if (o.task != data::made::Task::add) {
         CHECK(y == expected);
         continue;
       }
@@ -84,7 +84,7 @@ TEST_CASE("sequences: answers are what was asked, lengths and symbols those of t
     CHECK(*lengths.rbegin() == static_cast<size_t>(o.longest));
     CHECK(lengths.size() == static_cast<size_t>(o.longest - o.shortest + 1));
     CHECK(*symbols.begin() == zero);
-    const int kinds = o.task == data::sequences::Task::add ? 11 : o.symbols;
+    const int kinds = o.task == data::made::Task::add ? 11 : o.symbols;
     CHECK(*symbols.rbegin() < zero + kinds);
     CHECK(symbols.size() == static_cast<size_t>(kinds));
     CHECK(made.train->form() ==

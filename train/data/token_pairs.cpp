@@ -66,7 +66,7 @@ std::shared_ptr<const Source> from_memory(TokenPairs pairs, const std::string& n
   return source;
 }
 
-namespace sequences {
+namespace made {
 namespace {
 
 const std::vector<std::string> words{"copy", "reverse", "sort", "add"}, keys{"length", "symbols"};
@@ -174,7 +174,7 @@ Options parse(const std::string& text) {
   return o;
 }
 
-Made make(const Options& o) {
+Pair make(const Options& o) {
   check(o);
   const int vocabulary = o.task == Task::add ? plus + 1 : first + o.symbols;
   TokenPairs train{vocabulary, vocabulary, {}, {}}, test = train;
@@ -203,5 +203,5 @@ Made make(const Options& o) {
           o.test_size > 0 ? from_memory(std::move(test), name + " test") : nullptr};
 }
 
-}  // namespace sequences
+}  // namespace made
 }  // namespace tessera::data

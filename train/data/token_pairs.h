@@ -17,7 +17,7 @@ struct TokenPairs {
 /// As a source. Throws Error, one line that says where: none, another number of answers, an empty question, a token that is none.
 std::shared_ptr<const Source> from_memory(TokenPairs pairs, const std::string& name = "memory");
 
-namespace sequences {
+namespace made {
 
 /// What is asked of a sequence. add: digits of a number, +, digits of another, answered by those of the sum.
 enum class Task { copy, reverse, sort, add };
@@ -29,13 +29,13 @@ struct Options {
   size_t train_size = 20'000, test_size = 1000;
   uint64_t seed = 0;
 };
-struct Made {
+struct Pair {
   std::shared_ptr<const Source> train, test;
 };
 /// "reverse", or with options: "reverse,length=5-40,symbols=20". Throws Error with the nearest known word.
 Options parse(const std::string& text);
 /// Lengths and symbols drawn evenly; no question of the test is one of the training. Throws Error where so many cannot be found.
-Made make(const Options& options);
+Pair make(const Options& options);
 
-}  // namespace sequences
+}  // namespace made
 }  // namespace tessera::data
