@@ -6,6 +6,7 @@
 
 #include "tessera/train/data/loader.h"
 #include "tessera/train/data/token_pairs.h"
+#include "tessera/train/training/decoded.h"
 #include "tessera/train/training/evaluate.h"
 #include "tessera/train/training/lanes.h"
 #include "tessera/train/training/sequence_task.h"
@@ -220,6 +221,29 @@ TEST_CASE("sequences: what evaluation counts as right is what greedy decoding ge
         grads);
     optimiser.step(grads, 5e-3);
   }
+}
+
+TEST_CASE("sequences: errors of decoded answers are tokens to insert, drop or change") {
+  const Index a{3, 4, 5, 6};
+  CHECK(edit_distance(a, a) == 0);
+  CHECK(edit_distance(a, Index{}) == 4);
+  CHECK(edit_distance(Index{}, a) == 4);
+  CHECK(edit_distance(a, Index{4, 5, 6}) == 1);
+  CHECK(edit_distance(a, Index{3, 9, 5, 6, 7}) == 2);
+  CHECK(edit_distance(a, Index{6, 5, 4, 3}) == 4);
+  const auto source = make(few("reverse,length=2-4", 20, 0)).train;
+  const Small small(*source);
+  const DecodedScores e = evaluate_decoded(*small.model, *source, {.most = 6});
+  int64_t right = 0, errors = 0, tokens = 0;
+  for (int32_t i = 0; i < 20; ++i) {
+    const Decoded d = decode(*small.model, data::gather(*source, std::span(&i, 1)).in, {.most = 6})[0];
+    right += d.ended && d.tokens == answer(*source, i), errors += edit_distance(d.tokens, answer(*source, i));
+    tokens += static_cast<int64_t>(answer(*source, i).size());
+  }
+  CHECK(e.right.count == right);
+  CHECK(e.right.of == 20);
+  CHECK(e.errors.count == errors);
+  CHECK(e.errors.of == tokens);
 }
 
 TEST_CASE("sequences: a run chooses its task by its data, and resumes to the same bits") {
