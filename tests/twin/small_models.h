@@ -36,6 +36,7 @@ inline Options small_options(const ModelRow& row) {
       {"cvt", {{"embed_dims", Ints{8, 12, 16}}, {"depths", Ints{1, 1, 1}}, {"num_heads", Ints{1, 2, 2}}}},
       {"sasa_net", {{"depths", Ints{1, 1}}, {"widths", Ints{8, 16}}, {"num_heads", 2}}},
       {"swin_v2", {{"embed_dim", 24}, {"depths", Ints{1, 2}}, {"num_heads", Ints{3, 6}}}},
+      {"transformer", {{"vocab_size", 12}, {"d_model", 24}, {"nhead", 3}, {"dim_feedforward", 32}, {"max_length", 16}}},
   };
   for (const auto& [family, options] : families) {
     if (row.family != family) continue;
