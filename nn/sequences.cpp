@@ -1,21 +1,11 @@
 #include "tessera/nn/sequences.h"
 
-#include "tessera/core/memo.h"
 #include "tessera/core/ops/arithmetic.h"
 #include "tessera/core/ops/keep_valid.h"
 #include "tessera/core/ops/reduce.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
-
-Pattern causal_pattern(int n) {
-  static Memo<int, Pattern> memo;
-  return memo(n, [&] {
-    Pattern::Spec p = *global_pattern(n, n);
-    p.causal = true;
-    return Pattern(p);
-  });
-}
 
 Tensor mean_of_valid(const Tensor& x, const Ints& lengths) {
   if (!lengths) return mean(x, {1});

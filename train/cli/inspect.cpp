@@ -29,7 +29,7 @@ int inspect(const ModelOptions& o, bool json) {
   const Profile profile = measure(net);
   const Added position = added_by_position(config, profile);
   const double msa = omega_msa(net.places);
-  const auto wmsa = omega_wmsa(net.places);
+  const auto wmsa = omega_wmsa(net.places), sra = omega_sra(net);
 
   if (json) {
     Json layers = Json::array();
@@ -48,6 +48,7 @@ int inspect(const ModelOptions& o, bool json) {
                     {"position_macs", static_cast<int64_t>(position.macs)},
                     {"omega_msa", static_cast<int64_t>(msa)},
                     {"omega_wmsa", wmsa ? Json(static_cast<int64_t>(*wmsa)) : Json()},
+                    {"omega_sra", sra ? Json(static_cast<int64_t>(*sra)) : Json()},
                     {"activation_bytes", profile.activations},
                     {"layers", layers}});
     return done;
@@ -67,6 +68,9 @@ int inspect(const ModelOptions& o, bool json) {
   print(fmt::format("attention         {:>14.0f}   MACs by the formula 4hwC^2 + 2(hw)^2C, all layers\n", msa));
   if (wmsa)
     print(fmt::format("windowed          {:>14.0f}   MACs by the formula 4hwC^2 + 2M^2hwC, all layers\n", *wmsa));
+  if (sra)
+    print(fmt::format(
+        "reduced           {:>14.0f}   MACs with m keys, 2NC^2 + NC^2 + 2mC^2 + 2NmC, N = hw, all layers\n", *sra));
   return done;
 }
 

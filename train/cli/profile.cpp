@@ -62,6 +62,11 @@ Profile measure(const Network& net) {
 double omega_msa(double h, double w, double C) { return omega_wmsa(h, w, C, h * w); }
 double omega_wmsa(double h, double w, double C, double m) { return 4 * h * w * C * C + 2 * m * h * w * C; }
 
+double omega_sra(double h, double w, double C, double m) {
+  const double N = h * w, conv = m == N ? 0 : N * C * C;
+  return 2 * N * C * C + conv + 2 * m * C * C + 2 * N * m * C;
+}
+
 double omega_msa(const Places& places) {
   double sum = 0;
   for (const Site& s : places.sites) sum += omega_msa(s.trained.q.h, s.trained.q.w, s.dim);
@@ -76,6 +81,19 @@ std::optional<double> omega_wmsa(const Places& places) {
     any |= window.h > 0;
     const double m = window.h > 0 ? window.h * window.w : s.trained.q.h * s.trained.q.w;
     sum += omega_wmsa(s.trained.q.h, s.trained.q.w, s.dim, m);
+  }
+  return any ? std::optional(sum) : std::nullopt;
+}
+
+std::optional<double> omega_sra(const Network& net) {
+  double sum = 0;
+  bool any = false;
+  for (const Site& s : net.places.sites) {
+    const Layout& l = s.trained;
+    if (l.reduce > 1 && !net.params->find(s.path + ".sr.weight")) return {};  // reduced in another way (CvT)
+    any |= l.reduce > 1;
+    sum += l.window.h > 0 ? omega_wmsa(l.q.h, l.q.w, s.dim, l.window.h * l.window.w)
+                          : omega_sra(l.q.h, l.q.w, s.dim, l.k.h * l.k.w);
   }
   return any ? std::optional(sum) : std::nullopt;
 }

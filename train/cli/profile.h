@@ -30,8 +30,13 @@ Profile measure(const Network& net);
 /// 2): 4 h w C^2 + 2 (h w)^2 C, and 4 h w C^2 + 2 m h w C for windows of m tokens.
 double omega_msa(double h, double w, double C);
 double omega_wmsa(double h, double w, double C, double m);
-/// The same summed over a model's attentions, as if all were global; and with their windows, if there are any.
+/// Keys and values of m cells that a convolution made of the map (Wang et al. 2021): 2 N C^2 + N C^2 + 2 m C^2 + 2 N m C for N = h w; its
+/// middle term, the convolution, is not there when m = N.
+double omega_sra(double h, double w, double C, double m);
+/// The same summed over a model's attentions, as if all were global; with their windows, if there are any; and with their reduced keys, if
+/// there are any whose reduction is that convolution (PVT, Twins).
 double omega_msa(const Places& places);
 std::optional<double> omega_wmsa(const Places& places);
+std::optional<double> omega_sra(const Network& net);
 
 }  // namespace tessera::cli
