@@ -56,6 +56,9 @@ void check_logits(const Part& part, const Places& at) {
 }
 
 void check_place(const Part& part, const Places& at) {
+  if (at.sites.empty() && at.tokens.empty() && at.between.empty() && part.row->name != std::string_view("none"))
+    fail("position " + std::string(part.row->name),
+         "this model has neither tokens nor attention, its convolutions know where they are: use --position none");
   check_logits(part, at);
   if (const std::string why = part.row->refuses ? part.row->refuses(at, part.options) : ""; !why.empty()) {
     fail("position " + std::string(part.row->name), "{}", why);

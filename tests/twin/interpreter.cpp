@@ -105,7 +105,9 @@ const std::map<std::string, Rule> rules = {
   OP(log_softmax, log_softmax(x[0]))
   OP(normalize, normalize(x[0], o.number("eps")))
   OP(layernorm, layernorm(x[0], x[1], x[2], o.number("eps")))
-  OP(batchnorm, batchnorm(x[0], x[1], x[2], x[3], x[4], o.number("eps"), {o.integer("training") ? Mode::train : Mode::eval, 0, 0, 0}))
+  OP(batchnorm, batchnorm(x[0], x[1], x[2], x[3], x[4], o.number("eps"), {o.integer("training") ? Mode::train : Mode::eval, 0, 0, 0},
+                          o.list("lengths")))
+  OP(keep_valid, keep_valid(x[0], o.list("lengths")))
   OP(linear, linear(x[0], x[1], x[2], precision(o.text("precision"))))
   OP(linear_gelu, linear_gelu(x[0], x[1], x[2]))
   OP(linear_add, linear_add(x[0], x[1], x[2], x[3]))
@@ -113,6 +115,8 @@ const std::map<std::string, Rule> rules = {
   OP(matmul, matmul(x[0], x[1], o.integer("transpose_a"), o.integer("transpose_b")))
   OP(conv2d, conv2d(x[0], x[1], x[2], {o.i("stride_y"), o.i("stride_x"), o.i("top"), o.i("bottom"), o.i("left"), o.i("right"),
                                        o.i("dilation_y"), o.i("dilation_x"), o.i("groups")}))
+  OP(deform_conv2d, deform_conv2d(x[0], x[1], x[2], x[3], x[4], {o.i("stride_y"), o.i("stride_x"), o.i("top"), o.i("bottom"), o.i("left"),
+                                  o.i("right"), o.i("dilation_y"), o.i("dilation_x"), o.i("groups")}, o.i("offset_groups")))
   OP(avg_pool2d, avg_pool2d(x[0], pool_of(o)))
   OP(max_pool2d, max_pool2d(x[0], pool_of(o)))
   OP(adaptive_avg_pool2d, adaptive_avg_pool2d(x[0], o.i("h"), o.i("w")))

@@ -19,12 +19,7 @@
 namespace tessera {
 inline namespace TESSERA_NS {
 
-/// What a run reads; val and test are null where there are none.
-struct RunData {
-  std::shared_ptr<const data::Source> train, val, test;
-  std::string note;  ///< a sentence worth saying of them, or empty
-};
-inline size_t size_of(const std::shared_ptr<const data::Source>& source) { return source ? source->size() : 0; }
+using data::size_of;
 
 class Training {
  public:
@@ -93,12 +88,13 @@ class Training {
   World& world_;
   std::vector<std::shared_ptr<Listener>> listeners_;
   const Computing computing_;
-  RunData data_;
+  data::Splits data_;
   const char* const unit_ = data_.train->form().unit();
   Params params_;
   PositionTables positions_;
   std::unique_ptr<Model> model_;
   std::shared_ptr<const Task> task_;
+  const std::vector<std::string> began_from_;  // what is worth saying of the weights it began from
   Optimiser optimiser_;
   data::Loader loader_;  // its batches are whole steps
   Lanes lanes_;
