@@ -53,7 +53,7 @@ struct Layout {
 /// One attention of a model. path + ".relative_position_bias_table" is the parameter's name in timm.
 struct Site {
   int id = 0, stage = 0, block = 0, dim = 0, heads = 0, head_dim = 0;
-  double scale = 1;
+  double scale = 1;  ///< of the logits; 0: linear attention, which has none
   Layout trained;    ///< the geometry the model is built for; a call's own Layout decides on a resize
   std::string path;  ///< "blocks.3.attn"
 };

@@ -27,15 +27,18 @@ int64_t whole(int64_t n) {
   return (n + lanes - 1) / lanes * lanes;
 }
 
-/// A matrix of zeros in scratch memory, whose rows start on whole vectors.
+/// A matrix in scratch memory, whose rows start on whole vectors. Nothing is in it yet.
 class Matrix {
  public:
   const int64_t rows, ld;
   Matrix(int64_t r, int64_t width)
-      : rows(r),
-        ld(whole(width)),
-        memory_(zeros({static_cast<int>(r), static_cast<int>(ld)})),
-        first_(memory_.data()) {}
+      : rows(r), ld(whole(width)), memory_({static_cast<int>(r), static_cast<int>(ld)}), first_(memory_.data()) {}
+  /// For sums.
+  static Matrix zero(int64_t r, int64_t width) {
+    Matrix m(r, width);
+    std::fill_n(m.first_, m.size(), real(0));
+    return m;
+  }
   real* row(int64_t i) const { return first_ + i * ld; }
   int64_t size() const { return rows * ld; }
 
@@ -56,7 +59,7 @@ void add_products(const Matrix& a, int64_t width_a, const Matrix& b, int64_t wid
 }
 /// A column of ones: products with it are sums.
 Matrix ones(int64_t rows) {
-  Matrix one(rows, 1);
+  Matrix one = Matrix::zero(rows, 1);
   for (int64_t i = 0; i < rows; ++i) *one.row(i) = 1;
   return one;
 }
@@ -187,7 +190,7 @@ struct Head {
   }
 
   void forward(real* o, real* inverse) const {  // o: this head's rows of (B, n, H dv); inverse: 1 / w (n)
-    const Matrix S(F, dv), z(F, 1), y(n, dv), w(n, 1);
+    const Matrix S = Matrix::zero(F, dv), z = Matrix::zero(F, 1), y(n, dv), w(n, 1);
     steps(false, [&](int64_t i0, int64_t queries, int64_t j0, int64_t keys) {
       add_products(k.in_numerator(), F, v, dv, j0, keys, S), add_products(k.f, F, one, 1, j0, keys, z);
       multiply(q.in_numerator(), F, S, dv, i0, queries, y), multiply(q.f, F, z, 1, i0, queries, w);
@@ -220,7 +223,7 @@ struct Head {
                                view.stride, 1, 0);
     };
     if (to.q || to.angles[0] || to.angles[1]) {
-      const Matrix St(dv, F), z(1, F), dturned(n, F), df(n, F);
+      const Matrix St = Matrix::zero(dv, F), z = Matrix::zero(1, F), dturned(n, F), df(n, F);
       steps(false, [&](int64_t i0, int64_t queries, int64_t j0, int64_t keys) {
         add_products(v, dv, k.in_numerator(), F, j0, keys, St), add_products(one, 1, k.f, F, j0, keys, z);
         multiply(g, dv, St, F, i0, queries, dturned), multiply(t, 1, z, F, i0, queries, df);
@@ -229,7 +232,8 @@ struct Head {
       add(df, c.q, to.q);
     }
     if (!to.k && !to.v && !to.angles[2] && !to.angles[3]) return;
-    const Matrix dS(F, dv), dSt(dv, F), dz(1, F), dturned(m, F), df(m, F), dvalue(m, dv);
+    const Matrix dS = Matrix::zero(F, dv), dSt = Matrix::zero(dv, F), dz = Matrix::zero(1, F), dturned(m, F), df(m, F),
+                 dvalue(m, dv);
     steps(true, [&](int64_t i0, int64_t queries, int64_t j0, int64_t keys) {
       add_products(q.in_numerator(), F, g, dv, i0, queries, dS);
       add_products(g, dv, q.in_numerator(), F, i0, queries, dSt), add_products(t, 1, q.f, F, i0, queries, dz);
