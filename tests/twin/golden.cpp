@@ -113,10 +113,15 @@ Tensor ours(const Tensor& t) { return t.rank() == 4 ? channels_last(t) : t; }
 Input golden_input(const std::string& name) {
   const io::TensorFile file(golden_file(name, "input"));
   Input in;
-  if (file.has("input")) in.x = ours(file.read("input"));
-  if (file.has("tokens")) in.tokens = whole(file.read("tokens"));
+  const Tensor input = file.read("input");
+  if (input.rank() == 2) {
+    in.tokens = whole(input);
+  } else {
+    in.x = ours(input);
+  }
   if (file.has("target")) in.target = whole(file.read("target"));
   if (file.has("lengths")) in.lengths = whole(file.read("lengths"));
+  if (file.has("target_lengths")) in.target_lengths = whole(file.read("target_lengths"));
   return in;
 }
 

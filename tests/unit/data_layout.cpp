@@ -55,14 +55,14 @@ TEST_CASE("imagefolder: train, val and test are what they are called") {
   CHECK(n.test.image(0)[0] == 30);
   CHECK(n.note.empty());
   const Splits s = p.splits();
-  CHECK(s.val.size() == 4);
-  CHECK(s.val.image(3)[0] == 20);
-  CHECK(s.test.size() == 2);
-  CHECK(s.val.class_names == s.train.class_names);
-  CHECK(s.val.stats.mean == s.train.stats.mean);
+  CHECK(s.val->size() == 4);
+  CHECK(dynamic_cast<const Set&>(*s.val).image(3)[0] == 20);
+  CHECK(s.test->size() == 2);
+  CHECK(s.val->class_names == s.train->class_names);
+  CHECK(s.val->normalisation().mean == s.train->normalisation().mean);
   CHECK_THROWS_WITH_AS(p.splits(sizes(0, 2)), doctest::Contains("data.val_size=2 must be 0"), Error);
-  CHECK(p.splits(sizes(4, 0)).train.size() == 4);
-  CHECK(p.splits(sizes(4, 0)).val.size() == 4);
+  CHECK(p.splits(sizes(4, 0)).train->size() == 4);
+  CHECK(p.splits(sizes(4, 0)).val->size() == 4);
   CHECK_THROWS_WITH_AS(p.splits(sizes(7, 0)), doctest::Contains("not enough"), Error);
 }
 
@@ -73,7 +73,7 @@ TEST_CASE("imagefolder: train and val alone are no test, and it is said") {
   CHECK(n.val.size() == 4);
   CHECK(n.test.size() == 0);
   CHECK(n.note.find("val is the validation split, and nothing is tested") != std::string::npos);
-  CHECK(p.splits().test.size() == 0);
+  CHECK(p.splits().test == nullptr);
 }
 
 TEST_CASE("imagefolder: train and test alone have no validation but what val_size holds out") {
@@ -81,8 +81,8 @@ TEST_CASE("imagefolder: train and test alone have no validation but what val_siz
   p.split("train", 3, 10), p.split("test", 2, 20);
   CHECK(p.open().val.size() == 0);
   CHECK(p.open().note.empty());
-  CHECK(p.splits(sizes(0, 2)).val.size() == 2);
-  CHECK(p.splits(sizes(0, 2)).train.size() == 4);
+  CHECK(p.splits(sizes(0, 2)).val->size() == 2);
+  CHECK(p.splits(sizes(0, 2)).train->size() == 4);
 }
 
 TEST_CASE("imagefolder: folders that are not read are named") {

@@ -129,7 +129,7 @@ TEST_CASE("best.safetensors holds the weights that validated best, the averaged 
   const auto model = tessera::model("vit").make(Scope(params), c.model_options, position("learned"));
   const io::Metadata said = io::load(params, dir + "/best.safetensors");
   CHECK(said.at("epoch") == summary(dir)["best_epoch"].dump());
-  CHECK(evaluate(*model, open_splits(c.data).val).acc1 == r.best_val_acc1);
+  CHECK(evaluate(*model, *open_splits(c.data).val).acc1 == r.best_val_acc1);
   c.data.val_size = 0;
   CHECK_THROWS_WITH_AS(train_run(c, "", false), doctest::Contains("best_weights"), Misfit);
 }

@@ -11,6 +11,7 @@
 #include "tessera/core/ops/deform_conv.h"
 #include "tessera/core/ops/layernorm.h"
 #include "tessera/core/ops/linear.h"
+#include "tessera/core/ops/linear_attention.h"
 #include "tessera/core/parallel.h"
 #include "tessera/models/model.h"
 #include "tessera/nn/params.h"
@@ -103,6 +104,14 @@ int bench_ops(const BenchOptions& o) {
       {fmt::format("attention {} heads of {}", H, site.head_dim), qkv,
        [&](const Tensor& t) {
          return attention({heads(t, H, 0, 3), heads(t, H, 1, 3), heads(t, H, 2, 3), who, site.scale}, {}, Run{});
+       },
+       0},
+      {"linear attention, elu", qkv,
+       [&](const Tensor& t) { return linear_attention(heads(t, H, 0, 3), heads(t, H, 1, 3), heads(t, H, 2, 3)); }, 0},
+      {"linear attention, taylor", qkv,
+       [&](const Tensor& t) {
+         return linear_attention(heads(t, H, 0, 3), heads(t, H, 1, 3), heads(t, H, 2, 3),
+                                 {.similarity = Similarity::taylor});
        },
        0},
       {"conv 3x3 64 -> 64 on 16x16", image, [&](const Tensor& t) { return conv2d(t, K, {}, conv_options(1, 1)); }, 0},

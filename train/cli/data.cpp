@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "tessera/core/io/text.h"
 #include "tessera/core/parallel.h"
@@ -12,12 +13,17 @@
 #include "tessera/train/cli/interrupt.h"
 #include "tessera/train/cli/json.h"
 #include "tessera/train/data/get.h"
-#include "tessera/train/data/set.h"
+#include "tessera/train/data/loader.h"
+#include "tessera/train/data/named.h"
 
 namespace tessera::cli {
 namespace {
 
-bool is_where(const std::string& spec) { return spec.substr(0, spec.find(':')) == "where"; }
+/// Made in memory, not read?
+bool is_made(const std::string& spec) {
+  const data::NamedData* named = data::find_named(spec);
+  return named && named->most_made > 0;
+}
 
 int get(const std::string& name, const std::string& dir, const std::string& mirror) {
   check_data_name(name);
@@ -55,65 +61,119 @@ int get(const std::string& name, const std::string& dir, const std::string& mirr
   return done;
 }
 
-Json describe(const data::Set& set) {
-  const auto channels = static_cast<size_t>(set.channels);
-  return Json{
-      {"size", set.size()},
-      {"histogram", set.histogram()},
-      {"mean", std::vector<float>(set.stats.mean.begin(), set.stats.mean.begin() + static_cast<long>(channels))},
-      {"std", std::vector<float>(set.stats.std.begin(), set.stats.std.begin() + static_cast<long>(channels))},
-      {"digest", set.digest},
-      {"official", set.official}};
+/// Lengths of sequences: the shortest, the middle one, the longest, and how many there are of all together.
+struct Lengths {
+  int64_t shortest = 0, median = 0, longest = 0, sum = 0;
+};
+Lengths lengths(const data::Source& source) {
+  std::vector<int64_t> all(source.size());
+  for (size_t i = 0; i < all.size(); ++i) all[i] = source.length(i);
+  if (all.empty()) return {};
+  std::sort(all.begin(), all.end());
+  return {all.front(), all[all.size() / 2], all.back(), std::accumulate(all.begin(), all.end(), int64_t{0})};
+}
+
+constexpr int usual_batch = 32, usual_bucket = 16;  // what padding is told for
+
+double padding(const data::Source& source, int bucket) {
+  return data::padding(source, {.batch_size = usual_batch, .bucket = bucket});
+}
+
+std::vector<std::string> survived(const data::Set& set) {
+  std::vector<std::string> keeps;
+  for (const auto a : {data::Augmentation::crop, data::Augmentation::flip, data::Augmentation::randaug,
+                       data::Augmentation::erase, data::Augmentation::mixup, data::Augmentation::cutmix})
+    if (set.keeps_label(a)) keeps.emplace_back(data::name(a));
+  return keeps;
+}
+
+/// A split that is missing has no samples, and is as `train` in all else.
+Json describe(const std::shared_ptr<const data::Source>& split, const data::Source& train) {
+  const data::Source& of = split ? *split : train;
+  const data::Normalisation by = train.normalisation();
+  Json document{{"size", data::size_of(split)},
+                {"histogram", split ? data::histogram(*split) : std::vector<int64_t>(static_cast<size_t>(of.classes))}};
+  if (of.form().ragged()) {
+    const Lengths l = split ? lengths(*split) : Lengths();
+    document["lengths"] = {{"min", l.shortest}, {"median", l.median}, {"max", l.longest}, {"sum", l.sum}};
+    if (split)
+      document["padding"] = {{"batch_size", usual_batch},
+                             {"drawn", padding(*split, 0)},
+                             {"bucket", usual_bucket},
+                             {"bucketed", padding(*split, usual_bucket)}};
+  }
+  if (!by.mean.empty()) document["mean"] = by.mean, document["std"] = by.std;
+  document["digest"] = of.digest, document["official"] = of.official;
+  return document;
+}
+
+void print_info(const std::string& spec, const data::Splits& splits) {
+  const data::Source& train = *splits.train;
+  const InputShape form = train.form();
+  const auto* set = dynamic_cast<const data::Set*>(&train);
+  print(fmt::format("{}: {} classes, {}\n", spec, train.classes,
+                    set ? fmt::format("images {} x {} x {}", set->h, set->w, set->channels) : form.str()));
+  print(fmt::format("train {} {}s{}, test {}{}\n", train.size(), form.unit(),
+                    splits.val ? fmt::format(", validation {}", splits.val->size()) : "", data::size_of(splits.test),
+                    train.official  ? ", the publisher's files by checksum"
+                    : is_made(spec) ? ", made in memory (as many as data.train_size and data.test_size say)"
+                                    : ""));
+  if (form.ragged()) {
+    const Lengths l = lengths(train);
+    print(fmt::format("lengths of train: {} to {}, median {}{}\n", l.shortest, l.longest, l.median,
+                      splits.sample_rate > 0 ? fmt::format("; {} samples a second", splits.sample_rate) : ""));
+    print(fmt::format("padding in batches of {}: {:.1f} %, with data.bucket={} {:.1f} %\n", usual_batch,
+                      100 * padding(train, 0), usual_bucket, 100 * padding(train, usual_bucket)));
+  }
+  if (set) {
+    for (int c = 0; c < set->channels; ++c)
+      print(fmt::format("channel {}: mean {:.4f}, standard deviation {:.4f}\n", c,
+                        set->stats.mean[static_cast<size_t>(c)], set->stats.std[static_cast<size_t>(c)]));
+    const auto keeps = survived(*set);
+    print(fmt::format("labels survive: {}\n",
+                      keeps.empty() ? "no augmentation" : fmt::format("{}", fmt::join(keeps, ", "))));
+  }
+  const auto counts = [&](const std::shared_ptr<const data::Source>& split) {
+    return split ? data::histogram(*split) : std::vector<int64_t>(static_cast<size_t>(train.classes));
+  };
+  const auto of_train = counts(splits.train), of_val = counts(splits.val), of_test = counts(splits.test);
+  for (size_t k = 0; k < of_train.size(); ++k)
+    print(fmt::format("  {:>3} {:<20} {:>8} train{} {:>8} test\n", k, io::printable(train.class_names[k]), of_train[k],
+                      splits.val ? fmt::format(" {:>8} val", of_val[k]) : "", of_test[k]));
+  print("digest " + train.digest + "\n");
 }
 
 int info(const std::string& spec, const std::string& dir, int img_size, bool json) {
   check_data_name(spec);
-  if (img_size > 0 && spec.substr(0, spec.find(':')) != "imagefolder")
+  if (const data::NamedData* named = data::find_named(spec); img_size > 0 && !(named && named->any_size))
     wrong_usage("--img-size {}: only an imagefolder is resized, {} has its own size", img_size, spec);
-  const data::TrainTest named = data::open(spec, dir, {.img_size = img_size});
-  const data::Set& train = named.train;
-  const auto augmentations = {data::Augmentation::crop,  data::Augmentation::flip,  data::Augmentation::randaug,
-                              data::Augmentation::erase, data::Augmentation::mixup, data::Augmentation::cutmix};
-  std::vector<std::string> keeps;
-  for (const auto a : augmentations)
-    if (train.keeps_label(a)) keeps.emplace_back(data::name(a));
-  if (json) {
-    Json document{{"name", spec},
-                  {"classes", named.classes},
-                  {"class_names", train.class_names},
-                  {"image", std::vector<int>{train.channels, train.h, train.w}},
-                  {"augmentations", keeps},
-                  {"train", describe(train)},
-                  {"test", describe(named.test)}};
-    if (named.val.size() > 0) document["val"] = describe(named.val);
-    document["note"] = named.note;
-    print_json(document);
+  const data::Splits splits = data::open_splits(spec, dir, {.img_size = img_size});
+  const data::Source& train = *splits.train;
+  const auto* set = dynamic_cast<const data::Set*>(&train);
+  if (!json) {
+    print_info(spec, splits);
+    if (!splits.note.empty()) say(splits.note);
     return done;
   }
-  print(fmt::format("{}: {} classes, images {} x {} x {}\n", spec, named.classes, train.h, train.w, train.channels));
-  const bool val = named.val.size() > 0;
-  print(fmt::format("train {} images{}, test {}{}\n", train.size(),
-                    val ? fmt::format(", validation {}", named.val.size()) : "", named.test.size(),
-                    train.official   ? ", the publisher's files by checksum"
-                    : is_where(spec) ? ", made in memory (as many as data.train_size and data.test_size say)"
-                                     : ""));
-  for (int c = 0; c < train.channels; ++c)
-    print(fmt::format("channel {}: mean {:.4f}, standard deviation {:.4f}\n", c,
-                      train.stats.mean[static_cast<size_t>(c)], train.stats.std[static_cast<size_t>(c)]));
-  print(fmt::format("labels survive: {}\n",
-                    keeps.empty() ? "no augmentation" : fmt::format("{}", fmt::join(keeps, ", "))));
-  const auto train_counts = train.histogram(), val_counts = named.val.histogram(), test_counts = named.test.histogram();
-  for (size_t k = 0; k < train_counts.size(); ++k)
-    print(fmt::format("  {:>3} {:<20} {:>8} train{} {:>8} test\n", k, io::printable(train.class_names[k]),
-                      train_counts[k], val ? fmt::format(" {:>8} val", val_counts[k]) : "", test_counts[k]));
-  print("digest " + train.digest + "\n");
-  if (!named.note.empty()) say(named.note);
+  Json document{{"name", spec}, {"classes", train.classes}, {"class_names", train.class_names}};
+  if (set) {
+    document["image"] = std::vector<int>{set->channels, set->h, set->w};
+    document["augmentations"] = survived(*set);
+  } else {
+    document["sample"] = train.form().str();
+  }
+  document["train"] = describe(splits.train, train);
+  document["test"] = describe(splits.test, train);
+  if (splits.val) document["val"] = describe(splits.val, train);
+  if (splits.sample_rate > 0) document["sample_rate"] = splits.sample_rate;
+  document["note"] = splits.note;
+  print_json(document);
   return done;
 }
 
 int make(const std::string& spec, const std::string& out, const data::OpenOptions& options) {
-  if (!is_where(spec)) wrong_usage("data make {}: only `where[:TASK]` can be made", spec);
   check_data_name(spec);
+  if (data::parse_spec(spec).name != "where") wrong_usage("data make {}: only `where[:TASK]` can be made", spec);
   Interrupt interrupt;
   try {
     data::write_folder(data::open(spec, "", options), out, [&] { return interrupt.stop(); });
@@ -146,9 +206,7 @@ void add_data(CLI::App& app, Action& chosen) {
   g->add_option("--mirror", o->mirror, "Another address for the publisher's")->type_name("URL");
   g->callback([&chosen, o] { chosen = [=] { return get(o->name, o->dir, o->mirror); }; });
   auto* i = sub->add_subcommand("info", "Sizes, classes, statistics and digest of a set");
-  i->add_option("SPEC", o->name,
-                "cifar10, cifar100, mnist, fashion-mnist, cifar10:DIR, cifar100:DIR, imagefolder:DIR, where[:TASK]")
-      ->required();
+  i->add_option("SPEC", o->name, data::written_specs())->required();
   i->add_option("--data-dir", o->dir, "Looked into before $TESSERA_DATA and ./data")->type_name("DIR");
   i->add_option("--img-size", o->img_size, "imagefolder: bring all pictures to this size, as data.img_size does")
       ->check(CLI::Range(1, 4096))

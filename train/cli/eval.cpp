@@ -11,8 +11,12 @@
 #include "tessera/train/cli/json.h"
 #include "tessera/train/cli/saved_run.h"
 #include "tessera/train/data/image.h"
+#include "tessera/train/data/named.h"
+#include "tessera/train/data/subset.h"
+#include "tessera/train/training/decoded.h"
 #include "tessera/train/training/evaluate.h"
 #include "tessera/train/training/finite.h"
+#include "tessera/train/training/sequence_task.h"
 #include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
 
@@ -21,7 +25,7 @@ namespace {
 
 struct Request {
   std::string run, data, data_dir, split = "test", img_size;
-  int threads = 0;
+  int threads = 0, beam = 1;
   bool best = false, json = false;
 };
 
@@ -45,8 +49,9 @@ Size parse_size(const std::string& s) {
 }
 
 /// Every image resized until it covers `size`, and cut.
-data::Set resized(const data::Set& set, const Size& size) {
-  data::Set out = set;
+std::shared_ptr<const data::Set> resized(const data::Set& set, const Size& size) {
+  auto resized = std::make_shared<data::Set>(set);
+  data::Set& out = *resized;
   auto pixels = std::make_shared<std::vector<uint8_t>>();
   auto labels = std::make_shared<Index>();
   out.rows.clear();
@@ -59,25 +64,59 @@ data::Set resized(const data::Set& set, const Size& size) {
   }
   out.h = size.h, out.w = size.w;
   out.pixels = std::move(pixels), out.labels = std::move(labels);
-  return out;
+  return resized;
 }
 
-/// The set under the numbers that the model gives to its classes, which may be others in a folder of the same classes.
-data::Set under_names(const data::Set& set, const std::vector<std::string>& names) {
-  if (set.class_names == names) return set;
-  Index number;
-  for (const std::string& name : set.class_names) {
-    const auto it = std::find(names.begin(), names.end(), name);
-    if (it == names.end())
-      fail("eval", "{} has a class \"{}\" that the run does not know; it was trained on: {}", set.name, name,
-           fmt::join(names, ", "));
-    number.push_back(static_cast<int32_t>(it - names.begin()));
+/// Pictures for a model of pictures, frames of as many features for one of frames.
+void check_kind(const SavedRun& run, const data::Source& source) {
+  const InputShape &in = run.net.input, form = source.form();
+  if (in.kind != form.kind || in.channels != form.channels || in.features != form.features)
+    fail("eval", "{} takes {}, but {} holds {}", run.config.model, in.str(), source.name, form.str());
+}
+
+/// Pictures at the size that was asked for. Throws Error if the encoding cannot follow, and for data that are no pictures.
+std::shared_ptr<const data::Source> of_size(const std::shared_ptr<const data::Source>& source, const Size& size,
+                                            const SavedRun& run) {
+  const auto set = std::dynamic_pointer_cast<const data::Set>(source);
+  if (!set && size.h > 0) fail("eval", "--img-size resizes pictures, {} holds {}", source->name, source->form().str());
+  if (!set) return source;
+  const auto now = size.h > 0 && (set->h != size.h || set->w != size.w) ? resized(*set, size) : set;
+  if (const InputShape& built = run.net.input; now->h != built.h || now->w != built.w)
+    if (const std::string why = fixed_size(run.config.position); !why.empty())
+      fail("eval", "{} ({} x {}, not {} x {})", why, built.h, built.w, now->h, now->w);
+  return now;
+}
+
+/// Of sequences that answer sequences: given the right tokens so far, and decoded.
+int show_answers(const Request& r, const SavedRun& run, const data::Source& source, const std::string& data,
+                 const Evaluation& e) {
+  int longest = 1;
+  for (size_t i = 0; i < source.size(); ++i) longest = std::max(longest, static_cast<int>(source.answer(i).size()));
+  const DecodedScores decoded = evaluate_decoded(*run.net.model, source, {.beam = r.beam, .most = 2 * longest});
+  if (r.json) {
+    print_json(Json{{"run", r.run},
+                    {"weights", r.best ? "best" : "final"},
+                    {"epoch", r.best ? Json(run.epoch) : Json()},
+                    {"data", data},
+                    {"split", r.split},
+                    {"sequences", source.size()},
+                    {"loss", e.loss},
+                    {"acc1", e.acc1},
+                    {"tokens", e.tally.of[1].value()},
+                    {"beam", r.beam},
+                    {"decoded", decoded.right.value()},
+                    {"token_error_rate", decoded.errors.value()},
+                    {"seconds", e.seconds + decoded.seconds}});
+    return done;
   }
-  data::Set out = set;
-  auto labels = std::make_shared<Index>(*set.labels);
-  for (int32_t& label : *labels) label = number[static_cast<size_t>(label)];
-  out.labels = std::move(labels), out.class_names = names, out.classes = static_cast<int>(names.size());
-  return out;
+  print(fmt::format("{} {}: {} of at most {} steps\n", data, r.split,
+                    plural(static_cast<int64_t>(source.size()), "sequence"), source.form().T));
+  print(fmt::format("{:<14} {:6.2f} % right   token error rate {:.2f} %   {:.0f} sequences/s\n",
+                    r.beam > 1 ? fmt::format("beam of {}", r.beam) : "greedy", 100 * decoded.right.value(),
+                    100 * decoded.errors.value(), static_cast<double>(source.size()) / decoded.seconds));
+  print(fmt::format("{:<14} {:6.2f} % right   {:.2f} % of the tokens   loss {:.4f}\n", "teacher forced", 100 * e.acc1,
+                    100 * e.tally.of[1].value(), e.loss));
+  return done;
 }
 
 int eval(const Request& r) {
@@ -90,67 +129,72 @@ int eval(const Request& r) {
   DataConfig data = run.config.data;
   if (!r.data.empty() && r.data != data.name) {
     data.name = r.data;
-    // how the run cut its own set says nothing about another one, which may be smaller; `where` makes what is asked for
-    if (r.data.substr(0, r.data.find(':')) != "where") data.train_size = data.val_size = 0, data.fraction = 1;
+    // how the run cut its own set says nothing about another one, which may be smaller; what is made is as many as asked for
+    if (data::find_named(r.data)->most_made == 0) data.train_size = data.val_size = 0, data.fraction = 1;
   }
   if (!r.data_dir.empty()) data.dir = r.data_dir;
-  const Splits splits = open_splits(data);
+  const data::Splits splits = open_splits(data);
   if (!splits.note.empty()) say(splits.note);
-  data::Set set = r.split == "test" ? splits.test : r.split == "val" ? splits.val : splits.train;
-  if (set.size() == 0)
+  auto source = r.split == "test" ? splits.test : r.split == "val" ? splits.val : splits.train;
+  if (!source)
     fail("eval", "{} has no {} split{}", data.name, r.split,
-         r.split == "val"        ? " (data.val_size is 0)"
-         : splits.val.size() > 0 ? "; it has a validation split: --split val"
-                                 : "");
+         r.split == "val" ? " (data.val_size is 0)"
+         : splits.val     ? "; it has a validation split: --split val"
+                          : "");
   if (!r.data.empty()) {
-    set = under_names(set, run.classes);
-    set.stats = run.stats;  // as the model was trained
+    check_kind(run, *source);
+    source = data::under_names(source, run.classes);
+    if (!run.normalisation.mean.empty()) source = source->normalised_by(run.normalisation);  // as the model was trained
   }
-  if (size.h > 0 && (set.h != size.h || set.w != size.w)) set = resized(set, size);
-  if (const InputShape& built = run.net.input; set.h != built.h || set.w != built.w)
-    if (const std::string why = fixed_size(run.config.position); !why.empty())
-      fail("eval", "{} ({} x {}, not {} x {})", why, built.h, built.w, set.h, set.w);
-  if (r.data.empty() && !run.digest.empty() && splits.train.digest != run.digest)
+  source = of_size(source, size, run);
+  const InputShape form = source->form();
+  if (r.data.empty() && !run.digest.empty() && splits.train->digest != run.digest)
     say_warning(fmt::format("{} holds other data than those that {} was trained on", data.name, r.run));
-  const Evaluation e = evaluate(*run.net.model, set);
+  const auto task = task_of(run.net.input, *source, 0);
+  const Evaluation e = evaluate(*run.net.model, *source, *task);
   if (e.undecided > 0) {
     const auto bad =
-        static_cast<size_t>(std::find(e.predictions.begin(), e.predictions.end(), no_class) - e.predictions.begin());
-    const std::string where = first_not_finite(*run.net.model, *run.net.params, Run{}, set.tensor(std::span(&bad, 1)));
-    fail("eval", "the answers of {} to {} of {} images are not finite; first {}", r.run, e.undecided, set.size(),
-         where);
+        static_cast<int32_t>(std::find(e.predictions.begin(), e.predictions.end(), no_class) - e.predictions.begin());
+    const Input input = task->input(data::gather(*source, std::span(&bad, 1)));
+    fail("eval", "the answers of {} to {} of {} {}s are not finite; first {}", r.run, e.undecided, source->size(),
+         form.unit(), first_not_finite(*run.net.model, *run.net.params, Run{}, input));
   }
+  const bool answers = dynamic_cast<const SequenceTask*>(task.get());
+  if (!answers && r.beam > 1) fail("eval", "--beam is of answers that are sequences; {} has none", data.name);
+  if (answers) return show_answers(r, run, *source, data.name, e);
   if (r.json) {
     constexpr size_t most_dense = 1000;  // classes; more make a matrix of gigabytes
     Json confusion = e.confusion.size() <= most_dense ? Json(e.confusion.dense()) : Json();
     Json cells = Json::array();
     for (const Confusion::Cell& c : e.confusion.cells()) cells.push_back({c.label, c.prediction, c.count});
-    print_json(Json{{"run", r.run},
-                    {"weights", r.best ? "best" : "final"},
-                    {"epoch", r.best ? Json(run.epoch) : Json()},
-                    {"data", data.name},
-                    {"split", r.split},
-                    {"images", set.size()},
-                    {"img_size", set.h},
-                    {"img_width", set.w},
-                    {"loss", e.loss},
-                    {"acc1", e.acc1},
-                    {"acc5", e.acc5},
-                    {"classes", set.class_names},
-                    {"confusion", std::move(confusion)},
-                    {"confused", std::move(cells)},
-                    {"seconds", e.seconds}});
+    Json document{{"run", r.run},
+                  {"weights", r.best ? "best" : "final"},
+                  {"epoch", r.best ? Json(run.epoch) : Json()},
+                  {"data", data.name},
+                  {"split", r.split},
+                  {form.ragged() ? "sequences" : "images", source->size()}};
+    if (!form.ragged()) document["img_size"] = form.h, document["img_width"] = form.w;
+    document.update({{"loss", e.loss},
+                     {"acc1", e.acc1},
+                     {"acc5", e.acc5},
+                     {"classes", source->class_names},
+                     {"confusion", std::move(confusion)},
+                     {"confused", std::move(cells)},
+                     {"seconds", e.seconds}});
+    print_json(document);
     return done;
   }
-  print(fmt::format("{} {}: {} of {} x {}{}\n", data.name, r.split, plural(static_cast<int64_t>(set.size()), "image"),
-                    set.h, set.w,
+  print(fmt::format("{} {}: {} of {}{}\n", data.name, r.split,
+                    plural(static_cast<int64_t>(source->size()), form.unit()),
+                    form.ragged() ? fmt::format("at most {} steps", form.T) : fmt::format("{} x {}", form.h, form.w),
                     r.best ? fmt::format(", with the weights of epoch {}, best in validation", run.epoch) : ""));
-  print(fmt::format("accuracy {:.2f} %   top-5 {:.2f} %   loss {:.4f}   {:.0f} images/s\n", 100 * e.acc1, 100 * e.acc5,
-                    e.loss, static_cast<double>(set.size()) / e.seconds));
+  print(fmt::format("accuracy {:.2f} %   top-5 {:.2f} %   loss {:.4f}   {:.0f} {}s/s\n", 100 * e.acc1, 100 * e.acc5,
+                    e.loss, static_cast<double>(source->size()) / e.seconds, form.unit()));
   for (size_t k = 0; k < e.confusion.size(); ++k) {
     const int64_t all = e.confusion[k].sum();
     if (all == 0 || e.confusion.size() > 100) continue;
-    print(fmt::format("  {:<20} {:6.2f} % of {}\n", k < set.class_names.size() ? set.class_names[k] : std::to_string(k),
+    const auto& names = source->class_names;
+    print(fmt::format("  {:<20} {:6.2f} % of {}\n", k < names.size() ? names[k] : std::to_string(k),
                       100.0 * static_cast<double>(e.confusion[k][k]) / static_cast<double>(all), all));
   }
   return done;
@@ -169,6 +213,9 @@ void add_eval(CLI::App& app, Action& chosen) {
       ->type_name("DIR");
   sub->add_option("--split", r->split, "test, val or train")->capture_default_str();
   sub->add_option("--img-size", r->img_size, "Resize the images: the encoding follows by its rule")->type_name("N|HxW");
+  sub->add_option("--beam", r->beam, "Answers followed at once where sequences are decoded; 1: greedy")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
   sub->add_option("--threads", r->threads, "Worker threads [cores available]")
       ->check(CLI::Range(1, 4096))
       ->type_name("N");

@@ -28,7 +28,7 @@ SavedRun open_run(const std::string& rundir, Weights which) {
   if (!is_file(rundir + "/config.toml")) fail("run", "{} is no run directory: there is no config.toml", rundir);
   ConfigLayers configuration;
   configuration.read_recipe(rundir + "/config.toml");
-  SavedRun run{configuration.resolve(), {}, {}, {}, {}};
+  SavedRun run{configuration.resolve(), {}, {}, {}, {}, 0};
   if (best && !is_file(weights)) {
     fail("run", "{} has no best.ckpt: {}", rundir,
          run.config.data.val_size > 0 ? "no epoch has been validated yet"
@@ -46,21 +46,21 @@ SavedRun open_run(const std::string& rundir, Weights which) {
   }
   if (const std::string lost = not_finite(*run.net.params); !lost.empty())
     fail("run", "{}: {}, so these weights answer nothing", weights, lost);
-  const auto channels_of = static_cast<size_t>(run.net.input.channels);
+  const InputShape& in = run.net.input;
+  const char* what = in.ragged() ? "features" : "channels";
+  const auto width = static_cast<size_t>(in.ragged() ? in.features : in.channels);
   try {
     const Json data = io::read_json(summary, io::limit::summary, "run").at("data");
     data.at("classes").get_to(run.classes);
     run.digest = data.value("digest", "");
-    const auto channels = [&](const char* key, std::array<float, 4>& to) {
-      std::vector<float> values;
-      for (const Json& v : data.at(key)) values.push_back(static_cast<float>(io::number(v, key, 1e30, "run")));
-      if (values.size() != channels_of || values.size() > to.size())
-        fail("run", "data.{} is not a number for each of {} channels", key, channels_of);
-      std::copy(values.begin(), values.end(), to.begin());
+    if (in.ragged() && !data.contains("mean")) return run;  // taken as they are
+    const auto each = [&](const char* key, std::vector<float>& to) {
+      for (const Json& v : data.at(key)) to.push_back(static_cast<float>(io::number(v, key, 1e30, "run")));
+      if (to.size() != width) fail("run", "data.{} is not a number for each of {} {}", key, width, what);
     };
-    channels("mean", run.stats.mean), channels("std", run.stats.std);
-    for (size_t c = 0; c < channels_of; ++c)
-      if (!(run.stats.std[c] > 0)) fail("run", "data.std is {} in channel {}", run.stats.std[c], c);
+    each("mean", run.normalisation.mean), each("std", run.normalisation.std);
+    for (size_t c = 0; c < width; ++c)
+      if (!(run.normalisation.std[c] > 0)) fail("run", "data.std is {} in {} {}", run.normalisation.std[c], what, c);
   } catch (const std::exception& e) {  // of the parser, or of these checks
     fail("run", "{} is damaged: {} (tessera train --resume {} writes it again)", summary, e.what(), rundir);
   }

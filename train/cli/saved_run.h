@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "tessera/train/cli/network.h"
-#include "tessera/train/data/set.h"
+#include "tessera/train/data/source.h"
 
 namespace tessera::cli {
 
@@ -12,8 +12,8 @@ enum class Weights { final, best };
 
 struct SavedRun {
   RunConfig config;
-  Network net;        ///< with the weights asked for
-  data::Stats stats;  ///< what images were normalised by
+  Network net;                        ///< with the weights asked for
+  data::Normalisation normalisation;  ///< of its training data; empty where they were taken as they are
   std::vector<std::string> classes;
   std::string digest;  ///< of the data it was trained on
   int epoch = 0;       ///< of the best weights; 0: the final ones

@@ -11,7 +11,7 @@
 #include "tessera/train/cli/data_name.h"
 #include "tessera/train/cli/interrupt.h"
 #include "tessera/train/cli/recipes.h"
-#include "tessera/train/data/set.h"
+#include "tessera/train/data/named.h"
 #include "tessera/train/report/report.h"
 #include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
@@ -29,8 +29,6 @@ struct Request {
   int threads = 0;
   bool reset_head = false;
 };
-
-bool where(std::string_view spec) { return spec.substr(0, spec.find(':')) == "where"; }
 
 /// section.key=value, or a recipe? What stands before a = in a key has letters of names only, and a file that is there is a recipe, whatever
 /// its name: runs/lr=0.1/config.toml, lr=0.1.toml.
@@ -97,7 +95,7 @@ bool choose_default(ConfigLayers& config, std::string& recipe) {
   }
   const bool choose = recipe.empty();
   if (choose) {
-    recipe = where(data) ? "where" : "vit_cifar10_small";
+    recipe = data::find_named(data)->recipe;
     config.read_recipe(recipe);
     say("recipe: {} (embedded)", recipe);
   }
@@ -109,10 +107,13 @@ bool choose_default(ConfigLayers& config, std::string& recipe) {
 void drop_augmentation(ConfigLayers& config) {
   RunConfig c = config.resolve();
   follow(c.data);
-  if (c.data.name == "cifar10" || where(c.data.name)) return;  // what the embedded recipes are made for
-  const data::Set set = data::open(c.data.name, c.data.dir, {.img_size = c.data.img_size}).train;
-  if (c.augment.flip && !set.keeps_label(data::Augmentation::flip)) config.adapt("augment.flip", false);
-  if (c.augment.crop && !set.keeps_label(data::Augmentation::crop)) config.adapt("augment.crop", 0);
+  const data::NamedData* named = data::find_named(c.data.name);
+  if (c.data.name == "cifar10" || named->most_made > 0) return;  // what the embedded recipes are made for
+  if (!c.augment.flip && c.augment.crop == 0) return;
+  const data::Splits splits = data::open_splits(c.data.name, c.data.dir, {.img_size = c.data.img_size});
+  const auto* set = dynamic_cast<const data::Set*>(splits.train.get());
+  if (c.augment.flip && !(set && set->keeps_label(data::Augmentation::flip))) config.adapt("augment.flip", false);
+  if (c.augment.crop && !(set && set->keeps_label(data::Augmentation::crop))) config.adapt("augment.crop", 0);
 }
 
 /// runs/NAME, or runs/NAME-2 and so on when that exists: made here, since of several that are started together only one can make a

@@ -9,6 +9,7 @@
 #include "tessera/core/rng.h"
 #include "tessera/train/data/augment.h"
 #include "tessera/train/data/readers.h"
+#include "tessera/train/data/subset.h"
 
 namespace tessera::data {
 namespace {
@@ -81,11 +82,25 @@ std::unique_ptr<Reader> Set::reader(const Augment& augment) const {
   return std::make_unique<ImageReader>(augment, *this);
 }
 
-std::vector<int64_t> Set::histogram() const {
-  std::vector<int64_t> count(static_cast<size_t>(classes));
-  for (size_t i = 0; i < size(); ++i) ++count[static_cast<size_t>(label(i))];
-  return count;
+Normalisation Set::normalisation() const {
+  const auto each = [&](const std::array<float, 4>& of) {
+    return std::vector<float>(of.begin(), of.begin() + channels);
+  };
+  return {each(stats.mean), each(stats.std)};
 }
+
+std::shared_ptr<const Source> Set::normalised_by(const Normalisation& by) const {
+  const auto n = static_cast<size_t>(channels);
+  if (by.mean.size() != n || by.std.size() != n)
+    fail("data", "{} has {} channels, but {} means and {} deviations to normalise them by", name, channels,
+         by.mean.size(), by.std.size());
+  auto set = std::make_shared<Set>(*this);
+  std::copy(by.mean.begin(), by.mean.end(), set->stats.mean.begin());
+  std::copy(by.std.begin(), by.std.end(), set->stats.std.begin());
+  return set;
+}
+
+std::vector<int64_t> Set::histogram() const { return data::histogram(*this); }
 
 Tensor Set::tensor(std::span<const size_t> which) const {
   Tensor x({static_cast<int>(which.size()), h, w, channels});
@@ -153,40 +168,20 @@ void refuse(TrainTest& data, std::initializer_list<Augmentation> which, const st
   }
 }
 
-Index permutation(size_t n, uint64_t seed) {
-  Index order(n);
-  std::iota(order.begin(), order.end(), 0);
-  const rng::Stream stream(rng::mix(seed));
-  for (size_t i = n; i > 1; --i) std::swap(order[i - 1], order[stream.below(i, static_cast<uint32_t>(i))]);
-  return order;
+Set subset(const Set& set, const Index& which) {
+  Set s = set;
+  s.rows.resize(which.size());
+  for (size_t i = 0; i < which.size(); ++i) s.rows[i] = set.rows[static_cast<size_t>(which[i])];
+  return s;
 }
 
 std::pair<Set, Set> split(const Set& set, size_t first, size_t second, uint64_t seed) {
-  if (first > set.size() || second > set.size() - first)
-    fail("data", "cannot split {} + {} images from {}, which has {}", first, second, set.name, set.size());
-  const Index order = permutation(set.size(), seed ^ rng::hash("split"));
-  auto part = [&](size_t begin, size_t count) {
-    Set s = set;
-    s.rows.assign(count, 0);
-    for (size_t i = 0; i < count; ++i) s.rows[i] = set.rows[static_cast<size_t>(order[begin + i])];
-    return s;
-  };
-  auto parts = std::make_pair(part(0, first), part(first, second));
-  parts.second.name += " (held out)";
+  const auto [a, b] = split_rows(set, first, second, seed);
+  auto parts = std::make_pair(subset(set, a), subset(set, b));
+  parts.second.name += held_out;
   return parts;
 }
 
-Set fraction(const Set& set, double share, uint64_t seed) {
-  if (!(share > 0 && share <= 1)) fail("data", "fraction {} of {}: it must be above 0 and at most 1", share, set.name);
-  std::vector<int64_t> left = set.histogram();
-  for (int64_t& n : left) n = n > 0 ? std::max<int64_t>(1, std::llround(share * static_cast<double>(n))) : 0;
-  Set s = set;
-  s.rows.clear();
-  for (int32_t i : permutation(set.size(), seed ^ rng::hash("fraction"))) {
-    int64_t& n = left[static_cast<size_t>(set.label(static_cast<size_t>(i)))];
-    if (n > 0) --n, s.rows.push_back(set.rows[static_cast<size_t>(i)]);
-  }
-  return s;
-}
+Set fraction(const Set& set, double share, uint64_t seed) { return subset(set, fraction_rows(set, share, seed)); }
 
 }  // namespace tessera::data

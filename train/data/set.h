@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "tessera/train/data/log_mel.h"
 #include "tessera/train/data/source.h"
 
 namespace tessera::data {
@@ -34,6 +35,8 @@ struct Set final : Source {
   size_t bytes() const { return static_cast<size_t>(h) * static_cast<size_t>(w) * static_cast<size_t>(channels); }
   bool keeps_label(Augmentation a) const { return (breaks >> static_cast<unsigned>(a) & 1u) == 0; }
   std::unique_ptr<Reader> reader(const Augment& augment) const override;
+  Normalisation normalisation() const override;
+  std::shared_ptr<const Source> normalised_by(const Normalisation& by) const override;
   /// Samples per class.
   std::vector<int64_t> histogram() const;
   /// Images `which` as a normalised (n, h, w, channels) tensor.
@@ -53,18 +56,21 @@ struct TrainTest {
 };
 
 struct OpenOptions {
-  uint64_t seed = 0;  ///< of `where`, and of the split of a one-level imagefolder
+  uint64_t seed = 0;  ///< of what is made in memory (`where`), and of the split of a one-level folder
   int img_size = 0;   ///< imagefolder: resize the shorter side and cut the middle; 0: all images must have one size
-  size_t train_size = 4000;  ///< of `where`
-  size_t test_size = 1000;   ///< of `where`
+  size_t train_size = 4000;  ///< of what is made in memory
+  size_t test_size = 1000;   ///< of what is made in memory
+  LogMelOptions sound = {};  ///< of recordings; sample_rate 0: that of the first file
 };
 
-/// Opens cifar10, cifar100, mnist, fashion-mnist, cifar10:DIR, cifar100:DIR (any number of records in files of the
-/// official names), imagefolder:DIR or where[:quadrant|relation|distance|border].
+/// Opens any SPEC of the table in train/data/named.h: cifar10, cifar100, mnist, fashion-mnist, cifar10:DIR, cifar100:DIR (any number of
+/// records in files of the official names), imagefolder:DIR, where[:quadrant|relation|distance|border], ...
 /// An imagefolder's `val` is the validation split, its `test` the test split; either may be missing.
 /// A named set is looked for in `dir` (the files themselves or their folder), then $TESSERA_DATA, then ./data. Throws
 /// Error: an unknown name with the nearest known one, a missing set with the places searched, and whatever is wrong
 /// with the files.
+Splits open_splits(std::string_view spec, const std::string& dir = "", const OpenOptions& options = {});
+/// The same for a SPEC of pictures, as Sets; any other throws Error.
 TrainTest open(std::string_view spec, const std::string& dir = "", const OpenOptions& options = {});
 /// Would open() find the files? (true for `where`)
 bool available(std::string_view spec, const std::string& dir = "");
@@ -73,6 +79,8 @@ bool available(std::string_view spec, const std::string& dir = "");
 std::pair<Set, Set> split(const Set& set, size_t first, size_t second, uint64_t seed);
 /// A random subset with `share` (0, 1] of every class, at least one sample of each.
 Set fraction(const Set& set, double share, uint64_t seed);
+/// The samples of `set` with these numbers, in this order.
+Set subset(const Set& set, const Index& which);
 
 /// Writes DIR/train/CLASS/N.png and DIR/test/CLASS/N.png, which imagefolder:DIR reads. Throws Error if DIR exists and
 /// is not empty, or when `stop` returns true; DIR then is as before, as it is after any other failure.

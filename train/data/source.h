@@ -28,6 +28,12 @@ struct Reader {
   virtual void mix(Batch&, rng::Stream) {}
 };
 
+/// What the numbers of a sample are normalised by, (x - mean) / std: one of each a channel of a picture or a feature of a frame, measured
+/// on the training split. Empty: samples are taken as they are.
+struct Normalisation {
+  std::vector<float> mean, std;
+};
+
 struct Source {
   std::string name;  ///< "cifar10 train"
   int classes = 0;   ///< 0: there are no labels
@@ -44,9 +50,25 @@ struct Source {
   virtual int label(size_t i) const = 0;
   /// Frames or tokens of sample i, from 1 to form().T.
   virtual int length(size_t) const { return form().T; }
+  /// The answer to sample i, whole numbers below form().target. Asked only if that is not 0; it lives as long as the source.
+  virtual std::span<const int32_t> answer(size_t) const { return {}; }
   /// Throws Error on an augmentation that makes no sense or that the labels do not survive.
   virtual std::unique_ptr<Reader> reader(const Augment&) const = 0;
+  virtual Normalisation normalisation() const { return {}; }
+  /// The same samples under another normalisation, that of the data a model was trained on. Throws Error where these are taken as they
+  /// are, and where there is not one number for each channel or feature.
+  virtual std::shared_ptr<const Source> normalised_by(const Normalisation&) const;
 };
+
+/// What a SPEC names, opened: pictures (then each is a Set), frames or tokens. val and test are null where there are none.
+struct Splits {
+  std::shared_ptr<const Source> train, val, test;
+  std::string note;  ///< a sentence worth printing ("no train/ folder: ..."), or empty; whoever opened them prints it
+  int sample_rate = 0;  ///< of recordings, samples a second
+};
+inline size_t size_of(const std::shared_ptr<const Source>& source) { return source ? source->size() : 0; }
+/// Samples per class.
+std::vector<int64_t> histogram(const Source& source);
 
 /// Memory of batches, used again unless somebody kept a copy of one: a steady step then neither allocates nor faults a page.
 class BatchMemory {
@@ -60,8 +82,9 @@ class BatchMemory {
  private:
   static Tensor floats(Tensor& memory, int64_t rows, int width);
   static Ints numbers(Ints& memory, int64_t count);
+  void gather_answers(const Source& source, std::span<const int32_t> which, Batch& batch);
   Tensor x_, targets_;
-  Ints labels_, lengths_, tokens_;
+  Ints labels_, lengths_, tokens_, answers_, answer_lengths_;
 };
 
 /// The samples `which` as they are, without augmentation. Throws Error if there is no such sample.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "tessera/train/data/named.h"
+
 namespace tessera {
 namespace {
 
@@ -25,7 +27,7 @@ constexpr Domain two_decays = such_that(two_decays_of, "two numbers in [0, 1) su
 constexpr Field<D> data_table[] = {
     {"name", &D::name,
      "cifar10, cifar100, mnist, fashion-mnist, cifar10:DIR or cifar100:DIR (a folder with any number of records), "
-     "imagefolder:DIR, where[:TASK]; empty: what is found"},
+     "imagefolder:DIR, fsdd, fsdd:DIR, audiofolder:DIR, where[:TASK]; empty: what is found"},
     {"dir", &D::dir, "where named sets are looked for before $TESSERA_DATA and ./data"},
     {"train_size", &D::train_size, "training images; 0: all that val_size leaves (where: 4000)", within(0, 1e9)},
     {"val_size", &D::val_size, "images held out of the training set for validation; 0: none", within(0, 1e9)},
@@ -34,6 +36,13 @@ constexpr Field<D> data_table[] = {
     {"img_size", &D::img_size, "imagefolder: size that images are brought to; 0: their own", within(0, 4096)},
     {"seed", &D::seed, "of the split, of fraction and of `where`", at_least(0)},
     {"workers", &D::workers, "background threads that prepare batches", within(1, 256)},
+    {"n_mels", &D::n_mels, "recordings: log-mel features of a frame", within(1, 1024)},
+    {"sample_rate", &D::sample_rate, "recordings: samples a second that all must have; 0: those of the first file",
+     within(1000, 768'000).or_zero()},
+    {"window_ms", &D::window_ms, "recordings: milliseconds that a frame sees", within(1, 1000)},
+    {"hop_ms", &D::hop_ms, "recordings: milliseconds from one frame to the next", within(1, 1000)},
+    {"bucket", &D::bucket, "sequences: so many batches are filled by length, which saves padding; 0: as they are drawn",
+     within(0, 1e6)},
 };
 constexpr Field<A> augment_table[] = {
     {"crop", &A::crop, "zero padding on each side before a random crop of the original size", within(0, 4096)},
@@ -51,6 +60,12 @@ constexpr Field<A> augment_table[] = {
     {"switch_prob", &A::switch_prob, "probability of CutMix rather than mixup when both are on",
      within(0, 1).only_with("mixup")},
     {"mix_off_epoch", &A::mix_off_epoch, "no mixing from this epoch on; 0: always", within(0, any_int)},
+    {"freq_masks", &A::freq_masks, "SpecAugment: bands of features that become zero; 0: none", within(0, 100)},
+    {"freq_width", &A::freq_width, "SpecAugment: the widest of them, in features",
+     within(0, 1024).only_with("freq_masks")},
+    {"time_masks", &A::time_masks, "SpecAugment: stretches of frames that become zero; 0: none", within(0, 100)},
+    {"time_width", &A::time_width, "SpecAugment: the longest of them, in frames",
+     within(0, 1 << 20).only_with("time_masks")},
 };
 constexpr Field<O> optim_table[] = {
     {"opt", &O::opt, "the optimiser", one_of("adamw", "sgd")},
@@ -231,23 +246,34 @@ std::array<double, 2> betas(const OptimConfig& o) {
 
 namespace {
 
-std::string_view kind(std::string_view spec) { return spec.substr(0, spec.find(':')); }
-
 /// What only some data take. A name that is not known yet takes everything: it is looked at again when it is.
 void check_data(const DataConfig& d) {
   if (d.name.empty()) return;
-  const bool made = kind(d.name) == "where";
-  if (d.img_size != 0 && kind(d.name) != "imagefolder")
+  const data::NamedData* named = data::find_named(d.name);
+  const bool made = named && named->most_made > 0;
+  if (d.img_size != 0 && !(named && named->any_size))
     fail("data",
          "data.img_size is {} but does nothing with {}, whose images have a size of their own: leave it out "
          "(tessera eval --img-size resizes any data)",
          d.img_size, shown(d.name));
   if (d.test_size != 0 && !made)
-    fail("data", "data.test_size is {} but does nothing with {}: only `where` makes as many test images as asked",
+    fail("data",
+         "data.test_size is {} but does nothing with {}: only sets made in memory (where) have as many test samples as "
+         "asked",
          d.test_size, shown(d.name));
-  constexpr int64_t most = 1 << 18;  // 0.8 GB
+  if (!(named && named->sound)) {
+    const DataConfig standard;
+    const std::pair<const char*, bool> said[] = {{"n_mels", d.n_mels != standard.n_mels},
+                                                 {"sample_rate", d.sample_rate != standard.sample_rate},
+                                                 {"window_ms", d.window_ms != standard.window_ms},
+                                                 {"hop_ms", d.hop_ms != standard.hop_ms}};
+    for (const auto& [key, differs] : said)
+      if (differs)
+        fail("data", "data.{} does nothing with {}, which holds no recordings: leave it out", key, shown(d.name));
+  }
   const int64_t asked = int64_t{d.train_size} + d.val_size + d.test_size;
-  if (made && asked > most) fail("data", "{} images of `where`, expected at most {} in all sets", asked, most);
+  if (made && asked > named->most_made)
+    fail("data", "{} samples of {}, expected at most {} in all splits", asked, named->name, named->most_made);
 }
 
 void check_mixing(const AugmentConfig& a) {

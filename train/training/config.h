@@ -22,6 +22,11 @@ struct DataConfig {
   int img_size = 0;     ///< imagefolder: resize to this; 0: the images' own size
   int64_t seed = 0;  ///< 0 to 2^63 - 1, of the split, of `fraction` and of `where`: the same data for every train.seed
   int workers = 1;   ///< background threads that prepare batches
+  int n_mels = 40;   ///< recordings: features of a frame
+  int sample_rate = 0;    ///< recordings: samples a second that all files must have; 0: those of the first
+  double window_ms = 25;  ///< recordings: what a frame sees
+  double hop_ms = 10;     ///< recordings: from one frame to the next
+  int bucket = 0;         ///< sequences: so many batches are filled by length; 0: samples come as they are drawn
 };
 
 /// [augment] How training images are changed.

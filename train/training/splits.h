@@ -5,12 +5,6 @@
 
 namespace tessera {
 
-struct Splits {
-  data::Set train, val,
-      test;          ///< val is empty unless data.val_size asks for one or a folder has one; test may be empty then
-  std::string note;  ///< what follow() and data::open have to say of the set, or empty
-};
-
 /// A SPEC that names a folder (imagefolder:DIR, cifar10:DIR) without it: "imagefolder:". Others stay as they are.
 std::string without_folder(const std::string& spec);
 
@@ -19,8 +13,11 @@ std::string without_folder(const std::string& spec);
 /// a line that says so; does nothing and returns "" for every other SPEC.
 std::string follow(DataConfig& config);
 
-/// Opens what `config` says, by follow(), and writes into it which set that is. Throws Error when there are fewer images than asked
-/// for.
-Splits open_splits(DataConfig& config);
+/// How recordings become frames. The sample rate is 0 until open_splits() has seen them.
+data::LogMelOptions sound_of(const DataConfig& config);
+
+/// Opens what `config` says, by follow(), and writes into it which set that is. There is a val if data.val_size asks for one or the set
+/// brings one; there may be no test then. Throws Error when there are fewer samples than asked for.
+data::Splits open_splits(DataConfig& config);
 
 }  // namespace tessera

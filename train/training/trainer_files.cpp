@@ -20,7 +20,7 @@ namespace {
 constexpr const char *last = "last.ckpt", *best = "best.ckpt", *known = ".best.known.ckpt";
 
 /// Multiply-accumulates of one sample, as the ops themselves tell.
-double macs(const Model& model, const data::Source& source) {
+double macs(const Model& model, const data::Source& source, const Task& task) {
   struct Counter final : Observer {
     double macs = 0;
     void saw(const Seen& s) override { macs += s.op.macs; }
@@ -28,7 +28,7 @@ double macs(const Model& model, const data::Source& source) {
   const int32_t first[] = {0};
   const Batch one = data::gather(source, first);
   const Observing observing(counter);
-  model.forward(Run{}, one.in);
+  model.forward(Run{}, task.input(one));
   return counter.macs;
 }
 
@@ -130,15 +130,13 @@ void Training::save_best_weights() const {
 
 void Training::write_summary(const RunResult& result, const Evaluation& test) const {
   if (!folder_.exists()) return;
-  const auto* images = dynamic_cast<const data::Set*>(data_.train.get());
-  const auto channels = [&](const std::array<float, 4>& of) {  // what `predict` normalises by
-    return std::vector<double>(of.begin(), of.begin() + images->channels);
-  };
+  const data::Normalisation by = data_.train->normalisation();  // what `predict` normalises by, too
+  const auto numbers = [](const std::vector<float>& v) { return std::vector<double>(v.begin(), v.end()); };
   const auto if_any = [](bool any, auto v) { return any ? nlohmann::ordered_json(v) : nlohmann::ordered_json(); };
   nlohmann::ordered_json summary{{"model", config_.model},
                                  {"position", config_.position},
                                  {"params", params_.count()},
-                                 {"macs", static_cast<int64_t>(macs(*model_, *data_.train))},
+                                 {"macs", static_cast<int64_t>(macs(*model_, *data_.train, *task_))},
                                  {"seed", config_.train.seed},
                                  {"epochs", completed()},
                                  {"steps", at_.step},
@@ -164,7 +162,7 @@ void Training::write_summary(const RunResult& result, const Evaluation& test) co
                                    {"val_images", size_of(data_.val)},
                                    {"test_images", size_of(data_.test)},
                                    {"classes", data_.train->class_names}}}};
-  if (images) summary["data"].update({{"mean", channels(images->stats.mean)}, {"std", channels(images->stats.std)}});
+  if (!by.mean.empty()) summary["data"].update({{"mean", numbers(by.mean)}, {"std", numbers(by.std)}});
   if (!result.finished) summary["finished"] = false;
   folder_.write("summary.json", summary.dump(2) + "\n");
 }

@@ -19,12 +19,7 @@
 namespace tessera {
 inline namespace TESSERA_NS {
 
-/// What a run reads; val and test are null where there are none.
-struct RunData {
-  std::shared_ptr<const data::Source> train, val, test;
-  std::string note;  ///< a sentence worth saying of them, or empty
-};
-inline size_t size_of(const std::shared_ptr<const data::Source>& source) { return source ? source->size() : 0; }
+using data::size_of;
 
 class Training {
  public:
@@ -93,7 +88,7 @@ class Training {
   World& world_;
   std::vector<std::shared_ptr<Listener>> listeners_;
   const Computing computing_;
-  RunData data_;
+  data::Splits data_;
   const char* const unit_ = data_.train->form().unit();
   Params params_;
   PositionTables positions_;
