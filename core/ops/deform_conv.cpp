@@ -20,15 +20,9 @@ namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
 
-/// Channels [from, from + count) lie in one offset group and in one group of the weight.
-struct Segment {
-  int64_t from, count;
-};
-
 struct Plan {
   ConvOptions o;
   int64_t B, H, W, C, Ho, Wo, O, I, Og, kh, kw, G;  // C = all input channels, I and Og = those in and out per group
-  std::vector<std::vector<Segment>> segments;       // of each offset group
   int64_t taps() const { return kh * kw; }
   int64_t pixels() const { return Ho * Wo; }
   int64_t K() const { return taps() * I; }
@@ -36,16 +30,15 @@ struct Plan {
   int64_t column(int64_t tap, int64_t c) const { return (c / I * taps() + tap) * I + c % I; }
 };
 
-std::vector<std::vector<Segment>> segments_of(const Plan& p) {
-  std::vector<std::vector<Segment>> all(static_cast<size_t>(p.G));
+/// f(first channel, how many): the channels of offset group g, cut where the groups of the weight are.
+template <class F>
+void each_segment(const Plan& p, int64_t g, F f) {
   const int64_t block = p.C / p.G;
-  for (int64_t g = 0; g < p.G; ++g)
-    for (int64_t c = g * block; c < (g + 1) * block;) {
-      const int64_t end = std::min((g + 1) * block, (c / p.I + 1) * p.I);
-      all[static_cast<size_t>(g)].push_back({c, end - c});
-      c = end;
-    }
-  return all;
+  for (int64_t c = g * block; c < (g + 1) * block;) {
+    const int64_t end = std::min((g + 1) * block, (c / p.I + 1) * p.I);
+    f(c, end - c);
+    c = end;
+  }
 }
 
 /// The four cells around a point, row by row; -1 where there is none.
@@ -89,16 +82,16 @@ void gather(const Plan& p, const real* x, const real* offset, const real* mask, 
   each_sample(p, offset, [&](int64_t pixel, int64_t g, int64_t tap, const Sample& s) {
     const real m = mask ? mask[(pixel * p.G + g) * p.taps() + tap] : 1;
     const auto share = s.shares();
-    for (const Segment& seg : p.segments[static_cast<size_t>(g)]) {
-      real* to = P + pixel * p.width() + p.column(tap, seg.from);
+    each_segment(p, g, [&](int64_t first, int64_t count) {
+      real* to = P + pixel * p.width() + p.column(tap, first);
       for (size_t q = 0; q < 4; ++q) {
         if (s.cell[q] < 0) continue;
-        const real* from = x + s.cell[q] * p.C + seg.from;
-        for (int64_t c = 0; c < seg.count; ++c) to[c] += share[q] * from[c];
+        const real* from = x + s.cell[q] * p.C + first;
+        for (int64_t c = 0; c < count; ++c) to[c] += share[q] * from[c];
       }
-      if (s.lost) std::fill_n(to, seg.count, std::numeric_limits<real>::quiet_NaN());
-      for (int64_t c = 0; mask && c < seg.count; ++c) to[c] *= m;
-    }
+      if (s.lost) std::fill_n(to, count, std::numeric_limits<real>::quiet_NaN());
+      for (int64_t c = 0; mask && c < count; ++c) to[c] *= m;
+    });
   });
 }
 
@@ -124,21 +117,21 @@ void scatter(const Plan& p, int64_t n, const Tensor& x, const Tensor& offset, co
     const auto share = s.shares();
     std::array<real, 4> D{};
     if (s.lost) D.fill(std::numeric_limits<real>::quiet_NaN());
-    for (const Segment& seg : p.segments[static_cast<size_t>(g)]) {
-      const real* d = dP + pixel * p.width() + p.column(tap, seg.from);
+    each_segment(p, g, [&](int64_t channel, int64_t count) {
+      const real* d = dP + pixel * p.width() + p.column(tap, channel);
       for (size_t q = 0; q < 4; ++q) {
         if (s.cell[q] < 0) continue;
-        const int64_t first = s.cell[q] * p.C + seg.from;
+        const int64_t first = s.cell[q] * p.C + channel;
         real dot = 0;
-        for (int64_t c = 0; c < seg.count; ++c) dot += d[c] * map[first + c];
+        for (int64_t c = 0; c < count; ++c) dot += d[c] * map[first + c];
         D[q] += dot;
         const real a = m * share[q];
-        for (int64_t c = 0; dmap && c < seg.count; ++c) dmap[first + c] += a * d[c];
+        for (int64_t c = 0; dmap && c < count; ++c) dmap[first + c] += a * d[c];
       }
       if (s.lost && dmap)
         for (int64_t cell = 0; cell < p.H * p.W; ++cell)
-          std::fill_n(dmap + cell * p.C + seg.from, seg.count, std::numeric_limits<real>::quiet_NaN());
-    }
+          std::fill_n(dmap + cell * p.C + channel, count, std::numeric_limits<real>::quiet_NaN());
+    });
     if (dmask) dmask.put(place, share[0] * D[0] + share[1] * D[1] + share[2] * D[2] + share[3] * D[3]);
     if (!doffset) return;
     doffset.put(2 * place, m * ((1 - s.lx) * (D[2] - D[0]) + s.lx * (D[3] - D[1])));
@@ -225,9 +218,7 @@ Plan plan(const Tensor& x, const Tensor& offset, const Tensor& mask, const Tenso
          G);
   if (const Shape want{B, Ho, Wo, G * T}; mask && mask.shape() != want)
     fail(where(w), "mask is {}, expected {}", mask.shape().str(), want.str());
-  Plan p{o, B, H, W, C, Ho, Wo, O, I, O / o.groups, kh, kw, G, {}};
-  p.segments = segments_of(p);
-  return p;
+  return {o, B, H, W, C, Ho, Wo, O, I, O / o.groups, kh, kw, G};
 }
 
 }  // namespace

@@ -56,7 +56,7 @@ write("swin_v2_point", v2(img_size=8, patch_size=2, window_size=2, embed_dim=4, 
 # an image that is not square; windows of 8 cover the height of the first map and all of the second; no biases of queries and values;
 # coordinates in the unit of a window of 4
 write("swin_v2_wide", v2(img_size=(16, 32), patch_size=2, window_size=8, embed_dim=8, depths=(2, 1), num_heads=(2, 4), qkv_bias=False,
-                         pretrained_window_sizes=(4, 4)), (2, 3, 16, 32), 5, FACTS, maps, saturate)
+                         pretrained_window_sizes=(4, 4)), (2, 3, 16, 32), 5, FACTS, maps, adjust=saturate)
 # windows of 2 x 4, then of 2 x 4 that cover the width
 write("swin_v2_rectangle", v2(img_size=16, patch_size=2, window_size=(2, 4), embed_dim=8, depths=(2, 2), num_heads=(2, 4)),
       (2, 3, 16, 16), 5, FACTS, maps)
