@@ -67,38 +67,41 @@ void moments(const Tensor& x, const Rows& rows, int64_t count, Tensor& mean, Ten
 void forward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& mean, const Tensor& rstd,
              const Rows& rows, Tensor& y) {
   const int64_t C = x.dim(-1);
+  const real *px = x.data(), *pw = w.read().data(), *pb = b.read().data(), *pm = mean.data(), *pr = rstd.data();
+  real* py = y.data();
   rows.each(
-      [&](int64_t i) {
-        for (int64_t c = 0; c < C; ++c) y[i * C + c] = (x[i * C + c] - mean[c]) * rstd[c] * w[c] + b[c];
+      [=](int64_t i) {
+        for (int64_t c = 0, at = i * C; c < C; ++c, ++at) py[at] = (px[at] - pm[c]) * pr[c] * pw[c] + pb[c];
       },
-      [&](int64_t i) { std::fill_n(y.data() + i * C, C, real(0)); });
+      [=](int64_t i) { std::fill_n(py + i * C, C, real(0)); });
 }
 
 void backward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& mean, const Tensor& rstd,
               const Rows& rows, bool training, const Tensor& dy, Back& back) {
-  const int64_t C = x.dim(-1);
+  const int C = x.dim(-1);
   const real *px = x.data(), *pm = mean.data(), *pr = rstd.data(), *pd = dy.data();
-  Tensor sum({static_cast<int>(C)}), dot({static_cast<int>(C)});  // sum dy, sum dy h
+  Tensor sum({C}), dot({C});  // sum dy, sum dy h
   sum_rows(rows, C, sum, [=](int64_t at, int64_t) { return pd[at]; });
   sum_rows(rows, C, dot, [=](int64_t at, int64_t c) { return pd[at] * (px[at] - pm[c]) * pr[c]; });
   if (back.wants(x)) {
-    const auto [dx, beta] = back.into(x);
-    const real share = real(1) / static_cast<real>(rows.count());
     // h sums to 0 but for the rounding of the mean. A bias before this op has the sum of dx for its gradient, 0, and would see the rest.
-    Tensor over = zeros({static_cast<int>(C)});
+    Tensor over = zeros({C});
     if (training) sum_rows(rows, C, over, [=](int64_t at, int64_t c) { return (px[at] - pm[c]) * pr[c]; });
+    const real *pw = w.read().data(), *ps = sum.data(), *pdot = dot.data(), *po = over.data();
+    const real share = real(1) / static_cast<real>(rows.count());
+    const Sink dx = back.into(x);
     rows.each(
-        [&, dx = dx, beta = beta](int64_t i) {
-          for (int64_t c = 0; c < C; ++c) {
-            const real h = (x[i * C + c] - mean[c]) * rstd[c] - share * over[c];
+        [=](int64_t i) {
+          for (int64_t c = 0, at = i * C; c < C; ++c, ++at) {
+            const real h = (px[at] - pm[c]) * pr[c] - share * po[c];
             // in evaluation nothing else is part of it, not even as 0 times the NaN of another sample
-            const real rest = training ? share * (sum[c] + h * dot[c]) : real(0);
-            const real d = w[c] * rstd[c] * (dy[i * C + c] - rest);
-            dx[i * C + c] = beta == 0 ? d : dx[i * C + c] + d;
+            const real rest = training ? share * (ps[c] + h * pdot[c]) : real(0);
+            const real d = pw[c] * pr[c] * (pd[at] - rest);
+            dx.to[at] = dx.beta == 0 ? d : dx.to[at] + d;
           }
         },
-        [&, dx = dx, beta = beta](int64_t i) {
-          if (beta == 0) std::fill_n(dx + i * C, C, real(0));
+        [=](int64_t i) {
+          if (dx.beta == 0) std::fill_n(dx.to + i * C, C, real(0));
         });
   }
   back.add(w, dot), back.add(b, sum);

@@ -153,7 +153,8 @@ TWIN_CASE("conformer: gradients of a padded batch in training are its difference
 TWIN_CASE("conformer: causal, no frame changes what comes out before it, under every encoding") {
   int ran = 0;
   for (const PositionRow& row : positions()) {
-    CAPTURE(row.name);
+    const std::string name = row.name;
+    CAPTURE(name);
     const Options options = small({{"causal", true}, {"global_pool", "none"}, {"num_frames", 16}});
     const std::string why = error_of([&] {
       const Net net("conformer", options, row.name);
@@ -171,7 +172,6 @@ TWIN_CASE("conformer: causal, no frame changes what comes out before it, under e
       ++ran;
     });
     if (!why.empty()) {
-      const std::string name = row.name;
       CAPTURE(why);
       CHECK((name == "cpe" || name == "cpe_raster" || name == "peg" || name == "sasa"));
       CHECK(why.find("look") != std::string::npos);
