@@ -20,6 +20,8 @@ Coords coords(const Layout& now) {
     return {window, window};
   }
   Coords c{cells(now.q), cells(now.k)};
+  for (auto& cell : c.q)
+    if (!cell.prefix()) cell.x += now.q_from;
   for (auto& cell : c.q)  // a map rounded down has its last rows and columns beyond the last key cell
     if (!cell.prefix() && now.reduce > 1)
       cell = {std::min(cell.y / now.reduce, now.k.h - 1), std::min(cell.x / now.reduce, now.k.w - 1)};

@@ -12,10 +12,18 @@ Shape InputShape::batch(int samples) const {
 }
 
 Input InputShape::zeros(int samples) const {
-  if (kind != Kind::tokens) return tessera::zeros(batch(samples));
+  const auto none = [&](int width) {
+    Ints n(samples, width);
+    std::fill_n(n.data(), n.size(), 0);
+    return n;
+  };
   Input in;
-  in.tokens = Ints(samples, batch(samples)[1]);
-  std::fill_n(in.tokens.data(), batch(samples).size(), 0);
+  if (kind == Kind::tokens) {
+    in.tokens = none(batch(samples)[1]);
+  } else {
+    in.x = tessera::zeros(batch(samples));
+  }
+  if (target > 0) in.target = none(ragged() ? batch(samples)[1] : 16);
   return in;
 }
 
@@ -23,7 +31,8 @@ std::string InputShape::str() const {
   if (kind == Kind::image) return fmt::format("images of {} x {} with {} channels", h, w, channels);
   const std::string of =
       kind == Kind::frames ? fmt::format("{} features", features) : fmt::format("{} kinds of tokens", vocabulary);
-  return T > 0 ? fmt::format("sequences of {} steps of {}", T, of) : "sequences of " + of;
+  const std::string all = T > 0 ? fmt::format("sequences of {} steps of {}", T, of) : "sequences of " + of;
+  return target > 0 ? fmt::format("{} and answers in {} kinds", all, target) : all;
 }
 
 }  // namespace TESSERA_NS

@@ -13,16 +13,20 @@ struct Input {
   Input() = default;
   Input(Tensor t) : x(std::move(t)) {}  // NOLINT: implicit by design
   Tensor x;                             ///< images (B, H, W, C), channels last, or frames (B, T, F)
-  Ints lengths;           ///< valid frames or tokens of each sample, the rest is padding; none: all are valid
-  Ints tokens;            ///< (B, T) token numbers
-  Ints target;            ///< (B, S) tokens that a decoder is given
-  bool features = false;  ///< fill Output::stages
+  Ints lengths;                 ///< valid frames or tokens of each sample, the rest is padding; none: all are valid
+  Ints tokens;                  ///< (B, T) token numbers
+  Ints target;                  ///< (B, S) tokens that a decoder is given
+  Ints target_lengths;          ///< valid ones of each; none: all are
+  std::vector<Tensor> state{};  ///< what an earlier call left in Output::state, each (B, ...), to go on from there
+  bool features = false;        ///< fill Output::stages
 
   int size() const { return x ? x.dim(0) : tokens.count(); }
   /// Samples [a, b) as free views.
   Input rows(int a, int b) const {
     Input part(x ? x.rows(a, b) : Tensor());
-    part.lengths = lengths.rows(a, b), part.tokens = tokens.rows(a, b), part.target = target.rows(a, b);
+    part.lengths = lengths.rows(a, b), part.tokens = tokens.rows(a, b);
+    part.target = target.rows(a, b), part.target_lengths = target_lengths.rows(a, b);
+    for (const Tensor& s : state) part.state.push_back(s.rows(a, b));
     part.features = features;
     return part;
   }
@@ -31,7 +35,8 @@ struct Input {
 struct Output {
   Tensor logits;  ///< (B, classes), or (B, T, classes)
   Ints lengths;   ///< valid rows of each sample's logits, where subsampling left fewer; none: as in the input
-  std::vector<Tensor> stages;  ///< each stage's map (B, h, w, C), when asked for
+  std::vector<Tensor> stages;   ///< each stage's map (B, h, w, C), when asked for
+  std::vector<Tensor> state{};  ///< to go on from (Input::state): what an encoder said, or the segments seen so far
   operator Tensor() const {
     return logits;
   }  // NOLINT: a model in an expression is its logits; by value, to outlive this Output
@@ -45,6 +50,7 @@ struct InputShape {
   int T = 0;                       ///< steps of a sequence; 0: any number
   int features = 0;                ///< frames (B, T, features)
   int vocabulary = 0;              ///< tokens (B, T): whole numbers below it
+  int target = 0;                  ///< kinds of tokens of Input::target and of data's answers; 0: there are none
 
   /// Of so many samples in memory; sequences of any length have 128 steps.
   Shape batch(int samples) const;

@@ -17,6 +17,7 @@ namespace tessera {
 /// Where tokens sit: h x w in raster order after `prefix` class tokens.
 struct Grid {
   int h = 0, w = 0, prefix = 0;
+  bool sequence = false;  ///< of a text or frames: a shorter one begins a longer one, where a map is a coarser picture
   int tokens() const { return prefix + h * w; }
   auto operator<=>(const Grid&) const = default;
 };
@@ -31,12 +32,17 @@ struct Layout {
   Window window;
   int reduce = 1;
   bool cross = false;
+  int q_from = 0;  ///< the place of the first query among the keys of a sequence: a memory stands before it
   auto operator<=>(const Layout&) const = default;
 
   /// Every token of one map sees every other.
   static Layout global(const Grid& g) { return {g, g, {}, 1, false}; }
   /// A sequence of T tokens: a map of one row.
-  static Layout sequence(int T) { return global({1, T, 0}); }
+  static Layout sequence(int T) { return global({1, T, 0, true}); }
+  /// The last T tokens of a sequence of memory + T ask; all of them answer.
+  static Layout remembering(int memory, int T) {
+    return {{1, T, 0, true}, {1, memory + T, 0, true}, {}, 1, false, memory};
+  }
   /// Inside of windows of one map.
   static Layout windowed(const Grid& g, const Window& window) { return {g, g, window, 1, false}; }
   /// Keys of a map that is `reduce` times smaller a side, rounded down or up (PVT, CvT).

@@ -2,7 +2,7 @@
 //   s_ij += MLP(ln(1 + c distance) / ln(1 + c D))_head,   D = the largest distance of the grid,   MLP 1 - hidden - heads with ReLU
 //   hooks: bias      parameters: 1 + 2 hidden + hidden heads + heads per block      cost: the MLP once per distinct distance
 //   class tokens: no bias (ours: no source). The causal original divides by the query's position; a grid has no first token.
-//   another resolution: D grows with the grid, so inputs stay in [0, 1].
+//   another resolution: D grows with the grid, so inputs stay in [0, 1]; D of a sequence is that of the trained length.
 #include <cmath>
 
 #include "tessera/core/ops/activation.h"
@@ -54,7 +54,9 @@ struct Fire final : PositionEncoding {
     const Tensor& d = distances(e);  // (cells, 1)
     const Tensor c = clamp(o.c, 1e-6, std::numeric_limits<double>::infinity());
     const auto warp = [&](const Tensor& t) { return log(add_scalar(mul(c, t), 1)); };
-    const double most = std::max(static_cast<double>(d[d.size() - 1]), 1.0);
+    // the length of a sequence, padding included, is no unit
+    const double longest = static_cast<double>(d[d.size() - 1]),
+                 most = std::max(now.k.sequence ? s.trained.k.w - 1.0 : longest, 1.0);
     const Tensor u = div(warp(d), warp(full({1, 1}, static_cast<real>(most))));
     const Tensor bias = exact_linear(relu(exact_linear(u, o.w0, o.b0)), o.w2, o.b2);  // (cells, heads)
     return Terms{}.add({Relative::bias, permute(bias, {1, 0}).reshape({s.heads, e.cells(), 1}), 0, index(now)});

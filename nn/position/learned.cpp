@@ -3,10 +3,11 @@
 //   hooks: tokens, after every patch embedding      parameters: tokens x width of each stage      cost: one addition
 //   class tokens: a row of their own, or none (class_position = false: DeiT III, big_vision)
 //   another resolution: the grid rows are interpolated from the TRAINED height and width to the present ones, by the
-//   rule `resize`; class rows are kept. (PVT's public code compares with the first stage's token count in every stage;
+//   rule `resize`; class rows are kept. A shorter sequence has the first rows. (PVT's public code compares with the first stage's token count in every stage;
 //   here each stage has its own.) `frozen` makes the table a buffer: drawn once, saved, never trained.
 #include "tessera/core/ops/add_table.h"
 #include "tessera/core/ops/resize_grid.h"
+#include "tessera/core/ops/slice.h"
 #include "tessera/nn/position/encoding.h"
 
 namespace tessera {
@@ -64,6 +65,7 @@ struct Learned final : PositionEncoding {
       fail("position learned", "trained with {} class tokens, called with {}", from.prefix, to.prefix);
     }
     if (from.h == to.h && from.w == to.w) return t;
+    if (to.sequence && from.h == 1 && to.w < from.w) return slice(t, -2, 0, class_rows(to) + to.w);
     return resize_grid(t, from.h, from.w, to.h, to.w, rule, class_rows(from));
   }
 

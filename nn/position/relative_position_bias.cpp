@@ -2,7 +2,8 @@
 //   s_ij += table[(y_i - y_j + h - 1)(2w - 1) + (x_i - x_j + w - 1), head]           offsets are query minus key
 //   hooks: bias      parameters: (2h - 1)(2w - 1) heads per block, h x w the window (or the grid)      cost: one addition a pair
 //   class tokens: three more rows: class to patch, patch to class, class to class
-//   another window: the table is resized by `resize`; another image with the same window needs nothing.
+//   another window: the table is resized by `resize`; another image with the same window needs nothing. A shorter sequence has the
+//   entries of its own offsets.
 #include "tessera/core/ops/embedding.h"
 #include "tessera/core/ops/permute.h"
 #include "tessera/core/ops/resize_grid.h"
@@ -43,7 +44,8 @@ struct RelativePositionBias final : PositionEncoding {
   Tensor resample(std::string_view, const Tensor& param, const Layout& from, const Layout& to) const override {
     const Extent was = extent(from), is = extent(to);
     if (was == is) return param;
-    if (config.resize == "crop") return cropped(param, was, is, class_rows(from));
+    if (config.resize == "crop" || (to.k.sequence && was.h == is.h && is.w < was.w))
+      return cropped(param, was, is, class_rows(from));
     return resize_grid(param, 2 * was.h - 1, 2 * was.w - 1, 2 * is.h - 1, 2 * is.w - 1, interpolation(config.resize), 0,
                        class_rows(from));
   }

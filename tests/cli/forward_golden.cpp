@@ -96,6 +96,20 @@ TEST_CASE("forward: logits and gradients of timm's Swin, through files") {
     check(g, {"num_classes=5"});
 }
 
+TEST_CASE("forward: logits and gradients of timm's Swin v2, through files") {
+  check({"swin_v2", "swin_v2", {"patch_size=4", "embed_dim=8", "depths=[2,1]", "num_heads=[2,4]"}},
+        {"num_classes=5", "position.hidden=24"});
+}
+
+TEST_CASE("forward: logits and gradients of torch's Transformer, through files with lengths and targets") {
+  check({"transformer_post", "transformer", {"vocab_size=7"}}, {"d_model=8", "nhead=2", "dim_feedforward=12"});
+  check({"transformer_pre",
+         "transformer",
+         {"vocab_size=9", "target_vocab_size=6", "tie=none", "num_decoder_layers=1", "norm_first=true",
+          "activation=gelu"}},
+        {"d_model=8", "nhead=2", "dim_feedforward=12"});
+}
+
 TEST_CASE("forward: Swin-T at 224 x 224 from seeded weights, logits and measures of timm's gradients") {
   // tests/golden/swin_tiny.py --write made the numbers from the same weights; element i is a multiple of 1/500
   const auto pattern = [](const Shape& shape, int64_t step) {

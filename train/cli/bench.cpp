@@ -15,9 +15,9 @@
 #include "tessera/train/cli/profile.h"
 #include "tessera/train/cli/stopwatch.h"
 #include "tessera/train/data/source.h"
-#include "tessera/train/training/classification.h"
 #include "tessera/train/training/lanes.h"
 #include "tessera/train/training/optim.h"
+#include "tessera/train/training/sequence_task.h"
 
 namespace tessera::cli {
 namespace {
@@ -71,13 +71,16 @@ Measured measure_steps(const BenchOptions& o, F step) {
 struct Noise final : data::Source {
   InputShape sample;
   size_t count;
+  Index answered;
   Noise(const InputShape& in, int n, int of_classes) : sample(in), count(static_cast<size_t>(n)) {
     classes = of_classes;
     if (sample.ragged()) sample.T = in.batch(1)[1];  // of any length: a usual one
+    for (int t = 0; sample.target > 0 && t < sample.T - 1; ++t) answered.push_back(t % sample.target);
   }
   size_t size() const override { return count; }
   InputShape form() const override { return sample; }
   int label(size_t i) const override { return static_cast<int>(i) % classes; }
+  std::span<const int32_t> answer(size_t) const override { return answered; }
   std::unique_ptr<data::Reader> reader(const data::Augment&) const override { return std::make_unique<Fill>(sample); }
   Batch batch() const {
     Index all(count);
@@ -144,15 +147,16 @@ int bench_train(const BenchOptions& o) {
   const Network net = build(config, 1);
   const double macs = measure(net).macs;
   const int classes = net.model->forward(Run{}, net.input.zeros(1)).logits.dim(-1);
-  const Batch batch = Noise(net.input, o.batch_size, classes).batch();
-  const Classification task(0, 0.1);
+  const Noise noise(net.input, o.batch_size, classes);
+  const Batch batch = noise.batch();
+  const auto task = task_of(net.input, noise, 0.1);
   Lanes lanes({.lanes = config.train.lanes, .shard_size = config.train.shard_size});
   AdamW optimiser(*net.params, {.weight_decay = 0.05, .clip_grad = 1});
   uint64_t step = 0;
   const Measured m = measure_steps(o, [&] {
     const auto [loss, grads] = lanes({Mode::train, 1, step++, 0}, batch, [&](const Run& run, const Batch& shard) {
       Tally said;
-      return task.loss(*net.model, run, shard, said);
+      return task->loss(*net.model, run, shard, said);
     });
     optimiser.step(grads, 1e-4);
   });
@@ -166,12 +170,14 @@ int bench_infer(const BenchOptions& o) {
   const RunConfig config = o.model.resolve("bench infer", used_by_infer);
   const Network net = build(config, 1);
   const double macs = measure(net).macs;
-  const Batch batch = Noise(net.input, o.batch_size, 1).batch();
+  const Noise noise(net.input, o.batch_size, 1);
+  const Batch batch = noise.batch();
+  const auto task = task_of(net.input, noise, 0);
   const int size = config.train.shard_size, shards = (o.batch_size - 1) / size + 1;
   const Measured m = measure_steps(o, [&] {
     parallel::shards(shards, [&](int s) {
       const Batch shard = batch.rows(s * size, s * size + std::min(size, o.batch_size - s * size));
-      net.model->forward(Run{}, shard.in);
+      net.model->forward(Run{}, task->input(shard));
     });
   });
   show(o, config, net, m, macs);

@@ -13,8 +13,10 @@
 #include "tessera/train/data/image.h"
 #include "tessera/train/data/named.h"
 #include "tessera/train/data/subset.h"
+#include "tessera/train/training/decoded.h"
 #include "tessera/train/training/evaluate.h"
 #include "tessera/train/training/finite.h"
+#include "tessera/train/training/sequence_task.h"
 #include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
 
@@ -23,7 +25,7 @@ namespace {
 
 struct Request {
   std::string run, data, data_dir, split = "test", img_size;
-  int threads = 0;
+  int threads = 0, beam = 1;
   bool best = false, json = false;
 };
 
@@ -85,6 +87,38 @@ std::shared_ptr<const data::Source> of_size(const std::shared_ptr<const data::So
   return now;
 }
 
+/// Of sequences that answer sequences: given the right tokens so far, and decoded.
+int show_answers(const Request& r, const SavedRun& run, const data::Source& source, const std::string& data,
+                 const Evaluation& e) {
+  int longest = 1;
+  for (size_t i = 0; i < source.size(); ++i) longest = std::max(longest, static_cast<int>(source.answer(i).size()));
+  const DecodedScores decoded = evaluate_decoded(*run.net.model, source, {.beam = r.beam, .most = 2 * longest});
+  if (r.json) {
+    print_json(Json{{"run", r.run},
+                    {"weights", r.best ? "best" : "final"},
+                    {"epoch", r.best ? Json(run.epoch) : Json()},
+                    {"data", data},
+                    {"split", r.split},
+                    {"sequences", source.size()},
+                    {"loss", e.loss},
+                    {"acc1", e.acc1},
+                    {"tokens", e.tally.of[1].value()},
+                    {"beam", r.beam},
+                    {"decoded", decoded.right.value()},
+                    {"token_error_rate", decoded.errors.value()},
+                    {"seconds", e.seconds + decoded.seconds}});
+    return done;
+  }
+  print(fmt::format("{} {}: {} of at most {} steps\n", data, r.split,
+                    plural(static_cast<int64_t>(source.size()), "sequence"), source.form().T));
+  print(fmt::format("{:<14} {:6.2f} % right   token error rate {:.2f} %   {:.0f} sequences/s\n",
+                    r.beam > 1 ? fmt::format("beam of {}", r.beam) : "greedy", 100 * decoded.right.value(),
+                    100 * decoded.errors.value(), static_cast<double>(source.size()) / decoded.seconds));
+  print(fmt::format("{:<14} {:6.2f} % right   {:.2f} % of the tokens   loss {:.4f}\n", "teacher forced", 100 * e.acc1,
+                    100 * e.tally.of[1].value(), e.loss));
+  return done;
+}
+
 int eval(const Request& r) {
   if (r.split != "test" && r.split != "val" && r.split != "train")
     wrong_usage("--split {}: expected test, val or train", r.split);
@@ -116,14 +150,18 @@ int eval(const Request& r) {
   const InputShape form = source->form();
   if (r.data.empty() && !run.digest.empty() && splits.train->digest != run.digest)
     say_warning(fmt::format("{} holds other data than those that {} was trained on", data.name, r.run));
-  const Evaluation e = evaluate(*run.net.model, *source);
+  const auto task = task_of(run.net.input, *source, 0);
+  const Evaluation e = evaluate(*run.net.model, *source, *task);
   if (e.undecided > 0) {
     const auto bad =
         static_cast<int32_t>(std::find(e.predictions.begin(), e.predictions.end(), no_class) - e.predictions.begin());
-    const Input input = data::gather(*source, std::span(&bad, 1)).in;
+    const Input input = task->input(data::gather(*source, std::span(&bad, 1)));
     fail("eval", "the answers of {} to {} of {} {}s are not finite; first {}", r.run, e.undecided, source->size(),
          form.unit(), first_not_finite(*run.net.model, *run.net.params, Run{}, input));
   }
+  const bool answers = dynamic_cast<const SequenceTask*>(task.get());
+  if (!answers && r.beam > 1) fail("eval", "--beam is of answers that are sequences; {} has none", data.name);
+  if (answers) return show_answers(r, run, *source, data.name, e);
   if (r.json) {
     constexpr size_t most_dense = 1000;  // classes; more make a matrix of gigabytes
     Json confusion = e.confusion.size() <= most_dense ? Json(e.confusion.dense()) : Json();
@@ -175,6 +213,9 @@ void add_eval(CLI::App& app, Action& chosen) {
       ->type_name("DIR");
   sub->add_option("--split", r->split, "test, val or train")->capture_default_str();
   sub->add_option("--img-size", r->img_size, "Resize the images: the encoding follows by its rule")->type_name("N|HxW");
+  sub->add_option("--beam", r->beam, "Answers followed at once where sequences are decoded; 1: greedy")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
   sub->add_option("--threads", r->threads, "Worker threads [cores available]")
       ->check(CLI::Range(1, 4096))
       ->type_name("N");

@@ -69,13 +69,26 @@ void check_whole(const std::string& path, const char* name, const Tensor& t, int
       fail(path, "{} holds {}, expected integers from 0 to {}", name, n, most);
 }
 
+/// Whole numbers of [0, most], `rows` of them or of rows; none where the file has no such tensor.
+Ints read_numbers(const io::TensorFile& file, const std::string& path, const char* name, int rank, int rows, int most) {
+  if (!file.has(name)) return {};
+  const Tensor t = file.read(name);
+  if (t.rank() != rank || t.dim(0) != rows || t.size() < 1)
+    fail(path, "{} is {}, expected ({}{})", name, t.shape().str(), rows, rank == 2 ? ", S" : "");
+  check_whole(path, name, t, most);
+  Ints n(rows, rank == 2 ? t.dim(1) : 1);
+  std::transform(t.values().begin(), t.values().end(), n.data(), [](real v) { return static_cast<int32_t>(v); });
+  return n;
+}
+
 Sample read_input(const std::string& path, const InputShape& takes) {
   const io::TensorFile file(path);
   if (!file.has("input"))
     fail(path, "there is no tensor named input; the file holds {}", fmt::join(file.names(), ", "));
+  constexpr std::string_view read[] = {"input", "cotangent", "lengths", "target", "target_lengths"};
   for (const std::string& name : file.names())
-    if (name != "input" && name != "cotangent" && name != "lengths")
-      say("{}: {} is not read; input, cotangent and lengths are", path, name);
+    if (std::ranges::find(read, name) == std::end(read))
+      say("{}: {} is not read; {} are", path, name, fmt::join(read, ", "));
   for (const char* name : {"input", "cotangent"}) {
     if (!file.has(name)) continue;
     const Tensor t = file.read(name);
@@ -87,24 +100,19 @@ Sample read_input(const std::string& path, const InputShape& takes) {
   const Tensor x = file.read("input");
   const Shape got = x.shape();
   check_shape(path, got, takes);
-  if (takes.kind == InputShape::Kind::tokens) check_whole(path, "input", x, takes.vocabulary - 1);
   if (takes.kind == InputShape::Kind::tokens) {
-    s.in.tokens = Ints(got[0], got[1]);
-    std::transform(x.values().begin(), x.values().end(), s.in.tokens.data(),
-                   [](real v) { return static_cast<int32_t>(v); });
+    s.in.tokens = read_numbers(file, path, "input", 2, got[0], takes.vocabulary - 1);
   } else {
     s.in.x = image ? channels_last(x) : x;
   }
   if (file.has("cotangent")) s.cotangent = file.read("cotangent");
-  if (file.has("lengths")) {
-    if (image) fail(path, "lengths belongs to padded sequences, but this model reads images; leave it out");
-    const Tensor lengths = file.read("lengths");
-    if (!(lengths.shape() == Shape{got[0]})) fail(path, "lengths is {}, expected ({})", lengths.shape().str(), got[0]);
-    check_whole(path, "lengths", lengths, got[1]);
-    s.in.lengths = Ints(got[0]);
-    std::transform(lengths.values().begin(), lengths.values().end(), s.in.lengths.data(),
-                   [](real v) { return static_cast<int32_t>(v); });
-  }
+  if (file.has("lengths") && image)
+    fail(path, "lengths belongs to padded sequences, but this model reads images; leave it out");
+  s.in.lengths = read_numbers(file, path, "lengths", 1, got[0], got[1]);
+  for (const char* name : {"target", "target_lengths"})
+    if (file.has(name) && takes.target == 0) fail(path, "{} is for a decoder, which this model has not", name);
+  s.in.target = read_numbers(file, path, "target", 2, got[0], takes.target - 1);
+  s.in.target_lengths = read_numbers(file, path, "target_lengths", 1, got[0], s.in.target.width());
   return s;
 }
 
@@ -168,7 +176,8 @@ void add_forward(CLI::App& app, Action& chosen) {
   auto r = std::make_shared<Request>();
   r->model.add_to(*sub, true);
   sub->add_option("--weights", r->weights, "Weights under timm's names")->required()->type_name("W.safetensors");
-  sub->add_option("--input", r->input, "input (B,C,H,W), (B,T,F) or (B,T); optional cotangent, lengths")
+  sub->add_option("--input", r->input,
+                  "input (B,C,H,W), (B,T,F) or (B,T); optional cotangent, lengths, target (B,S), target_lengths")
       ->required()
       ->type_name("X.safetensors");
   sub->add_option("--output", r->output, "Receives logits, feature.N, grad.input, grad.NAME")

@@ -8,6 +8,7 @@
 #include "tessera/core/error.h"
 #include "tessera/train/data/public_sets.h"
 #include "tessera/train/data/readers.h"
+#include "tessera/train/data/token_pairs.h"
 #include "tessera/train/data/where.h"
 
 namespace tessera::data {
@@ -35,6 +36,23 @@ NamedData where_made_in_memory() {
           .available = [](const Spec&, const std::string&) { return true; },
           .open = [=](const Spec& s, const std::string&,
                       const OpenOptions& o) { return splits_of(where::make(task(s.rest), o)); }};
+}
+
+NamedData sequences_made_in_memory() {
+  const auto task = [](const std::string& rest) { return made::parse(rest.empty() ? "reverse" : rest); };
+  return {.name = "sequences",
+          .written = "sequences[:TASK]",
+          .recipe = "transformer_reverse",
+          .most_made = 1 << 22,  // 1 GB
+          .check = [=](const std::string& rest) { task(rest); },
+          .available = [](const Spec&, const std::string&) { return true; },
+          .open =
+              [=](const Spec& s, const std::string&, const OpenOptions& o) {
+                made::Options what = task(s.rest);
+                what.train_size = o.train_size, what.test_size = o.test_size, what.seed = o.seed;
+                const made::Pair pair = made::make(what);
+                return Splits{pair.train, nullptr, pair.test, ""};
+              }};
 }
 
 NamedData imagefolder() {
@@ -135,6 +153,7 @@ const std::vector<NamedData>& named_data() {
     rows.push_back(fsdd());
     rows.push_back(audiofolder());
     rows.push_back(where_made_in_memory());
+    rows.push_back(sequences_made_in_memory());
     return rows;
   }();
   return all;

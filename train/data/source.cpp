@@ -29,6 +29,22 @@ Ints BatchMemory::numbers(Ints& memory, int64_t count) {
   return memory.rows(0, n);
 }
 
+void BatchMemory::gather_answers(const Source& source, std::span<const int32_t> which, Batch& batch) {
+  const int n = batch.of;
+  const auto of = [&](int j) { return source.answer(static_cast<size_t>(which[static_cast<size_t>(j)])); };
+  batch.answer_lengths = numbers(answer_lengths_, n);
+  int longest = 1;
+  for (int j = 0; j < n; ++j) {
+    const int length = as_rows(static_cast<int64_t>(of(j).size()));
+    batch.answer_lengths.data()[j] = length, longest = std::max(longest, length), batch.answers_of += length;
+  }
+  batch.answers = numbers(answers_, int64_t{n} * longest).reshape(n, longest);
+  for (int j = 0; j < n; ++j) {
+    int32_t* row = batch.answers.data() + int64_t{j} * longest;
+    std::fill(std::copy(of(j).begin(), of(j).end(), row), row + longest, 0);
+  }
+}
+
 Batch BatchMemory::gather(const Source& source, Reader& reader, std::span<const int32_t> which, uint64_t key) {
   const InputShape form = source.form();
   const auto n = static_cast<int>(which.size());
@@ -39,6 +55,7 @@ Batch BatchMemory::gather(const Source& source, Reader& reader, std::span<const 
     batch.labels = numbers(labels_, n);
     for (int j = 0; j < n; ++j) batch.labels.data()[j] = source.label(at(which[at(j)]));
   }
+  if (form.target > 0) gather_answers(source, which, batch);
   int longest = 1;
   if (form.ragged()) {
     batch.in.lengths = numbers(lengths_, n);

@@ -50,6 +50,8 @@ struct Source {
   virtual int label(size_t i) const = 0;
   /// Frames or tokens of sample i, from 1 to form().T.
   virtual int length(size_t) const { return form().T; }
+  /// The answer to sample i, whole numbers below form().target. Asked only if that is not 0; it lives as long as the source.
+  virtual std::span<const int32_t> answer(size_t) const { return {}; }
   /// Throws Error on an augmentation that makes no sense or that the labels do not survive.
   virtual std::unique_ptr<Reader> reader(const Augment&) const = 0;
   virtual Normalisation normalisation() const { return {}; }
@@ -80,8 +82,9 @@ class BatchMemory {
  private:
   static Tensor floats(Tensor& memory, int64_t rows, int width);
   static Ints numbers(Ints& memory, int64_t count);
+  void gather_answers(const Source& source, std::span<const int32_t> which, Batch& batch);
   Tensor x_, targets_;
-  Ints labels_, lengths_, tokens_;
+  Ints labels_, lengths_, tokens_, answers_, answer_lengths_;
 };
 
 /// The samples `which` as they are, without augmentation. Throws Error if there is no such sample.

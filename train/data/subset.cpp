@@ -31,6 +31,7 @@ struct View final : Source {
     return number.empty() ? k : number[static_cast<size_t>(k)];
   }
   int length(size_t i) const override { return of->length(at(i)); }
+  std::span<const int32_t> answer(size_t i) const override { return of->answer(at(i)); }
   Normalisation normalisation() const override { return of->normalisation(); }
   std::shared_ptr<const Source> normalised_by(const Normalisation& by) const override {
     auto view = std::make_shared<View>(*this);

@@ -35,7 +35,8 @@ Evaluation evaluate(const Model& model, const data::Source& source, const Task& 
     batch.first = static_cast<int64_t>(first), batch.of = static_cast<int>(n);
     Run run;
     run.first = batch.first;
-    task.judge(model.forward(run, batch.in), batch, judged[shard].tally, std::span(judged[shard].said).first(count));
+    task.judge(model.forward(run, task.input(batch)), batch, judged[shard].tally,
+               std::span(judged[shard].said).first(count));
   });
   world.share(judged.data(), static_cast<int>(shards), sizeof(Judged));
   Evaluation e;

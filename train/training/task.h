@@ -47,10 +47,12 @@ struct Task {
   virtual ~Task() = default;
   /// At most as many as Tally::of has places, and at least one.
   virtual std::span<const Metric> metrics() const = 0;
+  /// What the model is given of a batch: its input; with teacher forcing the answers, too.
+  virtual Input input(const Batch& batch) const { return batch.in; }
   /// Runs the model on a shard of a training batch. The loss is a single number, the sum over the shard's samples divided by Batch::of, and
   /// what is counted into `tally` comes from the very answers it was computed from. Called by several threads, in shards.
   virtual Tensor loss(const Model& model, const Run& run, const Batch& shard, Tally& tally) const = 0;
-  /// Counts what the model answered in evaluation, and says it sample by sample.
+  /// Counts what the model answered to input(batch) in evaluation, and says it sample by sample.
   virtual void judge(const Output& output, const Batch& batch, Tally& tally, std::span<Outcome> outcomes) const = 0;
 };
 

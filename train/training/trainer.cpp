@@ -165,7 +165,7 @@ std::string Training::source_of_nan(const data::Source& source, const Evaluation
     Run run;
     run.first = static_cast<int64_t>(i);
     const int32_t which[] = {static_cast<int32_t>(i)};
-    const std::string found = first_not_finite(*model_, params_, run, data::gather(source, which).in);
+    const std::string found = first_not_finite(*model_, params_, run, task_->input(data::gather(source, which)));
     if (!found.empty()) return found;
   }
   return "the loss itself";

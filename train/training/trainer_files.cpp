@@ -20,7 +20,7 @@ namespace {
 constexpr const char *last = "last.ckpt", *best = "best.ckpt", *known = ".best.known.ckpt";
 
 /// Multiply-accumulates of one sample, as the ops themselves tell.
-double macs(const Model& model, const data::Source& source) {
+double macs(const Model& model, const data::Source& source, const Task& task) {
   struct Counter final : Observer {
     double macs = 0;
     void saw(const Seen& s) override { macs += s.op.macs; }
@@ -28,7 +28,7 @@ double macs(const Model& model, const data::Source& source) {
   const int32_t first[] = {0};
   const Batch one = data::gather(source, first);
   const Observing observing(counter);
-  model.forward(Run{}, one.in);
+  model.forward(Run{}, task.input(one));
   return counter.macs;
 }
 
@@ -136,7 +136,7 @@ void Training::write_summary(const RunResult& result, const Evaluation& test) co
   nlohmann::ordered_json summary{{"model", config_.model},
                                  {"position", config_.position},
                                  {"params", params_.count()},
-                                 {"macs", static_cast<int64_t>(macs(*model_, *data_.train))},
+                                 {"macs", static_cast<int64_t>(macs(*model_, *data_.train, *task_))},
                                  {"seed", config_.train.seed},
                                  {"epochs", completed()},
                                  {"steps", at_.step},

@@ -1,5 +1,6 @@
 // Before the loop: the data, a complete configuration that fits them, the model, and where an earlier part of the run stood.
 #include <cmath>
+#include <filesystem>
 
 #include "tessera/core/io/checksum.h"
 #include "tessera/core/io/replace_file.h"
@@ -8,6 +9,7 @@
 #include "tessera/train/training/environment.h"
 #include "tessera/train/training/fine_tune.h"
 #include "tessera/train/training/narrator.h"
+#include "tessera/train/training/sequence_task.h"
 #include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
 #include "tessera/train/training/training.h"
@@ -53,6 +55,11 @@ void fit(RunConfig& c, const data::Splits& data, bool handed_over) try {
   throw Misfit(e.what());
 }
 
+bool has_checkpoint(const std::string& rundir) {
+  std::error_code none;
+  return std::filesystem::exists(rundir + "/last.ckpt", none);
+}
+
 RunConfig checked(const RunConfig& c) {
   check(c);
   return c;
@@ -71,9 +78,9 @@ std::string config_digest(RunConfig c) {
   std::string text = toml(c);
   // a key that is younger than some checkpoints stays out while it is at its default
   for (const std::string_view younger :
-       {"\ndrop_last = false", "\nn_mels = 40", "\nsample_rate = 0", "\nwindow_ms = 25.0", "\nhop_ms = 10.0",
-        "\nbucket = 0", "\nfreq_masks = 0", "\nfreq_width = 8", "\ntime_masks = 0", "\ntime_width = 10",
-        "\nweights = \"\"", "\nreset_head = false", "\nlayer_decay = 1.0", "\nfreeze = \"\""})
+       {"\ndrop_last = false", "\nweights = \"\"", "\nreset_head = false", "\nlayer_decay = 1.0", "\nfreeze = \"\"",
+        "\nn_mels = 40", "\nsample_rate = 0", "\nwindow_ms = 25.0", "\nhop_ms = 10.0", "\nbucket = 0",
+        "\nfreq_masks = 0", "\nfreq_width = 8", "\ntime_masks = 0", "\ntime_width = 10"})
     if (const size_t at = text.rfind(std::string(younger) + "\n"); at != std::string::npos)
       text.erase(at, younger.size());
   io::Checksum sum;
@@ -104,8 +111,10 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
         return made;
       }()),
       task_(parts.task ? parts.task
-                       : std::make_shared<const Classification>(data_.train->classes, config_.train.label_smoothing)),
-      began_from_(resume_run ? std::vector<std::string>() : start_from(config_, positions_, params_)),
+                       : task_of(model(config_.model).input(config_.model_options), *data_.train,
+                                 config_.train.label_smoothing)),
+      began_from_(resume_run && has_checkpoint(rundir) ? std::vector<std::string>()
+                                                       : start_from(config_, positions_, params_)),
       optimiser_(params_, optimiser_of(config_.optim, config_.train.ema_decay),
                  learning_rates(config_, positions_, params_)),
       // The network sees a shard at a time, however large the batch: accumulated batches need not be apart, and together they are,

@@ -120,4 +120,13 @@ Pattern global_pattern(int n, int m) {
   });
 }
 
+Pattern causal_pattern(int n, int memory) {
+  static Memo<std::pair<int, int>, Pattern> memo;
+  return memo({n, memory}, [&] {
+    Pattern::Spec p = *global_pattern(n, memory + n);
+    p.causal = true, p.offset = memory;
+    return p;
+  });
+}
+
 }  // namespace tessera

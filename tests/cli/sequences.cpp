@@ -1,0 +1,50 @@
+// Made sequences through the commands: trained on by the recipe, evaluated with a beam, refused where they do not fit.
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/program.h"
+
+namespace tessera::test {
+
+TEST_CASE("sequences: a Transformer is trained, its answers are decoded, and both counts agree") {
+  const Folder folder;
+  const std::string run = folder / "run";
+  const Result trained =
+      tessera({"train", "transformer_reverse", "--out", run, "data.name=sequences:copy,length=1-3,symbols=3",
+               "data.train_size=30", "data.val_size=5", "data.test_size=4", "model.d_model=16", "model.nhead=2",
+               "model.dim_feedforward=16", "train.epochs=2", "train.batch_size=8", "--threads", "1"});
+  INFO(trained.err);
+  REQUIRE(trained.code == 0);
+  for (const char* beam : {"1", "3"}) {
+    const Result r = tessera({"eval", "--run", run, "--split", "train", "--beam", beam, "--json"});
+    INFO(r.err);
+    REQUIRE(r.code == 0);
+    const auto e = nlohmann::json::parse(r.out);
+    CHECK(e["sequences"] == 30);
+    if (beam == std::string("1")) CHECK(e["decoded"] == e["acc1"]);
+    CHECK(e["token_error_rate"].get<double>() >= 0);
+  }
+  const Result text = tessera({"eval", "--run", run});
+  CHECK(text.code == 0);
+  CHECK(text.out.find("greedy") != std::string::npos);
+  const Result predicted = tessera({"predict", "--run", run, run + "/config.toml"});
+  CHECK(predicted.code != 0);
+  CHECK(predicted.errors().size() == 1);
+}
+
+TEST_CASE("sequences: what does not go together is refused with one line") {
+  const auto refused = [](const std::vector<std::string>& args, const char* why) {
+    const Result r = tessera(args);
+    INFO(r.err);
+    CHECK(r.code != 0);
+    REQUIRE(r.errors().size() == 1);
+    CHECK(r.errors()[0].find(why) != std::string::npos);
+  };
+  refused({"train", "--data", "sequences:revers"}, "did you mean \"reverse\"");
+  refused({"train", "--data", "sequences:reverse", "--model", "vit"}, "vit takes images");
+  refused({"train", "--data", "where", "--model", "transformer"},
+          "transformer takes sequences of 16 kinds of tokens and answers in 16 kinds");
+  refused({"train", "transformer_reverse", "model.vocab_size=5"}, "model.vocab_size is 5 but");
+  refused({"train", "transformer_reverse", "augment.flip=true"}, "works on images");
+}
+
+}  // namespace tessera::test
