@@ -47,16 +47,16 @@ struct Tones {
 }  // namespace
 
 TEST_CASE("data info of recordings: classes, lengths, padding, one rate") {
-  const Tones tones;
+  const Tones tones(60);
   const Result r = tessera({"data", "info", tones.spec(), "--json"});
   REQUIRE(r.code == 0);
   const json info = json::parse(r.out);
   CHECK(info["sample_rate"] == 8000);
-  CHECK(info["train"]["histogram"] == json({12, 12}));
+  CHECK(info["train"]["histogram"] == json({60, 60}));
   CHECK(info["train"]["lengths"]["min"] == 6);
   CHECK(info["train"]["mean"].size() == 40);
   CHECK(info["train"]["padding"]["drawn"] > info["train"]["padding"]["bucketed"]);
-  CHECK(tessera({"data", "info", tones.spec()}).out.find("sequences of 40 features") != std::string::npos);
+  CHECK(tessera({"data", "info", tones.spec()}).out.find("steps of 40 features") != std::string::npos);
   check_refused(tessera({"data", "info", "fsdd", "--data-dir", tones.folder.path()}, {.folder = tones.folder.path()}),
                 1, {"fsdd was not found", "github.com/Jakobovski"});
   check_refused(tessera({"data", "get", "fsdd"}), 2, {"there is nothing to fetch"});

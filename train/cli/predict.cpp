@@ -133,7 +133,12 @@ Input listen(const std::string& path, const SavedRun& run, const data::LogMel& m
 
 std::vector<double> answer(const SavedRun& run, const std::string& path, const data::LogMel* mel) {
   const Input x = mel ? listen(path, run, *mel) : Input(prepare(path, run));
-  const Tensor logits = run.net.model->forward(Run{}, x).logits;
+  Tensor logits;
+  try {
+    logits = run.net.model->forward(Run{}, x).logits;
+  } catch (const Error& e) {  // of a recording with too few frames
+    fail("predict", "{}: {}", path, e.what());
+  }
   if (named_class(logits.values()) == no_class)
     fail("predict", "the answer to {} is not finite; first {}", path,
          first_not_finite(*run.net.model, *run.net.params, Run{}, x));
