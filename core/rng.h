@@ -1,9 +1,7 @@
 #pragma once
 // Counter-based random numbers: a draw is a pure function of (stream, counter), so any thread may compute any of them and a
 // resumed run continues exactly. The generator is SplitMix64 (Steele, Lea, Flood 2014) addressed by counter.
-#include <cmath>
 #include <cstdint>
-#include <numbers>
 #include <string_view>
 
 namespace tessera::rng {
@@ -37,10 +35,7 @@ class Stream {
     return static_cast<uint32_t>(((bits(counter) >> 32) * n) >> 32);
   }
   /// Standard normal (Box-Muller on counters 2c and 2c + 1).
-  double normal(uint64_t counter) const {
-    const double u = 1.0 - uniform(2 * counter), v = uniform(2 * counter + 1);
-    return std::sqrt(-2.0 * std::log(u)) * std::cos(2.0 * std::numbers::pi * v);
-  }
+  double normal(uint64_t counter) const;
   constexpr uint64_t seed() const { return seed_; }
 
  private:

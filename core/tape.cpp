@@ -35,6 +35,15 @@ Grads::Grads(const Grads& o) : sets_(o.sets_) {
       if (g) g = g.copy();
 }
 
+Grads& Grads::operator=(Grads o) noexcept {
+  sets_ = std::move(o.sets_);
+  return *this;
+}
+
+void Grads::next_step() {
+  for (Set& s : sets_) s.seen.assign(s.seen.size(), 0);
+}
+
 Sink Grads::into(const Tensor& w) { return into(id(leaf_of(w)), w.shape()); }
 
 Sink Grads::into(LeafId leaf, const Shape& shape) {

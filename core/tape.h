@@ -60,10 +60,7 @@ class Grads {
   Grads() = default;
   Grads(const Grads& o);
   Grads(Grads&&) noexcept = default;
-  Grads& operator=(Grads o) noexcept {
-    sets_ = std::move(o.sets_);
-    return *this;
-  }
+  Grads& operator=(Grads o) noexcept;
   /// Where w's gradient is written. Throws Error if w is no parameter, or of another size than what arrived before.
   Sink into(const Tensor& w);
   /// The same by identity, for whoever adds up the gradients of several lanes.
@@ -75,9 +72,7 @@ class Grads {
   /// or w is no parameter.
   Tensor of(const Tensor& w) const;
   /// Forgets the values, keeps the memory: the next arrival overwrites. Replaces zero_grad().
-  void next_step() {
-    for (Set& s : sets_) s.seen.assign(s.seen.size(), 0);
-  }
+  void next_step();
   /// this += o, leaf by leaf.
   void plus(const Grads& o);
   /// A parameter's gradient, or the empty tensor if none arrived.

@@ -20,6 +20,8 @@ void Storage::operator delete(void* block) noexcept { Pool::give(block); }
 
 Tensor::Tensor(const Shape& shape) : storage_(new Storage(shape.size())), shape_(shape) { storage_->handles = 1; }
 
+void Tensor::wrong_rank(int expected) const { fail("dims", "expected {} dimensions, got {}", expected, shape_.str()); }
+
 void Tensor::lend() const {
   auto& lent = storage_->leaf->lent;
   if (!lent.load(std::memory_order_relaxed)) lent.store(true, std::memory_order_release);

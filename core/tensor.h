@@ -105,7 +105,7 @@ class Tensor {
   /// `const auto [B, N, C] = x.dims<3>();` names the extents and checks the rank. Throws Error.
   template <int R>
   std::array<int, R> dims() const {
-    if (shape_.rank != R) fail("dims", "expected {} dimensions, got {}", R, shape_.str());
+    if (shape_.rank != R) wrong_rank(R);
     std::array<int, R> a{};
     for (int i = 0; i < R; ++i) a[static_cast<size_t>(i)] = shape_[i];
     return a;
@@ -143,6 +143,7 @@ class Tensor {
   }
 
  private:
+  [[noreturn]] void wrong_rank(int expected) const;
   friend class Tape;
   friend class Back;
   void lend() const;

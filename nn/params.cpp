@@ -62,6 +62,8 @@ const Params::Entry* Params::find(std::string_view name) const {
   return it == by_name_.end() ? nullptr : &entries_[it->second];
 }
 
+void Params::preset(const std::string& name, std::function<void(Tensor&)> start) { presets_[name] = std::move(start); }
+
 int Params::freeze(std::string_view prefix, bool frozen) {
   int n = 0;
   for (auto& e : entries_) {

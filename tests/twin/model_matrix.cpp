@@ -40,7 +40,7 @@ Input input_of(const InputShape& shape, bool other) {
   if (shape.kind != Kind::image) in.lengths = Ints{T, T - 3};
   if (shape.kind == Kind::tokens)
     in.tokens = numbers(2, T, shape.vocabulary), in.target = numbers(2, 5, shape.vocabulary);
-  for (int64_t i = 0; i < in.x.size(); ++i) in.x[i] = static_cast<real>(noise(i));
+  for (int64_t i = 0; in.x && i < in.x.size(); ++i) in.x[i] = static_cast<real>(noise(i));
   return in;
 }
 

@@ -211,6 +211,9 @@ Optimiser::Rule optimiser_of(const OptimConfig& o, double ema_decay) {
   unknown("optim.opt", o.opt, known);
 }
 
+AdamW::AdamW(Params& params, const AdamWOptions& options) : Optimiser(params, options) {}
+Sgd::Sgd(Params& params, const SgdOptions& options) : Optimiser(params, options) {}
+
 void Optimiser::swap_average() {
   if (ema_decay_ <= 0) return;
   const auto& entries = params_.entries();

@@ -102,12 +102,12 @@ class Optimiser {
 
 class AdamW : public Optimiser {
  public:
-  explicit AdamW(Params& params, const AdamWOptions& options = {}) : Optimiser(params, options) {}
+  explicit AdamW(Params& params, const AdamWOptions& options = {});
 };
 
 class Sgd : public Optimiser {
  public:
-  explicit Sgd(Params& params, const SgdOptions& options = {}) : Optimiser(params, options) {}
+  explicit Sgd(Params& params, const SgdOptions& options = {});
 };
 
 /// The rule that a run's configuration says. Throws Error on an unknown one.

@@ -1,7 +1,12 @@
 #include "tessera/train/training/schedule.h"
 
-namespace tessera {
+#include <algorithm>
+#include <cmath>
+#include <numbers>
 
+#include "tessera/core/error.h"
+
+namespace tessera {
 namespace {
 
 double curve(const SchedConfig& s, double lr, double epochs, double epoch) {
@@ -12,6 +17,18 @@ double curve(const SchedConfig& s, double lr, double epochs, double epoch) {
 }
 
 }  // namespace
+
+double Cosine::operator()(double epoch) const {
+  for (const double v : {lr, epochs, warmup, warmup_lr, min_lr, epoch})
+    if (!(v >= 0 && std::isfinite(v)))
+      fail("schedule",
+           "Cosine of lr {}, epochs {}, warmup {}, warmup_lr {}, min_lr {} at epoch {}: each must be a number of at "
+           "least 0",
+           lr, epochs, warmup, warmup_lr, min_lr, epoch);
+  if (epoch < warmup) return warmup_lr + (lr - warmup_lr) * epoch / warmup;
+  const double x = epochs > warmup ? std::min(1.0, (epoch - warmup) / (epochs - warmup)) : 1.0;
+  return min_lr + (lr - min_lr) * 0.5 * (1 + std::cos(std::numbers::pi * x));
+}
 
 double learning_rate(const SchedConfig& s, double lr, double epochs, double epoch) {
   for (const double v : {lr, epochs, epoch, s.warmup_epochs, s.warmup_lr, s.min_lr, s.cooldown_epochs})

@@ -1,10 +1,5 @@
 #pragma once
 // How the learning rate moves. Epochs are fractions, so the rate changes every step. Free of `real`.
-#include <algorithm>
-#include <cmath>
-#include <numbers>
-
-#include "tessera/core/error.h"
 #include "tessera/train/training/config.h"
 
 namespace tessera {
@@ -17,17 +12,7 @@ struct Cosine {
   double warmup_lr = 0;
   double min_lr = 0;  ///< at the end, and after it
   /// The rate at a moment of the run. Throws Error if a field or `epoch` is negative or not finite.
-  double operator()(double epoch) const {
-    for (const double v : {lr, epochs, warmup, warmup_lr, min_lr, epoch})
-      if (!(v >= 0 && std::isfinite(v)))
-        fail("schedule",
-             "Cosine of lr {}, epochs {}, warmup {}, warmup_lr {}, min_lr {} at epoch {}: each must be a number of at "
-             "least 0",
-             lr, epochs, warmup, warmup_lr, min_lr, epoch);
-    if (epoch < warmup) return warmup_lr + (lr - warmup_lr) * epoch / warmup;
-    const double x = epochs > warmup ? std::min(1.0, (epoch - warmup) / (epochs - warmup)) : 1.0;
-    return min_lr + (lr - min_lr) * 0.5 * (1 + std::cos(std::numbers::pi * x));
-  }
+  double operator()(double epoch) const;
 };
 
 /// The rate at a moment of a run of `epochs` epochs, as its configuration says. Throws Error if that is no number of at least 0.
