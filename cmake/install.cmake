@@ -18,7 +18,7 @@ if(type STREQUAL "STATIC_LIBRARY")
   foreach(package TBB Threads ZLIB ${TESSERA_OPTIONAL_PACKAGES})
     string(APPEND TESSERA_DEPENDENCIES "find_dependency(${package})\n")
   endforeach()
-  string(APPEND TESSERA_DEPENDENCIES "find_dependency(PkgConfig)\npkg_check_modules(OpenBLAS REQUIRED IMPORTED_TARGET openblas)\n")
+  string(APPEND TESSERA_DEPENDENCIES "find_dependency(PkgConfig)\npkg_check_modules(OpenBLAS REQUIRED IMPORTED_TARGET openblas)\n${TESSERA_OPTIONAL_CHECKS}")
 endif()
 install(EXPORT tesseraTargets NAMESPACE tessera:: DESTINATION ${TESSERA_CMAKE_DIR})
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/tesseraConfig.cmake.in ${PROJECT_BINARY_DIR}/tesseraConfig.cmake

@@ -10,12 +10,15 @@ inline namespace TESSERA_NS {
 
 template <class C>
 std::vector<Field<C>> image_fields() {
-  return {{"img_size", &C::img_size,
-           "height of the images the model is built for, and their width unless img_width is set", height_domain()},
-          {"img_width", &C::img_width, "width of the images, 0: img_size", within(0, most_side)},
-          {"patch_size", &C::patch_size, "side of a patch", patch_domain()},
-          {"in_chans", &C::in_chans, "channels of the image", within(1, most_channels)},
-          {"num_classes", &C::num_classes, "classes, 0: no head, the answer is the features", within(0, most_classes)}};
+  std::vector<Field<C>> all{
+      {"img_size", &C::img_size, "height of the images the model is built for, and their width unless img_width is set",
+       height_domain()},
+      {"img_width", &C::img_width, "width of the images, 0: img_size", within(0, most_side)},
+      {"in_chans", &C::in_chans, "channels of the image", within(1, most_channels)},
+      {"num_classes", &C::num_classes, "classes, 0: no head, the answer is the features", within(0, most_classes)}};
+  if constexpr (requires(const C& c) { c.patch_size; })
+    all.insert(all.begin() + 2, {"patch_size", &C::patch_size, "side of a patch", patch_domain()});
+  return all;
 }
 template <class C>
 std::vector<Field<C>> attention_fields() {

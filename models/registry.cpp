@@ -5,10 +5,20 @@
 #include <mutex>
 #include <utility>
 
+#include "tessera/models/cct.h"
+#include "tessera/models/conformer.h"
+#include "tessera/models/conformer_image.h"
+#include "tessera/models/cpvt.h"
+#include "tessera/models/cvt.h"
+#include "tessera/models/pvt.h"
+#include "tessera/models/resnet.h"
 #include "tessera/models/row.h"
+#include "tessera/models/sasa_net.h"
 #include "tessera/models/simple_vit.h"
 #include "tessera/models/swin.h"
+#include "tessera/models/swin_v2.h"
 #include "tessera/models/transformer.h"
+#include "tessera/models/twins.h"
 #include "tessera/models/vit.h"
 
 namespace tessera {
@@ -17,7 +27,9 @@ namespace {
 
 std::vector<ModelRow> built_in() {
   std::vector<ModelRow> all;
-  for (const auto rows : {vit::rows, simple_vit::rows, swin::rows, transformer::rows})
+  for (const auto rows :
+       {vit::rows, simple_vit::rows, cpvt::rows, swin::rows, swin_v2::rows, pvt::rows, twins::rows, cvt::rows,
+        cct::rows, conformer::rows, conformer_image::rows, transformer::rows, resnet::rows, sasa_net::rows})
     for (ModelRow& row : rows()) all.push_back(std::move(row));
   return all;
 }

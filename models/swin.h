@@ -1,9 +1,6 @@
 #pragma once
 // Swin Transformer v1's parts.
-#include <deque>
-#include <optional>
-
-#include "tessera/models/model.h"
+#include "tessera/models/swin_stages.h"
 #include "tessera/nn/head.h"
 
 namespace tessera::swin {
@@ -15,13 +12,14 @@ struct Config {
   int patch_size = 2, in_chans = 3, num_classes = 10;
   int embed_dim = 48;
   std::vector<int> depths{2, 4}, num_heads{3, 6};
-  int window_size = 4;
+  int window_size = 4, window_width = 0;  ///< height of a window, and width (0: the same); timm's window_size=(h, w)
   double mlp_ratio = 2;
   bool qkv_bias = true, patch_norm = true;
   double qk_scale = 0;              ///< 0: head_dim^-1/2
   std::string global_pool = "avg";  ///< nothing else: there is no class token
   double drop_rate = 0, pos_drop_rate = 0, proj_drop_rate = 0, attn_drop_rate = 0, drop_path_rate = 0.1;
-  double mask_value = 0;  ///< 0: masked pairs are skipped; -100: added to their logits, as the official code does
+  double mask_value = 0;      ///< 0: masked pairs are skipped; -100: added to their logits, as the official code does
+  std::string stem = "conv";  ///< else an ablation: see Stem
 
   int width() const { return img_width ? img_width : img_size; }
   int stages() const { return static_cast<int>(depths.size()); }
@@ -52,8 +50,7 @@ struct Block {
                     float mask_value) const;
 };
 
-/// Four neighbours become one token of twice the width: concatenated in the order (0,0), (1,0), (0,1), (1,1) of (row, column), then
-/// LayerNorm(4C) and Linear(4C -> 2C, no bias). An odd map is padded with zeros right and below.
+/// Four neighbours become one token of twice the width: LayerNorm(4C) and Linear(4C -> 2C, no bias).
 struct PatchMerging {
   LayerNorm norm;
   Linear reduction;
@@ -69,19 +66,12 @@ class Swin final : public Model {
   Output forward(const Run& run, const Input& input) const override;
 
  private:
-  struct Stage {
-    std::optional<PatchMerging> downsample;
-    std::deque<Block> blocks;
-  };
-  static std::deque<Stage> build(const Scope& s, const Config& c, const Places& at);
-
   Config config_;
   Places at_;
-  PatchEmbed patch_embed_;
-  std::optional<LayerNorm> patch_norm_;
+  Stem stem_;
   std::unique_ptr<PositionEncoding> position_;
   Dropout pos_drop_;
-  std::deque<Stage> layers_;
+  Stages<Block, PatchMerging> stages_;
   LayerNorm norm_;
   Dropout head_drop_;
   Head head_;

@@ -194,7 +194,7 @@ Tensor DecoderLayer::operator()(const Run& run, const Tensor& x, const Tensor& m
   const Crumb here(name);
   const int S = x.dim(1);
   Tensor y = around_self(run, x, [&](const Tensor& t) {
-    return self_attn.among(run, t, causal_pattern(S, 0), position, site, Layout::sequence(S), x_lengths);
+    return self_attn.among(run, t, causal_pattern(S), position, site, Layout::sequence(S), x_lengths);
   });
   y = around_cross(run, y, [&](const Tensor& t) { return multihead_attn.across(run, t, memory, lengths); });
   return around_feed(run, y, [&](const Tensor& t) { return feed(run, t); });

@@ -3,8 +3,11 @@
 // blocks.
 #include <deque>
 #include <optional>
+#include <variant>
 
 #include "tessera/models/model.h"
+#include "tessera/models/vit_block.h"
+#include "tessera/nn/flat_patches.h"
 #include "tessera/nn/head.h"
 
 namespace tessera::vit {
@@ -23,14 +26,23 @@ struct Config {
   double qk_scale = 0;     ///< 0: head_dim^-1/2
   double init_values = 0;  ///< initial LayerScale; 0: none
   bool class_token = true;
-  bool no_embed_class = false;  ///< positions are added before the class token joins
+  int reg_tokens = 0;           ///< registers: further learned tokens after the class token, which nobody reads
+  bool no_embed_class = false;  ///< positions are added before class token and registers join
   double drop_rate = 0, pos_drop_rate = 0, proj_drop_rate = 0, attn_drop_rate = 0, drop_path_rate = 0;
   std::string act_layer = "gelu";
   double norm_eps = 1e-6;
-  std::string weight_init = "timm";  ///< timm | jax
+  std::string weight_init = "timm";   ///< timm | jax | torch | xavier_normal
+  std::string patch = "conv";         ///< conv | spt (shifted patch tokenization)
+  std::string attention = "softmax";  ///< softmax | elu | taylor: linear attention has no logits
+  bool qk_norm = false;               ///< queries and keys through a LayerNorm over the head's width
+  bool lsa = false;              ///< locality self-attention: a learned temperature per head, and no token sees itself
+  int lepe = 0;                  ///< kernel of a depthwise convolution of the values inside of attention; 0: none
+  std::string mlp = "mlp";       ///< mlp | mix_ffn | conv_ff | local (nn/conv_ff.h)
+  bool extra_pointwise = false;  ///< of conv_ff
+  bool mlp_act_out = false;      ///< the nonlinearity after the MLP's second layer, too
 
   int width() const { return img_width ? img_width : img_size; }
-  int prefix() const { return class_token ? 1 : 0; }
+  int prefix() const { return (class_token ? 1 : 0) + reg_tokens; }
 };
 Fields<Config> fields();
 /// Throws Error on a configuration that makes no sense.
@@ -39,28 +51,6 @@ Places places(const Config& c);
 std::vector<Rename> dialect();
 /// The rows of the registry: the family, and named configurations of it.
 std::vector<ModelRow> rows();
-
-/// x += drop_path1(ls1(attn(norm1 x))), x += drop_path2(ls2(mlp(norm2 x))): pre-norm.
-struct Block {
-  struct Config {
-    Attention::Config attn;
-    Mlp::Config mlp;
-    double norm_eps = 1e-6, init_values = 0, drop_path = 0;
-  };
-  LayerNorm norm1;
-  Attention attn;
-  LayerScale ls1;
-  DropPath drop_path1;
-  LayerNorm norm2;
-  Mlp mlp;
-  LayerScale ls2;
-  DropPath drop_path2;
-  Site site;         ///< of its attention
-  std::string name;  ///< "blocks.3", for error messages
-  Block(const Scope& s, const Config& c, const Site& at);
-  /// x (B, N, dim) -> the same shape.
-  Tensor operator()(const Run& run, const Tensor& x, const PositionEncoding& position, const Layout& now) const;
-};
 
 class Vit final : public Model {
  public:
@@ -78,9 +68,9 @@ class Vit final : public Model {
 
   Config config_;
   Places at_;
-  Tensor cls_token_;
+  Tensor cls_token_, reg_token_;
   std::unique_ptr<PositionEncoding> position_;
-  PatchEmbed patch_embed_;
+  std::variant<PatchEmbed, FlatPatches> patch_embed_;
   Dropout pos_drop_;
   std::deque<Block> blocks_;
   LayerNorm norm_;  // "norm" before pooling, or "fc_norm" after it

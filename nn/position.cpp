@@ -44,7 +44,22 @@ struct Part {
   bool has(std::string_view hook) const { return std::ranges::find(row->hooks, hook) != row->hooks.end(); }
 };
 
+/// Linear attention has no logits (Site::scale 0); only what acts on tokens, and rotations, mean something there.
+void check_logits(const Part& part, const Places& at) {
+  if (std::ranges::none_of(at.sites, [](const Site& s) { return s.scale == 0; })) return;
+  for (const std::string& hook : part.row->hooks)
+    if (hook != "tokens" && hook != "between" && hook != "rotary")
+      fail("position " + std::string(part.row->name),
+           "it changes the logits of attention ({}), and linear attention has none; encodings of tokens (learned, "
+           "sincos2d), rotary ones (rope_axial) and convolutions (peg, cpe) work",
+           hook);
+}
+
 void check_place(const Part& part, const Places& at) {
+  if (at.sites.empty() && at.tokens.empty() && at.between.empty() && part.row->name != std::string_view("none"))
+    fail("position " + std::string(part.row->name),
+         "this model has neither tokens nor attention, its convolutions know where they are: use --position none");
+  check_logits(part, at);
   if (const std::string why = part.row->refuses ? part.row->refuses(at, part.options) : ""; !why.empty()) {
     fail("position " + std::string(part.row->name), "{}", why);
   }

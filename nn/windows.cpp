@@ -6,12 +6,14 @@
 
 namespace tessera {
 
-Window window_of(const Grid& map, int M, bool shifted) {
-  if (M < 1) fail("windows", "window_size {} must be at least 1", M);
-  const auto axis = [&](int extent) { return extent <= M ? std::pair(extent, 0) : std::pair(M, shifted ? M / 2 : 0); };
-  const auto [h, sy] = axis(map.h);
-  const auto [w, sx] = axis(map.w);
-  return {h, w, sy, sx};
+Window window_of(const Grid& map, int h, int w, bool shifted) {
+  if (h < 1 || w < 1) fail("windows", "a window of {} x {} cells must be at least 1 x 1", h, w);
+  const auto axis = [&](int extent, int M) {
+    return extent <= M ? std::pair(extent, 0) : std::pair(M, shifted ? M / 2 : 0);
+  };
+  const auto [rows, sy] = axis(map.h, h);
+  const auto [columns, sx] = axis(map.w, w);
+  return {rows, columns, sy, sx};
 }
 
 namespace {

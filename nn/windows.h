@@ -5,9 +5,11 @@
 
 namespace tessera {
 
-/// The window of one block on an h x w map: size M, shifted by M / 2 when `shifted`. An axis that a window covers is not split
-/// and not shifted (the window shrinks to it), as timm decides per axis; a square map agrees with the official code.
-Window window_of(const Grid& map, int M, bool shifted);
+/// The window of one block on a map: h x w cells, shifted by half of each (rounded down) when `shifted`. An axis that a window covers is
+/// not split and not shifted (the window shrinks to it), as timm decides per axis; a square map agrees with the official code.
+Window window_of(const Grid& map, int h, int w, bool shifted);
+/// The same of a square window of M x M.
+inline Window window_of(const Grid& map, int M, bool shifted) { return window_of(map, M, M, shifted); }
 
 /// Groups of window.h x window.w tokens of an h x w map (no class tokens), window rows first, raster inside. A map that the window does
 /// not divide is padded right and below, then shifted, then labelled on the padded size; padding is absent as query and as key.

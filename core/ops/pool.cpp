@@ -115,25 +115,31 @@ Tensor max_pool2d(const Tensor& x, const PoolOptions& o) {
   Tensor best(y.shape());  // opaque: the index of the largest cell in its image, exact up to 2^24 cells of float
   if (static_cast<int64_t>(H) * W > (1 << 24)) fail("max_pool2d", "a map of {}x{} cells is too large", H, W);
   each_window(B, ay, ax, [&, H_ = H, W_ = W, C_ = C](int out, int b, Span r, Span c) {
-    for (int k = 0; k < C_; ++k) {
-      real top = -std::numeric_limits<real>::infinity();
-      int at = r.a * W_ + c.a;
-      for (int i = r.a; i < r.b; ++i)
-        for (int j = c.a; j < c.b; ++j) {
-          const real v = x[((static_cast<int64_t>(b) * H_ + i) * W_ + j) * C_ + k];
-          if (v > top || (std::isnan(v) && !std::isnan(top))) top = v, at = i * W_ + j;  // the first NaN is the largest
+    real* __restrict top = y.data() + static_cast<int64_t>(out) * C_;
+    real* __restrict at = best.data() + static_cast<int64_t>(out) * C_;
+    std::fill_n(top, C_, -std::numeric_limits<real>::infinity());
+    std::fill_n(at, C_, static_cast<real>(r.a * W_ + c.a));
+    for (int i = r.a; i < r.b; ++i)
+      for (int j = c.a; j < c.b; ++j) {
+        const real* __restrict from = x.data() + ((static_cast<int64_t>(b) * H_ + i) * W_ + j) * C_;
+        const real cell = static_cast<real>(i * W_ + j);
+        for (int k = 0; k < C_; ++k) {  // choices, no branches; the first NaN is the largest
+          const bool larger = !(from[k] <= top[k]) & (top[k] == top[k]);
+          top[k] = larger ? from[k] : top[k];
+          at[k] = larger ? cell : at[k];
         }
-      y[static_cast<int64_t>(out) * C_ + k] = top;
-      best[static_cast<int64_t>(out) * C_ + k] = static_cast<real>(at);
-    }
+      }
   });
   return record({"max_pool2d", 0, how(o)}, y, {&x}, [=, H_ = H, W_ = W, C_ = C](const Tensor& dy, Back& back) {
     if (!back.wants(x)) return;
     const auto [dx, beta] = back.into(x);
     if (beta == 0) std::fill_n(dx, x.size(), real(0));
     const int64_t per_image = static_cast<int64_t>(ay.out) * ax.out * C_;
-    for (int64_t i = 0; i < dy.size(); ++i)
-      dx[(i / per_image * H_ * W_ + static_cast<int64_t>(best[i])) * C_ + i % C_] += dy[i];
+    const real *d = dy.data(), *at = best.data();
+    for (int64_t i = 0; i < dy.size(); i += C_) {
+      real* image = dx + i / per_image * H_ * W_ * C_;
+      for (int k = 0; k < C_; ++k) image[static_cast<int64_t>(at[i + k]) * C_ + k] += d[i + k];
+    }
   });
 }
 

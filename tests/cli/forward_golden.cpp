@@ -96,6 +96,11 @@ TEST_CASE("forward: logits and gradients of timm's Swin, through files") {
     check(g, {"num_classes=5"});
 }
 
+TEST_CASE("forward: logits and gradients of timm's Swin v2, through files") {
+  check({"swin_v2", "swin_v2", {"patch_size=4", "embed_dim=8", "depths=[2,1]", "num_heads=[2,4]"}},
+        {"num_classes=5", "position.hidden=24"});
+}
+
 TEST_CASE("forward: logits and gradients of torch's Transformer, through files with lengths and targets") {
   check({"transformer_post", "transformer", {"vocab_size=7"}}, {"d_model=8", "nhead=2", "dim_feedforward=12"});
   check({"transformer_pre",

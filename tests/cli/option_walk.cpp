@@ -56,11 +56,19 @@ const std::vector<Extreme>& extremes() {
 void small(ConfigLayers& config, const std::string& model, const std::string& position) {
   config.set("model.name", model);
   config.set("position.name", position);
-  config.assign("model.embed_dim=8");
-  if (tessera::model(model).defaults.contains("depths")) {
+  const Options& known = tessera::model(model).defaults;
+  if (known.contains("embed_dims")) {
+    for (const char* said : {"embed_dims=[8, 8]", "mlp_ratios=[2, 2]", "sr_ratios=[2, 1]"})
+      config.assign(std::string("model.") + said);
+    if (known.contains("wss")) config.assign("model.wss=[4, 4]");
+  } else {
+    config.assign("model.embed_dim=8");
+  }
+  if (known.contains("depths")) {
     config.assign("model.depths=[1, 1]"), config.assign("model.num_heads=[1, 2]");
   } else {
-    config.assign("model.depth=1"), config.assign("model.num_heads=2");
+    const bool layers = tessera::model(model).defaults.contains("num_layers");
+    config.assign(layers ? "model.num_layers=1" : "model.depth=1"), config.assign("model.num_heads=2");
   }
 }
 
@@ -170,7 +178,10 @@ TEST_CASE("extreme values: what is taken is built and answers, in bounded memory
                                    {"vit", "none", "model.depth", {"0", "100"}},
                                    {"vit", "none", "model.mlp_ratio", {"0.125", "1000"}},
                                    {"swin", "none", "model.window_size", {"1", "16384"}},
-                                   {"swin", "none", "model.mask_value", {"0", "-1e6"}}};
+                                   {"swin", "none", "model.mask_value", {"0", "-1e6"}},
+                                   {"swin", "none", "model.window_width", {"0", "1", "16384"}},
+                                   {"swin_v2", "log_cpb", "model.window_width", {"0", "1", "16384"}},
+                                   {"swin_v2", "none", "model.mask_value", {"0", "-1e6"}}};
   for (const Case& c : cases)
     for (const std::string& value : c.values) {
       INFO(c.model << " " << c.position << " " << c.key << " = " << value);

@@ -1,6 +1,7 @@
-# Without libpng, libjpeg, libcurl and OpenSSL it is configured, says what it lacks in one line, and tests are skipped with a reason.
+# Without libpng, libjpeg, libcurl, OpenSSL, libsndfile and KissFFT it is configured, says what it lacks in one line, and tests are skipped with a reason.
 include(${SOURCE}/step.cmake)
 set(all PNG JPEG CURL OPENSSL)
+set(modules SNDFILE KISSFFT)  # of pkg-config: they can be switched off, not hidden
 foreach(how "DISABLE" "OFF")
   file(REMOVE_RECURSE ${WORK})
   set(without "")
@@ -12,12 +13,16 @@ foreach(how "DISABLE" "OFF")
       list(APPEND without -DCMAKE_DISABLE_FIND_PACKAGE_${package}=ON)
     endif()
   endforeach()
+  foreach(name IN LISTS modules)
+    list(APPEND without -DTESSERA_WITH_${name}=OFF)
+  endforeach()
   step(${configure} -S ${TESSERA} -B ${WORK} ${without})
-  if(NOT out MATCHES "tessera is built without libpng \\([^\n]*libjpeg \\([^\n]*libcurl \\([^\n]*libcrypto \\(")
+  if(NOT out MATCHES "tessera is built without libpng \\([^\n]*libjpeg \\([^\n]*libcurl \\([^\n]*libcrypto \\([^\n]*sndfile \\([^\n]*kissfft-float \\(")
     message(FATAL_ERROR "configuring does not say what is missing: ${out}")
   endif()
   step(${CMAKE_CTEST_COMMAND} --test-dir ${WORK} -R "^skipped" -V)
-  foreach(reason "skipped: built without libpng or libjpeg" "skipped: built without libcurl")
+  foreach(reason "skipped: built without libpng or libjpeg" "skipped: built without libcurl"
+                 "skipped: built without libsndfile or KissFFT")
     if(NOT out MATCHES "${reason}")
       message(FATAL_ERROR "no test says \"${reason}\": ${out}")
     endif()

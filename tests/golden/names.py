@@ -3,7 +3,7 @@ are. To repeat:
 
     git clone --depth 1 https://github.com/microsoft/Swin-Transformer
     python3 -m venv venv && venv/bin/pip install torch==2.14.1 timm==1.0.31 transformers==5.24.0 safetensors
-    venv/bin/python tests/golden/names.py Swin-Transformer/models
+    venv/bin/python tests/golden/names.py Swin-Transformer/models            or only those of a name: names.py Swin-Transformer/models swin_v2
 
 A case is two files under tests/golden/data:
     names_NAME.weights.safetensors     the state dict, buffers too, under the program's own names
@@ -21,9 +21,12 @@ from common import DATA, redraw
 
 sys.path.insert(0, sys.argv[1])
 from swin_transformer import SwinTransformer  # noqa: E402
+from swin_transformer_v2 import SwinTransformerV2  # noqa: E402
 
 
 def write(name, model, side, saved=None, logits=lambda y: y):
+    if not name.startswith(tuple(sys.argv[2:]) or ""):
+        return
     generator = torch.Generator().manual_seed(sum(map(ord, name)))
     redraw(model, generator)
     state = {n: p.detach().clone().contiguous() for n, p in model.state_dict().items()}
@@ -56,3 +59,9 @@ swin = transformers.SwinConfig(image_size=32, patch_size=2, embed_dim=4, depths=
                                num_labels=3)
 write("swin_transformers", transformers.SwinForImageClassification(swin), 32, logits=of_output)
 write("swin_transformers_saved", transformers.SwinForImageClassification(swin), 32, saved=True, logits=of_output)
+# Swin v2; the official code and transformers compute its coordinates in float32
+write("swin_v2_official", SwinTransformerV2(img_size=16, patch_size=2, window_size=4, embed_dim=4, depths=[2, 1], num_heads=[1, 2],
+                                            mlp_ratio=2, num_classes=3), 16)
+swin_v2 = transformers.Swinv2Config(image_size=16, patch_size=2, embed_dim=4, depths=[2, 1], num_heads=[1, 2], window_size=4,
+                                    mlp_ratio=2.0, num_labels=3)
+write("swin_v2_transformers", transformers.Swinv2ForImageClassification(swin_v2), 16, saved=True, logits=of_output)

@@ -41,6 +41,14 @@ Options swin_options(const std::string& name) {
             {"depths", std::vector<int>{2, 2, 1}},
             {"num_heads", std::vector<int>{1, 2, 2}},
             {"num_classes", 5}};
+  if (name == "swin_rectangle")
+    return {{"img_size", 16},
+            {"window_size", 2},
+            {"window_width", 4},
+            {"embed_dim", 8},
+            {"depths", std::vector<int>{2, 2}},
+            {"num_heads", std::vector<int>{2, 4}},
+            {"num_classes", 5}};
   REQUIRE(name == "swin_wide");
   return {{"img_size", 16},
           {"img_width", 32},
@@ -50,6 +58,33 @@ Options swin_options(const std::string& name) {
           {"num_heads", std::vector<int>{2, 4}},
           {"qkv_bias", false},
           {"num_classes", 5}};
+}
+
+Options swin_v2_options(const std::string& name) {
+  if (name == "swin_v2")
+    return {{"patch_size", 4},
+            {"embed_dim", 8},
+            {"depths", std::vector<int>{2, 1}},
+            {"num_heads", std::vector<int>{2, 4}},
+            {"num_classes", 5}};
+  if (name == "swin_v2_point")
+    return {{"img_size", 8},
+            {"window_size", 2},
+            {"embed_dim", 4},
+            {"depths", std::vector<int>{2, 1, 1}},
+            {"num_heads", std::vector<int>{1, 2, 4}},
+            {"num_classes", 5}};
+  if (name == "swin_v2_rectangle") return swin_options("swin_rectangle");
+  REQUIRE(name == "swin_v2_wide");
+  Options wide = swin_options("swin_wide");
+  wide["depths"] = std::vector<int>{2, 1};
+  return wide;
+}
+
+Options swin_v2_bias(const std::string& name) {
+  Options bias{{"hidden", 24}};
+  if (name == "swin_v2_wide") bias["pretrained_window_size"] = 4;
+  return bias;
 }
 
 Tensor channels_last(const Tensor& x) {

@@ -40,8 +40,11 @@ struct GoldenRun {
 GoldenErrors check_golden(const std::string& name, const std::string& model, const Options& options,
                           const GoldenRun& how = {});
 
-/// The options of a case of tests/golden/swin.py: "swin", "swin_deep" or "swin_wide".
+/// The options of a case of tests/golden/swin.py or swin_v2.py: "swin", "swin_deep", "swin_wide" or "swin_rectangle".
 Options swin_options(const std::string& name);
+/// The same of Swin v2, "swin_v2", "swin_v2_point", "swin_v2_wide" or "swin_v2_rectangle", and the options of its log_cpb.
+Options swin_v2_options(const std::string& name);
+Options swin_v2_bias(const std::string& name);
 
 /// The options of a case of tests/golden/transformer.py: "transformer_post" or "transformer_pre".
 inline Options transformer_options(const std::string& name) {

@@ -9,7 +9,8 @@ namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
 
-void check_names(const std::string& name, const char* model, const Options& options, const char* position = nullptr) {
+void check_names(const std::string& name, const char* model, const Options& options, const char* position = nullptr,
+                 double double_bound = 1e-12) {
   CAPTURE(name);
   const ModelRow& row = tessera::model(model);
   Params params(7);
@@ -17,7 +18,7 @@ void check_names(const std::string& name, const char* model, const Options& opti
   io::load(params, golden_file("names_" + name, "weights"), {.dialect = row.dialect});
   const io::TensorFile golden(golden_file("names_" + name, "golden"));
   const Tensor logits = net->forward(Run{}, channels_last(golden.read("input"))).logits, want = golden.read("logits");
-  CHECK(difference(logits, want) <= (sizeof(real) == 8 ? 1e-12 : 2e-5) * std::max(1.0, largest(want)));
+  CHECK(difference(logits, want) <= (sizeof(real) == 8 ? double_bound : 2e-5) * std::max(1.0, largest(want)));
 }
 
 const std::vector<int> depths{2, 1, 1}, heads{1, 2, 2};
@@ -38,6 +39,14 @@ TWIN_CASE("golden names: transformers, as version 5 has them in memory and as it
   check_names(
       "vit_transformers", "vit",
       {{"img_size", 8}, {"patch_size", 4}, {"embed_dim", 8}, {"depth", 2}, {"num_heads", 2}, {"num_classes", 3}});
+}
+
+TWIN_CASE("golden names: Swin v2, the official code's and transformers', which round its coordinates to 32 bits") {
+  Options two = three_stages;
+  two["img_size"] = 16, two["depths"] = std::vector<int>{2, 1}, two["num_heads"] = std::vector<int>{1, 2};
+  two["mask_value"] = -100.0;
+  check_names("swin_v2_official", "swin_v2", two, nullptr, 1e-6);
+  check_names("swin_v2_transformers", "swin_v2", two, nullptr, 1e-6);
 }
 
 /// `params` in a file, each tensor under the name that `name` gives it.

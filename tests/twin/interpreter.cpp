@@ -78,6 +78,18 @@ Tensor attend(const Kept& op, const Tensors& x) {
                          drops ? run_of(op, "first_sample") : Run{});
 }
 
+Tensor attend_linearly(const Kept& op, const Tensors& x) {
+  const auto view = [&](const Tensor& t, const char* offset, const char* d) {
+    return Heads{t, op.i(offset), t.dim(2), op.i("heads"), op.i(d), t.dim(1)};
+  };
+  const LinearAttention how{op.text("similarity") == "elu" ? Similarity::elu : Similarity::taylor,
+                            op.integer("causal") != 0,
+                            op.number("eps"),
+                            {x[3], x[4], x[5], x[6], op.integer("halves") != 0, false}};
+  return linear_attention(view(x[0], "q.offset", "q.d"), view(x[1], "k.offset", "q.d"), view(x[2], "v.offset", "v.d"),
+                          how, op.list("lengths"));
+}
+
 #define TWO(NAME) {#NAME, [](const Kept&, const Tensors& x) { return NAME(x[0], x[1]); }},
 #define ONE(IGNORED, NAME, SAVED, VALUE, SLOPE) {#NAME, [](const Kept&, const Tensors& x) { return NAME(x[0]); }},
 #define OP(NAME, ...) {#NAME, []([[maybe_unused]] const Kept& o, const Tensors& x) -> Tensors { return __VA_ARGS__; }},
@@ -93,7 +105,9 @@ const std::map<std::string, Rule> rules = {
   OP(log_softmax, log_softmax(x[0]))
   OP(normalize, normalize(x[0], o.number("eps")))
   OP(layernorm, layernorm(x[0], x[1], x[2], o.number("eps")))
-  OP(batchnorm, batchnorm(x[0], x[1], x[2], x[3], x[4], o.number("eps"), {o.integer("training") ? Mode::train : Mode::eval, 0, 0, 0}))
+  OP(batchnorm, batchnorm(x[0], x[1], x[2], x[3], x[4], o.number("eps"), {o.integer("training") ? Mode::train : Mode::eval, 0, 0, 0},
+                          o.list("lengths")))
+  OP(keep_valid, keep_valid(x[0], o.list("lengths")))
   OP(linear, linear(x[0], x[1], x[2], precision(o.text("precision"))))
   OP(linear_gelu, linear_gelu(x[0], x[1], x[2]))
   OP(linear_add, linear_add(x[0], x[1], x[2], x[3]))
@@ -101,6 +115,8 @@ const std::map<std::string, Rule> rules = {
   OP(matmul, matmul(x[0], x[1], o.integer("transpose_a"), o.integer("transpose_b")))
   OP(conv2d, conv2d(x[0], x[1], x[2], {o.i("stride_y"), o.i("stride_x"), o.i("top"), o.i("bottom"), o.i("left"), o.i("right"),
                                        o.i("dilation_y"), o.i("dilation_x"), o.i("groups")}))
+  OP(deform_conv2d, deform_conv2d(x[0], x[1], x[2], x[3], x[4], {o.i("stride_y"), o.i("stride_x"), o.i("top"), o.i("bottom"), o.i("left"),
+                                  o.i("right"), o.i("dilation_y"), o.i("dilation_x"), o.i("groups")}, o.i("offset_groups")))
   OP(avg_pool2d, avg_pool2d(x[0], pool_of(o)))
   OP(max_pool2d, max_pool2d(x[0], pool_of(o)))
   OP(adaptive_avg_pool2d, adaptive_avg_pool2d(x[0], o.i("h"), o.i("w")))
@@ -124,6 +140,7 @@ const std::map<std::string, Rule> rules = {
   OP(soft_cross_entropy, x.size() == 2 ? soft_cross_entropy(x[0], x[1], o.number("smoothing"), o.number("scale"))
                                        : soft_cross_entropy(x[0], o.list("labels"), o.number("smoothing"), o.number("scale")))
   OP(attention, attend(o, x))
+  OP(linear_attention, attend_linearly(o, x))
 };
 // clang-format on
 #undef OP

@@ -39,7 +39,10 @@ const std::set<std::string> selecting = {"relu", "relu6", "clamp", "max", "max_p
 /// between formulas by a number that the NaN is part of, or they had saturated.
 const std::map<std::string, std::string> choosing = {
     {"point_mlp", "a unit is open or closed"},
+    {"linear_attention",
+     "a query's only key has the weight 1 to the bit, and what is shorter than eps is divided by eps"},
     {"normalize", "divides by the norm, or by eps where that is larger"},
+    {"deform_conv2d", "an offset chooses cells; one that is a NaN may mean any"},
     {"linear_gelu", "far from 0 the slope of GELU is 0 or 1 to the bit"}};
 
 /// Ops in which a NaN or an infinity may reach more outputs than in the definition, as 0 times it.

@@ -1,5 +1,7 @@
-// Ten steps of AdamW on a ViT and a Swin against PyTorch: tests/golden/vit.py and swin.py wrote the losses.
+// Ten steps of AdamW on a ViT and a Swin against PyTorch: tests/golden/vit.py, swin.py and swin_v2.py wrote the losses.
 #include "tests/unit/golden_trace.h"
+
+#include "tests/twin/golden_conformer.h"
 
 namespace tessera {
 namespace {
@@ -27,10 +29,23 @@ TEST_CASE("golden: ten AdamW steps of ViT and SimpleViT give PyTorch's losses") 
 }
 
 TEST_CASE("golden: ten AdamW steps of Swin give timm's losses") {
-  for (const char* name : {"swin", "swin_deep", "swin_wide"}) {
+  for (const char* name : {"swin", "swin_deep", "swin_wide", "swin_rectangle"}) {
     Options options = swin_options(name);
     options.emplace("drop_path_rate", 0.0);
     check_trace(name, "swin", options);
+  }
+}
+
+TEST_CASE("golden: ten AdamW steps of a Conformer give torchaudio's losses") {
+  check_trace("conformer_train", "conformer", conformer_options("conformer_train"), "none");
+}
+
+TEST_CASE("golden: ten AdamW steps of Swin v2 give timm's losses") {
+  for (const char* name : {"swin_v2", "swin_v2_point", "swin_v2_rectangle"}) {  // swin_v2_wide: see swin_v2.py
+    Options options = swin_v2_options(name);
+    options.emplace("drop_path_rate", 0.0);
+    options.emplace("mask_value", -100.0);
+    check_trace(name, "swin_v2", options, "log_cpb", swin_v2_bias(name));
   }
 }
 

@@ -1,4 +1,4 @@
-// The program where libpng, libjpeg, libcurl and OpenSSL are missing: it writes PNG and computes checksums without them, and says in one
+// The program where libpng, libjpeg, libsndfile, KissFFT, libcurl and OpenSSL are missing: it writes PNG and computes checksums without them, and says in one
 // line what it cannot do. CMakeLists.txt compiles the readers here as they then are; they come before those of the library.
 #include <doctest/doctest.h>
 #include <zlib.h>
@@ -7,6 +7,8 @@
 #include "tessera/train/data/digest.h"
 #include "tessera/train/data/get.h"
 #include "tessera/train/data/image.h"
+#include "tessera/train/data/log_mel.h"
+#include "tessera/train/data/sound.h"
 #include "tests/unit/data_folder.h"
 
 using namespace tessera;
@@ -67,6 +69,14 @@ TEST_CASE("without libpng: PNG files are written with zlib, chunk by chunk") {
     }
     CHECK(types == "IHDRIDATIEND");
   }
+}
+
+TEST_CASE("without libsndfile and KissFFT: a recording is refused in one line that names the library") {
+  Temporary dir;
+  const std::string path = dir.write("a.wav", std::string("RIFF"));
+  CHECK_FALSE(reads_sound());
+  CHECK_THROWS_WITH_AS(read_sound(path), doctest::Contains("built without libsndfile"), Error);
+  CHECK_THROWS_WITH_AS(LogMel({.sample_rate = 8000}), doctest::Contains("built without it"), Error);
 }
 
 TEST_CASE("without libcurl: data get says where to put the files") {

@@ -8,8 +8,10 @@
 #include "tessera/core/ops/arithmetic.h"
 #include "tessera/core/ops/attention/attention.h"
 #include "tessera/core/ops/conv.h"
+#include "tessera/core/ops/deform_conv.h"
 #include "tessera/core/ops/layernorm.h"
 #include "tessera/core/ops/linear.h"
+#include "tessera/core/ops/linear_attention.h"
 #include "tessera/core/parallel.h"
 #include "tessera/models/model.h"
 #include "tessera/nn/params.h"
@@ -91,7 +93,7 @@ int bench_ops(const BenchOptions& o) {
   const Tensor W3 = weight("w3", {3 * D, D}), W4 = weight("w4", {4 * D, D}), W1 = weight("w1", {D, 4 * D}),
                b4 = weight("b4", {4 * D});
   const Tensor g = weight("g", {D}), b = weight("b", {D}), K = weight("k", {64, 64, 3, 3}),
-               dw = weight("dw", {64, 1, 3, 3});
+               dw = weight("dw", {64, 1, 3, 3}), samples = weight("samples", {B, 16, 16, 18});
   const Pattern who = global_pattern(N, N);
   const double mb = double(B) * N * D * sizeof(real);
 
@@ -104,7 +106,17 @@ int bench_ops(const BenchOptions& o) {
          return attention({heads(t, H, 0, 3), heads(t, H, 1, 3), heads(t, H, 2, 3), who, site.scale}, {}, Run{});
        },
        0},
+      {"linear attention, elu", qkv,
+       [&](const Tensor& t) { return linear_attention(heads(t, H, 0, 3), heads(t, H, 1, 3), heads(t, H, 2, 3)); }, 0},
+      {"linear attention, taylor", qkv,
+       [&](const Tensor& t) {
+         return linear_attention(heads(t, H, 0, 3), heads(t, H, 1, 3), heads(t, H, 2, 3),
+                                 {.similarity = Similarity::taylor});
+       },
+       0},
       {"conv 3x3 64 -> 64 on 16x16", image, [&](const Tensor& t) { return conv2d(t, K, {}, conv_options(1, 1)); }, 0},
+      {"deformable 3x3 64 -> 64", image,
+       [&](const Tensor& t) { return deform_conv2d(t, samples, {}, K, {}, conv_options(1, 1)); }, 0},
       {"depthwise 3x3 on 16x16x64", image, [&](const Tensor& t) { return conv2d(t, dw, {}, conv_options(1, 1, 64)); },
        0},
       {fmt::format("layernorm {}", D), x, [&](const Tensor& t) { return layernorm(t, g, b, 1e-6); }, 2 * mb},

@@ -13,6 +13,7 @@
 #include "tessera/train/cli/interrupt.h"
 #include "tessera/train/cli/json.h"
 #include "tessera/train/data/get.h"
+#include "tessera/train/data/loader.h"
 #include "tessera/train/data/named.h"
 
 namespace tessera::cli {
@@ -72,6 +73,12 @@ Lengths lengths(const data::Source& source) {
   return {all.front(), all[all.size() / 2], all.back(), std::accumulate(all.begin(), all.end(), int64_t{0})};
 }
 
+constexpr int usual_batch = 32, usual_bucket = 16;  // what padding is told for
+
+double padding(const data::Source& source, int bucket) {
+  return data::padding(source, {.batch_size = usual_batch, .bucket = bucket});
+}
+
 std::vector<std::string> survived(const data::Set& set) {
   std::vector<std::string> keeps;
   for (const auto a : {data::Augmentation::crop, data::Augmentation::flip, data::Augmentation::randaug,
@@ -89,6 +96,11 @@ Json describe(const std::shared_ptr<const data::Source>& split, const data::Sour
   if (of.form().ragged()) {
     const Lengths l = split ? lengths(*split) : Lengths();
     document["lengths"] = {{"min", l.shortest}, {"median", l.median}, {"max", l.longest}, {"sum", l.sum}};
+    if (split)
+      document["padding"] = {{"batch_size", usual_batch},
+                             {"drawn", padding(*split, 0)},
+                             {"bucket", usual_bucket},
+                             {"bucketed", padding(*split, usual_bucket)}};
   }
   if (!by.mean.empty()) document["mean"] = by.mean, document["std"] = by.std;
   document["digest"] = of.digest, document["official"] = of.official;
@@ -108,7 +120,10 @@ void print_info(const std::string& spec, const data::Splits& splits) {
                                     : ""));
   if (form.ragged()) {
     const Lengths l = lengths(train);
-    print(fmt::format("lengths of train: {} to {}, median {}\n", l.shortest, l.longest, l.median));
+    print(fmt::format("lengths of train: {} to {}, median {}{}\n", l.shortest, l.longest, l.median,
+                      splits.sample_rate > 0 ? fmt::format("; {} samples a second", splits.sample_rate) : ""));
+    print(fmt::format("padding in batches of {}: {:.1f} %, with data.bucket={} {:.1f} %\n", usual_batch,
+                      100 * padding(train, 0), usual_bucket, 100 * padding(train, usual_bucket)));
   }
   if (set) {
     for (int c = 0; c < set->channels; ++c)
@@ -150,6 +165,7 @@ int info(const std::string& spec, const std::string& dir, int img_size, bool jso
   document["train"] = describe(splits.train, train);
   document["test"] = describe(splits.test, train);
   if (splits.val) document["val"] = describe(splits.val, train);
+  if (splits.sample_rate > 0) document["sample_rate"] = splits.sample_rate;
   document["note"] = splits.note;
   print_json(document);
   return done;

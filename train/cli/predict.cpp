@@ -1,8 +1,9 @@
-// tessera predict: the classes of pictures.
+// tessera predict: the classes of pictures, or of recordings.
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
 #include <numeric>
+#include <optional>
 
 #include "tessera/core/io/text.h"
 #include "tessera/train/cli/commands.h"
@@ -10,8 +11,12 @@
 #include "tessera/train/cli/json.h"
 #include "tessera/train/cli/saved_run.h"
 #include "tessera/train/data/image.h"
+#include "tessera/train/data/log_mel.h"
+#include "tessera/train/data/named.h"
+#include "tessera/train/data/sound.h"
 #include "tessera/train/training/evaluate.h"
 #include "tessera/train/training/finite.h"
+#include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
 
 namespace tessera::cli {
@@ -44,19 +49,43 @@ Tensor prepare(const std::string& path, const SavedRun& run) {
   return x;
 }
 
-bool is_picture(const fs::path& path) {
-  std::string e = path.extension().string();
-  std::transform(e.begin(), e.end(), e.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return e == ".png" || e == ".jpg" || e == ".jpeg";
+/// What a run is asked about.
+struct Kind {
+  const char* one;   ///< "picture"
+  const char* key;   ///< of the JSON
+  const char* read;  ///< "PNG or JPEG"
+  std::vector<std::string> endings;
+  bool is(const fs::path& path) const {
+    std::string e = path.extension().string();
+    std::transform(e.begin(), e.end(), e.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return std::find(endings.begin(), endings.end(), e) != endings.end();
+  }
+};
+const Kind& picture() {
+  static const Kind kind{"picture", "image", "PNG or JPEG", {".png", ".jpg", ".jpeg"}};
+  return kind;
+}
+const Kind& recording() {
+  static const Kind kind{"recording", "recording", "WAV, FLAC or Ogg", {".wav", ".flac", ".ogg", ".oga"}};
+  return kind;
 }
 
-/// What was named, each folder replaced by the pictures in it and below it, sorted.
-struct Pictures {
+/// By the model and by the data it was trained on: frames may be of anything.
+const Kind& kind_of(const SavedRun& run, const std::string& rundir) {
+  const InputShape& in = run.net.input;
+  if (in.kind == InputShape::Kind::image && (in.channels == 1 || in.channels == 3)) return picture();
+  const data::NamedData* named = data::find_named(run.config.data.name);
+  if (in.kind == InputShape::Kind::frames && named && named->sound) return recording();
+  fail("predict", "{} is a model of {}, not of pictures or recordings", rundir, in.str());
+}
+
+/// What was named, each folder replaced by the files in it and below it, sorted.
+struct Files {
   std::vector<std::string> paths;
   int64_t skipped = 0;  ///< other files in these folders
 };
-Pictures pictures(const std::vector<std::string>& named) {
-  Pictures all;
+Files files(const std::vector<std::string>& named, const Kind& kind) {
+  Files all;
   for (const std::string& word : named) {
     std::error_code error;
     if (!fs::is_directory(word, error)) {
@@ -69,47 +98,71 @@ Pictures pictures(const std::vector<std::string>& named) {
       const bool hidden = it->path().filename().string().starts_with(".");
       if (it->is_directory(gone)) {
         if (hidden) it.disable_recursion_pending();
-      } else if (!hidden && is_picture(it->path())) {
+      } else if (!hidden && kind.is(it->path())) {
         found.push_back(it->path().string());
       } else {
         ++all.skipped;
       }
     }
     if (error) fail("predict", "cannot list {}: {}", word, error.message());
-    if (found.empty()) fail("predict", "{} holds no PNG or JPEG file", word);
+    if (found.empty()) fail("predict", "{} holds no {} file", word, kind.read);
     std::sort(found.begin(), found.end());
     all.paths.insert(all.paths.end(), found.begin(), found.end());
   }
   return all;
 }
 
-std::vector<double> answer(const SavedRun& run, const std::string& path) {
-  const Tensor x = prepare(path, run), logits = run.net.model->forward(Run{}, x).logits;
+/// The recording as frames, as the model heard its training set: of the same rate, under the same normalisation.
+Input listen(const std::string& path, const SavedRun& run, const data::LogMel& mel) {
+  const data::Sound sound = data::read_sound(path);
+  if (sound.rate != mel.options().sample_rate)
+    fail("predict", "{} has {} samples a second, but the model was trained on {}: bring it to that first", path,
+         sound.rate, mel.options().sample_rate);
+  const std::vector<float> frames = data::frames(mel, sound, path);
+  const int features = mel.options().n_mels, T = static_cast<int>(frames.size()) / features;
+  Input input(Tensor({1, T, features}));
+  const std::vector<float>&mean = run.normalisation.mean, &std = run.normalisation.std;
+  for (size_t k = 0; k < frames.size(); ++k) {
+    const size_t f = k % mean.size();
+    input.x.data()[k] = static_cast<real>((frames[k] - mean[f]) / std[f]);
+  }
+  input.lengths = Ints(1);
+  input.lengths.data()[0] = T;
+  return input;
+}
+
+std::vector<double> answer(const SavedRun& run, const std::string& path, const data::LogMel* mel) {
+  const Input x = mel ? listen(path, run, *mel) : Input(prepare(path, run));
+  const Tensor logits = run.net.model->forward(Run{}, x).logits;
   if (named_class(logits.values()) == no_class)
     fail("predict", "the answer to {} is not finite; first {}", path,
          first_not_finite(*run.net.model, *run.net.params, Run{}, x));
   return probabilities(logits.values());
 }
 
-/// Goes on past a picture that cannot be answered, with a line of error for each of them, and then exits with 1.
+/// Goes on past a file that cannot be answered, with a line of error for each of them, and then exits with 1.
 int predict(const Request& r) {
   use_threads(r.threads);
   const SavedRun run = open_run(r.run, r.best ? Weights::best : Weights::final);
-  const InputShape& in = run.net.input;
-  if (in.kind != InputShape::Kind::image || (in.channels != 1 && in.channels != 3))
-    fail("predict", "{} is a model of {}, not of pictures", r.run, in.str());
-  const Pictures all = pictures(r.images);
+  const Kind& kind = kind_of(run, r.run);
+  std::optional<data::LogMel> mel;
+  if (&kind == &recording()) {
+    if (run.normalisation.mean.size() != static_cast<size_t>(run.config.data.n_mels))
+      fail("run", "{}: data.mean is not a number for each of {} features", r.run, run.config.data.n_mels);
+    mel.emplace(sound_of(run.config.data));
+  }
+  const Files all = files(r.images, kind);
   if (all.skipped > 0)
-    say("{} skipped that {} PNG or JPEG", plural(all.skipped, "file"), all.skipped == 1 ? "is no" : "are no");
+    say("{} skipped that {} {}", plural(all.skipped, "file"), all.skipped == 1 ? "is no" : "are no", kind.read);
   Json list = Json::array();
   int64_t failed = 0;
   for (const std::string& path : all.paths) {
     std::vector<double> p;
     try {
-      p = answer(run, path);
+      p = answer(run, path, mel ? &*mel : nullptr);
     } catch (const Error& e) {
       say_error(e.what());
-      list.push_back(Json{{"image", path}, {"error", e.what()}});
+      list.push_back(Json{{kind.key, path}, {"error", e.what()}});
       ++failed;
       continue;
     }
@@ -124,23 +177,25 @@ int predict(const Request& r) {
       classes.push_back(Json{{"class", c}, {"name", name}, {"probability", p[c]}});
       line += fmt::format("  {} {:.1f} %", name, 100 * p[c]);
     }
-    list.push_back(Json{{"image", path}, {"classes", classes}});
+    list.push_back(Json{{kind.key, path}, {"classes", classes}});
     if (!r.json) print(io::printable(line) + "\n");
   }
   if (r.json) print_json(list);
   if (failed > 0 && all.paths.size() > 1)
-    say("{} of {} could not be answered", failed, plural(static_cast<int64_t>(all.paths.size()), "picture"));
+    say("{} of {} could not be answered", failed, plural(static_cast<int64_t>(all.paths.size()), kind.one));
   return failed > 0 ? failure : done;
 }
 
 }  // namespace
 
 void add_predict(CLI::App& app, Action& chosen) {
-  auto* sub = app.add_subcommand("predict", "Classes of PNG or JPEG pictures, with probabilities");
+  auto* sub = app.add_subcommand("predict", "Classes of pictures or recordings, with probabilities");
   auto r = std::make_shared<Request>();
   sub->add_option("--run", r->run, "The run directory")->required()->type_name("RUNDIR");
   sub->add_flag("--best", r->best, "The weights that were best in validation (best.ckpt) instead of the final ones");
-  sub->add_option("IMAGE", r->images, "PNG or JPEG files, or folders of them")->required();
+  sub->add_option("FILE", r->images,
+                  "PNG or JPEG files, for a run on recordings WAV, FLAC or Ogg files, or folders of them")
+      ->required();
   sub->add_option("--top", r->k, "Classes shown")->check(CLI::Range(1, 1000000))->capture_default_str();
   sub->add_option("--threads", r->threads, "Worker threads [cores available]")
       ->check(CLI::Range(1, 4096))

@@ -49,6 +49,9 @@ void check(const Augment& a, const Set& set) {
   need(a.randaug_mstd >= 0 && a.randaug_mstd <= 100, "randaug_mstd", a.randaug_mstd, "from 0 to 100");
   need(a.mixup >= 0 && a.mixup <= 1000, "mixup", a.mixup, "0 (off) or the alpha of a Beta distribution");
   need(a.cutmix >= 0 && a.cutmix <= 1000, "cutmix", a.cutmix, "0 (off) or the alpha of a Beta distribution");
+  if (a.masks())
+    fail("augment", "{} masks frames of sound, but {} holds images: switch it off",
+         a.freq_masks > 0 ? "freq_masks" : "time_masks", set.name);
   need(a.mix_off_epoch >= 0, "mix_off_epoch", a.mix_off_epoch, "0 (never) or an epoch");
   const std::pair<const char*, double> probabilities[] = {
       {"randaug_prob", a.randaug_prob}, {"erase", a.erase}, {"mix_prob", a.mix_prob}, {"switch_prob", a.switch_prob}};
@@ -70,6 +73,9 @@ void check_none(const Augment& a, const Source& source) {
                                                {"mixup", a.mixup != 0},         {"cutmix", a.cutmix != 0}};
   for (const auto& [what, on] : used)
     if (on) fail("augment", "{} works on images, but {} has none: switch it off", what, source.name);
+  if (a.masks() && source.form().kind != InputShape::Kind::frames)
+    fail("augment", "{} masks frames of sound, but {} has none: switch it off",
+         a.freq_masks > 0 ? "freq_masks" : "time_masks", source.name);
 }
 
 Pipeline::Pipeline(const Augment& augment, const Set& set) : augment_(augment), set_(&set) {

@@ -25,13 +25,23 @@ struct Augment {
   double mix_prob = 1;        ///< probability that a batch is mixed at all
   double switch_prob = 0.5;   ///< of cutmix rather than mixup when both are on
   int mix_off_epoch = 0;      ///< from this epoch on no mixing; 0: always
+  int freq_masks = 0;         ///< SpecAugment (Park et al. 2019): bands of features that become zero; 0: none
+  int freq_width = 8;         ///< the widest of them, in features
+  int time_masks = 0;         ///< SpecAugment: stretches of frames that become zero; 0: none
+  int time_width = 10;        ///< the longest of them, in frames
   bool mixes(int epoch) const { return (mixup > 0 || cutmix > 0) && (mix_off_epoch == 0 || epoch < mix_off_epoch); }
+  bool masks() const { return freq_masks > 0 || time_masks > 0; }
 };
 
 /// Throws Error if a value makes no sense or if an augmentation destroys the labels of `set`.
 void check(const Augment& augment, const Set& set);
-/// Throws Error if anything is on: for data that are no images.
+/// Throws Error if anything is on that works on images: for data that are none.
 void check_none(const Augment& augment, const Source& source);
+/// The same, and if SpecAugment's values make no sense for the frames of `source`.
+void check_frames(const Augment& augment, const Source& source);
+/// SpecAugment of one sequence x (length, features) in place: each mask has a width that is uniform from 0 to the widest, and no more than
+/// there is, and any place where it fits.
+void mask(const Augment& augment, int length, int features, real* x, rng::Stream stream);
 
 /// From stored bytes to what a model sees. Holds scratch memory: one a thread.
 class Pipeline {

@@ -1,5 +1,6 @@
 #include "tessera/train/data/loader.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -13,6 +14,48 @@
 #include "tessera/train/data/readers.h"
 
 namespace tessera::data {
+namespace {
+
+/// Never larger than the set: batch_size may be given as "all".
+size_t batch_of(const Source& source, const LoaderOptions& options) {
+  return std::min(static_cast<size_t>(std::max(options.batch_size, 1)), source.size());
+}
+
+}  // namespace
+
+Index epoch_order(const Source& source, const LoaderOptions& options, int e) {
+  const uint64_t key = rng::mix(options.seed ^ rng::hash("order")) + static_cast<uint64_t>(e);
+  Index order = permutation(source.size(), key);
+  if (options.bucket < 1) return order;
+  const auto length = [&](int32_t i) { return source.length(static_cast<size_t>(i)); };
+  const size_t batch = batch_of(source, options), full = order.size() / batch;
+  const size_t pool = std::min(static_cast<size_t>(options.bucket), full + 1) * batch;
+  const auto at = [](Index& of, size_t i) { return of.begin() + static_cast<std::ptrdiff_t>(i); };
+  for (size_t begin = 0; begin < order.size(); begin += pool)
+    std::stable_sort(at(order, begin), at(order, std::min(begin + pool, order.size())),
+                     [&](int32_t a, int32_t b) { return length(a) < length(b); });
+  Index mixed = order;  // what does not fill a batch stays last
+  const Index batches = permutation(full, key ^ rng::hash("batches"));
+  for (size_t b = 0; b < full; ++b)
+    std::copy_n(at(order, static_cast<size_t>(batches[b]) * batch), batch, at(mixed, b * batch));
+  return mixed;
+}
+
+double padding(const Source& source, const LoaderOptions& options) {
+  const Index order = epoch_order(source, options, 0);
+  const size_t batch = batch_of(source, options);
+  double used = 0, all = 0;
+  for (size_t begin = 0; begin < order.size(); begin += batch) {
+    const size_t n = std::min(batch, order.size() - begin);
+    int longest = 0;
+    for (size_t j = begin; j < begin + n; ++j) {
+      const int length = source.length(static_cast<size_t>(order[j]));
+      used += length, longest = std::max(longest, length);
+    }
+    all += static_cast<double>(longest) * static_cast<double>(n);
+  }
+  return all > 0 ? 1 - used / all : 0;
+}
 
 // Batch b is made in slot b % slots by whichever worker is free; the consumer holds one slot, the workers may fill the
 // others.
@@ -30,9 +73,9 @@ struct Loading {
     if (options.batch_size < 1) fail("loader", "batch_size {} makes no sense; at least 1", options.batch_size);
     if (options.workers < 1 || options.workers > 256)
       fail("loader", "{} workers make no sense; 1 to 256", options.workers);
-    // never larger than the set: `batch_size` may be given as "all"
-    size = std::min(static_cast<size_t>(options.batch_size), source->size());
+    size = batch_of(*source, options);
     batches = (source->size() + (options.drop_last ? 0 : size - 1)) / size;
+    if (options.bucket < 0) fail("loader", "bucket {} makes no sense; 0 (off) or a number of batches", options.bucket);
     order.resize(source->size());
     std::iota(order.begin(), order.end(), 0);
     slots.resize(static_cast<size_t>(options.workers) + 1);
@@ -102,8 +145,7 @@ struct Loading {
     if (e < 0 || first_batch > batches)
       fail("loader", "epoch {}, batch {}: {} has {} batches an epoch", e, first_batch, source->name, batches);
     epoch = e;
-    if (options.shuffle)
-      order = permutation(source->size(), rng::mix(options.seed ^ rng::hash("order")) + static_cast<uint64_t>(e));
+    if (options.shuffle) order = epoch_order(*source, options, e);
     for (Made& slot : slots) slot.ready = false;
     held = next = first_batch;
     end = batches;

@@ -17,7 +17,14 @@ struct LoaderOptions {
   bool shuffle = true;     ///< a new order every epoch; false: the order of the set
   int workers = 1;         ///< background threads
   bool drop_last = false;  ///< leave out the samples of an epoch that do not fill a batch
+  int bucket = 0;          ///< so many batches are filled by length; 0: samples come as they are drawn
 };
+
+/// The samples of epoch `e`, batch by batch: a function of (seed, e) alone. With a bucket, samples are drawn as ever, each `bucket` batches of
+/// them are sorted by length, and the full batches come in an order that is drawn again.
+Index epoch_order(const Source& source, const LoaderOptions& options, int e);
+/// The share of the steps of a batch that are padding, on the average of epoch 0.
+double padding(const Source& source, const LoaderOptions& options);
 
 struct Loading;  // threads and buffers of a loader; its epoch keeps them alive, too
 

@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "tessera/core/error.h"
-#include "tessera/train/data/augment.h"
 #include "tessera/train/data/digest.h"
+#include "tessera/train/data/frames.h"
 #include "tessera/train/data/readers.h"
 
 namespace tessera::data {
@@ -16,35 +16,7 @@ std::span<const uint8_t> bytes_of(const std::vector<T>& v) {
   return {reinterpret_cast<const uint8_t*>(v.data()), v.size() * sizeof(T)};
 }
 
-struct FrameSource final : Source {
-  Sequences data;
-  std::vector<size_t> begins;  // of each sample in data.values
-  int longest = 1;
-
-  size_t size() const override { return data.lengths.size(); }
-  InputShape form() const override {
-    return {.kind = InputShape::Kind::frames, .T = longest, .features = data.features};
-  }
-  int label(size_t i) const override { return data.labels[i]; }
-  int length(size_t i) const override { return data.lengths[i]; }
-  std::unique_ptr<Reader> reader(const Augment& augment) const override;
-};
-
-struct FrameReader final : Reader {
-  explicit FrameReader(const FrameSource& s) : source(s) {}
-  void fill(size_t i, rng::Stream, const Slot& slot) override {
-    const auto features = static_cast<size_t>(source.data.features);
-    std::copy_n(source.data.values.data() + source.begins[i], static_cast<size_t>(source.length(i)) * features, slot.x);
-  }
-  const FrameSource& source;
-};
-
-std::unique_ptr<Reader> FrameSource::reader(const Augment& augment) const {
-  check_none(augment, *this);
-  return std::make_unique<FrameReader>(*this);
-}
-
-void check_frames(const std::string& name, const Sequences& s) {
+void check_sequences(const std::string& name, const Sequences& s) {
   if (s.features < 1) fail("data", "{}: frames of {} features, expected at least 1", name, s.features);
   if (s.lengths.empty() || s.lengths.size() > static_cast<size_t>(INT32_MAX))
     fail("data", "{} has {} sequences, expected 1 to 2^31 - 1", name, s.lengths.size());
@@ -90,21 +62,18 @@ TrainTest from_memory(Samples train, std::vector<std::string> class_names, Sampl
 }
 
 std::shared_ptr<const Source> from_memory(Sequences s, std::vector<std::string> class_names, const std::string& name) {
-  check_frames(name, s);
+  check_sequences(name, s);
   if (!class_names.empty() || !s.labels.empty())
     check_labels(name, "sequence", s.labels, s.lengths.size(), class_names);
-  auto source = std::make_shared<FrameSource>();
+  const int longest = *std::max_element(s.lengths.begin(), s.lengths.end());
+  auto source = std::make_shared<Frames>(std::make_shared<const Sequences>(std::move(s)), longest);
   source->name = name, source->classes = static_cast<int>(class_names.size());
   source->class_names = std::move(class_names);
-  source->digest =
-      Digest(Digest::sha256).add(bytes_of(s.values)).add(bytes_of(s.lengths)).add(bytes_of(s.labels)).hex();
-  size_t at = 0;
-  for (const int32_t length : s.lengths) {
-    source->begins.push_back(at);
-    at += static_cast<size_t>(length) * static_cast<size_t>(s.features);
-    source->longest = std::max(source->longest, length);
-  }
-  source->data = std::move(s);
+  source->digest = Digest(Digest::sha256)
+                       .add(bytes_of(source->data->values))
+                       .add(bytes_of(source->data->lengths))
+                       .add(bytes_of(source->data->labels))
+                       .hex();
   return source;
 }
 

@@ -101,6 +101,46 @@ NamedData of_public(const PublicSet& set) {
           .open = open};
 }
 
+NamedData audiofolder() {
+  return {.name = "audiofolder",
+          .written = "audiofolder:DIR",
+          .recipe = "conformer_fsdd",
+          .own_splits = true,
+          .sound = true,
+          .available = [](const Spec& s, const std::string&) { return is_folder(s.rest); },
+          .open =
+              [](const Spec& s, const std::string&, const OpenOptions& o) {
+                if (s.rest.empty()) fail("data", "audiofolder needs its folder: audiofolder:DIR");
+                return read_audiofolder(s.rest, o);
+              }};
+}
+
+std::string locate_fsdd(const std::string& dir) {
+  for (const std::string& place : places("fsdd", dir))
+    if (is_fsdd(place)) return place;
+  return "";
+}
+
+NamedData fsdd() {
+  const auto open = [](const Spec& s, const std::string& dir, const OpenOptions& o) {
+    if (s.colon && s.rest.empty()) fail("data", "fsdd: needs its folder: fsdd:DIR");
+    if (s.colon) return read_fsdd("fsdd:" + s.rest, s.rest, o);
+    const std::string place = locate_fsdd(dir);
+    if (place.empty())
+      fail("data",
+           "fsdd was not found in {}; it is the folder recordings of github.com/Jakobovski/free-spoken-digit-dataset",
+           fmt::join(places("fsdd", dir), ", "));
+    return read_fsdd("fsdd", place, o);
+  };
+  return {.name = "fsdd",
+          .written = "fsdd, fsdd:DIR",
+          .recipe = "conformer_fsdd",
+          .sound = true,
+          .available = [](const Spec& s,
+                          const std::string& dir) { return s.colon ? is_folder(s.rest) : !locate_fsdd(dir).empty(); },
+          .open = open};
+}
+
 }  // namespace
 
 // ---- the table -------------------------------------------------------------------------------------------------------------
@@ -110,6 +150,8 @@ const std::vector<NamedData>& named_data() {
     std::vector<NamedData> rows;
     for (const PublicSet& set : public_sets()) rows.push_back(of_public(set));
     rows.push_back(imagefolder());
+    rows.push_back(fsdd());
+    rows.push_back(audiofolder());
     rows.push_back(where_made_in_memory());
     rows.push_back(sequences_made_in_memory());
     return rows;

@@ -26,6 +26,7 @@ struct NamedData {
   int64_t most_made = 0;
   bool own_splits = false;  ///< it may bring a validation split, or none at all and be cut by data.seed
   bool any_size = false;    ///< of pictures that data.img_size brings to one size
+  bool sound = false;       ///< recordings: data.n_mels, data.sample_rate and the like are for it
   /// Throws Error on what cannot stand after the colon; empty: anything may.
   std::function<void(const std::string& rest)> check{};
   /// Are the files there? `dir`: where they are looked for first.

@@ -60,6 +60,12 @@ TrainTest read_part_of_cifar100(const std::string& folder);
 TrainTest read_mnist(const std::string& folder, const std::string& name, std::vector<std::string> class_names,
                      std::span<const char* const> official_md5_of_gz);
 TrainTest read_imagefolder(const std::string& dir, const OpenOptions& options);
+/// Recordings in class folders as imagefolder has pictures, as log-mel frames normalised by the training split; all at one rate.
+Splits read_audiofolder(const std::string& dir, const OpenOptions& options);
+/// The Free Spoken Digit Dataset, DIGIT_SPEAKER_N.wav in `dir` or its folder recordings: N from 0 to 4 is the test. `name`: of the SPEC.
+Splits read_fsdd(const std::string& name, const std::string& dir, const OpenOptions& options);
+/// Where read_fsdd() would find something.
+bool is_fsdd(const std::string& dir);
 
 /// A random order of 0..n-1.
 Index permutation(size_t n, uint64_t seed);

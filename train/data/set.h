@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "tessera/train/data/log_mel.h"
 #include "tessera/train/data/source.h"
 
 namespace tessera::data {
@@ -59,6 +60,7 @@ struct OpenOptions {
   int img_size = 0;   ///< imagefolder: resize the shorter side and cut the middle; 0: all images must have one size
   size_t train_size = 4000;  ///< of what is made in memory
   size_t test_size = 1000;   ///< of what is made in memory
+  LogMelOptions sound = {};  ///< of recordings; sample_rate 0: that of the first file
 };
 
 /// Opens any SPEC of the table in train/data/named.h: cifar10, cifar100, mnist, fashion-mnist, cifar10:DIR, cifar100:DIR (any number of

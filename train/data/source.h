@@ -64,6 +64,7 @@ struct Source {
 struct Splits {
   std::shared_ptr<const Source> train, val, test;
   std::string note;  ///< a sentence worth printing ("no train/ folder: ..."), or empty; whoever opened them prints it
+  int sample_rate = 0;  ///< of recordings, samples a second
 };
 inline size_t size_of(const std::shared_ptr<const Source>& source) { return source ? source->size() : 0; }
 /// Samples per class.

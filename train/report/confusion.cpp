@@ -90,7 +90,7 @@ std::string pairs(const Data& data, std::vector<Cell> all, const std::vector<dou
   if (all.empty()) return "";
   std::stable_sort(all.begin(), all.end(), [](const Cell& a, const Cell& b) { return a.count > b.count; });
   std::string html =
-      "<h3>Most often confused</h3>\n<table><thead><tr><th>true</th><th>predicted</th><th class=\"n\">images</th><th "
+      "<h3>Most often confused</h3>\n<table><thead><tr><th>true</th><th>predicted</th><th class=\"n\">samples</th><th "
       "class=\"n\">share</th></tr></thead><tbody>\n";
   for (size_t i = 0; i < std::min(all.size(), listed); ++i) {
     html += fmt::format("<tr><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{:.1f} %</td></tr>\n",
@@ -107,13 +107,13 @@ std::string confusion(const Data& data) {
   const std::vector<Cell> all = cells(data);
   if (all.empty() || K == 0) return "";
   std::vector<double> total(K);
-  double right = 0, images = 0;
+  double right = 0, asked = 0;
   for (const Cell& c : all) {
-    total[c.truth] += double(c.count), images += double(c.count);
+    total[c.truth] += double(c.count), asked += double(c.count);
     if (c.truth == c.predicted) right += double(c.count);
   }
-  std::string note = fmt::format("{} of {} images of the {} split are right ({:.2f} %). ", right, images, data.split,
-                                 100 * right / images);
+  std::string note = fmt::format("{} of {} samples of the {} split are right ({:.2f} %). ", right, asked, data.split,
+                                 100 * right / asked);
   std::string picture;
   if (K <= most_cells) {
     picture =

@@ -42,7 +42,7 @@ std::string curves(const Runs& runs, const Colours& colours) {
   const Measure measures[] = {{"loss", &Metric::loss, false, "", true},
                               {"accuracy", &Metric::acc1, false, " %", true},
                               {"learning rate", &Metric::lr, true, "", false},
-                              {"images a second", &Metric::images_per_s, true, "", false}};
+                              {"samples a second", &Metric::images_per_s, true, "", false}};
   const std::pair<const char*, const char*> splits[] = {{"train", "training"}, {"val", "validation"}, {"test", "test"}};
   const bool epochs = by_epoch(runs);
   double Metric::*over = epochs ? &Metric::epoch : &Metric::step;

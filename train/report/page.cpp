@@ -92,7 +92,7 @@ std::string tiles(const RunFiles& run) {
   double best = NAN, best_epoch = NAN;
   for (const Metric& m : run.metrics)
     if (m.split == "val" && std::isfinite(m.acc1) && !(m.acc1 <= best)) best = m.acc1, best_epoch = m.epoch;
-  const std::string macs = std::isfinite(run.figure("macs")) ? si(run.figure("macs")) + " MACs an image" : "";
+  const std::string macs = std::isfinite(run.figure("macs")) ? si(run.figure("macs")) + " MACs a sample" : "";
   double seconds = run.figure("seconds"), rate = run.figure("images_per_s");
   if (!std::isfinite(rate)) rate = run.last("train", &Metric::images_per_s);
   if (!std::isfinite(seconds)) seconds = run.last("train", &Metric::seconds);
@@ -100,7 +100,7 @@ std::string tiles(const RunFiles& run) {
          tile("best validation", percent(best), std::isfinite(best_epoch) ? "epoch " + number(best_epoch, 6) : "") +
          tile("parameters", std::isfinite(run.figure("params")) ? si(run.figure("params")) : none, macs) +
          tile("training time", duration(seconds)) +
-         tile("images a second", std::isfinite(rate) ? si(rate) : none, run.said("precision")) + "</div>\n";
+         tile("samples a second", std::isfinite(rate) ? si(rate) : none, run.said("precision")) + "</div>\n";
 }
 
 std::string over_seeds(const Runs& runs, const Colours& colours) {
@@ -139,7 +139,7 @@ std::string comparison(const Runs& runs, const Colours& colours) {
   if (seeded) columns.push_back({"seed", "n"});
   columns.insert(columns.end(), {{"accuracy", "n"}, {"to the first", "n less"}});
   if (sized) columns.push_back({"parameters", "n less"});
-  columns.insert(columns.end(), {{"images a second", "n less"}, {"time", "n"}});
+  columns.insert(columns.end(), {{"samples a second", "n less"}, {"time", "n"}});
   std::vector<std::vector<std::string>> rows;
   const double first = accuracy(runs[0]).value;
   for (size_t i = 0; i < runs.size(); ++i) {

@@ -34,6 +34,9 @@ void complete(RunConfig& c, const data::Source& source, bool handed_over) try {
   if (c.position.empty()) c.position = row.position;
   fit(row, c.model_options, {source.name, source.form(), source.classes});
   check_position(c.position, c.position_options, row.places(c.model_options));  // looks at every value of both
+  if (c.data.bucket > 0 && !source.form().ragged())
+    fail("data", "data.bucket is {} but does nothing with {}, whose samples have one length: leave it out",
+         c.data.bucket, source.name);
   source.reader(c.augment);  // refuses what the samples or their labels do not survive
 } catch (const Error& e) {
   throw Misfit(e.what());

@@ -27,7 +27,7 @@ constexpr Domain two_decays = such_that(two_decays_of, "two numbers in [0, 1) su
 constexpr Field<D> data_table[] = {
     {"name", &D::name,
      "cifar10, cifar100, mnist, fashion-mnist, cifar10:DIR or cifar100:DIR (a folder with any number of records), "
-     "imagefolder:DIR, where[:TASK]; empty: what is found"},
+     "imagefolder:DIR, fsdd, fsdd:DIR, audiofolder:DIR, where[:TASK]; empty: what is found"},
     {"dir", &D::dir, "where named sets are looked for before $TESSERA_DATA and ./data"},
     {"train_size", &D::train_size, "training images; 0: all that val_size leaves (where: 4000)", within(0, 1e9)},
     {"val_size", &D::val_size, "images held out of the training set for validation; 0: none", within(0, 1e9)},
@@ -36,6 +36,13 @@ constexpr Field<D> data_table[] = {
     {"img_size", &D::img_size, "imagefolder: size that images are brought to; 0: their own", within(0, 4096)},
     {"seed", &D::seed, "of the split, of fraction and of `where`", at_least(0)},
     {"workers", &D::workers, "background threads that prepare batches", within(1, 256)},
+    {"n_mels", &D::n_mels, "recordings: log-mel features of a frame", within(1, 1024)},
+    {"sample_rate", &D::sample_rate, "recordings: samples a second that all must have; 0: those of the first file",
+     within(1000, 768'000).or_zero()},
+    {"window_ms", &D::window_ms, "recordings: milliseconds that a frame sees", within(1, 1000)},
+    {"hop_ms", &D::hop_ms, "recordings: milliseconds from one frame to the next", within(1, 1000)},
+    {"bucket", &D::bucket, "sequences: so many batches are filled by length, which saves padding; 0: as they are drawn",
+     within(0, 1e6)},
 };
 constexpr Field<A> augment_table[] = {
     {"crop", &A::crop, "zero padding on each side before a random crop of the original size", within(0, 4096)},
@@ -53,6 +60,12 @@ constexpr Field<A> augment_table[] = {
     {"switch_prob", &A::switch_prob, "probability of CutMix rather than mixup when both are on",
      within(0, 1).only_with("mixup")},
     {"mix_off_epoch", &A::mix_off_epoch, "no mixing from this epoch on; 0: always", within(0, any_int)},
+    {"freq_masks", &A::freq_masks, "SpecAugment: bands of features that become zero; 0: none", within(0, 100)},
+    {"freq_width", &A::freq_width, "SpecAugment: the widest of them, in features",
+     within(0, 1024).only_with("freq_masks")},
+    {"time_masks", &A::time_masks, "SpecAugment: stretches of frames that become zero; 0: none", within(0, 100)},
+    {"time_width", &A::time_width, "SpecAugment: the longest of them, in frames",
+     within(0, 1 << 20).only_with("time_masks")},
 };
 constexpr Field<O> optim_table[] = {
     {"opt", &O::opt, "the optimiser", one_of("adamw", "sgd")},
@@ -65,6 +78,9 @@ constexpr Field<O> optim_table[] = {
     {"nesterov", &O::nesterov, "sgd", anything().only_with("opt", "sgd")},
     {"clip_grad", &O::clip_grad, "largest norm of the whole gradient; 0: no clipping",
      within(1e-9, any_rate).or_zero()},
+    {"layer_decay", &O::layer_decay,
+     "learning rate of a block over that of the next one, from the head down; 1: the same", within(1e-3, 1)},
+    {"freeze", &O::freeze, "parameters that are not trained: patterns such as \"patch_embed.*, pos_embed\""},
 };
 constexpr Field<S> sched_table[] = {
     {"sched", &S::sched, "how the learning rate moves, every step", one_of("cosine", "step", "constant")},
@@ -94,6 +110,11 @@ constexpr Field<T> train_table[] = {
     {"max_minutes", &T::max_minutes, "end the run after so much time; 0: no limit", within(0, any_time)},
     {"patience", &T::patience, "end the run when so many epochs brought no better validation; 0: never",
      within(0, any_int)},
+    {"weights", &T::weights,
+     "start from this file of weights, or from those of this run directory; empty: from fresh ones"},
+    {"reset_head", &T::reset_head,
+     "start with a fresh head all the same; implied where the file's is for other classes",
+     anything().only_with("weights")},
     {"best_weights", &T::best_weights, "write best.safetensors too, the weights that were best in validation"},
     {"eval_every", &T::eval_every, "epochs between two validations", within(1, any_int)},
     {"checkpoint_every", &T::checkpoint_every, "epochs between two checkpoints", within(1, any_int)},
@@ -240,6 +261,16 @@ void check_data(const DataConfig& d) {
          "data.test_size is {} but does nothing with {}: only sets made in memory (where) have as many test samples as "
          "asked",
          d.test_size, shown(d.name));
+  if (!(named && named->sound)) {
+    const DataConfig standard;
+    const std::pair<const char*, bool> said[] = {{"n_mels", d.n_mels != standard.n_mels},
+                                                 {"sample_rate", d.sample_rate != standard.sample_rate},
+                                                 {"window_ms", d.window_ms != standard.window_ms},
+                                                 {"hop_ms", d.hop_ms != standard.hop_ms}};
+    for (const auto& [key, differs] : said)
+      if (differs)
+        fail("data", "data.{} does nothing with {}, which holds no recordings: leave it out", key, shown(d.name));
+  }
   const int64_t asked = int64_t{d.train_size} + d.val_size + d.test_size;
   if (made && asked > named->most_made)
     fail("data", "{} samples of {}, expected at most {} in all splits", asked, named->name, named->most_made);

@@ -31,6 +31,10 @@ std::string follow(DataConfig& c) {
   return fmt::format("data: {} (by data.dir)", c.name);
 }
 
+data::LogMelOptions sound_of(const DataConfig& c) {
+  return {.sample_rate = c.sample_rate, .n_mels = c.n_mels, .window_ms = c.window_ms, .hop_ms = c.hop_ms};
+}
+
 data::Splits open_splits(DataConfig& c) {
   if (c.name.empty()) c.name = data::available("cifar10", c.dir) ? "cifar10" : "where";
   io::check_text("data", "data.name", c.name), io::check_text("data", "data.dir", c.dir);  // they stand in config.toml
@@ -40,7 +44,9 @@ data::Splits open_splits(DataConfig& c) {
   data::OpenOptions options{.seed = seed, .img_size = c.img_size};
   if (c.train_size > 0) options.train_size = size(c.train_size) + size(c.val_size);  // what is made is as asked for
   if (c.test_size > 0) options.test_size = size(c.test_size);
+  options.sound = sound_of(c);
   data::Splits d = data::open_splits(c.name, c.dir, options);
+  if (d.sample_rate > 0) c.sample_rate = d.sample_rate;
   d.note = moved.empty() || d.note.empty() ? moved + d.note : moved + "; " + d.note;
   const char* unit = d.train->form().unit();
   if (d.val && c.val_size > 0)

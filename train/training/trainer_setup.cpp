@@ -1,11 +1,13 @@
 // Before the loop: the data, a complete configuration that fits them, the model, and where an earlier part of the run stood.
 #include <cmath>
+#include <filesystem>
 
 #include "tessera/core/io/checksum.h"
 #include "tessera/core/io/replace_file.h"
 #include "tessera/core/io/text.h"
 #include "tessera/train/training/complete.h"
 #include "tessera/train/training/environment.h"
+#include "tessera/train/training/fine_tune.h"
 #include "tessera/train/training/narrator.h"
 #include "tessera/train/training/sequence_task.h"
 #include "tessera/train/training/splits.h"
@@ -53,6 +55,11 @@ void fit(RunConfig& c, const data::Splits& data, bool handed_over) try {
   throw Misfit(e.what());
 }
 
+bool has_checkpoint(const std::string& rundir) {
+  std::error_code none;
+  return std::filesystem::exists(rundir + "/last.ckpt", none);
+}
+
 RunConfig checked(const RunConfig& c) {
   check(c);
   return c;
@@ -70,8 +77,12 @@ std::string config_digest(RunConfig c) {
   t.checkpoint_minutes = standard.checkpoint_minutes;
   std::string text = toml(c);
   // a key that is younger than some checkpoints stays out while it is at its default
-  for (const std::string_view younger : {"\ndrop_last = false"})
-    if (const size_t at = text.rfind(younger); at != std::string::npos) text.erase(at, younger.size());
+  for (const std::string_view younger :
+       {"\ndrop_last = false", "\nweights = \"\"", "\nreset_head = false", "\nlayer_decay = 1.0", "\nfreeze = \"\"",
+        "\nn_mels = 40", "\nsample_rate = 0", "\nwindow_ms = 25.0", "\nhop_ms = 10.0", "\nbucket = 0",
+        "\nfreq_masks = 0", "\nfreq_width = 8", "\ntime_masks = 0", "\ntime_width = 10"})
+    if (const size_t at = text.rfind(std::string(younger) + "\n"); at != std::string::npos)
+      text.erase(at, younger.size());
   io::Checksum sum;
   sum.add(text.data(), text.size());
   return sum.hex();
@@ -94,20 +105,26 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
       model_([&] {
         fit(config_, data_, static_cast<bool>(parts.train));
         const ModelRow& row = model(config_.model);
-        return row.make(Scope(params_), config_.model_options,
-                        remember_tables(position(config_.position, config_.position_options), positions_));
+        auto made = row.make(Scope(params_), config_.model_options,
+                             remember_tables(position(config_.position, config_.position_options), positions_));
+        freeze(params_, config_.optim.freeze);
+        return made;
       }()),
       task_(parts.task ? parts.task
                        : task_of(model(config_.model).input(config_.model_options), *data_.train,
                                  config_.train.label_smoothing)),
-      optimiser_(params_, optimiser_of(config_.optim, config_.train.ema_decay)),
+      began_from_(resume_run && has_checkpoint(rundir) ? std::vector<std::string>()
+                                                       : start_from(config_, positions_, params_)),
+      optimiser_(params_, optimiser_of(config_.optim, config_.train.ema_decay),
+                 learning_rates(config_, positions_, params_)),
       // The network sees a shard at a time, however large the batch: accumulated batches need not be apart, and together they are,
       // to the bit, a batch of their size.
       loader_(data_.train, {.batch_size = static_cast<int>(step_size(config_.train, data_.train->size())),
                             .seed = static_cast<uint64_t>(config_.train.seed),
                             .augment = config_.augment,
                             .workers = config_.data.workers,
-                            .drop_last = config_.train.drop_last}),
+                            .drop_last = config_.train.drop_last,
+                            .bucket = config_.data.bucket}),
       // a larger shard is the whole step, too
       lanes_({.lanes = config_.train.lanes,
               .shard_size = static_cast<int>(

@@ -122,7 +122,7 @@ class HeadMask {
 /// Every one of n queries sees every one of m keys. From a Memo.
 Pattern global_pattern(int n, int m);
 /// Query i of n sees the keys up to its own, i + memory, of memory + n. From a Memo.
-Pattern causal_pattern(int n, int memory);
+Pattern causal_pattern(int n, int memory = 0);
 
 /// Bytes they hold, for the Memos they live in.
 size_t bytes_of(const Pattern& p);

@@ -1,0 +1,50 @@
+"""Golden numbers of ResNet, by torchvision's blocks in narrow networks. See common.py."""
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from common import write
+
+FACTS = {"torchvision": torchvision.__version__, "torch": torch.__version__}
+
+
+class Zeros(nn.Module):
+    """Shortcut A, which torchvision does not have: every second cell, zeros behind the old channels."""
+
+    def __init__(self, more):
+        super().__init__()
+        self.more = more
+
+    def forward(self, x):
+        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.more))
+
+
+class Narrow(ResNet):
+    """torchvision's forward with stages of our widths."""
+
+    def __init__(self, depths, widths, stem, shortcut, classes):
+        nn.Module.__init__(self)
+        self._norm_layer = nn.BatchNorm2d
+        self.inplanes, self.dilation, self.groups, self.base_width = widths[0], 1, 1, 64
+        imagenet = stem == "imagenet"
+        self.conv1 = nn.Conv2d(3, widths[0], 7 if imagenet else 3, stride=2 if imagenet else 1, padding=3 if imagenet else 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.relu = nn.ReLU()
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if imagenet else nn.Identity()
+        for i in range(4):
+            present = i < len(depths)
+            layer = self._make_layer(BasicBlock, widths[i], depths[i], stride=2 if i else 1) if present else nn.Identity()
+            if present and shortcut == "A" and i:
+                layer[0].downsample = Zeros(widths[i] - widths[i - 1])
+            setattr(self, f"layer{i + 1}", layer)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(widths[-1], classes)
+
+
+# a map whose sides are odd when they are halved
+write("resnet_b", Narrow((1, 2), (4, 8), "cifar", "B", 5), (3, 3, 9, 14), 5, FACTS)
+write("resnet_b_train", Narrow((1, 2), (4, 8), "cifar", "B", 5), (3, 3, 9, 14), 5, FACTS, train=True)
+write("resnet_a_train", Narrow((1, 1, 1), (4, 6, 8), "cifar", "A", 5), (3, 3, 12, 10), 5, FACTS, train=True)
+write("resnet_imagenet", Narrow((1, 1, 1, 1), (4, 6, 6, 8), "imagenet", "B", 5), (2, 3, 32, 40), 5, FACTS)
