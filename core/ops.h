@@ -9,6 +9,7 @@
 #include "tessera/core/ops/conv.h"
 #include "tessera/core/ops/dropout.h"
 #include "tessera/core/ops/embedding.h"
+#include "tessera/core/ops/keep_valid.h"
 #include "tessera/core/ops/layernorm.h"
 #include "tessera/core/ops/linear.h"
 #include "tessera/core/ops/loss.h"

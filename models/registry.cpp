@@ -6,12 +6,17 @@
 #include <utility>
 
 #include "tessera/models/cct.h"
+#include "tessera/models/conformer.h"
+#include "tessera/models/conformer_image.h"
+#include "tessera/models/cpvt.h"
 #include "tessera/models/cvt.h"
+#include "tessera/models/pvt.h"
 #include "tessera/models/resnet.h"
 #include "tessera/models/row.h"
 #include "tessera/models/sasa_net.h"
 #include "tessera/models/simple_vit.h"
 #include "tessera/models/swin.h"
+#include "tessera/models/twins.h"
 #include "tessera/models/vit.h"
 
 namespace tessera {
@@ -20,7 +25,8 @@ namespace {
 
 std::vector<ModelRow> built_in() {
   std::vector<ModelRow> all;
-  for (const auto rows : {vit::rows, simple_vit::rows, swin::rows, resnet::rows, cct::rows, cvt::rows, sasa_net::rows})
+  for (const auto rows : {vit::rows, simple_vit::rows, cpvt::rows, swin::rows, pvt::rows, twins::rows, cvt::rows,
+                          cct::rows, sasa_net::rows, resnet::rows, conformer::rows, conformer_image::rows})
     for (ModelRow& row : rows()) all.push_back(std::move(row));
   return all;
 }

@@ -28,8 +28,8 @@ BatchNorm::BatchNorm(const Scope& s, int dim, double epsilon)
       running_var(s.buffer("running_var", {dim}, constant(1))),
       eps(epsilon) {}
 
-Tensor BatchNorm::operator()(const Run& run, const Tensor& x) const {
-  return batchnorm(x, weight, bias, running_mean, running_var, eps, run);
+Tensor BatchNorm::operator()(const Run& run, const Tensor& x, const Ints& lengths) const {
+  return batchnorm(x, weight, bias, running_mean, running_var, eps, run, lengths);
 }
 
 }  // namespace TESSERA_NS

@@ -1,5 +1,6 @@
 #pragma once
 // Layers of convolutional networks, on channels-last maps (B, H, W, C) and sequences (B, T, C).
+#include "tessera/core/ints.h"
 #include "tessera/core/ops/conv.h"
 #include "tessera/nn/layers.h"
 
@@ -36,12 +37,13 @@ struct Conv1d {
   Tensor operator()(const Run&, const Tensor& x) const;
 };
 
-/// torch.nn.BatchNorm over all dimensions but the last; running_mean and running_var are buffers.
+/// torch.nn.BatchNorm over all dimensions but the last; running_mean and running_var are buffers. Of a padded batch (B, T, C) with
+/// lengths, padding is left out and becomes 0.
 struct BatchNorm {
   Tensor weight, bias, running_mean, running_var;
   double eps;
   BatchNorm(const Scope& s, int dim, double eps = 1e-5);
-  Tensor operator()(const Run& run, const Tensor& x) const;
+  Tensor operator()(const Run& run, const Tensor& x, const Ints& lengths = {}) const;
 };
 
 }  // namespace TESSERA_NS

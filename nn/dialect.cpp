@@ -45,12 +45,16 @@ Rename renamed(const std::string& name, const std::vector<Rename>& rows) {
   return {name, name};
 }
 
+bool matches(std::string_view pattern, std::string_view name) {
+  Wilds wilds;
+  return match(pattern, name, wilds);
+}
+
 std::vector<Rename> rows_for(const std::vector<std::string>& names, const std::vector<Rename>& rows) {
   std::vector<Rename> all;
   for (const Rename& row : rows) {
     const bool holds = row.given.empty() || std::any_of(names.begin(), names.end(), [&](const std::string& name) {
-                         Wilds wilds;
-                         return match(row.given, name, wilds);
+                         return matches(row.given, name);
                        });
     if (holds) all.push_back(row);
   }

@@ -282,7 +282,7 @@ void check_options(std::string_view what, const Options& values, const Options& 
     for (const char* w : d.is)
       if (w) wanted += fmt::format("{}{}={}", wanted.empty() ? "" : " or ", field, w);
     const bool idle = wanted.empty()
-                          ? other == "0" || other == "false"
+                          ? other.empty() || other == "0" || other == "false"
                           : std::none_of(d.is.begin(), d.is.end(), [&](const char* w) { return w && other == w; });
     if (!idle) continue;
     fail(where_of(what), "{} is {} but does nothing with {}={}: leave it out, or set {}", name_of(what, key),

@@ -1,7 +1,5 @@
 #include "tessera/nn/reduced_attention.h"
 
-#include <cmath>
-
 #include "tessera/core/ops/linear.h"
 #include "tessera/core/ops/patches.h"
 #include "tessera/core/ops/slice.h"
@@ -17,6 +15,16 @@ Layout ReducedAttention::layout(const Grid& map, int sr_ratio) {
   return Layout::reduced(map, {map.h / sr_ratio, map.w / sr_ratio, 0}, sr_ratio);
 }
 
+int ReducedAttention::Config::width_of_head() const {
+  if (num_heads < 1 || dim % num_heads)
+    fail("reduced_attention", "{} heads do not divide the width {}", num_heads, dim);
+  return dim / num_heads;
+}
+
+double ReducedAttention::Config::scale() const {
+  return Attention::Config{.head_dim = width_of_head(), .qk_scale = qk_scale}.scale();
+}
+
 ReducedAttention::ReducedAttention(const Scope& s, const Config& c, const Site& at)
     : q(s / "q", c.dim, c.dim, c.qkv_bias),
       kv(s / "kv", c.dim, 2 * c.dim, c.qkv_bias),
@@ -25,14 +33,11 @@ ReducedAttention::ReducedAttention(const Scope& s, const Config& c, const Site& 
       proj_drop(s / "proj_drop", c.proj_drop),
       num_heads(c.num_heads),
       sr_ratio(c.sr_ratio),
+      scale(c.scale()),
       site(at) {
-  if (c.num_heads < 1 || c.dim % c.num_heads)
-    fail("reduced_attention", "{} heads do not divide the width {}", c.num_heads, c.dim);
   if (sr_ratio == 1) return;
-  const int R = sr_ratio;
-  const LinearInit init = torch_init(c.dim * R * R);
-  sr_weight = (s / "sr").param("weight", {c.dim, c.dim, R, R}, init.weight);
-  sr_bias = (s / "sr").param("bias", {c.dim}, init.bias, Decay::no);
+  sr_weight = (s / "sr").param("weight", {c.dim, c.dim, sr_ratio, sr_ratio}, c.sr_init.weight);
+  sr_bias = (s / "sr").param("bias", {c.dim}, c.sr_init.bias, Decay::no);
   norm.emplace(s / "norm", c.dim, c.norm_eps);
 }
 
@@ -46,8 +51,7 @@ Tensor ReducedAttention::reduced(const Run& run, const Tensor& x, const Grid& ma
   return (*norm)(run, small.reshape({B, -1, C}));
 }
 
-Tensor ReducedAttention::operator()(const Run& run, const Tensor& x, const Grid& map,
-                                    const PositionEncoding& position) const {
+Tensor ReducedAttention::mix(const Run& run, const Tensor& x, const Grid& map, const PositionEncoding& position) const {
   const Crumb here("attn");
   const Layout now = layout(map, sr_ratio);
   if (x.rank() != 3 || x.dim(1) != map.tokens())
@@ -55,10 +59,14 @@ Tensor ReducedAttention::operator()(const Run& run, const Tensor& x, const Grid&
          q.weight.dim(1), map.h, map.w);
   const Tensor keys = sr_ratio == 1 ? x : reduced(run, x, map);
   const Tensor packed = kv(run, keys);
-  const double scale = 1 / std::sqrt(static_cast<double>(x.dim(2)) / num_heads);
   const Query query(heads(q(run, x), num_heads), heads(packed, num_heads, 0, 2), heads(packed, num_heads, 1, 2),
                     global_pattern(now.q.tokens(), now.k.tokens()), scale, attn_drop);
-  return proj_drop(run, proj(run, position.attend(site, now, query, {x, keys}, run)));
+  return position.attend(site, now, query, {x, keys}, run);
+}
+
+Tensor ReducedAttention::operator()(const Run& run, const Tensor& x, const Grid& map,
+                                    const PositionEncoding& position) const {
+  return proj_drop(run, proj(run, mix(run, x, map, position)));
 }
 
 }  // namespace TESSERA_NS

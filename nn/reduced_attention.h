@@ -15,8 +15,14 @@ inline namespace TESSERA_NS {
 struct ReducedAttention {
   struct Config {
     int dim = 0, num_heads = 1, sr_ratio = 1;
+    double qk_scale = 0;  ///< 0: head_dim^-1/2
     bool qkv_bias = true;
     double attn_drop = 0, proj_drop = 0, norm_eps = 1e-5;
+    LinearInit sr_init = torch_init(dim * sr_ratio * sr_ratio);
+    /// Throws Error if the heads do not divide the width.
+    int width_of_head() const;
+    /// Throws Error unless qk_scale is finite and not negative.
+    double scale() const;
   };
   /// The geometry of a call on this map. Throws Error if no key cell would be left, or if class tokens stand before a map to be reduced.
   static Layout layout(const Grid& map, int sr_ratio);
@@ -28,11 +34,14 @@ struct ReducedAttention {
   Linear proj;
   Dropout proj_drop;
   int num_heads, sr_ratio;
+  double scale;
   Site site;  ///< the place in the model that it was built for
 
   ReducedAttention(const Scope& s, const Config& c, const Site& at);
   /// x (B, map.tokens(), dim) -> the same shape.
   Tensor operator()(const Run& run, const Tensor& x, const Grid& map, const PositionEncoding& position) const;
+  /// What proj takes: the mixed values of all heads, (B, map.tokens(), dim).
+  Tensor mix(const Run& run, const Tensor& x, const Grid& map, const PositionEncoding& position) const;
 
  private:
   Tensor reduced(const Run& run, const Tensor& x, const Grid& map) const;

@@ -52,12 +52,15 @@ Metadata load(Params& params, const TensorFile& file, const LoadOptions& options
   // 1. who fills whom
   std::map<std::string, std::vector<Source>, std::less<>> sources;
   std::vector<std::string> missing, extra, misshapen, twice, foreign, broken;
+  const auto is_fresh = [&](const std::string& name) {
+    return std::ranges::find(options.fresh, name) != options.fresh.end();
+  };
   std::vector<std::string> names;
   for (const auto& info : file.tensors()) names.push_back(info.name);
   const std::vector<Rename> dialect = rows_for(names, options.dialect);
   for (const auto& info : file.tensors()) {
     const Rename r = renamed(info.name, dialect);
-    if (r.to.empty()) continue;
+    if (r.to.empty() || is_fresh(r.to)) continue;
     if (!params.find(r.to)) {
       if (!derived_buffer(info.name)) extra.push_back(shown(info.name));
       continue;
@@ -71,6 +74,7 @@ Metadata load(Params& params, const TensorFile& file, const LoadOptions& options
   // 2. do they fit
   std::map<const TensorInfo*, Tensor> fitted;
   for (const auto& entry : params.entries()) {
+    if (is_fresh(entry.name)) continue;
     const auto it = sources.find(entry.name);
     if (it == sources.end() || it->second.size() < static_cast<size_t>(it->second[0].parts)) {
       missing.push_back(entry.name);
@@ -117,6 +121,7 @@ Metadata load(Params& params, const TensorFile& file, const LoadOptions& options
          list("such tensors", broken));
   // 3. read
   for (const auto& entry : params.entries()) {
+    if (is_fresh(entry.name)) continue;
     for (const Source& source : sources.find(entry.name)->second) {
       const size_t n = static_cast<size_t>(entry.value.size() / source.parts);
       const auto to = entry.value.rewrite().subspan(static_cast<size_t>(source.part) * n, n);

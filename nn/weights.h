@@ -26,6 +26,9 @@ namespace io {
 /// What `rows` make of a file's name: the first row that matches, or the name itself as {name, name}.
 Rename renamed(const std::string& name, const std::vector<Rename>& rows);
 
+/// Does `pattern`, in which each * stands for any characters, match all of `name`?
+bool matches(std::string_view pattern, std::string_view name);
+
 /// The rows that hold for a file of these names: those without `given`, and those whose `given` one of the names matches.
 std::vector<Rename> rows_for(const std::vector<std::string>& names, const std::vector<Rename>& rows);
 
@@ -42,6 +45,8 @@ struct LoadOptions {
   std::function<Tensor(const Params::Entry&, const Tensor& file)> fit = nullptr;
   /// Must a tensor of the right shape go through `fit`, too? (A table of 4 x 9 cells is as long as one of 6 x 6.)
   std::function<bool(const Params::Entry&)> suspects = nullptr;
+  /// Parameters that stay as they were drawn, whatever the file holds under their names: a head of other classes.
+  std::vector<std::string> fresh = {};
 };
 
 /// Writes all parameters and buffers in the order of declaration. Throws Error; the old file then is untouched.

@@ -44,6 +44,8 @@ struct Convolution final : PositionEncoding {
            c.padding);
   }
   static std::string refuses(const Places& at, const Config& c) {
+    if (at.between.empty())
+      return "there is no place between this model's blocks; a causal model has none, for a convolution looks ahead";
     for (int a : c.after) {
       bool found = false;
       for (const Spot& s : at.between) found = found || s.block == a + 1;

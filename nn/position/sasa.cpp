@@ -2,7 +2,7 @@
 //   s_ij = q_i . k_j + q_i . (row[y_j - y_i] | col[x_j - x_i]),  halves of the head width;  no 1/sqrt(d) unless `scaled`
 //   hooks: mix (its own neighbourhoods), query      parameters: 2 k d/2 per block, shared by its heads      cost: N k^2 C, on small maps N^2 C
 //   borders: cells outside of the map are masked; zero_pad = true lets them take part as zero keys and values, as public code does
-//   another resolution: nothing to do          class tokens and windows: refused, a neighbourhood has no place for them
+//   another resolution: nothing to do          class tokens and windows: refused, a neighbourhood has no place for them; so is causality
 #include <limits>
 
 #include "tessera/nn/position/encoding.h"
@@ -54,6 +54,8 @@ struct Sasa final : PositionEncoding {
 
   Tensor mix(const Site& s, const Layout& now, const Query& query, const Terms& own_terms, const Tokens&,
              const Run& run) const override {
+    if (query.who->causal)
+      fail("position sasa", "a neighbourhood has cells on both sides, but this model is causal and may not look ahead");
     const double own_scale = config.scaled ? query.scale : 1;
     const Grid& g = now.q;
     // One query a neighbourhood is slow work. Where neighbourhoods cover a good part of the map, all pairs at once and a mask are faster.

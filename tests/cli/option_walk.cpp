@@ -56,11 +56,19 @@ const std::vector<Extreme>& extremes() {
 void small(ConfigLayers& config, const std::string& model, const std::string& position) {
   config.set("model.name", model);
   config.set("position.name", position);
-  config.assign("model.embed_dim=8");
-  if (tessera::model(model).defaults.contains("depths")) {
+  const Options& known = tessera::model(model).defaults;
+  if (known.contains("embed_dims")) {
+    for (const char* said : {"embed_dims=[8, 8]", "mlp_ratios=[2, 2]", "sr_ratios=[2, 1]"})
+      config.assign(std::string("model.") + said);
+    if (known.contains("wss")) config.assign("model.wss=[4, 4]");
+  } else {
+    config.assign("model.embed_dim=8");
+  }
+  if (known.contains("depths")) {
     config.assign("model.depths=[1, 1]"), config.assign("model.num_heads=[1, 2]");
   } else {
-    config.assign("model.depth=1"), config.assign("model.num_heads=2");
+    const bool layers = tessera::model(model).defaults.contains("num_layers");
+    config.assign(layers ? "model.num_layers=1" : "model.depth=1"), config.assign("model.num_heads=2");
   }
 }
 

@@ -93,7 +93,9 @@ const std::map<std::string, Rule> rules = {
   OP(log_softmax, log_softmax(x[0]))
   OP(normalize, normalize(x[0], o.number("eps")))
   OP(layernorm, layernorm(x[0], x[1], x[2], o.number("eps")))
-  OP(batchnorm, batchnorm(x[0], x[1], x[2], x[3], x[4], o.number("eps"), {o.integer("training") ? Mode::train : Mode::eval, 0, 0, 0}))
+  OP(batchnorm, batchnorm(x[0], x[1], x[2], x[3], x[4], o.number("eps"), {o.integer("training") ? Mode::train : Mode::eval, 0, 0, 0},
+                          o.list("lengths")))
+  OP(keep_valid, keep_valid(x[0], o.list("lengths")))
   OP(linear, linear(x[0], x[1], x[2], precision(o.text("precision"))))
   OP(linear_gelu, linear_gelu(x[0], x[1], x[2]))
   OP(linear_add, linear_add(x[0], x[1], x[2], x[3]))

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "tests/twin/model_matrix.h"
 #include "tests/twin/position_walk.h"
 
 namespace tessera {
@@ -84,7 +85,16 @@ std::string page() {
     s << " " << row.resolution << " | " << added_or_dash("vit", row.name) << " | " << added_or_dash("swin", row.name)
       << " |\n";
   }
-  s << "\n## Compositions\n\n"
+  s << "\n## In every family of models\n\n"
+       "A small model of each family, under each encoding, is trained a step (a finite gradient for every parameter), "
+       "evaluated, saved and "
+       "loaded\n"
+       "into a second one with the same logits to the bit, and run at another size: images twice as high and one and a "
+       "half times as wide, "
+       "sequences of\n"
+       "other lengths. A number in brackets is the reason below the table.\n\n"
+    << model_table()
+    << "\n## Compositions\n\n"
        "`--position a+b` adds token hooks in order and appends the terms of the attention. There is one rotation and "
        "one attention, so two of\n"
        "either are refused, and so are terms beside an encoding that computes the attention itself.\n\n"

@@ -1,6 +1,8 @@
 // Ten steps of AdamW on a ViT and a Swin against PyTorch: tests/golden/vit.py and swin.py wrote the losses.
 #include "tests/unit/golden_trace.h"
 
+#include "tests/twin/golden_conformer.h"
+
 namespace tessera {
 namespace {
 
@@ -32,6 +34,10 @@ TEST_CASE("golden: ten AdamW steps of Swin give timm's losses") {
     options.emplace("drop_path_rate", 0.0);
     check_trace(name, "swin", options);
   }
+}
+
+TEST_CASE("golden: ten AdamW steps of a Conformer give torchaudio's losses") {
+  check_trace("conformer_train", "conformer", conformer_options("conformer_train"), "none");
 }
 
 }  // namespace

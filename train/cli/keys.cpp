@@ -16,6 +16,7 @@ std::span<const Shortcut> shortcuts() {
       {"batch-size", "train.batch_size"},
       {"lr", "optim.lr"},
       {"seed", "train.seed"},
+      {"weights", "train.weights"},
       {"precision", "train.precision"},
       {"accumulate", "train.accumulate"},
       {"max-minutes", "train.max_minutes"},

@@ -27,6 +27,7 @@ struct Request {
   std::string out, resume;
   std::vector<std::string> values = std::vector<std::string>(shortcuts().size());  // of the shortcut options
   int threads = 0;
+  bool reset_head = false;
 };
 
 bool where(std::string_view spec) { return spec.substr(0, spec.find(':')) == "where"; }
@@ -61,8 +62,28 @@ ConfigLayers gather(const Request& r, std::string& recipe) {
   if (!recipe.empty()) config.read_recipe(recipe);
   for (size_t i = 0; i < shortcuts().size(); ++i)
     if (!r.values[i].empty()) config.set(shortcuts()[i].key, r.values[i]);
+  if (r.reset_head) config.set("train.reset_head", "true");
   for (const std::string& a : assignments) config.assign(a);
   return config;
+}
+
+/// Weights of a run directory bring their model and its positions along, as far as nobody said others: `model` is what somebody said,
+/// or empty. What follows
+/// the data (classes, channels, the size of images) is the new data's.
+void follow_weights(ConfigLayers& config, const std::string& model) {
+  const std::string run = config.given("train.weights", "");
+  std::error_code none;
+  if (run.empty() || !fs::is_regular_file(run + "/config.toml", none)) return;
+  ConfigLayers saved;
+  saved.read_recipe(run + "/config.toml");
+  const RunConfig was = saved.resolve();
+  if (!model.empty() && model != was.model) return;
+  config.adapt("model.name", was.model), config.adapt("position.name", was.position);
+  for (const auto& [key, value] : was.model_options)
+    if (key != "num_classes" && key != "in_chans" && key != "img_size" && key != "img_width" && key != "input_dim")
+      config.adapt("model." + key, value);
+  if (config.given("position.name", "") != was.position) return;
+  for (const auto& [key, value] : was.position_options) config.adapt("position." + key, value);
 }
 
 /// Which data, and without a recipe the embedded one for them. Returns whether that was done.
@@ -195,7 +216,10 @@ int train(const Request& r) {
   if (!r.resume.empty() && !recipe.empty())
     wrong_usage("--resume {} goes on with its own configuration: leave the recipe {} out", r.resume, recipe);
   if (!r.resume.empty()) return resume_run(r, config);
-  if (choose_default(config, recipe)) drop_augmentation(config);
+  const std::string said = config.given("model.name", "");  // by a person, not by the embedded recipe
+  const bool chosen = choose_default(config, recipe);
+  follow_weights(config, said);
+  if (chosen) drop_augmentation(config);
   for (const std::string& section : config.replaced()) say("--model or --position replaces {}", section);
   return run(config.resolve(false), r.out, recipe, false);
 }
@@ -220,6 +244,7 @@ void add_train(CLI::App& app, Action& chosen) {
   sub->add_option("--resume", r->resume,
                   "Go on with a run that was stopped, or with one that ended, under more --epochs or other limits")
       ->type_name("RUNDIR");
+  sub->add_flag("--reset-head", r->reset_head, "With --weights: a fresh head all the same");
   sub->add_option("--threads", r->threads, "Worker threads; results do not depend on it [cores available]")
       ->check(CLI::Range(1, 4096))
       ->type_name("N");

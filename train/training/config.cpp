@@ -63,6 +63,9 @@ constexpr Field<O> optim_table[] = {
     {"nesterov", &O::nesterov, "sgd", anything().only_with("opt", "sgd")},
     {"clip_grad", &O::clip_grad, "largest norm of the whole gradient; 0: no clipping",
      within(1e-9, any_rate).or_zero()},
+    {"layer_decay", &O::layer_decay,
+     "learning rate of a block over that of the next one, from the head down; 1: the same", within(1e-3, 1)},
+    {"freeze", &O::freeze, "parameters that are not trained: patterns such as \"patch_embed.*, pos_embed\""},
 };
 constexpr Field<S> sched_table[] = {
     {"sched", &S::sched, "how the learning rate moves, every step", one_of("cosine", "step", "constant")},
@@ -92,6 +95,11 @@ constexpr Field<T> train_table[] = {
     {"max_minutes", &T::max_minutes, "end the run after so much time; 0: no limit", within(0, any_time)},
     {"patience", &T::patience, "end the run when so many epochs brought no better validation; 0: never",
      within(0, any_int)},
+    {"weights", &T::weights,
+     "start from this file of weights, or from those of this run directory; empty: from fresh ones"},
+    {"reset_head", &T::reset_head,
+     "start with a fresh head all the same; implied where the file's is for other classes",
+     anything().only_with("weights")},
     {"best_weights", &T::best_weights, "write best.safetensors too, the weights that were best in validation"},
     {"eval_every", &T::eval_every, "epochs between two validations", within(1, any_int)},
     {"checkpoint_every", &T::checkpoint_every, "epochs between two checkpoints", within(1, any_int)},

@@ -37,6 +37,8 @@ struct OptimConfig {
   double momentum = 0.9;                  ///< sgd
   bool nesterov = false;                  ///< sgd
   double clip_grad = 0;                   ///< largest norm of the whole gradient; 0: no clipping
+  double layer_decay = 1;  ///< the learning rate of a block over that of the next, from the head down; 1: the same
+  std::string freeze;      ///< patterns of parameters that stay as they are: "patch_embed.*, pos_embed"
 };
 
 /// [sched] How the learning rate moves, epochs being fractions: it changes every step.
@@ -58,13 +60,15 @@ struct TrainConfig {
   std::string precision = "f32";  ///< of matrix products: f32 | bf16 (core/precision.h)
   double ema_decay = 0;           ///< exponential moving average of the weights; 0: off
   double label_smoothing = 0.1;
-  int shard_size = 8;              ///< images that run through the network together: part of the arithmetic
-  int lanes = 8;                   ///< partial sums of the gradient: part of the arithmetic, unlike threads
-  int accumulate = 1;              ///< batches of batch_size that make one step: the bits of one batch of their size
-  bool drop_last = false;          ///< leave out the images of an epoch that do not fill a step
-  int max_steps = 0;               ///< stop after so many steps; 0: no limit
-  double max_minutes = 0;          ///< stop after so much time, all resumed parts together; 0: no limit
-  int patience = 0;                ///< stop when so many epochs brought no better validation; 0: never
+  int shard_size = 8;      ///< images that run through the network together: part of the arithmetic
+  int lanes = 8;           ///< partial sums of the gradient: part of the arithmetic, unlike threads
+  int accumulate = 1;      ///< batches of batch_size that make one step: the bits of one batch of their size
+  bool drop_last = false;  ///< leave out the images of an epoch that do not fill a step
+  int max_steps = 0;       ///< stop after so many steps; 0: no limit
+  double max_minutes = 0;  ///< stop after so much time, all resumed parts together; 0: no limit
+  int patience = 0;        ///< stop when so many epochs brought no better validation; 0: never
+  std::string weights;  ///< start from this file of weights, or from those of this run directory; "": from fresh ones
+  bool reset_head = false;         ///< with a fresh head all the same
   bool best_weights = false;       ///< write best.safetensors, too: the weights that were best in validation
   int eval_every = 1;              ///< validate every so many epochs
   int checkpoint_every = 1;        ///< write last.ckpt every so many epochs

@@ -63,7 +63,11 @@ void check(const SgdOptions& o) { need(from_0_below_1(o.momentum), "momentum", o
 
 }  // namespace
 
-Optimiser::Optimiser(Params& params, const Rule& rule) : params_(params), rule_(rule) {
+Optimiser::Optimiser(Params& params, const Rule& rule, std::vector<double> rates)
+    : params_(params), rule_(rule), rates_(std::move(rates)) {
+  if (!rates_.empty() && rates_.size() != params_.entries().size())
+    fail("optim", "{} learning rates for {} parameters", rates_.size(), params_.entries().size());
+  for (const double r : rates_) need(magnitude(r), "the factor of a learning rate", r, "a number of at least 0");
   std::visit(
       [](const auto& o) {
         check(o);
@@ -146,7 +150,11 @@ double Optimiser::step(const Grads& grads, double lr) {
             const Tensor g = grads.at(id(*entry.value.leaf()));
             if (!g) continue;
             const auto at = [&](const Tensor& x) { return x ? x.data() + c.begin : nullptr; };
-            update(entry.decay == Decay::yes ? decayed : plain,
+            const bool decays = entry.decay == Decay::yes;
+            const double rate = rates_.empty() ? 1 : rates_[c.entry];
+            update(rate != 1 ? constants(options, t, lr * rate, clip, decays)
+                   : decays  ? decayed
+                             : plain,
                    {at(g), entry.value.rewrite().data() + c.begin, at(s.m), at(s.v), at(s.ema), c.count});
           }
         });

@@ -45,7 +45,8 @@ class Optimiser {
  public:
   using Rule = std::variant<AdamWOptions, SgdOptions>;
   /// Throws Error if an option is outside of its domain: betas, momentum and ema_decay in [0, 1), eps > 0, the rest >= 0, all finite.
-  Optimiser(Params& params, const Rule& rule);
+  /// `rates`: of each entry of params, a factor of its learning rate; none: 1 for all.
+  Optimiser(Params& params, const Rule& rule, std::vector<double> rates = {});
   Optimiser(const Optimiser&) = delete;
   Optimiser& operator=(const Optimiser&) = delete;
 
@@ -93,7 +94,8 @@ class Optimiser {
   double clip_grad_, ema_decay_;
   bool second_moment_;
   uint64_t steps_ = 0;
-  std::vector<State> state_;  // by entry of params_
+  std::vector<double> rates_;  // by entry of params_, or none
+  std::vector<State> state_;   // by entry of params_
   std::vector<Chunk> chunks_;
   std::vector<double> square_sums_;  // by chunk
 };

@@ -6,6 +6,7 @@
 #include "tessera/core/io/text.h"
 #include "tessera/train/training/complete.h"
 #include "tessera/train/training/environment.h"
+#include "tessera/train/training/fine_tune.h"
 #include "tessera/train/training/narrator.h"
 #include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
@@ -72,7 +73,8 @@ std::string config_digest(RunConfig c) {
   t.checkpoint_minutes = standard.checkpoint_minutes;
   std::string text = toml(c);
   // a key that is younger than some checkpoints stays out while it is at its default
-  for (const std::string_view younger : {"\ndrop_last = false"})
+  for (const std::string_view younger :
+       {"\ndrop_last = false", "\nweights = \"\"", "\nreset_head = false", "\nlayer_decay = 1.0", "\nfreeze = \"\""})
     if (const size_t at = text.rfind(younger); at != std::string::npos) text.erase(at, younger.size());
   io::Checksum sum;
   sum.add(text.data(), text.size());
@@ -96,12 +98,16 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
       model_([&] {
         fit(config_, data_, static_cast<bool>(parts.train));
         const ModelRow& row = model(config_.model);
-        return row.make(Scope(params_), config_.model_options,
-                        remember_tables(position(config_.position, config_.position_options), positions_));
+        auto made = row.make(Scope(params_), config_.model_options,
+                             remember_tables(position(config_.position, config_.position_options), positions_));
+        freeze(params_, config_.optim.freeze);
+        return made;
       }()),
       task_(parts.task ? parts.task
                        : std::make_shared<const Classification>(data_.train->classes, config_.train.label_smoothing)),
-      optimiser_(params_, optimiser_of(config_.optim, config_.train.ema_decay)),
+      began_from_(resume_run ? std::vector<std::string>() : start_from(config_, positions_, params_)),
+      optimiser_(params_, optimiser_of(config_.optim, config_.train.ema_decay),
+                 learning_rates(config_, positions_, params_)),
       // The network sees a shard at a time, however large the batch: accumulated batches need not be apart, and together they are,
       // to the bit, a batch of their size.
       loader_(data_.train, {.batch_size = static_cast<int>(step_size(config_.train, data_.train->size())),

@@ -17,6 +17,11 @@ void Training::announce() {
                   plural(static_cast<int64_t>(size_of(data_.test)), std::string("test ") + unit_),
                   plural(parallel::threads(), "thread")));
   if (!data_.note.empty()) say(data_.note);
+  for (const std::string& line : began_from_) say(line);
+  int64_t frozen = 0;
+  for (const auto& e : params_.entries())
+    if (!e.buffer && !e.value.leaf()->trainable) frozen += e.value.size();
+  if (frozen > 0) say(fmt::format("{} of {} are frozen", frozen, plural(params_.count(), "parameter")));
   if (at_.epoch < config_.train.epochs && !budget() && !out_of_patience()) estimate();
 }
 

@@ -99,6 +99,7 @@ class Training {
   PositionTables positions_;
   std::unique_ptr<Model> model_;
   std::shared_ptr<const Task> task_;
+  const std::vector<std::string> began_from_;  // what is worth saying of the weights it began from
   Optimiser optimiser_;
   data::Loader loader_;  // its batches are whole steps
   Lanes lanes_;

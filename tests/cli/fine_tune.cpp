@@ -1,0 +1,85 @@
+// Fine-tuning from the command line: weights that timm wrote, and those of a run.
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/program.h"
+
+namespace tessera::test {
+namespace {
+
+using nlohmann::json;
+
+bool has(const std::string& text, const std::string& words) { return text.find(words) != std::string::npos; }
+
+const std::string timm_file = TESSERA_SOURCE_DIR "/tests/golden/data/vit_token.weights.safetensors";
+
+std::vector<std::string> from_timm(const std::string& out, const std::vector<std::string>& more = {}) {
+  std::vector<std::string> args{"train",
+                                "--data",
+                                "where:quadrant",
+                                "--epochs",
+                                "1",
+                                "--model",
+                                "vit",
+                                "data.train_size=32",
+                                "data.test_size=16",
+                                "embed_dim=24",
+                                "model.depth=2",
+                                "num_heads=3",
+                                "mlp_ratio=2",
+                                "patch_size=4",
+                                "--out",
+                                out};
+  args.insert(args.end(), more.begin(), more.end());
+  return args;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "train --weights: timm's weights, a new head for other classes, another resolution, lower blocks slower, parts "
+    "frozen") {
+  const Folder folder;
+  const std::string run = folder / "run";
+  const Result r =
+      tessera(from_timm(run, {"--weights", timm_file, "optim.layer_decay=0.75", "optim.freeze=patch_embed.*"}));
+  INFO(r.err);
+  REQUIRE(r.code == 0);
+  CHECK(has(r.err, "the file's is for other classes, head.bias (5,)"));
+  CHECK(has(r.err, "pos_embed resampled"));
+  CHECK(has(r.err, "are frozen"));
+  CHECK(json::parse(read(run + "/summary.json")).contains("test_acc1"));
+  CHECK(has(read(run + "/config.toml"), "layer_decay = 0.75"));
+}
+
+TEST_CASE("train --weights RUN: the model and its positions come along; the recipe and other data decide the rest") {
+  const Folder folder;
+  const std::string first = folder / "first", second = folder / "second";
+  REQUIRE(tessera(tiny_run(first, {"--position", "rope_axial", "position.theta=50"})).code == 0);
+  const Result r = tessera({"train", "--data", "where:border", "--epochs", "1", "data.train_size=32",
+                            "data.test_size=16", "--weights", first, "--out", second});
+  INFO(r.err);
+  REQUIRE(r.code == 0);
+  const std::string config = read(second + "/config.toml");
+  CHECK(has(config, "embed_dim = 16"));
+  CHECK(has(config, "name = \"rope_axial\""));
+  CHECK(has(config, "theta = 50.0"));
+  CHECK(has(r.err, "weights: those of " + first + "/weights.safetensors"));
+  const Result again = tessera({"train", "--data", "where:border", "--epochs", "1", "data.train_size=32",
+                                "data.test_size=16", "--weights", second, "--reset-head", "--out", folder / "third"});
+  CHECK(again.code == 0);
+  CHECK(has(again.err, "the head (head.weight, head.bias) is fresh"));
+}
+
+TEST_CASE("train --weights: what does not fit is one line and leaves no run") {
+  const Folder folder;
+  const auto refused = [&](const std::vector<std::string>& more, const std::vector<std::string>& words) {
+    check_refused(tessera(from_timm(folder / "run", more)), 1, words);
+    CHECK(!exists(folder / "run/metrics.jsonl"));
+  };
+  refused({"--weights", "nowhere.safetensors"}, {"nowhere.safetensors"});
+  refused({"--weights", timm_file, "model.depth=3"}, {"missing", "blocks.2.norm1.weight"});
+  refused({"--weights", timm_file, "optim.freeze=blocks.9.*"}, {"optim.freeze", "blocks.9.*"});
+  check_refused(tessera(from_timm(folder / "run", {"--reset-head"})), 2, {"train.reset_head", "does nothing"});
+}
+
+}  // namespace tessera::test

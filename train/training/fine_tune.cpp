@@ -1,0 +1,188 @@
+#include "tessera/train/training/fine_tune.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "tessera/models/model.h"
+#include "tessera/models/weights_metadata.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+namespace {
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+/// The file that train.weights names.
+std::string file_of(const std::string& weights) {
+  std::error_code none;
+  if (!std::filesystem::is_directory(weights, none)) return weights;
+  const std::string file = weights + "/weights.safetensors";
+  if (!std::filesystem::is_regular_file(file, none))
+    fail("train",
+         "train.weights: {} has no weights.safetensors; a run has one when it has ended (tessera train --resume {})",
+         weights, weights);
+  return file;
+}
+
+/// The first parameter of `head` that the file holds in another shape, as "head.weight (1000, 192)"; "" if there is none.
+std::string of_other_classes(const io::TensorFile& file, const std::vector<Rename>& rows,
+                             const std::vector<std::string>& head, const Params& params) {
+  std::vector<std::string> names;
+  for (const auto& info : file.tensors()) names.push_back(info.name);
+  const std::vector<Rename> dialect = io::rows_for(names, rows);
+  for (const auto& info : file.tensors()) {
+    const std::string ours = io::renamed(info.name, dialect).to;
+    if (!contains(head, ours)) continue;
+    const Shape has = io::shape_of(info, file.path());
+    if (has != params.find(ours)->value.shape()) return fmt::format("{} {}", info.name, has.str());
+  }
+  return "";
+}
+
+/// The parameters that are of another shape, or not there, when the option `key` is another number.
+std::vector<std::string> shaped_by(const std::string& name, const Options& options, const std::string& key) {
+  const ModelRow& row = model(name);
+  const auto standard = row.defaults.find(key);
+  if (standard == row.defaults.end()) return {};
+  const auto said = options.find(key);
+  const int n =
+      std::get<int>(convert("model." + key, said == options.end() ? standard->second : said->second, Value(0)));
+  const auto built = [&](Params& params, int k) {
+    Options all = options;
+    all[key] = k;
+    row.make(Scope(params), all, position("none"));
+  };
+  Params is(0, Draw::no), other(0, Draw::no);
+  built(is, n), built(other, n < 2 ? n + 1 : n - 1);
+  std::vector<std::string> names;
+  for (const auto& e : is.entries())
+    if (const auto* o = other.find(e.name); !o || o->value.shape() != e.value.shape()) names.push_back(e.name);
+  return names;
+}
+
+/// The weight of a convolution (O, I, k, k) over the channels of an image for another number J of them, as timm has it: their sum for
+/// one channel, else the same ones again and again, times I / J. Empty if it is none of that kind.
+Tensor for_channels(const Tensor& w, const Shape& wanted) {
+  const Shape has = w.shape();
+  if (has.rank != 4 || wanted.rank != 4 || has[0] != wanted[0] || has[2] != wanted[2] || has[3] != wanted[3]) return {};
+  const int64_t I = has[1], J = wanted[1], kk = int64_t{has[2]} * has[3];
+  Tensor to = zeros(wanted);
+  for (int64_t o = 0; o < has[0]; ++o)
+    for (int64_t c = 0; c < (J == 1 ? I : J); ++c)
+      for (int64_t i = 0; i < kk; ++i) {
+        const real from = w[(o * I + c % I) * kk + i];
+        if (J == 1) {
+          to[o * kk + i] += from;
+        } else {
+          to[(o * J + c) * kk + i] = from * static_cast<real>(I) / static_cast<real>(J);
+        }
+      }
+  return to;
+}
+
+/// "blocks.3" of a site "blocks.3.attn"
+std::string block_of(const Site& site) { return site.path.substr(0, site.path.rfind('.')); }
+
+bool inside(const std::string& name, const std::string& block) { return name.starts_with(block + "."); }
+
+}  // namespace
+
+std::vector<std::string> head_of(const std::string& name, const Options& options) {
+  return shaped_by(name, options, "num_classes");
+}
+
+std::vector<std::string> start_from(const RunConfig& config, const PositionTables& positions, Params& params) {
+  if (config.train.weights.empty()) return {};
+  const ModelRow& row = model(config.model);
+  const io::TensorFile file(file_of(config.train.weights));
+  const auto from = places_of(file.metadata(), row, config.model_options);
+  std::vector<std::string> lines{fmt::format("weights: those of {}", file.path())};
+  io::LoadOptions how = io::resampling(
+      positions, from, [&](const std::string& line) { lines.push_back(line); }, row.dialect);
+  how.fit = [&, tables = how.fit, stem = shaped_by(config.model, config.model_options, "in_chans")](
+                const Params::Entry& entry, const Tensor& w) {
+    if (!contains(stem, entry.name)) return tables(entry, w);
+    const Tensor to = for_channels(w, entry.value.shape());
+    if (to) lines.push_back(fmt::format("{} goes from {} to {} channels", entry.name, w.dim(1), to.dim(1)));
+    return to;
+  };
+  const std::vector<std::string> head = head_of(config.model, config.model_options);
+  const std::string other = of_other_classes(file, row.dialect, head, params);
+  if (config.train.reset_head && head.empty())
+    fail("train", "train.reset_head: {} has no head of classes", config.model);
+  if (config.train.reset_head || !other.empty()) {
+    how.fresh = head;
+    lines.push_back(fmt::format("the head ({}) is fresh{}", fmt::join(head, ", "),
+                                other.empty() ? "" : fmt::format(": the file's is for other classes, {}", other)));
+  }
+  io::load(params, file, how);
+  if (from)
+    if (const std::string moved = positions.encoding->unit_warning(*from, positions.places); !moved.empty())
+      lines.push_back("warning: " + moved);
+  return lines;
+}
+
+void freeze(Params& params, const std::string& patterns) {
+  size_t at = 0;
+  while (at < patterns.size()) {
+    size_t end = patterns.find_first_of(", ", at);
+    if (end == std::string::npos) end = patterns.size();
+    const std::string pattern = patterns.substr(at, end - at);
+    at = end + 1;
+    if (pattern.empty()) continue;
+    std::vector<std::string> names;
+    bool any = false;
+    for (const auto& e : params.entries()) {
+      names.push_back(e.name);
+      if (!io::matches(pattern, e.name)) continue;
+      any = true;
+      if (!e.buffer) params.freeze(e.name);
+    }
+    if (!any) unknown("optim.freeze: parameter", pattern, names);
+  }
+  if (!patterns.empty() &&
+      std::ranges::none_of(params.entries(), [](const auto& e) { return !e.buffer && e.value.leaf()->trainable; }))
+    fail("train", "optim.freeze={} leaves nothing to train", patterns);
+}
+
+std::vector<double> learning_rates(const RunConfig& config, const PositionTables& positions, const Params& params) {
+  const double decay = config.optim.layer_decay;
+  if (decay == 1) return {};
+  std::vector<std::string> blocks;
+  for (const Site& s : positions.places.sites)
+    if (!contains(blocks, block_of(s))) blocks.push_back(block_of(s));
+  if (blocks.empty())
+    fail("train", "optim.layer_decay is {}, but {} has no blocks of attention; leave it out", decay, config.model);
+  const std::vector<std::string> head = head_of(config.model, config.model_options);
+  const auto& entries = params.entries();
+  // from the last entry down: what is of no block goes with the one declared after it, or with the last
+  std::vector<int> layer(entries.size());
+  const int top = static_cast<int>(blocks.size()) + 1;
+  const auto layer_of = [&](const std::string& name, int otherwise) {
+    const auto block = std::ranges::find_if(blocks, [&](const std::string& b) { return inside(name, b); });
+    return block == blocks.end() ? otherwise : static_cast<int>(block - blocks.begin()) + 1;
+  };
+  size_t stem = entries.size();  // entries before this one are declared before all blocks
+  for (size_t i = 0; i < entries.size(); ++i)
+    if (!contains(positions.names, entries[i].name) && layer_of(entries[i].name, 0) > 0) stem = std::min(stem, i);
+  int next = top - 1;
+  for (size_t i = entries.size(); i-- > 0;) {
+    const std::string& name = entries[i].name;
+    if (contains(positions.names, name) || i < stem) {
+      layer[i] = layer_of(name, 0);
+    } else {
+      layer[i] = contains(head, name) ? top : next = layer_of(name, next);
+    }
+  }
+  std::vector<double> rates;
+  for (const int l : layer) rates.push_back(std::pow(decay, top - l));
+  return rates;
+}
+
+}  // namespace TESSERA_NS
+}  // namespace tessera

@@ -1,0 +1,32 @@
+#pragma once
+// What a run does with weights that were trained before: start from them, leave some as they are, move lower blocks more slowly.
+#include <string>
+#include <vector>
+
+#include "tessera/nn/position_weights.h"
+#include "tessera/train/training/config.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+
+/// The parameters that the number of classes shapes; none in a model without such an option.
+std::vector<std::string> head_of(const std::string& model, const Options& options);
+
+/// Fills `params` from train.weights: a file under the names of any program whose dialect the model knows, or a run directory, whose
+/// weights.safetensors it then is. Position tables of another grid or window follow their encoding's rule, the first convolution other
+/// channels of images as timm does. The head stays fresh with
+/// train.reset_head, or where the file's has another shape. Returns a line for everything that is not as in the file. Throws Error on
+/// tensors that are missing, unknown or of another shape, all in one.
+std::vector<std::string> start_from(const RunConfig& config, const PositionTables& positions, Params& params);
+
+/// Stops the gradients of the parameters that the patterns match, "patch_embed.*, pos_embed". Throws Error on a pattern that matches
+/// none, and when nothing is left to train.
+void freeze(Params& params, const std::string& patterns);
+
+/// For each entry a factor of the learning rate, layer_decay^(layers above it), as in BEiT (Bao et al. 2021) and timm: blocks in their
+/// order; what is declared before a block (a merging) belongs to it, what is declared before the first, and positions of no block, are the
+/// layer below, what follows the last one (a norm) belongs to that, and the head is above all. None where layer_decay is 1. Throws Error for a model without blocks of attention.
+std::vector<double> learning_rates(const RunConfig& config, const PositionTables& positions, const Params& params);
+
+}  // namespace TESSERA_NS
+}  // namespace tessera
