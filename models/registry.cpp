@@ -30,7 +30,10 @@ std::vector<ModelRow> built_in() {
   for (const auto rows :
        {vit::rows, simple_vit::rows, cpvt::rows, swin::rows, swin_v2::rows, pvt::rows, twins::rows, cvt::rows,
         cct::rows, conformer::rows, conformer_image::rows, transformer::rows, resnet::rows, sasa_net::rows})
-    for (ModelRow& row : rows()) all.push_back(std::move(row));
+    for (const auto rows :
+         {vit::rows, simple_vit::rows, cpvt::rows, swin::rows, swin_v2::rows, pvt::rows, twins::rows, cvt::rows,
+          cct::rows, conformer::rows, conformer_image::rows, transformer::rows, resnet::rows, sasa_net::rows})
+      for (ModelRow& row : rows()) all.push_back(std::move(row));
   return all;
 }
 

@@ -57,19 +57,17 @@ void small(ConfigLayers& config, const std::string& model, const std::string& po
   config.set("model.name", model);
   config.set("position.name", position);
   const Options& known = tessera::model(model).defaults;
-  if (known.contains("embed_dims")) {
-    for (const char* said : {"embed_dims=[8, 8]", "mlp_ratios=[2, 2]", "sr_ratios=[2, 1]"})
-      config.assign(std::string("model.") + said);
-    if (known.contains("wss")) config.assign("model.wss=[4, 4]");
-  } else {
-    config.assign("model.embed_dim=8");
-  }
-  if (known.contains("depths")) {
-    config.assign("model.depths=[1, 1]"), config.assign("model.num_heads=[1, 2]");
-  } else {
-    const bool layers = tessera::model(model).defaults.contains("num_layers");
-    config.assign(layers ? "model.num_layers=1" : "model.depth=1"), config.assign("model.num_heads=2");
-  }
+  const auto heads = known.find("num_heads");
+  const bool list = heads != known.end() && std::holds_alternative<std::vector<int>>(heads->second);
+  const std::pair<const char*, const char*> said[] = {{"embed_dim", "8"},          {"depth", "1"},
+                                                      {"num_layers", "1"},         {"num_heads", list ? "[1, 2]" : "2"},
+                                                      {"embed_dims", "[8, 8]"},    {"depths", "[1, 1]"},
+                                                      {"mlp_ratios", "[2, 2]"},    {"sr_ratios", "[2, 1]"},
+                                                      {"wss", "[4, 4]"},           {"widths", "[8, 8]"},
+                                                      {"patch_sizes", "[3, 3]"},   {"patch_strides", "[2, 2]"},
+                                                      {"patch_paddings", "[1, 1]"}};
+  for (const auto& [key, value] : said)
+    if (known.contains(key)) config.assign(fmt::format("model.{}={}", key, value));
 }
 
 /// "" when the configuration is taken and its model can be built and asked for its places; else why not.
