@@ -29,11 +29,8 @@ std::vector<ModelRow> built_in() {
   std::vector<ModelRow> all;
   for (const auto rows :
        {vit::rows, simple_vit::rows, cpvt::rows, swin::rows, swin_v2::rows, pvt::rows, twins::rows, cvt::rows,
-        cct::rows, conformer::rows, conformer_image::rows, transformer::rows, resnet::rows, sasa_net::rows})
-    for (const auto rows :
-         {vit::rows, simple_vit::rows, cpvt::rows, swin::rows, swin_v2::rows, pvt::rows, twins::rows, cvt::rows,
-          cct::rows, conformer::rows, conformer_image::rows, transformer::rows, resnet::rows, sasa_net::rows})
-      for (ModelRow& row : rows()) all.push_back(std::move(row));
+        cct::rows, sasa_net::rows, resnet::rows, conformer::rows, conformer_image::rows, transformer::rows})
+    for (ModelRow& row : rows()) all.push_back(std::move(row));
   return all;
 }
 
