@@ -6,6 +6,8 @@
 //   The paper fixes no clipping and no 2-D form; ours: `index` = raster clips at max_distance, product has a row for every (dy, dx).
 //   class tokens: factor 1, vector 0 (ours)          another resolution: raster clips; product clips each axis to the trained offsets
 
+#include <cmath>
+
 #include "tessera/core/ops/embedding.h"
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/pairs.h"

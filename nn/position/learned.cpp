@@ -5,6 +5,8 @@
 //   another resolution: the grid rows are interpolated from the TRAINED height and width to the present ones, by the
 //   rule `resize`; class rows are kept. A shorter sequence has the first rows. (PVT's public code compares with the first stage's token count in every stage;
 //   here each stage has its own.) `frozen` makes the table a buffer: drawn once, saved, never trained.
+#include <cmath>
+
 #include "tessera/core/ops/add_table.h"
 #include "tessera/core/ops/resize_grid.h"
 #include "tessera/core/ops/slice.h"

@@ -1,6 +1,7 @@
 #include "tessera/nn/position/pairs.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <tuple>
 

@@ -3,6 +3,7 @@
 //   hooks: mix (its own neighbourhoods), query      parameters: 2 k d/2 per block, shared by its heads      cost: N k^2 C, on small maps N^2 C
 //   borders: cells outside of the map are masked; zero_pad = true lets them take part as zero keys and values, as public code does
 //   another resolution: nothing to do          class tokens and windows: refused, a neighbourhood has no place for them; so is causality
+#include <cmath>
 #include <limits>
 
 #include "tessera/nn/position/encoding.h"

@@ -22,9 +22,6 @@ struct LogMel::Transform {
   Transform& operator=(const Transform&) = delete;
   kiss_fftr_cfg plan;
 };
-#else
-struct LogMel::Transform {};
-#endif
 
 namespace {
 
@@ -36,6 +33,10 @@ double hertz(double mel) { return 700 * (std::pow(10, mel / 2595) - 1); }
 int samples_of(double ms, int rate) { return static_cast<int>(std::lround(ms * rate / 1000)); }
 
 }  // namespace
+
+#else
+struct LogMel::Transform {};
+#endif
 
 LogMel::LogMel(const LogMelOptions& o) : options_(o) {
 #if TESSERA_HAVE_KISSFFT
