@@ -53,9 +53,10 @@ Fields<Config> fields() {
 
 InputShape input(const Config& c) { return {.kind = InputShape::Kind::frames, .features = c.input_dim}; }
 
-void fit(const ModelRow&, Options& said, const DataShape& data) {
+void fit(const ModelRow& row, Options& said, const DataShape& data) {
   follow(said, "input_dim", data.input.features, data, "features");
   follow(said, "num_classes", data.classes, data, "classes");
+  if (data.input.T > std::get<int>(row.defaults.at("num_frames"))) said.try_emplace("num_frames", data.input.T);
 }
 
 namespace {

@@ -177,7 +177,7 @@ void add_sites(Places& places, Extents& size, int num_layers, const Block::Confi
     size.block(N, N, C, c.attn.inner(), 2.0 * c.ffn_dim / C);  // two feed-forward modules
     size.linear(N, C, 2 * E), size.linear(N, c.conv.over_map ? k * k : k, E), size.linear(N, E, C);
     places.sites.push_back({i, 0, i, c.attn.dim, c.attn.num_heads, c.attn.width_of_head(), c.attn.scale(), trained,
-                            block_name(i) + ".self_attn"});
+                            block_name(i) + ".self_attn", c.conv.causal});
   }
 }
 

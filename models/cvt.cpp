@@ -153,6 +153,7 @@ Places places(const Config& c) {
       p.between.push_back({static_cast<int>(p.between.size()), s, i, dim, map, fmt::format("pos_block.{}.{}", s, i)});
       if (i == at(c.depths, s)) continue;
       size.block(map.tokens(), now.k.tokens(), dim, dim, c.mlp_ratio);
+      size.linear(map.tokens(), 3.0 * c.kernel_qkv * c.kernel_qkv, dim);
       p.sites.push_back({static_cast<int>(p.sites.size()), s, i, dim, heads, dim / heads, scale_of(c, dim), now,
                          block_name(s, i) + ".attn"});
     }

@@ -61,8 +61,9 @@ std::vector<Candidate> continuations(const Tensor& logits, const std::vector<Liv
     double sum = 0;
     for (const real v : z) sum += std::exp(static_cast<double>(v) - most);
     for (int k = 0; k < K; ++k)
-      all.push_back(
-          {live[i].log_probability + static_cast<double>(z[static_cast<size_t>(k)]) - most - std::log(sum), i, k});
+      if (k != SpecialTokens::pad && k != SpecialTokens::begin)
+        all.push_back(
+            {live[i].log_probability + static_cast<double>(z[static_cast<size_t>(k)]) - most - std::log(sum), i, k});
   }
   return all;
 }
@@ -108,6 +109,7 @@ Decoded search(const Model& model, const Input& one, const DecodeOptions& o) {
 std::vector<Decoded> decode(const Model& model, const Input& input, const DecodeOptions& options) {
   if (options.beam < 1 || options.most < 1)
     fail("decode", "a beam of {} and at most {} tokens; expected at least 1", options.beam, options.most);
+  const NoGrad untracked;
   std::vector<Decoded> all;
   for (int i = 0; i < input.size(); ++i) {
     Input one = input.rows(i, i + 1);

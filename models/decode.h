@@ -14,7 +14,7 @@ inline namespace TESSERA_NS {
 
 struct DecodeOptions {
   int beam = 1;               ///< answers that are followed at once; 1: greedy, the likeliest token each time
-  int most = 64;              ///< tokens of an answer, without begin and end; a longer one is cut
+  int most = 63;              ///< tokens of an answer, without begin and end; a longer one is cut
   double length_penalty = 0;  ///< alpha of Wu et al. 2016: finished answers compare by log p / ((5 + length) / 6)^alpha
 };
 

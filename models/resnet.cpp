@@ -83,7 +83,7 @@ Places places(const Config& c) {
     const int out = c.widths[static_cast<size_t>(s)];
     if (s) h = halved(h), w = halved(w);
     for (int i = 0; i < c.depths[static_cast<size_t>(s)]; ++i, in = out)
-      size.linear(cells(), 9.0 * in, out), size.linear(cells(), 9.0 * out, out);
+      size.linear(cells(), 10.0 * in, out), size.linear(cells(), 9.0 * out, out);  // and a shortcut
   }
   size.linear(1, in, c.num_classes);
   return {};

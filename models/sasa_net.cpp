@@ -95,6 +95,7 @@ Places places(const Config& c) {
                          Layout::global(map), block_name(s, i) + ".attn"});
       size.linear(map.tokens(), in, width);
       size.block(map.tokens(), map.tokens(), width, width, c.expansion / 2.0);
+      if (i == 0) size.linear(map.tokens(), in, c.expansion * width);  // its shortcut
       if (s && i == 0) map = halved(map);
       in = c.expansion * width;
     }

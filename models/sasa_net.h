@@ -8,7 +8,7 @@
 namespace tessera::sasa_net {
 inline namespace TESSERA_NS {
 
-/// The defaults are a small network for CIFAR-10: maps of 16 x 16, 8 x 8 and 4 x 4, about 0.5M parameters.
+/// The defaults are a small network for CIFAR-10: maps of 16 x 16, 8 x 8 and 4 x 4, about 0.4M parameters.
 struct Config {
   int img_size = 32, img_width = 0;  ///< height, and width (0: the same)
   int in_chans = 3, num_classes = 10;

@@ -19,6 +19,7 @@
 #include "tessera/core/ops/arithmetic.h"
 #include "tessera/core/ops/concat.h"
 #include "tessera/core/ops/embedding.h"
+#include "tessera/core/ops/keep_valid.h"
 #include "tessera/core/ops/linear.h"
 #include "tessera/core/ops/slice.h"
 #include "tessera/models/extents.h"
@@ -66,7 +67,7 @@ std::string path_of(const char* stack, int i) { return fmt::format("{}.layers.{}
 
 Site site_of(const Config& c, int id, int stage, int block, const char* stack) {
   const int head = c.d_model / c.nhead;
-  const double scale = c.qk_scale > 0 ? c.qk_scale : 1 / std::sqrt(static_cast<double>(head));
+  const double scale = scale_of(c.d_model, c.nhead, c.qk_scale);
   return {id,
           stage,
           block,
@@ -75,18 +76,24 @@ Site site_of(const Config& c, int id, int stage, int block, const char* stack) {
           head,
           scale,
           Layout::sequence(c.max_length),
-          path_of(stack, block) + ".self_attn"};
+          path_of(stack, block) + ".self_attn",
+          stage > 0};
 }
 
 }  // namespace
+
+double scale_of(int d_model, int nhead, double qk_scale) {
+  return qk_scale > 0 ? qk_scale : 1 / std::sqrt(static_cast<double>(d_model / nhead));
+}
 
 Places places(const Config& c) {
   check(c);
   const Grid line = Layout::sequence(c.max_length).q;
   Extents size("transformer", 1, c.max_length, 1);
   const double T = c.max_length, ratio = static_cast<double>(c.dim_feedforward) / c.d_model;
-  size.linear(T, c.d_model, c.vocab_size);
   size.linear(T, c.d_model, c.targets());
+  if (c.tie != "all") size.linear(0, c.d_model, c.vocab_size);
+  if (c.tie == "none") size.linear(0, c.d_model, c.targets());
   for (int i = 0; i < c.num_encoder_layers; ++i) size.block(T, T, c.d_model, c.d_model, ratio);
   for (int i = 0; i < c.num_decoder_layers; ++i) {
     size.block(T, T, c.d_model, c.d_model, 0);
@@ -132,6 +139,7 @@ Tensor MultiheadAttention::among(const Run& run, const Tensor& x, const Pattern&
 }
 
 Tensor MultiheadAttention::across(const Run& run, const Tensor& x, const Tensor& memory,
+                                  const PositionEncoding& position, const Site& site,
                                   std::span<const int32_t> lengths) const {
   const Crumb here("multihead_attn");
   const int d = x.dim(2);
@@ -139,7 +147,8 @@ Tensor MultiheadAttention::across(const Run& run, const Tensor& x, const Tensor&
   const Tensor kv = linear(memory, slice(in_proj_weight, 0, d, 3 * d), slice(in_proj_bias, 0, d, 3 * d));
   const Query query(heads(q, num_heads), heads(kv, num_heads, 0, 2), heads(kv, num_heads, 1, 2),
                     global_pattern(x.dim(1), memory.dim(1)), scale, dropout, lengths);
-  return out_proj(run, attention(query, {}, run));
+  const Layout now = Layout::between(Layout::sequence(x.dim(1)).q, Layout::sequence(memory.dim(1)).q);
+  return out_proj(run, position.attend(site, now, query, {x, memory}, run));  // which leaves relative terms out
 }
 
 namespace {
@@ -167,7 +176,12 @@ Tensor Residual::join(const Run& run, const Tensor& x, const Tensor& branch) con
 }
 
 EncoderLayer::EncoderLayer(const Scope& s, const Config& c, const Site& at)
-    : self_attn(s / "self_attn", c), feed(s, c), around_self(s / "norm1", c), around_feed(s / "norm2", c), site(at) {}
+    : self_attn(s / "self_attn", c),
+      feed(s, c),
+      around_self(s / "norm1", c),
+      around_feed(s / "norm2", c),
+      site(at),
+      name(s.path()) {}
 
 Tensor EncoderLayer::operator()(const Run& run, const Tensor& x, const PositionEncoding& position,
                                 std::span<const int32_t> lengths) const {
@@ -196,7 +210,8 @@ Tensor DecoderLayer::operator()(const Run& run, const Tensor& x, const Tensor& m
   Tensor y = around_self(run, x, [&](const Tensor& t) {
     return self_attn.among(run, t, causal_pattern(S), position, site, Layout::sequence(S), x_lengths);
   });
-  y = around_cross(run, y, [&](const Tensor& t) { return multihead_attn.across(run, t, memory, lengths); });
+  y = around_cross(run, y,
+                   [&](const Tensor& t) { return multihead_attn.across(run, t, memory, position, site, lengths); });
   return around_feed(run, y, [&](const Tensor& t) { return feed(run, t); });
 }
 
@@ -206,16 +221,6 @@ namespace {
 
 Tensor table(const Scope& s, int tokens, int d) {
   return s.param("weight", {tokens, d}, normal(1 / std::sqrt(static_cast<double>(d))));
-}
-
-/// Rows beyond each sample's length as zeros: for what looks at neighbours.
-Tensor without_padding(const Tensor& x, std::span<const int32_t> lengths) {
-  if (lengths.empty()) return x;
-  const auto [B, T, C] = x.dims<3>();
-  Tensor valid = zeros({B, T, 1});
-  for (int b = 0; b < B; ++b)
-    std::fill_n(valid.data() + int64_t{b} * T, std::clamp(lengths[static_cast<size_t>(b)], 0, T), real{1});
-  return mul(x, valid);
 }
 
 template <class Layer>
@@ -254,14 +259,14 @@ Tensor Transformer::embed(const Run& run, const Tensor& table, const Ints& token
   return drop(run, position_->tokens(spot, Layout::sequence(T).q, x, run));
 }
 
-Tensor Transformer::encode(const Run& run, const Ints& tokens, std::span<const int32_t> lengths) const {
+Tensor Transformer::encode(const Run& run, const Ints& tokens, const Ints& lengths) const {
   const Grid line = Layout::sequence(tokens.width()).q;
   Tensor x = embed(run, src_embed_, tokens, at_.tokens[0], src_drop_);
   for (const EncoderLayer& layer : encoder_) {
-    x = position_->between(at_.gap(0, layer.site.block), line, without_padding(x, lengths), run);
+    x = position_->between(at_.gap(0, layer.site.block), line, keep_valid(x, lengths), run);
     x = layer(run, x, *position_, lengths);
   }
-  x = position_->between(at_.between.back(), line, without_padding(x, lengths), run);
+  x = position_->between(at_.between.back(), line, keep_valid(x, lengths), run);
   return encoder_norm_ ? (*encoder_norm_)(run, x) : x;
 }
 
@@ -303,9 +308,11 @@ std::vector<Rename> dialect() {
 
 namespace {
 
-void fit(const ModelRow&, Options& said, const DataShape& data) {
+void fit(const ModelRow& row, Options& said, const DataShape& data) {
   follow(said, "vocab_size", data.input.vocabulary, data, "kinds of tokens");
   follow(said, "target_vocab_size", data.input.target, data, "kinds of tokens in its answers");
+  const int longest = data.input.T + 1;  // with the token that begins
+  if (longest > std::get<int>(row.defaults.at("max_length"))) said.try_emplace("max_length", longest);
 }
 
 /// Table 3 of the paper: one vocabulary of 37000 byte pairs for both languages, no norms after the last layers.

@@ -26,6 +26,8 @@ struct Config {
   int targets() const { return target_vocab_size ? target_vocab_size : vocab_size; }
 };
 Fields<Config> fields();
+/// Of the logits: qk_scale, or where that is 0 the root of a head's width, inverted.
+double scale_of(int d_model, int nhead, double qk_scale);
 /// Throws Error on a configuration that makes no sense.
 Places places(const Config& c);
 InputShape input(const Config& c);
@@ -45,7 +47,8 @@ struct MultiheadAttention {
   Tensor among(const Run& run, const Tensor& x, const Pattern& who, const PositionEncoding& position, const Site& site,
                const Layout& now, std::span<const int32_t> lengths, const Tensor& before = {}) const;
   /// Tokens x (B, S, d) of one sequence look at those of another, memory (B, T, d): there positions mean nothing.
-  Tensor across(const Run& run, const Tensor& x, const Tensor& memory, std::span<const int32_t> lengths) const;
+  Tensor across(const Run& run, const Tensor& x, const Tensor& memory, const PositionEncoding& position,
+                const Site& site, std::span<const int32_t> lengths) const;
 };
 
 /// linear2(dropout(f(linear1 x))), under names that torch does not put into a scope of their own.
@@ -104,7 +107,7 @@ class Transformer final : public Model {
   /// state that an earlier Output had stands for the encoder's work. stages: what encoder and decoder end with.
   Output forward(const Run& run, const Input& input) const override;
   /// tokens (B, T) -> (B, T, d_model)
-  Tensor encode(const Run& run, const Ints& tokens, std::span<const int32_t> lengths) const;
+  Tensor encode(const Run& run, const Ints& tokens, const Ints& lengths) const;
   /// target (B, S) and what encode() made of T tokens -> (B, S, d_model), which logits() reads.
   Tensor decode(const Run& run, const Ints& target, std::span<const int32_t> target_lengths, const Tensor& memory,
                 std::span<const int32_t> lengths) const;

@@ -32,6 +32,7 @@ Fields<Config> fields() {
       {"dim_feedforward", &Config::dim_feedforward, "hidden width of the MLPs", within(1, most_width)},
       {"mem_len", &Config::mem_len, "tokens of the past that every layer remembers, 0: none", within(0, most_side)},
       {"dropout", &Config::dropout, "of embeddings, attention weights, hidden values and branches", below_one()},
+      {"qk_scale", &Config::qk_scale, "factor of the logits, 0: (d_model / nhead)^-1/2", scale_domain()},
       {"activation", &Config::activation, "the nonlinearity of the MLPs", activation_domain()},
       {"norm_first", &Config::norm_first, "norms in front of the branches instead of after the sums"},
       {"layer_norm_eps", &Config::layer_norm_eps, "epsilon of the layer norms", within(1e-12, 1)},
@@ -47,7 +48,7 @@ transformer::Config parts_of(const Config& c) {
   transformer::Config p;
   p.vocab_size = c.vocab_size, p.d_model = c.d_model, p.nhead = c.nhead, p.dim_feedforward = c.dim_feedforward;
   p.dropout = c.dropout, p.activation = c.activation, p.norm_first = c.norm_first;
-  p.layer_norm_eps = c.layer_norm_eps, p.max_length = c.max_length;
+  p.layer_norm_eps = c.layer_norm_eps, p.max_length = c.max_length, p.qk_scale = c.qk_scale;
   return p;
 }
 
@@ -78,11 +79,11 @@ Places places(const Config& c) {
   for (int i = 0; i < c.num_layers; ++i)
     size.block(c.max_length, c.max_length, c.d_model, c.d_model, static_cast<double>(c.dim_feedforward) / c.d_model);
   const int head = c.d_model / c.nhead;
+  const double scale = transformer::scale_of(c.d_model, c.nhead, c.qk_scale);
   Places p;
   p.tokens = {{0, 0, 0, c.d_model, line.q, "pos_embed"}};
   for (int i = 0; i < c.num_layers; ++i)
-    p.sites.push_back(
-        {i, 0, i, c.d_model, c.nhead, head, 1 / std::sqrt(static_cast<double>(head)), line, path_of(i) + ".self_attn"});
+    p.sites.push_back({i, 0, i, c.d_model, c.nhead, head, scale, line, path_of(i) + ".self_attn", true});
   return p;
 }
 
@@ -129,6 +130,7 @@ Output TransformerXl::forward(const Run& run, const Input& in) const {
     x = layers_[i](run, x, memory, *position_);
   }
   out.logits = linear(x, embed_);
+  if (in.features) out.stages = {x};
   return out;
 }
 

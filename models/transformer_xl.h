@@ -8,7 +8,8 @@ inline namespace TESSERA_NS {
 struct Config {
   int vocab_size = 16;
   int d_model = 64, nhead = 4, num_layers = 2, dim_feedforward = 256;
-  int mem_len = 64;  ///< tokens of the past that every layer remembers; 0: none
+  double qk_scale = 0;  ///< 0: head width^-1/2
+  int mem_len = 64;     ///< tokens of the past that every layer remembers; 0: none
   double dropout = 0.1;
   std::string activation = "relu";
   bool norm_first = false;

@@ -60,8 +60,7 @@ Fields<Config> fields() {
         {"init_values", &Config::init_values, "initial LayerScale of both branches, 0: none",
          within(1e-12, 1000).or_zero()},
         {"class_token", &Config::class_token, "a learned token in front"},
-        {"no_embed_class", &Config::no_embed_class, "add positions before the class token joins (DeiT III)",
-         anything().only_with("class_token")},
+        {"no_embed_class", &Config::no_embed_class, "add positions before the class token joins (DeiT III)"},
         {"pos_drop_rate", &Config::pos_drop_rate, "dropout after the positions", below_one()},
         {"drop_path_rate", &Config::drop_path_rate,
          "stochastic depth of the last block; the first has 0, linear between", below_one()},
@@ -76,6 +75,8 @@ namespace {
 
 void check(const Config& c) {
   check_fields(c, fields(), "model.");
+  if (c.no_embed_class && !c.prefix())
+    fail("vit", "no_embed_class is true but does nothing without a class token or registers: leave it out");
   if (c.embed_dim * c.mlp_ratio < 1) {
     fail("vit", "mlp_ratio {} makes the MLP {} wide; expected at least 1", c.mlp_ratio, c.embed_dim * c.mlp_ratio);
   }
@@ -162,7 +163,7 @@ Places places(const Config& c) {
     if (c.extra_pointwise) size.linear(grid.tokens(), hidden, hidden);
     if (c.lepe) size.linear(grid.tokens(), double(c.lepe) * c.lepe, a.inner());
   }
-  size.linear(1, c.embed_dim, c.num_classes);
+  size.linear(c.global_pool == "none" ? grid.tokens() : 1, c.embed_dim, c.num_classes);
   Grid embedded = grid;
   if (c.no_embed_class) embedded.prefix = 0;
   Places p;
@@ -171,7 +172,7 @@ Places places(const Config& c) {
     p.between.push_back({i, 0, i, c.embed_dim, grid, "pos_block." + std::to_string(i)});
   for (int i = 0; i < c.depth; ++i) {
     p.sites.push_back({i, 0, i, c.embed_dim, c.num_heads, a.width_of_head(), a.scale_of_logits(), Layout::global(grid),
-                       block_name(i) + ".attn"});
+                       block_name(i) + ".attn", false, c.lsa});
   }
   return p;
 }

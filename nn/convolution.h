@@ -19,7 +19,7 @@ struct Conv2d {
   ConvOptions options;
   Conv2d(const Scope& s, const Config& c);
   Tensor operator()(const Run&, const Tensor& map) const;
-  /// Weights and multiply-accumulates are counted by `tokens` outputs of `in` numbers: what Extents::linear wants.
+  /// How many numbers one output is made of: the `in` of Extents::linear.
   static double inputs(const Config& c) { return static_cast<double>(c.in / c.options.groups) * c.kernel * c.kernel; }
 };
 

@@ -34,8 +34,8 @@ struct Input {
 
 struct Output {
   Tensor logits;  ///< (B, classes), or (B, T, classes)
-  Ints lengths;   ///< valid rows of each sample's logits, where subsampling left fewer; none: as in the input
-  std::vector<Tensor> stages;   ///< each stage's map (B, h, w, C), when asked for
+  Ints lengths;   ///< valid rows of each sample's logits; none: all that the input (a decoder: its target) calls valid
+  std::vector<Tensor> stages;   ///< each stage's map (B, h, w, C), or (B, T, C) of sequences, when asked for
   std::vector<Tensor> state{};  ///< to go on from (Input::state): what an encoder said, or the segments seen so far
   operator Tensor() const {
     return logits;

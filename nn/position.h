@@ -56,6 +56,7 @@ struct Site {
   double scale = 1;  ///< of the logits; 0: linear attention, which has none
   Layout trained;    ///< the geometry the model is built for; a call's own Layout decides on a resize
   std::string path;  ///< "blocks.3.attn"
+  bool causal = false, no_self = false;  ///< no token sees one after it; none sees itself
 };
 /// A place outside of attention: after a patch embedding, or between blocks. The model names it.
 struct Spot {

@@ -1,5 +1,5 @@
 #pragma once
-// Parameters to and from safetensors files, under timm's names and in PyTorch's layouts.
+// Parameters to and from safetensors files, under the original's names and in PyTorch's layouts.
 #include <functional>
 #include <map>
 #include <string>

@@ -18,7 +18,7 @@ namespace tessera::cli {
 namespace {
 
 constexpr const char* first_screen =
-    R"(tessera: position encodings and vision transformers, trained from scratch on a CPU
+    R"(tessera: position encodings in transformers, trained from scratch on a CPU
 
   tessera train                             train a small ViT: on CIFAR-10 if it is found, else on `where`
   tessera train vit_cifar10_small           a recipe, embedded or a file

@@ -1,5 +1,5 @@
 // Convolutions on the token map as position information; at zero padding it is the border that tells where a token is.
-//   peg         x + dwconv_kxk(x) + b          Chu et al. 2023 (CPVT; code in Twins): conditional positional encoding, after block 0 of a stage
+//   peg         x + dwconv_kxk(x) + b          Chu et al. 2021 (CPVT; code in Twins): conditional positional encoding, after block 0 of a stage
 //   cpe         dwconv_kxk(x) + b (+ x)        convolutional position embedding between blocks, residual as CoaT's or replacing
 //   cpe_raster  conv over the raster order as a 1-D sequence, dense, k taps, no residual: what a circulated snippet really computes
 //   hooks: between      parameters: (k^2 + 1) C per place, dense (k^2 C + 1) C      cost: k^2 N C multiplications      class tokens pass by

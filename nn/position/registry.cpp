@@ -59,7 +59,7 @@ std::vector<PositionRow> built_in() {
       row("log_cpb", "Log-spaced continuous position bias", {"bias"}, true, 2021, "Liu et al. 2022 (Swin v2), arXiv 2111.09883", "recompute", log_cpb()),
       row("cpe", "Convolutional position embedding", {"between"}, true, 2021, "Xu et al. 2021 (CoaT), arXiv 2104.06399", "recompute", cpe()),
       row("cpe_raster", "Convolution over the raster order", {"between"}, true, 2021, "control: a circulated snippet", "recompute", cpe_raster()),
-      row("peg", "Positional encoding generator", {"between"}, true, 2021, "Chu et al. 2023 (CPVT), arXiv 2102.10882", "recompute", peg()),
+      row("peg", "Positional encoding generator", {"between"}, true, 2021, "Chu et al. 2021 (CPVT), arXiv 2102.10882", "recompute", peg()),
       row("rope", "Rotary embedding of the raster index", {"rotary"}, false, 2021, "Su et al. 2021, arXiv 2104.09864", "recompute", rope()),
       row("rope_axial", "Axial rotary embedding", {"rotary"}, false, 2024, "Heo et al. 2024, arXiv 2403.13298", "recompute", rope_axial()),
       row("rope_mixed", "Mixed rotary embedding", {"rotary"}, true, 2024, "Heo et al. 2024, arXiv 2403.13298", "recompute", rope_mixed()),

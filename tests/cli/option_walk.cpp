@@ -108,7 +108,8 @@ struct Walk {
       CHECK(why.find('\n') == std::string::npos);
       const std::string& v = toml ? value.toml : value.word;
       if (v.find("nan") != std::string::npos || v.find("inf") != std::string::npos || v == "1e300") {
-        const bool word = key == "data.name" || key == "data.dir";  // a name may be what it likes
+        // a name, a path or a pattern may be what it likes
+        const bool word = key == "data.name" || key == "data.dir" || key == "train.weights" || key == "optim.freeze";
         CHECK((word || !why.empty()));
       }
     }

@@ -127,7 +127,7 @@ TEST_CASE("report: without mistakes there is no list of them") {
   CHECK(has(confusion(d), "<td class=\"n\">12</td>"));
   d.confusion = {{100, 0, 0}, {0, 100, 0}, {0, 0, 100}};
   CHECK_FALSE(has(confusion(d), "Most often confused"));
-  CHECK(has(confusion(d), "300 of 300 images"));
+  CHECK(has(confusion(d), "300 of 300 samples"));
   CHECK(malformed(confusion(d)) == "");
   d.confusion = {{0, 0, 0}, {0, 0, 0}, {0, 0, 0}};
   CHECK(confusion(d) == "");

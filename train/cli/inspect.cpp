@@ -86,7 +86,7 @@ void add_inspect(CLI::App& app, Action& chosen) {
 }
 
 void add_init(CLI::App& app, Action& chosen) {
-  auto* sub = app.add_subcommand("init", "Write a model's fresh weights, under timm's names");
+  auto* sub = app.add_subcommand("init", "Write a model's fresh weights, under the original's names");
   struct Options {
     ModelOptions model;
     int64_t seed = 0;
