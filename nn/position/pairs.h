@@ -10,7 +10,8 @@ RelativeIndex make_pairs(const Layout& now, int rows, Rule row) {
   const Coords at = coords(now);
   // 1 GB
   if (at.q.size() * at.k.size() > size_t{1} << 28)
-    fail("position", "{} x {} pairs of tokens are too many for an index of them; choose a larger patch_size",
+    fail("position",
+         "{} x {} pairs of tokens are too many for an index of them; choose a larger patch_size, or shorter sequences",
          at.q.size(), at.k.size());
   RelativeIndex::Spec p{static_cast<int>(at.q.size()), static_cast<int>(at.k.size()), rows, {}, 1};
   p.at.reserve(at.q.size() * at.k.size());

@@ -1,6 +1,7 @@
 // Fine-tuning from the command line: weights that timm wrote, and those of a run.
 #include <nlohmann/json.hpp>
 
+#include "tessera/core/io/tensor_file.h"
 #include "tests/cli/program.h"
 
 namespace tessera::test {
@@ -68,6 +69,43 @@ TEST_CASE("train --weights RUN: the model and its positions come along; the reci
                                 "data.test_size=16", "--weights", second, "--reset-head", "--out", folder / "third"});
   CHECK(again.code == 0);
   CHECK(has(again.err, "the head (head.weight, head.bias) is fresh"));
+}
+
+TEST_CASE(
+    "train --weights RUN of another family than the recipe's; and its own config.toml repeats the run to the bit") {
+  const Folder folder;
+  const std::string first = folder / "first", second = folder / "second", third = folder / "third";
+  const std::vector<std::string> few{"--data", "where:border",       "--epochs",
+                                     "1",      "data.train_size=32", "data.test_size=16"};
+  const auto train = [&](std::vector<std::string> words, const std::string& out) {
+    words.insert(words.begin(), "train");
+    words.insert(words.end(), few.begin(), few.end());
+    words.insert(words.end(), {"--out", out});
+    const Result r = tessera(words);
+    INFO(r.err);
+    REQUIRE(r.code == 0);
+  };
+  train({"--model", "swin", "model.embed_dim=12", "model.depths=[1,1]", "model.num_heads=[2,2]"}, first);
+  train({"--weights", first, "model.drop_path_rate=0.3"}, second);
+  CHECK(has(read(second + "/config.toml"), "name = \"swin\""));
+  CHECK(has(read(second + "/config.toml"), "drop_path_rate = 0.3"));
+  train({second + "/config.toml"}, third);
+  CHECK(read(second + "/config.toml").substr(read(second + "/config.toml").find('\n')) ==
+        read(third + "/config.toml").substr(read(third + "/config.toml").find('\n')));
+  CHECK(read(second + "/weights.safetensors") == read(third + "/weights.safetensors"));
+}
+
+TEST_CASE("train: configurations of runs that are older than some options have the digests they had") {
+  const Folder folder;
+  for (const auto& [family, digest] :
+       {std::pair("vit", "2eb4df0f0e0e07f1"), {"swin", "724a78c0fc4ff2fe"}, {"simple_vit", "24d2ef90db50186e"}}) {
+    CAPTURE(family);
+    const std::string run = folder / family;
+    REQUIRE(tessera({"train", std::string(TESSERA_SOURCE_DIR "/tests/cli/data/older_") + family + ".toml",
+                     "--max-steps", "1", "--out", run})
+                .code == 0);
+    CHECK(io::TensorFile(run + "/last.ckpt").metadata().at("config") == digest);
+  }
 }
 
 TEST_CASE("train --weights: what does not fit is one line and leaves no run") {

@@ -134,6 +134,20 @@ TEST_CASE("buckets: each sample once, short batch last, less padding, a function
   CHECK_THROWS_AS(Loader(source, {.bucket = -1}), Error);
 }
 
+TEST_CASE("buckets: what does not fill a batch is drawn from all lengths, not the longest every time") {
+  const auto source = ones(103);
+  std::set<int> left;  // lengths of the last 103 % 8 samples
+  for (int e = 0; e < 10; ++e) {
+    const Index order = epoch_order(*source, {.batch_size = 8, .seed = 5, .bucket = 1000}, e);
+    for (size_t i = 96; i < order.size(); ++i) left.insert(source->length(static_cast<size_t>(order[i])));
+  }
+  std::vector<int> lengths;
+  for (size_t i = 0; i < source->size(); ++i) lengths.push_back(source->length(i));
+  std::ranges::sort(lengths);
+  CHECK(*left.begin() < lengths[51]);
+  CHECK(*left.rbegin() > lengths[51]);
+}
+
 TEST_CASE("buckets: the same batches for any number of workers, and from any batch on") {
   const auto source = ones(50);
   const auto batches = [&](int workers, size_t from) {

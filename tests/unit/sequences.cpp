@@ -246,6 +246,27 @@ TEST_CASE("sequences: errors of decoded answers are tokens to insert, drop or ch
   CHECK(e.errors.of == tokens);
 }
 
+TEST_CASE("sequences: a run that diverges says where, though tokens are no tensor that could be looked at") {
+  const Scratch scratch;
+  const auto made = make(few("reverse,length=2-5", 40, 12));
+  RunParts parts;
+  parts.train = made.train, parts.test = made.test;
+  RunConfig c;
+  c.model = "transformer";
+  c.model_options = {
+      {"d_model", 16}, {"nhead", 2}, {"dim_feedforward", 32}, {"num_encoder_layers", 1}, {"num_decoder_layers", 1}};
+  c.train.epochs = 3, c.train.batch_size = 16, c.optim.lr = 1e30, c.optim.clip_grad = 0, c.sched.warmup_epochs = 0;
+  CHECK_THROWS_WITH_AS(train_run(c, scratch / "run", false, {}, parts), doctest::Contains("not finite"), Error);
+}
+
+TEST_CASE("sequences: the test is the same for any number to train on, and too many tokens are refused") {
+  const auto one = make(few("sort,length=2-9", 40, 12)), other = make(few("sort,length=2-9", 80, 12));
+  const std::vector<int32_t> all{0, 1, 2, 3};
+  CHECK(data::gather(*one.test, all).in.tokens ==
+        Index(data::gather(*other.test, all).in.tokens.begin(), data::gather(*other.test, all).in.tokens.end()));
+  CHECK_THROWS_WITH_AS(make(few("sort,length=4096", 4'000'000, 12)), doctest::Contains("2^27 tokens"), Error);
+}
+
 TEST_CASE("sequences: a run chooses its task by its data, and resumes to the same bits") {
   const Scratch scratch;
   const auto made = make(few("reverse,length=2-5", 40, 12));

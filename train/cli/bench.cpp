@@ -128,7 +128,7 @@ void show(const BenchOptions& o, const RunConfig& config, const Network& net, co
   }
   print(fmt::format("{} with {} positions, {} parameters, batch {}, {} threads, {}\n", config.model, config.position,
                     net.params->count(), o.batch_size, parallel::threads(), name(isa())));
-  print(fmt::format("images/s          {:>10.1f}\n", images));
+  print(fmt::format("{:<18}{:>10.1f}\n", fmt::format("{}s/s", net.input.unit()), images));
   print(fmt::format("ms a step         {:>10.2f}   min {:.2f}, max {:.2f}, {} steps\n", m.ms.median, m.ms.min, m.ms.max,
                     o.steps));
   print(fmt::format("GFLOP/s           {:>10.1f}   {:.0f} % of the {} peak measured in this run, {:.1f}\n", gflops,

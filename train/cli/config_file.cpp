@@ -201,14 +201,14 @@ std::string ConfigLayers::given(std::string_view key, std::string_view fallback)
   return v ? text(*v) : std::string(fallback);
 }
 
-// A model named on the command line is a whole set of keys: it replaces the recipe's [model], and with it the encoding
+// A model named on the command line, or brought along by weights, is a whole set of keys: it replaces the recipe's [model], and with it the encoding
 // that recipe chose; an encoding named on the command line replaces [position].
 bool ConfigLayers::overruled(const Entry& e) const {
   if (e.layer != Layer::recipe) return false;
   const auto section = section_of(e.key);
   const auto commanded = [&](std::string_view key) {
     return std::any_of(entries_.begin(), entries_.end(),
-                       [&](const Entry& c) { return c.layer == Layer::command && c.key == key; });
+                       [&](const Entry& c) { return c.layer > Layer::recipe && c.key == key; });
   };
   if (section == "model") return commanded("model.name");
   return section == "position" && (commanded("position.name") || commanded("model.name"));

@@ -70,7 +70,8 @@ std::shared_ptr<const data::Set> resized(const data::Set& set, const Size& size)
 /// Pictures for a model of pictures, frames of as many features for one of frames.
 void check_kind(const SavedRun& run, const data::Source& source) {
   const InputShape &in = run.net.input, form = source.form();
-  if (in.kind != form.kind || in.channels != form.channels || in.features != form.features)
+  if (in.kind != form.kind || in.channels != form.channels || in.features != form.features ||
+      in.vocabulary != form.vocabulary || in.target != form.target)
     fail("eval", "{} takes {}, but {} holds {}", run.config.model, in.str(), source.name, form.str());
 }
 
@@ -152,13 +153,9 @@ int eval(const Request& r) {
     say_warning(fmt::format("{} holds other data than those that {} was trained on", data.name, r.run));
   const auto task = task_of(run.net.input, *source, 0);
   const Evaluation e = evaluate(*run.net.model, *source, *task);
-  if (e.undecided > 0) {
-    const auto bad =
-        static_cast<int32_t>(std::find(e.predictions.begin(), e.predictions.end(), no_class) - e.predictions.begin());
-    const Input input = task->input(data::gather(*source, std::span(&bad, 1)));
+  if (e.undecided > 0)
     fail("eval", "the answers of {} to {} of {} {}s are not finite; first {}", r.run, e.undecided, source->size(),
-         form.unit(), first_not_finite(*run.net.model, *run.net.params, Run{}, input));
-  }
+         form.unit(), first_not_finite(*run.net.model, *run.net.params, *source, *task, e));
   const bool answers = dynamic_cast<const SequenceTask*>(task.get());
   if (!answers && r.beam > 1) fail("eval", "--beam is of answers that are sequences; {} has none", data.name);
   if (answers) return show_answers(r, run, *source, data.name, e);

@@ -175,7 +175,9 @@ void add_forward(CLI::App& app, Action& chosen) {
   auto* sub = app.add_subcommand("forward", "Logits and gradients of the tensors in a file (PyTorch's layouts)");
   auto r = std::make_shared<Request>();
   r->model.add_to(*sub, true);
-  sub->add_option("--weights", r->weights, "Weights under the original's names")->required()->type_name("W.safetensors");
+  sub->add_option("--weights", r->weights, "Weights under the original's names")
+      ->required()
+      ->type_name("W.safetensors");
   sub->add_option("--input", r->input,
                   "input (B,C,H,W), (B,T,F) or (B,T); optional cotangent, lengths, target (B,S), target_lengths")
       ->required()

@@ -65,9 +65,8 @@ ConfigLayers gather(const Request& r, std::string& recipe) {
   return config;
 }
 
-/// Weights of a run directory bring their model and its positions along, as far as nobody said others: `model` is what somebody said,
-/// or empty. What follows
-/// the data (classes, channels, the size of images) is the new data's.
+/// Weights of a run directory bring their model and its positions along, unless a recipe names a model, or the command line another one
+/// (`model`; empty: none). What follows the data (classes, channels, the size of images) is the new data's.
 void follow_weights(ConfigLayers& config, const std::string& model) {
   const std::string run = config.given("train.weights", "");
   std::error_code none;
@@ -77,9 +76,11 @@ void follow_weights(ConfigLayers& config, const std::string& model) {
   const RunConfig was = saved.resolve();
   if (!model.empty() && model != was.model) return;
   config.adapt("model.name", was.model), config.adapt("position.name", was.position);
+  constexpr std::string_view of_the_data[] = {"num_classes",       "in_chans",   "img_size",
+                                              "img_width",         "input_dim",  "vocab_size",
+                                              "target_vocab_size", "max_length", "num_frames"};
   for (const auto& [key, value] : was.model_options)
-    if (key != "num_classes" && key != "in_chans" && key != "img_size" && key != "img_width" && key != "input_dim")
-      config.adapt("model." + key, value);
+    if (std::ranges::find(of_the_data, key) == std::end(of_the_data)) config.adapt("model." + key, value);
   if (config.given("position.name", "") != was.position) return;
   for (const auto& [key, value] : was.position_options) config.adapt("position." + key, value);
 }
@@ -219,7 +220,7 @@ int train(const Request& r) {
   if (!r.resume.empty()) return resume_run(r, config);
   const std::string said = config.given("model.name", "");  // by a person, not by the embedded recipe
   const bool chosen = choose_default(config, recipe);
-  follow_weights(config, said);
+  if (chosen || said.empty()) follow_weights(config, said);
   if (chosen) drop_augmentation(config);
   for (const std::string& section : config.replaced()) say("--model or --position replaces {}", section);
   return run(config.resolve(false), r.out, recipe, false);

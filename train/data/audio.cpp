@@ -80,6 +80,8 @@ struct Parts {
 /// The splits of a set: one form, one digest, normalised by the first.
 Splits splits_of(const std::string& name, Parts parts, const std::vector<std::string>& classes, Recordings& read) {
   if (parts.train.lengths.empty()) fail("data", "{} has no recordings to train on", name);
+  if (parts.test.lengths.empty() && parts.val.lengths.empty())
+    fail("data", "{} has no recordings to test on: more of each class are needed, or a folder test", name);
   const Normalisation by = normalisation_of(parts.train);
   const std::string digest = read.digest();
   const auto make = [&](Sequences& s, const char* what) -> std::shared_ptr<const Source> {

@@ -28,11 +28,12 @@ Index epoch_order(const Source& source, const LoaderOptions& options, int e) {
   Index order = permutation(source.size(), key);
   if (options.bucket < 1) return order;
   const auto length = [&](int32_t i) { return source.length(static_cast<size_t>(i)); };
-  const size_t batch = batch_of(source, options), full = order.size() / batch;
-  const size_t pool = std::min(static_cast<size_t>(options.bucket), full + 1) * batch;
+  const size_t batch = batch_of(source, options), full = order.size() / batch, end = full * batch;
+  const size_t pool = std::min(static_cast<size_t>(options.bucket), full) * batch;
   const auto at = [](Index& of, size_t i) { return of.begin() + static_cast<std::ptrdiff_t>(i); };
-  for (size_t begin = 0; begin < order.size(); begin += pool)
-    std::stable_sort(at(order, begin), at(order, std::min(begin + pool, order.size())),
+  // what does not fill a batch is as it was drawn: sorted, it would always be the longest
+  for (size_t begin = 0; begin < end; begin += pool)
+    std::stable_sort(at(order, begin), at(order, std::min(begin + pool, end)),
                      [&](int32_t a, int32_t b) { return length(a) < length(b); });
   Index mixed = order;  // what does not fill a batch stays last
   const Index batches = permutation(full, key ^ rng::hash("batches"));

@@ -176,13 +176,17 @@ Options parse(const std::string& text) {
 
 Pair make(const Options& o) {
   check(o);
+  if (const size_t tokens = (o.train_size + o.test_size) * static_cast<size_t>(o.longest); tokens > size_t{1} << 27)
+    fail("data", "sequences: {} of up to {} tokens are more than 2^27 tokens: take fewer or shorter ones",
+         o.train_size + o.test_size, o.longest);
   const int vocabulary = o.task == Task::add ? plus + 1 : first + o.symbols;
   TokenPairs train{vocabulary, vocabulary, {}, {}}, test = train;
   std::set<Index> seen;
   const uint64_t key = rng::mix(o.seed ^ rng::hash(words[static_cast<size_t>(o.task)]));
-  uint64_t at = 0;
+  const uint64_t test_key = rng::mix(key ^ rng::hash("test"));  // the same test for every train_size
+  uint64_t at = 0, tries = 0;
   const auto add = [&](TokenPairs& to) {
-    Draw draw(rng::mix(key + at++));
+    Draw draw(&to == &train ? rng::mix(key + at++) : rng::mix(test_key + tries++));
     Index x = question(o, draw);
     if (&to == &train)
       seen.insert(x);
@@ -193,7 +197,7 @@ Pair make(const Options& o) {
   };
   while (train.questions.size() < o.train_size) add(train);
   while (test.questions.size() < o.test_size) {
-    if (at > o.train_size + 100 * o.test_size)
+    if (tries > 100 * o.test_size)
       fail("data",
            "sequences: training has seen nearly every question there is; longer ones or more symbols are needed");
     add(test);

@@ -62,10 +62,10 @@ constexpr Field<A> augment_table[] = {
     {"mix_off_epoch", &A::mix_off_epoch, "no mixing from this epoch on; 0: always", within(0, any_int)},
     {"freq_masks", &A::freq_masks, "SpecAugment: bands of features that become zero; 0: none", within(0, 100)},
     {"freq_width", &A::freq_width, "SpecAugment: the widest of them, in features",
-     within(0, 1024).only_with("freq_masks")},
+     within(1, 1024).only_with("freq_masks")},
     {"time_masks", &A::time_masks, "SpecAugment: stretches of frames that become zero; 0: none", within(0, 100)},
     {"time_width", &A::time_width, "SpecAugment: the longest of them, in frames",
-     within(0, 1 << 20).only_with("time_masks")},
+     within(1, 1 << 20).only_with("time_masks")},
 };
 constexpr Field<O> optim_table[] = {
     {"opt", &O::opt, "the optimiser", one_of("adamw", "sgd")},

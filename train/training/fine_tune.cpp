@@ -128,23 +128,25 @@ std::vector<std::string> start_from(const RunConfig& config, const PositionTable
 }
 
 void freeze(Params& params, const std::string& patterns) {
-  size_t at = 0;
+  size_t at = 0, read = 0;
   while (at < patterns.size()) {
     size_t end = patterns.find_first_of(", ", at);
     if (end == std::string::npos) end = patterns.size();
     const std::string pattern = patterns.substr(at, end - at);
     at = end + 1;
     if (pattern.empty()) continue;
+    ++read;
     std::vector<std::string> names;
     bool any = false;
     for (const auto& e : params.entries()) {
       names.push_back(e.name);
       if (!io::matches(pattern, e.name)) continue;
-      any = true;
-      if (!e.buffer) params.freeze(e.name);
+      if (e.buffer) continue;
+      any = true, e.value.leaf()->trainable = false;
     }
     if (!any) unknown("optim.freeze: parameter", pattern, names);
   }
+  if (!patterns.empty() && read == 0) fail("train", "optim.freeze=\"{}\" holds no pattern", patterns);
   if (!patterns.empty() &&
       std::ranges::none_of(params.entries(), [](const auto& e) { return !e.buffer && e.value.leaf()->trainable; }))
     fail("train", "optim.freeze={} leaves nothing to train", patterns);

@@ -55,7 +55,7 @@ struct Watch final : Observer {
 
 std::string given(const Params& params, const Tensor& x) {
   const std::string weights = not_finite(params);
-  return weights.empty() ? not_finite("the input", x) : weights;
+  return weights.empty() && x ? not_finite("the input", x) : weights;  // tokens are whole numbers
 }
 
 }  // namespace
@@ -109,6 +109,19 @@ std::string first_not_finite(const Params& params, const Run& run, const Batch& 
     if (grads.has(e.value))
       if (std::string found = not_finite(e.name, grads.of(e.value)); !found.empty()) return "the gradient of " + found;
   return "the sum over its shards, each of which is finite";
+}
+
+std::string first_not_finite(const Model& model, const Params& params, const data::Source& source, const Task& task,
+                             const Evaluation& e) {
+  for (size_t i = 0; i < e.predictions.size(); ++i) {
+    if (e.predictions[i] != no_class) continue;
+    Run run;
+    run.first = static_cast<int64_t>(i);
+    const int32_t which[] = {static_cast<int32_t>(i)};
+    const std::string found = first_not_finite(model, params, run, task.input(data::gather(source, which)));
+    if (!found.empty()) return found;
+  }
+  return "the loss itself";
 }
 
 }  // namespace TESSERA_NS

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "tessera/models/model.h"
+#include "tessera/train/training/evaluate.h"
 #include "tessera/train/training/lanes.h"
 
 namespace tessera {
@@ -17,6 +18,10 @@ std::string not_finite(const Params& params);
 /// "linear_add of blocks.3.mlp.fc2: output (8, 65, 128) from (8, 65, 256), (128, 256), (128,), (8, 65, 128)". Infinity that an op was
 /// given it may pass on: constants may hold it by intention (sasa's mask). Empty if there is none up to the logits.
 std::string first_not_finite(const Model& model, const Params& params, const Run& run, const Input& input);
+
+/// Runs the model on the samples of `source` whose answer in `e` is not finite, until one says where; "the loss itself" if none does.
+std::string first_not_finite(const Model& model, const Params& params, const data::Source& source, const Task& task,
+                             const Evaluation& e);
 
 /// The same of a whole step, run again in the shards in which Lanes cuts it: a weight, the input or targets, the output of an op, the
 /// loss included; and if all of these are finite, the gradient of an op's output or of a parameter. Weights and statistics stay.

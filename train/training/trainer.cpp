@@ -160,15 +160,7 @@ std::string Training::source_of_nan(const Run& run, const Batch& batch) const {
 }
 
 std::string Training::source_of_nan(const data::Source& source, const Evaluation& e) const {
-  for (size_t i = 0; i < e.predictions.size(); ++i) {
-    if (e.predictions[i] != no_class) continue;
-    Run run;
-    run.first = static_cast<int64_t>(i);
-    const int32_t which[] = {static_cast<int32_t>(i)};
-    const std::string found = first_not_finite(*model_, params_, run, task_->input(data::gather(source, which)));
-    if (!found.empty()) return found;
-  }
-  return "the loss itself";
+  return first_not_finite(*model_, params_, source, *task_, e);
 }
 
 // ---- when to stop --------------------------------------------------------------------------------------------------------

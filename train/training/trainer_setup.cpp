@@ -34,7 +34,7 @@ data::Splits data_of(const RunParts& parts, DataConfig& c) {
     if (!other || other->size() == 0) continue;
     const InputShape f = other->form();
     if (f.kind != form.kind || f.channels != form.channels || f.features != form.features ||
-        other->class_names != parts.train->class_names)
+        f.vocabulary != form.vocabulary || f.target != form.target || other->class_names != parts.train->class_names)
       fail("data", "{} and {} are not of one kind: the same classes, channels and features are needed",
            parts.train->name, other->name);
   }
@@ -67,7 +67,37 @@ RunConfig checked(const RunConfig& c) {
 
 }  // namespace
 
+namespace {
+
+/// Options that families of models got when there were checkpoints of them already.
+struct Younger {
+  const char *family, *key;
+};
+constexpr Younger younger_options[] = {{"vit", "attention"},
+                                       {"vit", "extra_pointwise"},
+                                       {"vit", "lepe"},
+                                       {"vit", "lsa"},
+                                       {"vit", "mlp"},
+                                       {"vit", "mlp_act_out"},
+                                       {"vit", "patch"},
+                                       {"vit", "qk_norm"},
+                                       {"vit", "reg_tokens"},
+                                       {"simple_vit", "head_dim"},
+                                       {"simple_vit", "patch"},
+                                       {"simple_vit", "proj_bias"},
+                                       {"simple_vit", "weight_init"},
+                                       {"swin", "stem"},
+                                       {"swin", "window_width"}};
+
+}  // namespace
+
 std::string config_digest(RunConfig c) {
+  for (const ModelRow& row : models())
+    for (const Younger& y : younger_options) {
+      const auto said = c.model_options.find(y.key);
+      if (row.name != c.model || row.family != y.family || said == c.model_options.end()) continue;
+      if (said->second == row.defaults.at(y.key)) c.model_options.erase(said);
+    }
   const TrainConfig standard;
   TrainConfig& t = c.train;
   c.data.name = without_folder(c.data.name), c.data.dir.clear(), c.data.workers = 1;
