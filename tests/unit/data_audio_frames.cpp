@@ -143,7 +143,7 @@ TEST_CASE("buckets: what does not fill a batch is drawn from all lengths, not th
   }
   std::vector<int> lengths;
   for (size_t i = 0; i < source->size(); ++i) lengths.push_back(source->length(i));
-  std::ranges::sort(lengths);
+  std::sort(lengths.begin(), lengths.end());
   CHECK(*left.begin() < lengths[51]);
   CHECK(*left.rbegin() > lengths[51]);
 }
