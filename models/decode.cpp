@@ -61,9 +61,8 @@ std::vector<Candidate> continuations(const Tensor& logits, const std::vector<Liv
     double sum = 0;
     for (const real v : z) sum += std::exp(static_cast<double>(v) - most);
     for (int k = 0; k < K; ++k)
-      if (k != SpecialTokens::pad && k != SpecialTokens::begin)
-        all.push_back(
-            {live[i].log_probability + static_cast<double>(z[static_cast<size_t>(k)]) - most - std::log(sum), i, k});
+      all.push_back(
+          {live[i].log_probability + static_cast<double>(z[static_cast<size_t>(k)]) - most - std::log(sum), i, k});
   }
   return all;
 }

@@ -76,7 +76,7 @@ namespace {
 void check(const Config& c) {
   check_fields(c, fields(), "model.");
   if (c.no_embed_class && !c.prefix())
-    fail("vit", "no_embed_class is true but does nothing without a class token or registers: leave it out");
+    fail("vit", "no_embed_class is true but does nothing without class_token or reg_tokens: leave it out");
   if (c.embed_dim * c.mlp_ratio < 1) {
     fail("vit", "mlp_ratio {} makes the MLP {} wide; expected at least 1", c.mlp_ratio, c.embed_dim * c.mlp_ratio);
   }

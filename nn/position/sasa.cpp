@@ -28,7 +28,7 @@ struct Sasa final : PositionEncoding {
     };
     return table;
   }
-  static std::string refuses(const Places& at, const Config& c) {
+  static std::string refuses(const Places& at, const Config&) {
     for (const Site& s : at.sites) {
       if (s.causal) return "a neighbourhood has cells on both sides, but this model is causal and may not look ahead";
       if (s.no_self)
@@ -39,10 +39,6 @@ struct Sasa final : PositionEncoding {
         return "it replaces global attention by neighbourhoods; this model's attention is already cut into windows";
       if (s.trained.q != s.trained.k || s.trained.cross)
         return "keys must be the query's own map; this model reduces or replaces them";
-      if (const double own = 1 / std::sqrt(static_cast<double>(s.head_dim));
-          !c.scaled && std::abs(s.scale / own - 1) > 1e-12)
-        return fmt::format(
-            "model.qk_scale makes the factor of the logits {}, but without position.scaled=true it has none", s.scale);
       if (s.head_dim % 2) return fmt::format("head width {} cannot be halved between rows and columns", s.head_dim);
     }
     return "";
