@@ -43,24 +43,6 @@ Tensor FeedForward::operator()(const Run& run, const Tensor& x) const {
   return drop2(run, fc2(run, drop1(run, silu(fc1(run, norm(run, x))))));
 }
 
-// ---- attention ----------------------------------------------------------------------------------------------------
-
-SelfAttention::SelfAttention(const Scope& s, const Attention::Config& c)
-    : in_proj_weight(s.param("in_proj_weight", {3 * c.inner(), c.dim}, xavier_uniform(c.dim, 3 * c.inner()))),
-      in_proj_bias(c.qkv_bias ? s.param("in_proj_bias", {3 * c.inner()}, constant(0), Decay::no) : Tensor()),
-      out_proj(s / "out_proj", c.inner(), c.dim, true, {torch_default(c.inner()), constant(0)}),
-      attn_drop{c.attn_drop, (s / "attn_drop").key()},
-      num_heads(c.num_heads),
-      scale(c.scale()) {}
-
-Tensor SelfAttention::operator()(const Run& run, const Tensor& x, const Sequence& at, const PositionEncoding& position,
-                                 const Site& site) const {
-  const Tensor packed = linear(x, in_proj_weight, in_proj_bias);
-  const Query query(heads(packed, num_heads, 0, 3), heads(packed, num_heads, 1, 3), heads(packed, num_heads, 2, 3),
-                    at.who, scale, attn_drop, at.lengths);
-  return out_proj(run, position.attend(site, at.now, query, {x, x}, run));
-}
-
 // ---- convolution module -------------------------------------------------------------------------------------------
 
 Pointwise::Pointwise(const Scope& s, int inputs, int outputs, bool with_bias)
@@ -161,7 +143,8 @@ Tensor Block::operator()(const Run& run, const Tensor& x, const Sequence& at, co
   const Crumb here(name);
   Tensor y = add_half(x, ffn1(run, x));
   if (convolution_first) y = convolved(run, y, at);
-  y = add(y, self_attn_dropout(run, self_attn(run, self_attn_layer_norm(run, y), at, position, site)));
+  y = add(y, self_attn_dropout(
+                 run, self_attn.among(run, self_attn_layer_norm(run, y), at.who, position, site, at.now, at.lengths)));
   if (!convolution_first) y = convolved(run, y, at);
   y = add_half(y, ffn2(run, y));
   return final_layer_norm(run, y);

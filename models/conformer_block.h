@@ -4,6 +4,7 @@
 
 #include "tessera/models/extents.h"
 #include "tessera/nn/convolution.h"
+#include "tessera/nn/multihead_attention.h"
 
 namespace tessera::conformer {
 inline namespace TESSERA_NS {
@@ -24,18 +25,6 @@ struct FeedForward {
   Dropout drop2;
   FeedForward(const Scope& s, int dim, int hidden, double dropout);
   Tensor operator()(const Run& run, const Tensor& x) const;
-};
-
-/// torch.nn.MultiheadAttention under its names, of x with itself.
-struct SelfAttention {
-  Tensor in_proj_weight, in_proj_bias;  ///< (3 inner, dim): queries, keys, values
-  Linear out_proj;
-  DropoutSpec attn_drop;
-  int num_heads;
-  double scale;
-  SelfAttention(const Scope& s, const Attention::Config& c);
-  Tensor operator()(const Run& run, const Tensor& x, const Sequence& at, const PositionEncoding& position,
-                    const Site& site) const;
 };
 
 /// A Conv1d of one tap is a Linear: weight (out, in, 1).
@@ -92,7 +81,7 @@ struct Block {
   };
   FeedForward ffn1;
   LayerNorm self_attn_layer_norm;
-  SelfAttention self_attn;
+  MultiheadAttention self_attn;
   Dropout self_attn_dropout;
   ConvModule conv_module;
   FeedForward ffn2;
@@ -137,6 +126,7 @@ Block::Config block_of(const C& c) {
   Block::Config b;
   b.attn.dim = c.embed_dim, b.attn.num_heads = c.num_heads, b.attn.head_dim = c.head_dim;
   b.attn.qk_scale = c.qk_scale, b.attn.qkv_bias = c.qkv_bias, b.attn.attn_drop = c.dropout;
+  b.attn.proj_init = {torch_default(b.attn.inner()), constant(0)};
   b.conv.dim = c.embed_dim, b.conv.kernel = c.depthwise_conv_kernel_size, b.conv.expansion = c.conv_expansion;
   b.conv.bias = c.conv_bias, b.conv.use_group_norm = c.use_group_norm, b.conv.dropout = c.dropout;
   b.ffn_dim = c.ffn_dim ? c.ffn_dim : 4 * c.embed_dim;

@@ -17,11 +17,9 @@
 #include <cmath>
 
 #include "tessera/core/ops/arithmetic.h"
-#include "tessera/core/ops/concat.h"
 #include "tessera/core/ops/embedding.h"
 #include "tessera/core/ops/keep_valid.h"
 #include "tessera/core/ops/linear.h"
-#include "tessera/core/ops/slice.h"
 #include "tessera/models/extents.h"
 #include "tessera/models/row.h"
 
@@ -65,26 +63,33 @@ void check(const Config& c) {
 
 std::string path_of(const char* stack, int i) { return fmt::format("{}.layers.{}", stack, i); }
 
+}  // namespace
+
+// torch.nn.Transformer draws every matrix by Xavier's rule.
+Attention::Config attention_of(const Config& c) {
+  Attention::Config a;
+  a.dim = c.d_model, a.num_heads = c.nhead, a.qk_scale = c.qk_scale, a.attn_drop = c.dropout;
+  a.proj_init = {xavier_uniform(c.d_model, c.d_model), constant(0)};
+  return a;
+}
+
+namespace {
+
 Site site_of(const Config& c, int id, int stage, int block, const char* stack) {
-  const int head = c.d_model / c.nhead;
-  const double scale = scale_of(c.d_model, c.nhead, c.qk_scale);
+  const Attention::Config a = attention_of(c);
   return {id,
           stage,
           block,
           c.d_model,
           c.nhead,
-          head,
-          scale,
+          a.width_of_head(),
+          a.scale(),
           Layout::sequence(c.max_length),
           path_of(stack, block) + ".self_attn",
           stage > 0};
 }
 
 }  // namespace
-
-double scale_of(int d_model, int nhead, double qk_scale) {
-  return qk_scale > 0 ? qk_scale : 1 / std::sqrt(static_cast<double>(d_model / nhead));
-}
 
 Places places(const Config& c) {
   check(c);
@@ -117,40 +122,6 @@ InputShape input(const Config& c) {
 
 // ---- parts --------------------------------------------------------------------------------------------------------
 
-// torch.nn.Transformer draws every matrix by Xavier's rule; the packed projection counts as one of d to 3 d.
-MultiheadAttention::MultiheadAttention(const Scope& s, const Config& c)
-    : in_proj_weight(s.param("in_proj_weight", {3 * c.d_model, c.d_model}, xavier_uniform(c.d_model, 3 * c.d_model))),
-      in_proj_bias(s.param("in_proj_bias", {3 * c.d_model}, constant(0), Decay::no)),
-      dropout{c.dropout, (s / "dropout").key()},
-      out_proj(s / "out_proj", c.d_model, c.d_model, true, {xavier_uniform(c.d_model, c.d_model), constant(0)}),
-      num_heads(c.nhead),
-      scale(site_of(c, 0, 0, 0, "").scale) {}
-
-Tensor MultiheadAttention::among(const Run& run, const Tensor& x, const Pattern& who, const PositionEncoding& position,
-                                 const Site& site, const Layout& now, std::span<const int32_t> lengths,
-                                 const Tensor& before) const {
-  const Crumb here("self_attn");
-  const Tensor all = before ? concat({before, x}, 1) : x;
-  const Tensor packed = linear(all, in_proj_weight, in_proj_bias);
-  const Tensor asking = before ? slice(packed, 1, before.dim(1), all.dim(1)) : packed;
-  const Query query(heads(asking, num_heads, 0, 3), heads(packed, num_heads, 1, 3), heads(packed, num_heads, 2, 3), who,
-                    scale, dropout, lengths);
-  return out_proj(run, position.attend(site, now, query, {x, all}, run));
-}
-
-Tensor MultiheadAttention::across(const Run& run, const Tensor& x, const Tensor& memory,
-                                  const PositionEncoding& position, const Site& site,
-                                  std::span<const int32_t> lengths) const {
-  const Crumb here("multihead_attn");
-  const int d = x.dim(2);
-  const Tensor q = linear(x, slice(in_proj_weight, 0, 0, d), slice(in_proj_bias, 0, 0, d));
-  const Tensor kv = linear(memory, slice(in_proj_weight, 0, d, 3 * d), slice(in_proj_bias, 0, d, 3 * d));
-  const Query query(heads(q, num_heads), heads(kv, num_heads, 0, 2), heads(kv, num_heads, 1, 2),
-                    global_pattern(x.dim(1), memory.dim(1)), scale, dropout, lengths);
-  const Layout now = Layout::between(Layout::sequence(x.dim(1)).q, Layout::sequence(memory.dim(1)).q);
-  return out_proj(run, position.attend(site, now, query, {x, memory}, run));  // which leaves relative terms out
-}
-
 namespace {
 LinearInit feed_init(int in, int out) { return {xavier_uniform(in, out), torch_default(in)}; }
 }  // namespace
@@ -176,7 +147,7 @@ Tensor Residual::join(const Run& run, const Tensor& x, const Tensor& branch) con
 }
 
 EncoderLayer::EncoderLayer(const Scope& s, const Config& c, const Site& at)
-    : self_attn(s / "self_attn", c),
+    : self_attn(s / "self_attn", attention_of(c)),
       feed(s, c),
       around_self(s / "norm1", c),
       around_feed(s / "norm2", c),
@@ -194,8 +165,8 @@ Tensor EncoderLayer::operator()(const Run& run, const Tensor& x, const PositionE
 }
 
 DecoderLayer::DecoderLayer(const Scope& s, const Config& c, const Site& at)
-    : self_attn(s / "self_attn", c),
-      multihead_attn(s / "multihead_attn", c),
+    : self_attn(s / "self_attn", attention_of(c)),
+      multihead_attn(s / "multihead_attn", attention_of(c)),
       feed(s, c),
       around_self(s / "norm1", c),
       around_cross(s / "norm2", c),

@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "tessera/models/model.h"
-#include "tessera/nn/layers.h"
+#include "tessera/nn/multihead_attention.h"
 
 namespace tessera::transformer {
 inline namespace TESSERA_NS {
@@ -26,30 +26,14 @@ struct Config {
   int targets() const { return target_vocab_size ? target_vocab_size : vocab_size; }
 };
 Fields<Config> fields();
-/// Of the logits: qk_scale, or where that is 0 the root of a head's width, inverted.
-double scale_of(int d_model, int nhead, double qk_scale);
+/// Of every attention.
+Attention::Config attention_of(const Config& c);
 /// Throws Error on a configuration that makes no sense.
 Places places(const Config& c);
 InputShape input(const Config& c);
 /// The names of PyTorch's translation tutorial.
 std::vector<Rename> dialect();
 std::vector<ModelRow> rows();
-
-/// torch.nn.MultiheadAttention: the projections of queries, keys and values in one matrix (3 d, d).
-struct MultiheadAttention {
-  Tensor in_proj_weight, in_proj_bias;
-  DropoutSpec dropout;
-  Linear out_proj;
-  int num_heads;
-  double scale;
-  MultiheadAttention(const Scope& s, const Config& c);
-  /// Tokens x (B, T, d) among themselves. `now` may be a Layout::remembering: `before` (B, M, d) then are M more keys in front of x.
-  Tensor among(const Run& run, const Tensor& x, const Pattern& who, const PositionEncoding& position, const Site& site,
-               const Layout& now, std::span<const int32_t> lengths, const Tensor& before = {}) const;
-  /// Tokens x (B, S, d) of one sequence look at those of another, memory (B, T, d): there positions mean nothing.
-  Tensor across(const Run& run, const Tensor& x, const Tensor& memory, const PositionEncoding& position,
-                const Site& site, std::span<const int32_t> lengths) const;
-};
 
 /// linear2(dropout(f(linear1 x))), under names that torch does not put into a scope of their own.
 struct FeedForward {

@@ -78,17 +78,17 @@ Places places(const Config& c) {
   size.linear(c.max_length, c.d_model, c.vocab_size);
   for (int i = 0; i < c.num_layers; ++i)
     size.block(c.max_length, c.max_length, c.d_model, c.d_model, static_cast<double>(c.dim_feedforward) / c.d_model);
-  const int head = c.d_model / c.nhead;
-  const double scale = transformer::scale_of(c.d_model, c.nhead, c.qk_scale);
+  const Attention::Config a = transformer::attention_of(parts_of(c));
   Places p;
   p.tokens = {{0, 0, 0, c.d_model, line.q, "pos_embed"}};
   for (int i = 0; i < c.num_layers; ++i)
-    p.sites.push_back({i, 0, i, c.d_model, c.nhead, head, scale, line, path_of(i) + ".self_attn", true});
+    p.sites.push_back(
+        {i, 0, i, c.d_model, c.nhead, a.width_of_head(), a.scale(), line, path_of(i) + ".self_attn", true});
   return p;
 }
 
 Layer::Layer(const Scope& s, const transformer::Config& c, const Site& at)
-    : self_attn(s / "self_attn", c),
+    : self_attn(s / "self_attn", transformer::attention_of(c)),
       feed(s, c),
       around_self(s / "norm1", c),
       around_feed(s / "norm2", c),

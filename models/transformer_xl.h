@@ -22,7 +22,7 @@ Places places(const Config& c);
 
 /// Self-attention over memory and segment, causal, and the MLP.
 struct Layer {
-  transformer::MultiheadAttention self_attn;
+  MultiheadAttention self_attn;
   transformer::FeedForward feed;
   transformer::Residual around_self, around_feed;  // norm1, norm2
   Site site;
