@@ -27,14 +27,14 @@ constexpr Domain two_decays = such_that(two_decays_of, "two numbers in [0, 1) su
 constexpr Field<D> data_table[] = {
     {"name", &D::name,
      "cifar10, cifar100, mnist, fashion-mnist, cifar10:DIR or cifar100:DIR (a folder with any number of records), "
-     "imagefolder:DIR, fsdd, fsdd:DIR, audiofolder:DIR, where[:TASK]; empty: what is found"},
+     "imagefolder:DIR, fsdd, fsdd:DIR, audiofolder:DIR, sequences:TASK, where[:TASK]; empty: what is found"},
     {"dir", &D::dir, "where named sets are looked for before $TESSERA_DATA and ./data"},
-    {"train_size", &D::train_size, "training images; 0: all that val_size leaves (where: 4000)", within(0, 1e9)},
-    {"val_size", &D::val_size, "images held out of the training set for validation; 0: none", within(0, 1e9)},
-    {"test_size", &D::test_size, "test images of `where`; 0: 1000", within(0, 1e9)},
+    {"train_size", &D::train_size, "training samples; 0: all that val_size leaves (where: 4000)", within(0, 1e9)},
+    {"val_size", &D::val_size, "samples held out of the training set for validation; 0: none", within(0, 1e9)},
+    {"test_size", &D::test_size, "test samples of what is made in memory (where, sequences); 0: 1000", within(0, 1e9)},
     {"fraction", &D::fraction, "share of every class of the training set that is used", positive(1)},
     {"img_size", &D::img_size, "imagefolder: size that images are brought to; 0: their own", within(0, 4096)},
-    {"seed", &D::seed, "of the split, of fraction and of `where`", at_least(0)},
+    {"seed", &D::seed, "of the split, of fraction and of what is made in memory", at_least(0)},
     {"workers", &D::workers, "background threads that prepare batches", within(1, 256)},
     {"n_mels", &D::n_mels, "recordings: log-mel features of a frame", within(1, 1024)},
     {"sample_rate", &D::sample_rate, "recordings: samples a second that all must have; 0: those of the first file",
@@ -94,18 +94,18 @@ constexpr Field<S> sched_table[] = {
 };
 constexpr Field<T> train_table[] = {
     {"epochs", &T::epochs, "passes over the training set", within(1, 1e6)},
-    {"batch_size", &T::batch_size, "images of a batch", within(1, 1 << 20)},
-    {"seed", &T::seed, "of the weights, the order of images, augmentation and dropout", at_least(0)},
+    {"batch_size", &T::batch_size, "samples of a batch", within(1, 1 << 20)},
+    {"seed", &T::seed, "of the weights, the order of samples, augmentation and dropout", at_least(0)},
     {"precision", &T::precision, "of matrix products", one_of("f32", "bf16")},
     {"ema_decay", &T::ema_decay, "moving average of the weights, which is then evaluated and saved; 0: off",
      below_one()},
     {"label_smoothing", &T::label_smoothing, "share of the target spread over all classes", below_one()},
-    {"shard_size", &T::shard_size, "images that run through the network together; part of the arithmetic",
+    {"shard_size", &T::shard_size, "samples that run through the network together; part of the arithmetic",
      within(1, 1 << 20)},
     {"lanes", &T::lanes, "partial sums of the gradient; part of the arithmetic, independent of threads", within(1, 64)},
     {"accumulate", &T::accumulate,
      "batches of batch_size that make one optimiser step, as one batch of their size would", within(1, 1 << 20)},
-    {"drop_last", &T::drop_last, "leave out the images of an epoch that do not fill a step"},
+    {"drop_last", &T::drop_last, "leave out the samples of an epoch that do not fill a step"},
     {"max_steps", &T::max_steps, "end the run after so many steps; 0: no limit", within(0, any_int)},
     {"max_minutes", &T::max_minutes, "end the run after so much time; 0: no limit", within(0, any_time)},
     {"patience", &T::patience, "end the run when so many epochs brought no better validation; 0: never",
@@ -301,7 +301,7 @@ void check(const RunConfig& c) {
   if (c.optim.nesterov && c.optim.momentum == 0) fail("optim", "optim.nesterov needs an optim.momentum above 0");
   const int64_t step = int64_t{c.train.batch_size} * c.train.accumulate;
   if (step > std::numeric_limits<int>::max())
-    fail("train", "train.accumulate {} x train.batch_size {} are more than 2^31 images a step", c.train.accumulate,
+    fail("train", "train.accumulate {} x train.batch_size {} are more than 2^31 samples a step", c.train.accumulate,
          c.train.batch_size);
 }
 
