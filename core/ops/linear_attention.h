@@ -17,7 +17,7 @@ struct LinearAttention {
   Similarity similarity = Similarity::elu;
   bool causal = false;  ///< a query sees the keys up to its own token; as many keys as queries
   double eps = 1e-6;  ///< elu: added to the denominator; taylor: the least length of q and k, and the least denominator
-  /// Turns f(q) and f(k) in the numerator alone, since a denominator of turned features may be 0 (RoFormer, Su et al. 2021, section 3.3).
+  /// Turns f(q) and f(k) in the numerator alone, since turned features are not positive and a denominator of them may be 0 (rotation: Su et al. 2021).
   Rotary rotary = {};
 };
 
