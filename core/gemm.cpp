@@ -203,6 +203,37 @@ void gemm_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const 
   run(task(M, N, K, A, 1, lda, panels.data(), beta, C, ldc), bf16);
 }
 
+Packed::Packed(bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N)
+    : transposed_(transposed), bf16_(rounds(precision())), b_(b), ldb_(ldb), K_(K), N_(N) {
+  if (N <= 0 || prefer_blas(block, N, K, bf16_)) return;
+  panels_ = take(panels_size(bf16_, K, N));
+  pack(bf16_, transposed, b, ldb, K, N, panels_);
+}
+
+Packed::Packed(Packed&& o) noexcept
+    : transposed_(o.transposed_),
+      bf16_(o.bf16_),
+      b_(o.b_),
+      ldb_(o.ldb_),
+      K_(o.K_),
+      N_(o.N_),
+      panels_(std::exchange(o.panels_, nullptr)) {}
+
+Packed::~Packed() {
+  if (panels_) Pool::give(panels_);
+}
+
+void Packed::multiply(int64_t M, const real* A, int64_t lda, real beta, real* C, int64_t ldc, const real* bias) const {
+  if (M <= 0 || N_ <= 0) return;
+  if (!panels_) {
+    blas_rows(false, transposed_, M, N_, K_, A, lda, b_, ldb_, beta, C, ldc);
+    return finish_rows(M, N_, C, ldc, {.bias = bias});
+  }
+  GemmTask t = task(M, N_, K_, A, lda, 1, panels_, beta, C, ldc);
+  t.bias = bias;
+  run(t, bf16_);
+}
+
 void drop_packed(Leaf& weight) {
   for (auto* p = weight.packed.load(std::memory_order_acquire); p; p = p->next)
     p->ready.store(false, std::memory_order_relaxed);

@@ -42,6 +42,26 @@ void gemm_nn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const 
 void gemm_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
              real* C, int64_t ldc, Precision in = precision());
 
+/// A matrix in panels, for several products with it.
+class Packed {
+ public:
+  /// B = W^T of W (N,K) with row stride ldb, or B (K,N) itself; it must outlive this object.
+  static Packed transposed(const real* w, int64_t ldw, int64_t K, int64_t N) { return {true, w, ldw, K, N}; }
+  static Packed as_is(const real* b, int64_t ldb, int64_t K, int64_t N) { return {false, b, ldb, K, N}; }
+  Packed(Packed&& o) noexcept;
+  ~Packed();
+  /// C (M,N) = beta C + A (M,K) B [+ bias].
+  void multiply(int64_t M, const real* A, int64_t lda, real beta, real* C, int64_t ldc,
+                const real* bias = nullptr) const;
+
+ private:
+  Packed(bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N);
+  bool transposed_, bf16_;
+  const real* b_;
+  int64_t ldb_, K_, N_;
+  real* panels_ = nullptr;  // null: OpenBLAS reads b_
+};
+
 /// Forgets the packed panels of a weight whose values change; their memory waits for the next ones. Not beside a
 /// running product.
 void drop_packed(Leaf& weight);

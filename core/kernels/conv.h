@@ -12,8 +12,13 @@ struct ConvShape {
 
 inline namespace TESSERA_NS {
 
-/// Depthwise convolutions on channels-last maps; weights are (kh kw, C).
+/// Convolutions on channels-last maps. Depthwise ones have weights (kh kw, C); all others are products with a matrix of patches, one row an
+/// output pixel: kh kw I numbers in the order (ky, kx, i), of `I` channels of the C. Lines [first, last) of the B Ho lines of outputs.
 struct ConvKernels {
+  /// Rows (last - first) Wo of patches; what lies beyond the map is 0. x at the first of the I channels.
+  void (*gather_patches)(const ConvShape& s, const real* x, int64_t I, int64_t first, int64_t last, real* patches);
+  /// The transpose: adds every patch to the place it came from.
+  void (*scatter_patches)(const ConvShape& s, const real* patches, int64_t I, int64_t first, int64_t last, real* dx);
   /// y[b,oy,ox,c] = bias[c] + sum_t x[b, oy s - p + ky d, ..., c] w[t, c]; bias may be null.
   void (*depthwise)(const ConvShape& s, const real* x, const real* w, const real* bias, real* y);
   /// dx = beta dx + ...

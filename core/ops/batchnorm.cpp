@@ -6,8 +6,9 @@
 #include "tessera/core/ops/batchnorm.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
+
+#include "tessera/core/kernels/kernels.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -19,92 +20,94 @@ struct Rows {
   Ints lengths;
 
   Rows(const Tensor& x, const Ints& valid) : n(x.size() / x.dim(-1)), T(valid ? x.dim(1) : n), lengths(valid) {}
-  /// f(i) for every row that counts, rest(i) for every row of padding.
+  /// f(first row, rows) of every stretch that counts, rest(first row, rows) of every stretch of padding.
   template <class F, class G>
   void each(F f, G rest) const {
     for (int64_t first = 0, b = 0; first < n; first += T, ++b) {
       const int64_t valid = lengths ? lengths[static_cast<size_t>(b)] : T;
-      for (int64_t t = 0; t < valid; ++t) f(first + t);
-      for (int64_t t = valid; t < T; ++t) rest(first + t);
+      if (valid > 0) f(first, valid);
+      if (valid < T) rest(first + valid, T - valid);
     }
   }
   template <class F>
   void each(F f) const {
-    each(f, [](int64_t) {});
+    each(f, [](int64_t, int64_t) {});
   }
   int64_t count() const {
     int64_t valid = 0;
-    each([&](int64_t) { ++valid; });
+    each([&](int64_t, int64_t rows) { valid += rows; });
     return valid;
   }
 };
 
-/// to[c] = the sum of f(i C + c, c) over the rows i that count, in double: what a mean leaves over is small beside its terms. Sixteen
-/// channels at a time, a cache line of x.
-template <class F>
-void sum_rows(const Rows& rows, int64_t C, Tensor& to, F f) {
-  constexpr int64_t width = 16;
-  for (int64_t first = 0; first < C; first += width) {
-    const int64_t n = std::min(width, C - first);
-    std::array<double, width> sum{};
-    rows.each([&](int64_t i) {
-      for (int64_t c = 0; c < n; ++c)
-        sum[static_cast<size_t>(c)] += static_cast<double>(f(i * C + first + c, first + c));
-    });
-    for (int64_t c = 0; c < n; ++c) to[first + c] = static_cast<real>(sum[static_cast<size_t>(c)]);
+/// Sums over rows, a double a channel: add(stretch's first element, its rows, the sums).
+class Sums {
+ public:
+  explicit Sums(int64_t C) : room_({static_cast<int>(C * per_double)}), C_(C) { std::fill_n(data(), C, 0.0); }
+  double* data() { return reinterpret_cast<double*>(room_.data()); }
+  /// to[c] = scale sum[c]
+  void read(Tensor& to, double scale = 1) {
+    for (int64_t c = 0; c < C_; ++c) to[c] = static_cast<real>(scale * data()[c]);
   }
-}
+
+ private:
+  static constexpr int per_double = sizeof(double) / sizeof(real);
+  Tensor room_;  // from the pool, like every array of a step
+  int64_t C_;
+};
 
 // mean and M2 = sum (x - mean)^2 of every channel: two passes, so that large offsets lose nothing
 void moments(const Tensor& x, const Rows& rows, int64_t count, Tensor& mean, Tensor& m2) {
   const int64_t C = x.dim(-1);
-  const real *px = x.data(), *pm = mean.data();
-  sum_rows(rows, C, mean, [=](int64_t at, int64_t) { return px[at]; });
-  for (int64_t c = 0; c < C; ++c) mean[c] /= static_cast<real>(count);
-  sum_rows(rows, C, m2, [=](int64_t at, int64_t c) { return (px[at] - pm[c]) * (px[at] - pm[c]); });
+  Sums sum(C), squares(C);
+  rows.each([&](int64_t first, int64_t n) { kernels().batchnorm_sum(x.data() + first * C, n, C, sum.data()); });
+  sum.read(mean, 1 / static_cast<double>(count));
+  rows.each([&](int64_t first, int64_t n) {
+    kernels().batchnorm_squares(x.data() + first * C, mean.data(), n, C, squares.data());
+  });
+  squares.read(m2);
 }
 
 void forward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& mean, const Tensor& rstd,
              const Rows& rows, Tensor& y) {
   const int64_t C = x.dim(-1);
-  const real *px = x.data(), *pw = w.read().data(), *pb = b.read().data(), *pm = mean.data(), *pr = rstd.data();
-  real* py = y.data();
   rows.each(
-      [=](int64_t i) {
-        for (int64_t c = 0, at = i * C; c < C; ++c, ++at) py[at] = (px[at] - pm[c]) * pr[c] * pw[c] + pb[c];
+      [&](int64_t first, int64_t n) {
+        kernels().batchnorm(x.data() + first * C, mean.data(), rstd.data(), w.read().data(), b.read().data(),
+                            y.data() + first * C, n, C);
       },
-      [=](int64_t i) { std::fill_n(py + i * C, C, real(0)); });
+      [&](int64_t first, int64_t n) { std::fill_n(y.data() + first * C, n * C, real(0)); });
 }
 
 void backward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& mean, const Tensor& rstd,
               const Rows& rows, bool training, const Tensor& dy, Back& back) {
-  const int C = x.dim(-1);
-  const real *px = x.data(), *pm = mean.data(), *pr = rstd.data(), *pd = dy.data();
-  Tensor sum({C}), dot({C});  // sum dy, sum dy h
-  sum_rows(rows, C, sum, [=](int64_t at, int64_t) { return pd[at]; });
-  sum_rows(rows, C, dot, [=](int64_t at, int64_t c) { return pd[at] * (px[at] - pm[c]) * pr[c]; });
+  const int64_t C = x.dim(-1);
+  Sums sums(C), dots(C), overs(C);  // of dy, dy h, h
+  rows.each([&](int64_t first, int64_t n) {
+    kernels().batchnorm_sums(x.data() + first * C, mean.data(), rstd.data(), dy.data() + first * C, n, C, sums.data(),
+                             dots.data(), overs.data());
+  });
+  const auto tensor = [&](Sums& of, double scale) {
+    Tensor t({static_cast<int>(C)});
+    of.read(t, scale);
+    return t;
+  };
   if (back.wants(x)) {
     // h sums to 0 but for the rounding of the mean. A bias before this op has the sum of dx for its gradient, 0, and would see the rest.
-    Tensor over = zeros({C});
-    if (training) sum_rows(rows, C, over, [=](int64_t at, int64_t c) { return (px[at] - pm[c]) * pr[c]; });
-    const real *pw = w.read().data(), *ps = sum.data(), *pdot = dot.data(), *po = over.data();
-    const real share = real(1) / static_cast<real>(rows.count());
+    const double share = 1 / static_cast<double>(rows.count());
+    const Tensor sum = tensor(sums, share), dot = tensor(dots, share), over = tensor(overs, share);
     const Sink dx = back.into(x);
     rows.each(
-        [=](int64_t i) {
-          for (int64_t c = 0, at = i * C; c < C; ++c, ++at) {
-            const real h = (px[at] - pm[c]) * pr[c] - share * po[c];
-            // in evaluation nothing else is part of it, not even as 0 times the NaN of another sample
-            const real rest = training ? share * (ps[c] + h * pdot[c]) : real(0);
-            const real d = pw[c] * pr[c] * (pd[at] - rest);
-            dx.to[at] = dx.beta == 0 ? d : dx.to[at] + d;
-          }
+        [&](int64_t first, int64_t n) {
+          kernels().batchnorm_backward(x.data() + first * C, mean.data(), rstd.data(), w.read().data(),
+                                       dy.data() + first * C, training ? sum.data() : nullptr, dot.data(), over.data(),
+                                       dx.to + first * C, dx.beta, n, C);
         },
-        [=](int64_t i) {
-          if (dx.beta == 0) std::fill_n(dx.to + i * C, C, real(0));
+        [&](int64_t first, int64_t n) {
+          if (dx.beta == 0) std::fill_n(dx.to + first * C, n * C, real(0));
         });
   }
-  back.add(w, dot), back.add(b, sum);
+  back.add(w, tensor(dots, 1)), back.add(b, tensor(sums, 1));
 }
 
 /// For messages: the op and the parameter it was called with.

@@ -1,12 +1,12 @@
 //   y[b,oy,ox,o] = b[o] + sum_{ky,kx,i} x[b, oy s - p + ky d, ox s - p + kx d, i] w[o,i,ky,kx]
-// Dense and grouped, per image and group, with X the matrix of patches (Ho Wo, kh kw I) and W' the weight as (O, kh kw I):
+// Dense and grouped, per group, with X the matrix of patches (B Ho Wo, kh kw I) and W' the weight as (O, kh kw I):
 //   Y = X W'^T       dX = dY W' (scattered back onto x)       dW' = dY^T X       db = sum dY           saved: x
-// The patch columns are ordered (ky, kx, i), so that a patch row is kh kw contiguous copies; the weight is permuted from the file
-// order (o, i, ky, kx) once per call, which is small beside the product.
+// X is never whole: strips of it, some lines of outputs of any image, are gathered into a buffer that stays in L2 and multiplied there with
+// panels of W' that are packed once a call. Where the kernel is 1 x 1, X is x. The patch columns are ordered (ky, kx, i), so that
+// a patch row is kh stretches of memory; the weight is permuted from the file order (o, i, ky, kx) once a call, which is small beside the product.
 #include "tessera/core/ops/conv.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "tessera/core/gemm.h"
 #include "tessera/core/kernels/kernels.h"
@@ -20,19 +20,24 @@ struct Plan {
   ConvShape s;                  // of one image; C = all input channels
   int64_t O, groups, I, Og, K;  // outputs, groups, channels in and out per group, patch width kh kw I
   bool depthwise;
-  int64_t in_image() const { return s.H * s.W * s.C; }
-  int64_t out_image() const { return s.Ho * s.Wo * O; }
-  int64_t pixels() const { return s.Ho * s.Wo; }
+  bool whole;                                // 1 x 1: the patches are the map
+  int64_t line() const { return s.Wo * O; }  // of outputs, in reals
 };
 
 // w (O, I, kh, kw) -> (O, kh, kw, I); for depthwise, where I = 1, -> (kh, kw, O)
 Tensor permuted(const Plan& p, const Tensor& w) {
   const int64_t taps = p.s.kh * p.s.kw;
   Tensor t({static_cast<int>(p.O), static_cast<int>(p.K)});
-  for (int64_t o = 0; o < p.O; ++o)
-    for (int64_t i = 0; i < p.I; ++i)
-      for (int64_t k = 0; k < taps; ++k)
-        t[p.depthwise ? k * p.O + o : (o * taps + k) * p.I + i] = w[(o * p.I + i) * taps + k];
+  real* to = t.data();
+  const real* from = w.read().data();
+  if (p.depthwise) {
+    for (int64_t k = 0; k < taps; ++k)
+      for (int64_t o = 0; o < p.O; ++o) *to++ = from[o * taps + k];
+    return t;
+  }
+  for (int64_t o = 0; o < p.O; ++o, from += p.K)
+    for (int64_t k = 0; k < taps; ++k)
+      for (int64_t i = 0; i < p.I; ++i) *to++ = from[i * taps + k];
   return t;
 }
 
@@ -48,36 +53,34 @@ void unpermute(const Plan& p, const Tensor& dw, Sink sink) {
       }
 }
 
-// f(patch row, tap, pixel of x or -1 where the padding is)
+// f(first line of outputs, one past the last, rows of patches) for strips of about 128 KB
 template <class F>
-void each_tap(const ConvShape& s, F f) {
-  for (int64_t oy = 0, row = 0; oy < s.Ho; ++oy)
-    for (int64_t ox = 0; ox < s.Wo; ++ox, ++row)
-      for (int64_t ky = 0, tap = 0; ky < s.kh; ++ky) {
-        const int64_t iy = oy * s.stride_y - s.pad_y + ky * s.dilation_y;
-        for (int64_t kx = 0; kx < s.kw; ++kx, ++tap) {
-          const int64_t ix = ox * s.stride_x - s.pad_x + kx * s.dilation_x;
-          f(row, tap, iy < 0 || iy >= s.H || ix < 0 || ix >= s.W ? -1 : iy * s.W + ix);
-        }
-      }
+void each_strip(const Plan& p, F f) {
+  const int64_t lines = p.s.B * p.s.Ho,
+                rows = std::clamp<int64_t>((128 << 10) / (p.K * int64_t{sizeof(real)}), 64, 512);
+  const int64_t step = p.whole ? lines : std::max<int64_t>(rows / p.s.Wo, 1);
+  for (int64_t first = 0; first < lines; first += step) {
+    const int64_t last = std::min(first + step, lines);
+    f(first, last, (last - first) * p.s.Wo);
+  }
 }
 
-void gather_patches(const Plan& p, const real* x, real* patches) {
-  const auto bytes = static_cast<size_t>(p.I) * sizeof(real);
-  each_tap(p.s, [&](int64_t row, int64_t tap, int64_t pixel) {
-    real* to = patches + row * p.K + tap * p.I;
-    if (pixel < 0) {
-      std::memset(to, 0, bytes);
-    } else {
-      std::memcpy(to, x + pixel * p.s.C, bytes);
-    }
-  });
+// room for the patches of a strip; none where they are the map itself
+Tensor strip(const Plan& p) {
+  if (p.whole) return {};
+  int64_t most = 0;
+  each_strip(p, [&](int64_t, int64_t, int64_t rows) { most = std::max(most, rows); });
+  return Tensor({static_cast<int>(most), static_cast<int>(p.K)});
 }
 
-void scatter_patches(const Plan& p, const real* patches, real* dx) {
-  each_tap(p.s, [&](int64_t row, int64_t tap, int64_t pixel) {
-    if (pixel >= 0) kernels().accumulate(patches + row * p.K + tap * p.I, dx + pixel * p.s.C, p.I);
-  });
+struct Patches {
+  const real* at;
+  int64_t step;  // from row to row
+};
+Patches patches(const Plan& p, const real* x, int64_t group, int64_t first, int64_t last, Tensor& room) {
+  if (p.whole) return {x + group * p.I, p.s.C};
+  kernels().gather_patches(p.s, x + group * p.I, p.I, first, last, room.data());
+  return {room.data(), p.K};
 }
 
 /// For messages: the op and the parameter it was called with.
@@ -90,20 +93,21 @@ Tensor forward(const Plan& p, const Tensor& x, const Tensor& w, const Tensor& b)
     kernels().depthwise(p.s, x.data(), wp.data(), b ? b.data() : nullptr, y.data());
     return y;
   }
-  Tensor patches({static_cast<int>(p.pixels()), static_cast<int>(p.K)});
-  for (int64_t n = 0; n < p.s.B; ++n)
-    for (int64_t g = 0; g < p.groups; ++g) {
-      gather_patches(p, x.data() + n * p.in_image() + g * p.I, patches.data());
-      gemm_nt(p.pixels(), p.Og, p.K, patches.data(), p.K, wp.data() + g * p.Og * p.K, p.K, 0,
-              y.data() + n * p.out_image() + g * p.Og, p.O, b ? b.data() + g * p.Og : nullptr);
-    }
+  Tensor room = strip(p);
+  for (int64_t g = 0; g < p.groups; ++g) {
+    const Packed weight = Packed::transposed(wp.data() + g * p.Og * p.K, p.K, p.K, p.Og);
+    each_strip(p, [&](int64_t first, int64_t last, int64_t rows) {
+      const auto [a, step] = patches(p, x.data(), g, first, last, room);
+      weight.multiply(rows, a, step, 0, y.data() + first * p.line() + g * p.Og, p.O, b ? b.data() + g * p.Og : nullptr);
+    });
+  }
   return y;
 }
 
 void backward(const Plan& p, const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& dy, Back& back) {
   if (b && back.wants(b)) {
     const auto [db, beta] = back.into(b);
-    kernels().sum_rows(dy.data(), db, beta, p.s.B * p.pixels(), p.O);
+    kernels().sum_rows(dy.data(), db, beta, p.s.B * p.s.Ho * p.s.Wo, p.O);
   }
   const bool wants_x = back.wants(x), wants_w = back.wants(w);
   if (!wants_x && !wants_w) return;
@@ -121,23 +125,28 @@ void backward(const Plan& p, const Tensor& x, const Tensor& w, const Tensor& b, 
     return;
   }
   const Sink dx = wants_x ? back.into(x) : Sink{nullptr, 0};
-  if (wants_x && dx.beta == 0) std::fill_n(dx.to, x.size(), real(0));
-  Tensor patches({static_cast<int>(p.pixels()), static_cast<int>(p.K)});
-  for (int64_t n = 0; n < p.s.B; ++n)
-    for (int64_t g = 0; g < p.groups; ++g) {
-      const real* dyg = dy.data() + n * p.out_image() + g * p.Og;
-      if (wants_w) {
-        gather_patches(p, x.data() + n * p.in_image() + g * p.I, patches.data());
-        gemm_tn(p.Og, p.K, p.pixels(), dyg, p.O, patches.data(), p.K, n ? real(1) : real(0), dw.data() + g * p.Og * p.K,
-                p.K);
-      }
-      if (wants_x) {
-        gemm_nn(p.pixels(), p.K, p.Og, dyg, p.O, wp.data() + g * p.Og * p.K, p.K, 0, patches.data(), p.K);
-        scatter_patches(p, patches.data(), dx.to + n * p.in_image() + g * p.I);
-      }
+  if (wants_x && !p.whole && dx.beta == 0) std::fill_n(dx.to, x.size(), real(0));
+  Tensor room = strip(p);
+  for (int64_t g = 0; g < p.groups; ++g) {
+    const real* wg = wp.data() + g * p.Og * p.K;
+    if (wants_w) {
+      each_strip(p, [&](int64_t first, int64_t last, int64_t rows) {
+        const auto [a, step] = patches(p, x.data(), g, first, last, room);
+        gemm_tn(p.Og, p.K, rows, dy.data() + first * p.line() + g * p.Og, p.O, a, step, first ? real(1) : real(0),
+                dw.data() + g * p.Og * p.K, p.K);
+      });
     }
+    if (!wants_x) continue;
+    const Packed weight = Packed::as_is(wg, p.K, p.Og, p.K);
+    each_strip(p, [&](int64_t first, int64_t last, int64_t rows) {
+      const real* dyg = dy.data() + first * p.line() + g * p.Og;
+      if (p.whole) return weight.multiply(rows, dyg, p.O, dx.beta, dx.to + g * p.I, p.s.C);
+      weight.multiply(rows, dyg, p.O, 0, room.data(), p.K);
+      kernels().scatter_patches(p.s, room.data(), p.I, first, last, dx.to + g * p.I);
+    });
+  }
   if (wants_w) {
-    if (p.s.B == 0) std::fill_n(dw.data(), dw.size(), real(0));
+    if (p.s.B * p.s.Ho * p.s.Wo == 0) std::fill_n(dw.data(), dw.size(), real(0));
     unpermute(p, dw, back.into(w));
   }
 }
@@ -160,7 +169,9 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, const ConvOptio
   if (H + o.top + o.bottom < o.dilation_y * (kh - 1) + 1 || W + o.left + o.right < o.dilation_x * (kw - 1) + 1)
     fail(where(w), "a {}x{} kernel is larger than the padded {}x{} map", kh, kw, H, W);
   const ConvShape s{B, H, W, C, Ho, Wo, kh, kw, o.stride_y, o.stride_x, o.top, o.left, o.dilation_y, o.dilation_x};
-  const Plan p{s, O, o.groups, I, O / o.groups, static_cast<int64_t>(kh) * kw * I, o.groups == C && O == C};
+  const bool whole =
+      kh * kw == 1 && o.stride_y == 1 && o.stride_x == 1 && std::max({o.top, o.bottom, o.left, o.right}) == 0;
+  const Plan p{s, O, o.groups, I, O / o.groups, static_cast<int64_t>(kh) * kw * I, o.groups == C && O == C, whole};
   Tensor y = forward(p, x, w, b);
   const Attribute how[] = {{"stride_y", o.stride_y},
                            {"stride_x", o.stride_x},

@@ -5,37 +5,15 @@ rates of stochastic depth of the blocks by the number of the stage.
     venv/bin/pip install transformers==5.24.0
     venv/bin/python tests/golden/cvt.py
 """
-import re
-
 import torch
 import transformers
 from safetensors.torch import save_file
 from torch import nn
 
 from common import DATA, redraw, write
+from cvt_names import ours
 
 FACTS = {"transformers": transformers.__version__, "torch": torch.__version__}
-NAMES = [(r"^cvt\.encoder\.stages\.(\d+)\.", r"stage\1."),
-         (r"embedding\.convolution_embeddings\.projection", "patch_embed.proj"),
-         (r"embedding\.convolution_embeddings\.normalization", "patch_embed.norm"),
-         (r"layers\.(\d+)\.", r"blocks.\1."),
-         (r"attention\.attention\.convolution_projection_(.)\w+\.convolution_projection\.convolution", r"attn.conv_proj_\1.conv"),
-         (r"attention\.attention\.convolution_projection_(.)\w+\.convolution_projection\.normalization", r"attn.conv_proj_\1.bn"),
-         (r"attention\.attention\.projection_(.)\w+\.", r"attn.proj_\1."),
-         (r"attention\.output\.dense", "attn.proj"),
-         (r"intermediate\.dense", "mlp.fc1"),
-         (r"output\.dense", "mlp.fc2"),
-         (r"layernorm_before", "norm1"),
-         (r"layernorm_after", "norm2"),
-         (r"^layernorm\.", "norm."),
-         (r"^classifier\.", "head.")]
-
-
-def ours(name):
-    for theirs, to in NAMES:
-        name = re.sub(theirs, to, name)
-    return name
-
 
 class Quick(nn.Module):
     def forward(self, x):
