@@ -78,6 +78,8 @@ Encoding peg();
 Encoding rope();
 Encoding rope_axial();
 Encoding rope_mixed();
+Encoding polar();
+Encoding gta();
 Encoding alibi();
 Encoding alibi_2d();
 Encoding t5();

@@ -63,6 +63,8 @@ std::vector<PositionRow> built_in() {
       row("rope", "Rotary embedding of the raster index", {"rotary"}, false, 2021, "Su et al. 2021, arXiv 2104.09864", "recompute", rope()),
       row("rope_axial", "Axial rotary embedding", {"rotary"}, false, 2024, "Heo et al. 2024, arXiv 2403.13298", "recompute", rope_axial()),
       row("rope_mixed", "Mixed rotary embedding", {"rotary"}, true, 2024, "Heo et al. 2024, arXiv 2403.13298", "recompute", rope_mixed()),
+      row("polar", "Mixed rotary embedding, magnitudes and directions", {"rotary"}, true, 2026, "Heo et al. 2024 in the polar form of Compass-RoPE (ICML 2026, abstract)", "recompute", polar()),
+      row("gta", "Geometric transform attention: values rotate, too", {"rotary"}, false, 2024, "Miyato et al. 2024, arXiv 2310.10375", "recompute", gta()),
       row("alibi", "Linear biases on the raster", {"bias"}, false, 2021, "Press et al. 2022, arXiv 2108.12409", "recompute", alibi()),
       row("alibi_2d", "Linear biases in the plane", {"bias"}, false, 2023, "Fuller et al. 2023 (CROMA), arXiv 2311.00566", "recompute", alibi_2d()),
       row("t5", "Bucketed relative bias", {"bias"}, true, 2019, "Raffel et al. 2020, arXiv 1910.10683", "clip", t5()),
