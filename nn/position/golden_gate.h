@@ -8,7 +8,7 @@ inline namespace TESSERA_NS {
 /// in equal ratios, directions spread evenly over all pairs of all heads by multiples of the plane's golden number. Radians per cell.
 std::vector<Frequency> golden_gate_frequencies(int heads, int pairs, double low, double high);
 
-/// The slowest of them unless said otherwise: an eighth of a turn over the longer side of the trained grid.
+/// The slowest of them unless said otherwise: an eighth of a turn over the mean side of the trained grid, the root of its cells.
 double golden_gate_slowest(const Extent& trained);
 
 }  // namespace TESSERA_NS
