@@ -1,0 +1,42 @@
+#include "tessera/nn/position/rotary.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+
+Points points(const Layout& now) {
+  Layout full = now;
+  full.reduce = 1;
+  const auto all = [](const std::vector<Coords::Cell>& cells, int reduce) {
+    std::vector<Point> p;
+    p.reserve(cells.size());
+    for (const auto& c : cells) {
+      if (c.prefix()) {
+        p.push_back({0, 0, true});
+      } else {
+        p.push_back({(c.y + 0.5) * reduce - 0.5, (c.x + 0.5) * reduce - 0.5, false});
+      }
+    }
+    return p;
+  };
+  const Coords c = coords(full);
+  return {all(c.q, 1), all(c.k, now.reduce)};
+}
+
+Extent query_extent(const Layout& now) {
+  return now.window.h ? Extent{now.window.h, now.window.w} : Extent{now.q.h, now.q.w};
+}
+
+std::string needs_width(const Places& at, int multiple) {
+  for (const Site& s : at.sites)
+    if (s.head_dim % multiple) return fmt::format("head width {} is not a multiple of {}", s.head_dim, multiple);
+  return "";
+}
+
+std::string needs_values(const Places& at) {
+  for (const Site& s : at.sites)
+    if (s.scale == 0) return "values=true turns the values, too, which of all attentions only softmax does here";
+  return "";
+}
+
+}  // namespace TESSERA_NS
+}  // namespace tessera
