@@ -23,5 +23,7 @@
 #include "tessera/core/ops/pool.h"
 #include "tessera/core/ops/reduce.h"
 #include "tessera/core/ops/resize_grid.h"
+#include "tessera/core/ops/rotate_blocks.h"
+#include "tessera/core/ops/skew_exp.h"
 #include "tessera/core/ops/slice.h"
 #include "tessera/core/ops/softmax.h"

@@ -139,6 +139,8 @@ const std::map<std::string, Rule> rules = {
   OP(broadcast_to, broadcast_to(x[0], Shape(std::span<const int>(o.list("shape")))))
   OP(soft_cross_entropy, x.size() == 2 ? soft_cross_entropy(x[0], x[1], o.number("smoothing"), o.number("scale"))
                                        : soft_cross_entropy(x[0], o.list("labels"), o.number("smoothing"), o.number("scale")))
+  OP(skew_exp, skew_exp(x[0]))
+  OP(rotate_blocks, rotate_blocks({x[0], o.i("offset"), x[0].dim(2), o.i("heads"), o.i("d"), x[0].dim(1)}, x[1], o.list("at")))
   OP(attention, attend(o, x))
   OP(linear_attention, attend_linearly(o, x))
 };

@@ -1,0 +1,133 @@
+//   y_bnh = R_at(n),h x_bnh        block by block
+//   dx_bnh += R^T dy_bnh           dR_ph += sum over b and the n at p of dy_bnh x_bnh^T           saved: x, R, at
+#include "tessera/core/ops/rotate_blocks.h"
+
+#include <algorithm>
+
+#include "tessera/core/gemm.h"
+#include "tessera/core/ops/detail/loops.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+namespace {
+
+/// What one call is of, in elements.
+struct Geometry {
+  int64_t B, N, H, d, b;
+  bool shared;             ///< all heads have the matrices of one
+  int64_t offset, stride;  ///< of x
+
+  int64_t blocks() const { return d / b; }
+  int64_t in(int64_t image, int64_t n, int64_t h) const { return (image * N + n) * stride + offset + h * d; }
+  int64_t out(int64_t image, int64_t n, int64_t h) const { return ((image * N + n) * H + h) * d; }
+  int64_t matrix(int64_t place, int64_t h, int64_t i) const {
+    return ((place * (shared ? 1 : H) + (shared ? 0 : h)) * blocks() + i) * b * b;
+  }
+  /// f(n, h, i, place) for every block of every token.
+  template <class F>
+  void each(const int32_t* at, F f) const {
+    for (int64_t n = 0; n < N; ++n)
+      for (int64_t h = 0; h < H; ++h)
+        for (int64_t i = 0; i < blocks(); ++i) f(n, h, i, at ? at[n] : n);
+  }
+};
+
+// Three products of a block with the same block of all samples, X (B, b) with rows far apart. Large ones are left to the products of a linear layer.
+
+constexpr int64_t wide = 16;
+
+/// Y = X R^T
+void turn(int64_t B, int64_t b, const real* X, int64_t ldx, const real* R, real* Y, int64_t ldy) {
+  if (b >= wide) return gemm_nt(B, b, b, X, ldx, R, b, 0, Y, ldy, nullptr, nullptr, Precision::f32);
+  real columns[wide * wide];  // of R, so that the innermost loop runs along memory
+  for (int64_t r = 0; r < b; ++r)
+    for (int64_t c = 0; c < b; ++c) columns[c * b + r] = R[r * b + c];
+  for (int64_t s = 0; s < B; ++s) {
+    real y[wide] = {};
+    for (int64_t c = 0; c < b; ++c)
+      for (int64_t r = 0; r < b; ++r) y[r] += columns[c * b + r] * X[s * ldx + c];
+    std::copy_n(y, b, Y + s * ldy);
+  }
+}
+/// dX += dY R
+void turn_back(int64_t B, int64_t b, const real* dY, int64_t ldy, const real* R, real* dX, int64_t ldx) {
+  if (b >= wide) return gemm_nn(B, b, b, dY, ldy, R, b, 1, dX, ldx, nullptr, {}, Precision::f32);
+  for (int64_t s = 0; s < B; ++s)
+    for (int64_t r = 0; r < b; ++r)
+      for (int64_t c = 0; c < b; ++c) dX[s * ldx + c] += R[r * b + c] * dY[s * ldy + r];
+}
+/// dR += dY^T X
+void outer(int64_t B, int64_t b, const real* dY, int64_t ldy, const real* X, int64_t ldx, real* dR) {
+  if (b >= wide) return gemm_tn(b, b, B, dY, ldy, X, ldx, 1, dR, b, Precision::f32);
+  for (int64_t s = 0; s < B; ++s)
+    for (int64_t r = 0; r < b; ++r)
+      for (int64_t c = 0; c < b; ++c) dR[r * b + c] += dY[s * ldy + r] * X[s * ldx + c];
+}
+
+void forward(const Geometry& g, const real* x, const real* R, const int32_t* at, real* y) {
+  g.each(at, [&](int64_t n, int64_t h, int64_t i, int64_t place) {
+    const real* X = x + g.in(0, n, h) + i * g.b;
+    real* Y = y + g.out(0, n, h) + i * g.b;
+    if (place >= 0) return turn(g.B, g.b, X, g.N * g.stride, R + g.matrix(place, h, i), Y, g.N * g.H * g.d);
+    for (int64_t s = 0; s < g.B; ++s) std::copy_n(X + s * g.N * g.stride, g.b, Y + s * g.N * g.H * g.d);
+  });
+}
+
+void backward(const Geometry& g, const Tensor& x, const Tensor& R, const int32_t* at, const Tensor& dy, Back& back) {
+  const int64_t ldx = g.N * g.stride, ldy = g.N * g.H * g.d;
+  const auto open =
+      [&](const Tensor& of) {  // channels beside the heads get nothing, matrices that tokens share are added up
+        const auto [to, beta] = back.into(of);
+        if (beta == 0) std::fill_n(to, of.size(), real(0));
+        return to;
+      };
+  if (back.wants(x)) {
+    real* dx = open(x);
+    g.each(at, [&](int64_t n, int64_t h, int64_t i, int64_t place) {
+      const real* dY = dy.data() + g.out(0, n, h) + i * g.b;
+      real* dX = dx + g.in(0, n, h) + i * g.b;
+      if (place >= 0) return turn_back(g.B, g.b, dY, ldy, R.read().data() + g.matrix(place, h, i), dX, ldx);
+      for (int64_t s = 0; s < g.B; ++s)
+        for (int64_t c = 0; c < g.b; ++c) dX[s * ldx + c] += dY[s * ldy + c];
+    });
+  }
+  if (back.wants(R)) {
+    real* dR = open(R);
+    g.each(at, [&](int64_t n, int64_t h, int64_t i, int64_t place) {
+      if (place < 0) return;
+      outer(g.B, g.b, dy.data() + g.out(0, n, h) + i * g.b, ldy, x.read().data() + g.in(0, n, h) + i * g.b, ldx,
+            dR + g.matrix(place, h, i));
+    });
+  }
+}
+
+}  // namespace
+
+Tensor rotate_blocks(const Heads& x, const Tensor& R, std::span<const int32_t> at) {
+  if (x.x.rank() != 3 || x.tokens != x.x.dim(1) || x.stride != x.x.dim(2) || x.offset + x.heads * x.d > x.stride)
+    fail("rotate_blocks", "{} heads of {} are no part of {}", x.heads, x.d, x.x.shape().str());
+  const bool fits =
+      R.rank() == 5 && R.dim(3) == R.dim(4) && R.dim(2) * R.dim(3) == x.d && (R.dim(1) == x.heads || R.dim(1) == 1);
+  if (!fits)
+    fail("rotate_blocks", "matrices {} for {} heads of {}: expected (places, heads or 1, d / b, b, b)", R.shape().str(),
+         x.heads, x.d);
+  if (at.empty() ? R.dim(0) != x.tokens : at.size() != static_cast<size_t>(x.tokens))
+    fail("rotate_blocks", "{} tokens, but {}", x.tokens,
+         at.empty() ? fmt::format("matrices of {} places", R.dim(0)) : fmt::format("places of {}", at.size()));
+  for (const int32_t place : at)
+    if (place < -1 || place >= R.dim(0)) fail("rotate_blocks", "place {} is outside of [0, {})", place, R.dim(0));
+
+  const Geometry g{x.x.dim(0), x.tokens, x.heads, x.d, R.dim(3), R.dim(1) == 1, x.offset, x.stride};
+  const bool named = !at.empty();
+  const Tensor kept = named ? detail::save(at) : Tensor();
+  Tensor y({static_cast<int>(g.B), x.tokens, x.heads * x.d});
+  forward(g, x.x.read().data(), R.read().data(), named ? at.data() : nullptr, y.data());
+  const double macs = static_cast<double>(g.B * g.N * g.H * g.d * g.b);
+  return record({"rotate_blocks", macs, {{"at", at}, {"offset", x.offset}, {"heads", x.heads}, {"d", x.d}}}, y,
+                {&x.x, &R}, [=, in = x.x](const Tensor& dy, Back& back) {
+                  backward(g, in, R, named ? detail::indices_of(kept) : nullptr, dy, back);
+                });
+}
+
+}  // namespace TESSERA_NS
+}  // namespace tessera
