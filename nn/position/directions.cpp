@@ -21,8 +21,7 @@ namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
 
-constexpr const char *says_values = "values travel as seen from the query: turned as keys are, and back with the query",
-                     *says_rescale = "squeeze another resolution into the trained range of coordinates";
+constexpr const char* says_rescale = "squeeze another resolution into the trained range of coordinates";
 
 Point times(const Point& p, double y, double x) { return {p.y * y, p.x * x, p.prefix}; }
 
@@ -56,7 +55,7 @@ struct Spiral final : PositionEncoding {
       fail("position spiral", "{} needs rotate=2 or more: one direction is axial", c.clamp ? "clamp" : "same_theta");
   }
   static std::string refuses(const Places& at, const Config& c) {
-    if (std::string why = needs_width(at, 4); !why.empty()) return why;
+    if (std::string why = needs_width(at, 2); !why.empty()) return why;
     for (const Site& s : at.sites) {
       // where an uneven number of pairs is left, the authors' code mixes rows and columns without a word
       if (c.rotate > 1 && s.head_dim % (8 * c.rotate))
@@ -145,7 +144,7 @@ struct GoldenGate final : PositionEncoding {
     return table;
   }
   static std::string refuses(const Places& at, const Config& c) {
-    if (std::string why = needs_width(at, 2); !why.empty()) return why;
+    if (std::string why = needs_width(at, 1); !why.empty()) return why;
     for (const Site& s : at.sites)
       if (resting(c, s.head_dim / 2) == s.head_dim / 2)
         return fmt::format("p_zero_freqs={} leaves none of {} pairs to turn", c.p_zero_freqs, s.head_dim / 2);
