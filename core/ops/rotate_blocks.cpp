@@ -15,6 +15,7 @@ namespace {
 struct Geometry {
   int64_t B, N, H, d, b;
   bool shared;             ///< all heads have the matrices of one
+  bool one_place;          ///< all tokens have place 0, so that a block of all of them is one product
   int64_t offset, stride;  ///< of x
 
   int64_t blocks() const { return d / b; }
@@ -23,10 +24,13 @@ struct Geometry {
   int64_t matrix(int64_t place, int64_t h, int64_t i) const {
     return ((place * (shared ? 1 : H) + (shared ? 0 : h)) * blocks() + i) * b * b;
   }
-  /// f(n, h, i, place) for every block of every token.
+  /// What of the samples is turned in one product: rows of x, and how far apart they are, in tokens.
+  int64_t rows() const { return one_place ? B * N : B; }
+  int64_t apart() const { return one_place ? 1 : N; }
+  /// f(n, h, i, place) for every block of every token, of the first one alone where all have one place.
   template <class F>
   void each(const int32_t* at, F f) const {
-    for (int64_t n = 0; n < N; ++n)
+    for (int64_t n = 0; n < (one_place ? std::min<int64_t>(N, 1) : N); ++n)
       for (int64_t h = 0; h < H; ++h)
         for (int64_t i = 0; i < blocks(); ++i) f(n, h, i, at ? at[n] : n);
   }
@@ -68,13 +72,14 @@ void forward(const Geometry& g, const real* x, const real* R, const int32_t* at,
   g.each(at, [&](int64_t n, int64_t h, int64_t i, int64_t place) {
     const real* X = x + g.in(0, n, h) + i * g.b;
     real* Y = y + g.out(0, n, h) + i * g.b;
-    if (place >= 0) return turn(g.B, g.b, X, g.N * g.stride, R + g.matrix(place, h, i), Y, g.N * g.H * g.d);
+    if (place >= 0)
+      return turn(g.rows(), g.b, X, g.apart() * g.stride, R + g.matrix(place, h, i), Y, g.apart() * g.H * g.d);
     for (int64_t s = 0; s < g.B; ++s) std::copy_n(X + s * g.N * g.stride, g.b, Y + s * g.N * g.H * g.d);
   });
 }
 
 void backward(const Geometry& g, const Tensor& x, const Tensor& R, const int32_t* at, const Tensor& dy, Back& back) {
-  const int64_t ldx = g.N * g.stride, ldy = g.N * g.H * g.d;
+  const int64_t ldx = g.apart() * g.stride, ldy = g.apart() * g.H * g.d;
   const auto open =
       [&](const Tensor& of) {  // channels beside the heads get nothing, matrices that tokens share are added up
         const auto [to, beta] = back.into(of);
@@ -86,7 +91,7 @@ void backward(const Geometry& g, const Tensor& x, const Tensor& R, const int32_t
     g.each(at, [&](int64_t n, int64_t h, int64_t i, int64_t place) {
       const real* dY = dy.data() + g.out(0, n, h) + i * g.b;
       real* dX = dx + g.in(0, n, h) + i * g.b;
-      if (place >= 0) return turn_back(g.B, g.b, dY, ldy, R.read().data() + g.matrix(place, h, i), dX, ldx);
+      if (place >= 0) return turn_back(g.rows(), g.b, dY, ldy, R.read().data() + g.matrix(place, h, i), dX, ldx);
       for (int64_t s = 0; s < g.B; ++s)
         for (int64_t c = 0; c < g.b; ++c) dX[s * ldx + c] += dY[s * ldy + c];
     });
@@ -95,7 +100,7 @@ void backward(const Geometry& g, const Tensor& x, const Tensor& R, const int32_t
     real* dR = open(R);
     g.each(at, [&](int64_t n, int64_t h, int64_t i, int64_t place) {
       if (place < 0) return;
-      outer(g.B, g.b, dy.data() + g.out(0, n, h) + i * g.b, ldy, x.read().data() + g.in(0, n, h) + i * g.b, ldx,
+      outer(g.rows(), g.b, dy.data() + g.out(0, n, h) + i * g.b, ldy, x.read().data() + g.in(0, n, h) + i * g.b, ldx,
             dR + g.matrix(place, h, i));
     });
   }
@@ -117,8 +122,9 @@ Tensor rotate_blocks(const Heads& x, const Tensor& R, std::span<const int32_t> a
   for (const int32_t place : at)
     if (place < -1 || place >= R.dim(0)) fail("rotate_blocks", "place {} is outside of [0, {})", place, R.dim(0));
 
-  const Geometry g{x.x.dim(0), x.tokens, x.heads, x.d, R.dim(3), R.dim(1) == 1, x.offset, x.stride};
-  const bool named = !at.empty();
+  const bool named = !at.empty(),
+             one_place = named && std::ranges::all_of(at, [](int32_t place) { return place == 0; });
+  const Geometry g{x.x.dim(0), x.tokens, x.heads, x.d, R.dim(3), R.dim(1) == 1, one_place, x.offset, x.stride};
   const Tensor kept = named ? detail::save(at) : Tensor();
   Tensor y({static_cast<int>(g.B), x.tokens, x.heads * x.d});
   forward(g, x.x.read().data(), R.read().data(), named ? at.data() : nullptr, y.data());
