@@ -75,10 +75,10 @@ TWIN_CASE("position: tables, angles and their gradients are fp32 under bf16, in 
         const Places places = tessera::model(bench.family).places(bench.options);
         const auto encoding = position(v.name, v.options)(Scope(params), places);
         redraw(params);
-        bool attends = false;  // computes the attention itself
+        bool attends = false;  // places enter queries and keys, or it computes the attention itself
         for (const auto& row : positions())
-          attends |=
-              std::ranges::count(row.hooks, "mix") && std::string_view(v.name).find(row.name) != std::string_view::npos;
+          attends |= (std::ranges::count(row.hooks, "mix") || std::ranges::count(row.hooks, "shape")) &&
+                     std::string_view(v.name).find(row.name) != std::string_view::npos;
         for (const bool strip : {false, true}) {
           if (strip && !fixed_size(v.name).empty()) continue;
           const auto at = [&](Layout l) {  // a strip of 64 columns, where coordinates are as large as on 64 x 64

@@ -70,8 +70,9 @@ inline std::string walked_alone() {
 /// Every row of the registry with its defaults, then the options that take another path through its code.
 inline std::vector<Variant> variants() {
   std::vector<Variant> all;
+  static const std::set<std::string_view> units{"log_cpb", "lie"};
   for (const auto& row : positions())
-    all.push_back({row.name, {}, row.name == std::string_view("log_cpb") ? Variant::trained_unit : Variant::as_row});
+    all.push_back({row.name, {}, units.contains(row.name) ? Variant::trained_unit : Variant::as_row});
   const std::vector<Variant> more{
       {"learned", {{"class_position", false}, {"std", 0.0}, {"resize", "corner_aligned"}}},
       {"learned", {{"init", "truncated"}, {"resize", "bilinear"}}},
@@ -127,6 +128,13 @@ inline std::vector<Variant> variants() {
       {"rope_axial", {{"rescale", true}}, Variant::trained_unit},
       {"rope_mixed", {{"rotate", false}}},
       {"rope_mixed", {{"rescale", true}}, Variant::trained_unit},
+      {"lie", {{"generator_dim", 2}, {"rotary_embedding_per_layer", false}}, Variant::trained_unit},
+      {"lie", {{"generator_dim", 4}, {"rotary_embedding_per_head", false}}, Variant::trained_unit},
+      {"comrope_ld", {{"block_size", 4}, {"prefix", "centre"}}},
+      {"comrope_ap", {{"block_size", 2}, {"prefix", "centre"}}},
+      {"pope", {{"axes", "axial"}, {"scale", "score"}}},
+      {"pope", {{"axes", "golden_gate"}}, Variant::trained_unit},
+      {"pope", {{"axes", "golden_gate"}, {"min_freq", 0.1}}},
       {"alibi", {{"rescale", true}}, Variant::trained_unit},
       {"alibi_2d", {{"metric", "l1"}}},
       {"alibi_2d", {{"metric", "axes"}}},
@@ -141,6 +149,8 @@ inline std::vector<Variant> variants() {
       {"rope_mixed+relative_position_bias", {}},
       {"learned+gpsa+cpe", {}},
       {"irpe+alibi_2d", {{"irpe.on", "qkv"}}},
+      {"comrope_ld+relative_position_bias", {}},
+      {"pope+alibi_2d", {}},
   };
   all.insert(all.end(), more.begin(), more.end());
   if (const std::string only = walked_alone(); !only.empty()) {

@@ -30,6 +30,15 @@ const std::vector<Values>& values() {
       {"denom", {word("C"), word("C/2-1")}},
       {"temperature", {20.0}},
       {"class_position", {word("zero"), word("count")}},
+      {"axes", {word("raster"), word("axial"), word("golden_gate")}, "pope"},
+      {"scale", {word("head"), word("score")}, "pope"},
+      {"min_freq", {0.05}},
+      {"max_freq", {0.5}, "pope"},
+      {"generator_dim", {2, 4}},
+      {"block_size", {2, 4}},
+      {"init_std", {0.5}},
+      {"perturbation_intensity", {0.5}},
+      {"prefix", {word("identity"), word("centre")}},
       {"resolution", {word("recompute"), word("interpolate")}, "sinusoidal"},
       {"resolution", {word("recompute"), word("rescale")}},
       {"variant",
@@ -89,8 +98,8 @@ std::string bytes(const Tensor& t) {
   return t.shape().str() + s;
 }
 
-/// Where a difference may show: parameters as they start, the output at the size it is built for, and at another.
-constexpr int looks = 3;
+/// Where a difference may show: parameters as they start, the output at the size it is built for, at another, and in training.
+constexpr int looks = 4;
 std::string seen(const Bench& bench, const char* name, const Options& options, int look) try {
   // heads wide enough for every band of frequencies
   const Options wide =
@@ -100,10 +109,11 @@ std::string seen(const Bench& bench, const char* name, const Options& options, i
   if (look == 0)
     for (const auto& e : net.params.entries())
       s += fmt::format("{} {} {} ", e.name, e.buffer, static_cast<int>(e.decay)) + bytes(e.value);
-  if (look == 1)
-    s = bytes(net(
-        random_image(1, std::get<int>(bench.options.at("img_size")), std::get<int>(bench.options.at("img_width")), 2)));
+  const Tensor own =
+      random_image(1, std::get<int>(bench.options.at("img_size")), std::get<int>(bench.options.at("img_width")), 2);
+  if (look == 1) s = bytes(net(own));
   if (look == 2) s = bytes(net(random_image(1, 12, 40, 2)));  // larger, and of another shape
+  if (look == 3) s = bytes(net.model->forward({Mode::train, 1, 1, 0}, own).logits);
   return s;
 } catch (const Error& e) {
   return std::string("refused: ") + e.what();

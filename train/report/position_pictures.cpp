@@ -68,7 +68,7 @@ std::vector<Map> scores(const Bed& bed) {
   const Query query(heads(ones, H), heads(ones, H), heads(unit, H), global_pattern(cells, cells), site.scale);
   const Tokens tokens{zeros({1, cells, C}), zeros({1, cells, C})};
   Tensor out;
-  if (bed.has("mix")) {
+  if (bed.has("mix") || bed.has("shape")) {
     out = bed.encoding->attend(site, bed.layout, query, tokens, {});
   } else {
     const Terms own = bed.encoding->terms(site, bed.layout, tokens, {});

@@ -1,0 +1,40 @@
+//   omega_t = low (high / low)^(t / (F - 1)),   j = head F + t + 1,   u_a = erf^-1(2 frac(j g^-a) - 1) for a = 1: y, 2: x,   f = omega u / |u|
+//   g^3 = g + 1, by the ten steps of the source: it is off by 4e-8, and the limit would turn late pairs visibly.
+#include "tessera/nn/position/golden_gate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace tessera {
+inline namespace TESSERA_NS {
+namespace {
+
+/// y with erf(y) = x, |x| < 1: a start good to 1e-3 (Winitzki 2008), then Newton.
+double erf_inverse(double x) {
+  const double a = 0.147, l = std::log1p(-x * x), b = 2 / (std::numbers::pi * a) + l / 2;
+  double y = std::copysign(std::sqrt(std::sqrt(b * b - l / a) - b), x);
+  for (int i = 0; i < 4; ++i) y -= (std::erf(y) - x) * std::exp(y * y) * std::sqrt(std::numbers::pi) / 2;
+  return y;
+}
+
+}  // namespace
+
+std::vector<Frequency> golden_gate_frequencies(int heads, int pairs, double low, double high) {
+  double g = 2;
+  for (int i = 0; i < 10; ++i) g = std::cbrt(1 + g);
+  std::vector<Frequency> f;
+  for (int h = 0; h < heads; ++h)
+    for (int t = 0; t < pairs; ++t) {
+      const double j = h * pairs + t + 1, omega = low * std::pow(high / low, pairs > 1 ? t / (pairs - 1.0) : 0);
+      const auto normal = [&](double step) { return erf_inverse(2 * std::fmod(j * step, 1.0) - 1); };
+      const double y = normal(1 / g), x = normal(1 / g / g), length = std::hypot(y, x);
+      f.push_back({omega * y / length, omega * x / length});
+    }
+  return f;
+}
+
+double golden_gate_slowest(const Extent& trained) { return std::numbers::pi / 4 / std::max({trained.h, trained.w, 1}); }
+
+}  // namespace TESSERA_NS
+}  // namespace tessera
