@@ -15,6 +15,7 @@
 #include <numbers>
 
 #include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/golden_gate.h"
 #include "tessera/nn/position/rotary.h"
 
 namespace tessera {
@@ -155,12 +156,12 @@ struct GoldenGate final : PositionEncoding {
   Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     static Memo<std::tuple<Layout, Extent, int, int, double, double, double>, Rotary> memo;
     const Extent is = query_extent(now), trained = query_extent(s.trained), unit = config.rescale ? trained : is;
-    const double low =
-        config.min_freq > 0 ? config.min_freq : std::numbers::pi / 4 / std::max({trained.h, trained.w, 1});
+    const double low = config.min_freq > 0 ? config.min_freq : golden_gate_slowest(trained);
     Terms t;
     t.rotary = memo({now, unit, s.heads, s.head_dim, low, config.max_freq, config.p_zero_freqs}, [&] {
       const int pairs = s.head_dim / 2;
-      const std::vector<Frequency> f = frequencies(s.heads, pairs, low);
+      const std::vector<Frequency> f =
+          golden_gate_frequencies(s.heads, pairs, low, config.max_freq, resting(config, pairs));
       const double by_y = static_cast<double>(unit.h) / is.h, by_x = static_cast<double>(unit.w) / is.w;
       return rotation(now, s.heads, pairs, true, [&](const Point& p, int head, int pair) {
         return turn(f[static_cast<size_t>(head * pairs + pair)], times(p, by_y, by_x));
@@ -177,35 +178,6 @@ struct GoldenGate final : PositionEncoding {
  private:
   static int resting(const Config& c, int pairs) {  // halves to even, as the source rounds
     return static_cast<int>(std::nearbyint(c.p_zero_freqs * pairs));
-  }
-  /// (heads, pairs)
-  std::vector<Frequency> frequencies(int heads, int pairs, double low) const {
-    const double g = golden_number();
-    const int at_rest = resting(config, pairs), turning = pairs - at_rest;
-    std::vector<Frequency> f;
-    for (int h = 0; h < heads; ++h)
-      for (int t = 0; t < pairs; ++t) {
-        const double j = h * pairs + t + 1;
-        const double share = turning > 1 ? (t - at_rest) / (turning - 1.0) : 0;
-        const double omega = t < at_rest ? 0 : low * std::pow(config.max_freq / low, share);
-        const auto component = [&](double step) { return erf_inverse(2 * std::fmod(j * step, 1.0) - 1); };
-        const double y = component(1 / g), x = component(1 / g / g), length = std::hypot(y, x);
-        f.push_back({omega * y / length, omega * x / length});
-      }
-    return f;
-  }
-  /// Of the plane: g^3 = g + 1. Ten steps of the iteration, as the source does: more would turn late pairs visibly.
-  static double golden_number() {
-    double g = 2;
-    for (int i = 0; i < 10; ++i) g = std::cbrt(1 + g);
-    return g;
-  }
-  /// y with erf(y) = x, for |x| < 1: Winitzki's approximation, then Newton.
-  static double erf_inverse(double x) {
-    const double a = 0.147, l = std::log1p(-x * x), b = 2 / (std::numbers::pi * a) + l / 2;
-    double y = std::copysign(std::sqrt(std::sqrt(b * b - l / a) - b), x);
-    for (int i = 0; i < 5; ++i) y -= (std::erf(y) - x) * std::exp(y * y) * std::sqrt(std::numbers::pi) / 2;
-    return y;
   }
   Config config;
 };

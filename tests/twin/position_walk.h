@@ -70,7 +70,7 @@ inline std::string walked_alone() {
 /// Every row of the registry with its defaults, then the options that take another path through its code.
 inline std::vector<Variant> variants() {
   std::vector<Variant> all;
-  static const std::set<std::string_view> units{"log_cpb", "lie"};
+  static const std::set<std::string_view> units{"log_cpb", "lie", "spiral", "golden_gate"};
   for (const auto& row : positions())
     all.push_back({row.name, {}, units.contains(row.name) ? Variant::trained_unit : Variant::as_row});
   const std::vector<Variant> more{
@@ -143,7 +143,19 @@ inline std::vector<Variant> variants() {
       {"kerple_power", {{"metric", "euclidean"}}},
       {"fire", {{"metric", "raster"}}},
       {"gpsa", {{"local_up_to_layer", 1}, {"local_init", false}}},
+      {"rope_axial", {{"values", true}}},
+      {"gta", {{"layout", "halves"}, {"start", 1}}},
+      {"rope_mixed", {{"values", true}}},
+      {"polar", {{"rotate", false}, {"values", true}}},
+      {"spiral", {{"rescale", false}, {"values", true}}},
+      {"golden_gate", {{"min_freq", 0.1}, {"p_zero_freqs", 0.5}, {"values", true}}},
+      {"golden_gate", {{"min_freq", 0.1}, {"rescale", true}}, Variant::trained_unit},
+      {"cayley_string", {{"basis", "exp"}, {"frequencies", "fixed"}}},
+      {"harope", {{"frequencies", "learned"}}},
+      {"wavelet", {{"axes", "raster"}}},
       // compositions
+      {"gta+relative_position_bias", {}},
+      {"harope+alibi_2d", {}},
       {"learned+rope_axial", {}},
       {"sincos2d+shaw_axial_kv+peg", {}},
       {"rope_mixed+relative_position_bias", {}},
