@@ -103,21 +103,21 @@ const std::vector<Basis>& bases() {
   return all;
 }
 
-/// Bases far from the identity: generators ten times as large as a walk has them.
-Bed far(const Basis& b, const Grid& g) {
-  Bed bed(b.name, b.options, g);
-  for (const auto& e : bed.params.entries())
-    if (!e.name.ends_with("freqs"))
-      for (real& v : e.value.values()) v *= e.name.ends_with("sigma") ? 5 : 4;
-  bed.params.commit();
-  return bed;
-}
+/// Bases far from the identity: generators several times as large as a walk has them.
+struct Far : Bed {
+  Far(const Basis& b, const Grid& g) : Bed(b.name, b.options, g) {
+    for (const auto& e : params.entries())
+      if (!e.name.ends_with("freqs"))
+        for (real& entry : e.value.values()) entry *= e.name.ends_with("sigma") ? 5 : 4;
+    params.commit();
+  }
+};
 
 TWIN_CASE("property: a learned basis folds into the projections of queries and keys") {
   for (const Basis& b : bases()) {
     INFO(b.name << " " << b.basis << " " << b.rotary);
     const Grid g{3, 4, 1};
-    const Bed with = far(b, g);
+    const Far with(b, g);
     // q = W_q x of random tokens; the other attention has rotation alone and W_q' = P W_q, W_k' = K W_k
     const int D = 16, d = Bed::d, N = g.tokens();
     Bed projected(b.name, b.options, g), folded(b.rotary, b.rotation, g);
@@ -156,7 +156,7 @@ TWIN_CASE("property: a basis leaves the score of a query and a key of one place 
   const Grid g{3, 4, 1};
   for (const Basis& b : bases()) {
     INFO(b.name << " " << b.basis);
-    const Bed bed = far(b, g);
+    const Far bed(b, g);
     const Query shaped = bed.encoding->shape(bed.places.sites[0], bed.layout, bed.query(), bed.tokens(), {});
     const int N = g.tokens(), d = Bed::d;
     double off = 0, moved = 0;
@@ -176,6 +176,23 @@ TWIN_CASE("property: a basis leaves the score of a query and a key of one place 
   }
 }
 
+TWIN_CASE("property: however large its generators, Cayley's form is a rotation") {
+  const Grid g{3, 4, 0};
+  for (const double large : {1.0, 10.0, 300.0}) {
+    Bed bed("cayley_string", {}, g);
+    bed.set("attn.position.S", [&](int64_t i) { return large * normal_at("S", i); });
+    const Query shaped = bed.encoding->shape(bed.places.sites[0], bed.layout, bed.query(), bed.tokens(), {});
+    double off = 0;
+    for (int i = 0; i < g.tokens(); ++i) {
+      double was = 0, is = 0;
+      for (int c = 0; c < Bed::d; ++c)
+        was += std::pow(Bed::at(bed.q, 0, 0, i, c), 2), is += std::pow(Bed::at(shaped.q.x, 0, 0, i, c), 2);
+      off = std::max(off, std::abs(is / was - 1));
+    }
+    CHECK(off < rounding * large * 10);  // the condition of I + S grows with S
+  }
+}
+
 TWIN_CASE("property: without generators a basis is rotation alone") {
   const Grid g{3, 4, 0};
   Bed harope("harope", {}, g);
@@ -190,7 +207,7 @@ TWIN_CASE("property: without generators a basis is rotation alone") {
 TWIN_CASE("property: bases and maps are fp32 under bf16") {
   if constexpr (sizeof(real) == 4) {
     for (const Basis& b : bases()) {
-      const Bed bed = far(b, Grid{3, 4, 0});
+      const Far bed(b, Grid{3, 4, 0});
       const auto shaped = [&](Precision p) {
         const Computing in(p);
         return bed.encoding->shape(bed.places.sites[0], bed.layout, bed.query(), bed.tokens(), {});

@@ -45,7 +45,7 @@ TWIN_CASE("property: spiral of one direction is axial, rows first") {
   for (const Grid g : {Grid{3, 5, 0}, Grid{3, 5, 1}}) {
     const Rotary axial = rotary_of("rope_axial", {{"variant", std::string("timm_language")}}, g, 2, 16);
     CHECK(apart(rotary_of("spiral", {{"rotate", 1}, {"max_freq", 1.0}}, g, 2, 16), axial) < angle_rounding);
-    CHECK(apart(rotary_of("spiral", {{"rotate", 2}, {"max_freq", 1.0}}, g, 2, 16), axial) > 0.1);
+    CHECK(apart(rotary_of("spiral", {{"rotate", 2}, {"max_freq", 1.0}}, g, 2, 16), axial) > 1e-2);
     // heads too narrow for two directions have one
     CHECK(apart(rotary_of("spiral", {{"max_freq", 1.0}}, g, 2, 8),
                 rotary_of("rope_axial", {{"variant", std::string("timm_language")}}, g, 2, 8)) < angle_rounding);
