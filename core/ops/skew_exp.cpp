@@ -13,6 +13,7 @@
 #include <limits>
 
 #include "tessera/core/gemm.h"
+#include "tessera/core/kernels/kernels.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -95,89 +96,80 @@ void backward4(const real* x, const real* dR, real* dx) {
 
 // ---- any size -------------------------------------------------------------------------------------------------------
 
-/// The same entry of several matrices side by side: small ones are computed so many at a time.
-constexpr int side = 64 / sizeof(real);
-using Lanes [[gnu::vector_size(64)]] = real;
-
-template <class V>
-constexpr int lanes = sizeof(V) / sizeof(real);
-real& lane(Lanes* m, int64_t entry, int l) { return reinterpret_cast<real*>(m + entry)[l]; }
-real& lane(real* m, int64_t entry, int) { return m[entry]; }
-
-/// C = beta C + A B, beta 0 or 1; C is neither A nor B.
-void multiply(int b, const real* A, const real* B, real beta, real* C) {
-  gemm_nn(b, b, b, A, b, B, b, beta, C, b, nullptr, {}, Precision::f32);
-}
-void multiply(int b, const Lanes* A, const Lanes* B, real beta, Lanes* C) {
-  for (int r = 0; r < b; ++r)
-    for (int c = 0; c < b; ++c) {
-      Lanes sum = beta == 0 ? Lanes{} : C[r * b + c];
-      for (int k = 0; k < b; ++k) sum += A[r * b + k] * B[k * b + c];
-      C[r * b + c] = sum;
-    }
-}
+/// Small matrices are computed so many at a time: entry (r, c) of all stands at [(r b + c) n, n more), where vectors reach it. Large ones, of `wide`
+/// rows and more, are a matrix product each.
+constexpr int most_side_by_side = 128, wide = 16;
 
 /// Taylor's polynomial has degree 4 groups; its remainder at the limit is below the rounding of 1.
 constexpr int groups = sizeof(real) == 4 ? 3 : 4;
 constexpr double limit = sizeof(real) == 4 ? 1.25 : 0.75;
 
-/// A matrix, or `lanes` of them, and in backward its derivative.
-template <class V>
+/// n matrices, and in backward their derivatives.
 struct Dual {
-  V *x, *dx;
+  real *x, *dx;
   void swap(Dual& o) { std::swap(x, o.x), std::swap(dx, o.dx); }
 };
 
-template <class V>
 struct Exponential {
-  int b;
+  int b, n;
+  int64_t size;
   bool derives;
   Tensor memory;
-  Dual<V> A, A2, A3, A4, R, T;
+  Dual A, A2, A3, A4, R, T;
 
-  Exponential(int b_, bool derives_) : b(b_), derives(derives_), memory({12, b_ * b_ * lanes<V>}) {
-    V* at = reinterpret_cast<V*>(memory.data());
-    for (Dual<V>* m : {&A, &A2, &A3, &A4, &R, &T}) m->x = at, m->dx = derives ? at + b * b : nullptr, at += 2 * b * b;
+  Exponential(int b_, int n_, bool derives_)
+      : b(b_), n(n_), size(int64_t{b_} * b_ * n_), derives(derives_), memory({12, b_ * b_ * n_}) {
+    real* at = memory.data();
+    for (Dual* m : {&A, &A2, &A3, &A4, &R, &T}) m->x = at, m->dx = derives ? at + size : nullptr, at += 2 * size;
   }
 
-  void product(const Dual<V>& X, const Dual<V>& Y, Dual<V>& Z) const {
-    multiply(b, X.x, Y.x, 0, Z.x);
+  /// Z = beta Z + X Y, beta 0 or 1
+  void multiply(const real* X, const real* Y, real beta, real* Z) const {
+    if (n == 1) return gemm_nn(b, b, b, X, b, Y, b, beta, Z, b, nullptr, {}, Precision::f32);
+    for (int64_t r = 0; r < b; ++r)
+      for (int64_t c = 0; c < b; ++c)
+        for (int64_t k = 0; k < b; ++k)
+          kernels().add_product(X + (r * b + k) * n, Y + (k * b + c) * n, Z + (r * b + c) * n, k ? 1 : beta, n);
+  }
+  void product(const Dual& X, const Dual& Y, Dual& Z) const {
+    multiply(X.x, Y.x, 0, Z.x);
     if (!derives) return;
-    multiply(b, X.dx, Y.x, 0, Z.dx);
-    multiply(b, X.x, Y.dx, 1, Z.dx);
+    multiply(X.dx, Y.x, 0, Z.dx);
+    multiply(X.x, Y.dx, 1, Z.dx);
   }
-  /// X += c0 I + c1 A + c2 A^2 + c3 A^3
-  void add_powers(V* X, const V* a, const V* a2, const V* a3, const double* c, bool identity) const {
-    for (int i = 0; i < b * b; ++i)
-      X[i] += a[i] * static_cast<real>(c[1]) + a2[i] * static_cast<real>(c[2]) + a3[i] * static_cast<real>(c[3]);
-    for (int i = 0; i < b && identity; ++i) X[i * (b + 1)] += static_cast<real>(c[0]);
+  /// R = (A^4 R if `more`, else c4 A^4) + c0 I + c1 A + c2 A^2 + c3 A^3
+  void add_powers(const double* c, bool more) {
+    if (more) product(A4, R, T), R.swap(T);
+    const auto c1 = static_cast<real>(c[1]), c2 = static_cast<real>(c[2]), c3 = static_cast<real>(c[3]),
+               c4 = static_cast<real>(c[4]);
+    const auto add = [&](real* r, const real* a, const real* a2, const real* a3, const real* a4) {
+      for (int64_t i = 0; i < size; ++i) r[i] = (more ? r[i] : c4 * a4[i]) + c1 * a[i] + c2 * a2[i] + c3 * a3[i];
+    };
+    add(R.x, A.x, A2.x, A3.x, A4.x);
+    for (int64_t i = 0; i < b; ++i)
+      for (int l = 0; l < n; ++l) R.x[i * (b + 1) * n + l] += static_cast<real>(c[0]);
+    if (derives) add(R.dx, A.dx, A2.dx, A3.dx, A4.dx);
   }
 
-  /// exp(A) in R and its derivative in R.dx; A is scaled already, lane l is to be squared squarings[l] times.
+  /// exp(A) in R and its derivative in R.dx; A is scaled already, matrix l is to be squared squarings[l] times.
   void run(const int* squarings) {
-    product(A, A, A2), product(A2, A, A3), product(A2, A2, A4);
     double c[4 * groups + 1] = {1};
     for (int k = 1; k <= 4 * groups; ++k) c[k] = c[k - 1] / k;
-    for (int i = 0; i < b * b; ++i) R.x[i] = A4.x[i] * static_cast<real>(c[4 * groups]);
-    for (int i = 0; i < b * b && derives; ++i) R.dx[i] = A4.dx[i] * static_cast<real>(c[4 * groups]);
-    for (int g = groups - 1; g >= 0; --g) {
-      if (g < groups - 1) product(A4, R, T), R.swap(T);
-      add_powers(R.x, A.x, A2.x, A3.x, c + 4 * g, true);
-      if (derives) add_powers(R.dx, A.dx, A2.dx, A3.dx, c + 4 * g, false);
-    }
-    const int most = *std::max_element(squarings, squarings + lanes<V>);
+    product(A, A, A2), product(A2, A, A3), product(A2, A2, A4);
+    for (int g = groups - 1; g >= 0; --g) add_powers(c + 4 * g, g < groups - 1);
+    const int most = *std::max_element(squarings, squarings + n);
     for (int done = 0; done < most; ++done) {
       product(R, R, T), R.swap(T);
-      for (int l = 0; l < lanes<V>; ++l) {  // a matrix that needs no more keeps what it has
-        if (done < squarings[l]) continue;
-        for (int i = 0; i < b * b; ++i) lane(R.x, i, l) = lane(T.x, i, l);
-        for (int i = 0; i < b * b && derives; ++i) lane(R.dx, i, l) = lane(T.dx, i, l);
-      }
+      for (int l = 0; l < n; ++l)  // a matrix that needs no more keeps what it has
+        for (int64_t i = l; i < size && done >= squarings[l]; i += n) {
+          R.x[i] = T.x[i];
+          if (derives) R.dx[i] = T.dx[i];
+        }
     }
   }
 };
 
-/// How often K, of 1-norm |K|, has to be halved; -1 if it is not finite.
+/// How often K has to be halved until its 1-norm is below the limit; -1 if it is not finite.
 int halvings(const real* x, int b) {
   double most = 0;
   for (int c = 0; c < b; ++c) {
@@ -190,56 +182,52 @@ int halvings(const real* x, int b) {
   return most > limit ? static_cast<int>(std::ceil(std::log2(most / limit))) : 0;
 }
 
-/// R of n matrices, or, where dR is given, the gradient of their strict upper triangles, to = beta to + it.
-template <class V>
-void exponentials(int64_t n, int b, const real* x, const real* dR, real beta, real* to) {
-  Exponential<V> e(b, dR != nullptr);
-  const int64_t size = int64_t{b} * b;
-  for (int64_t first = 0; first < n; first += lanes<V>) {
-    const int here = static_cast<int>(std::min<int64_t>(lanes<V>, n - first));
-    int squarings[lanes<V>] = {};
-    bool finite[lanes<V>] = {};
-    for (int l = 0; l < lanes<V>; ++l) {
-      const real* own = x + (first + std::min(l, here - 1)) * size;  // the last ones, if there are fewer, once more
-      const real* slope = dR ? dR + (own - x) : nullptr;
-      const int s = halvings(own, b);
-      finite[l] = s >= 0, squarings[l] = std::max(s, 0);
-      const real by = finite[l] ? static_cast<real>(std::ldexp(1.0, -squarings[l])) : 0,
-                 sign = dR ? -by : by;  // K^T = -K
-      for (int r = 0; r < b; ++r)
-        for (int c = 0; c < b; ++c) {
-          const real above = r < c ? own[r * b + c] : r > c ? -own[c * b + r] : real(0);
-          lane(e.A.x, r * b + c, l) = finite[l] ? sign * above : 0;
-          if (slope) lane(e.A.dx, r * b + c, l) = by * slope[r * b + c];
-        }
-    }
-    e.run(squarings);
-    for (int l = 0; l < here; ++l) {
-      real* out = to + (first + l) * size;
-      const real nan = std::numeric_limits<real>::quiet_NaN();
-      for (int r = 0; r < b; ++r)
-        for (int c = 0; c < b; ++c) {
-          real v = 0;
-          if (!dR) v = lane(e.R.x, r * b + c, l);
-          if (dR && r < c) v = lane(e.R.dx, r * b + c, l) - lane(e.R.dx, c * b + r, l);
-          if (!finite[l] && (!dR || r < c)) v = nan;
-          out[r * b + c] = beta == 0 ? v : out[r * b + c] + v;
-        }
-    }
+/// R of n matrices, or, where dR is given, the gradient of their strict upper triangles: to = beta to + it.
+void exponentials(int n, int b, const real* x, const real* dR, real beta, real* to) {
+  Exponential e(b, n, dR != nullptr);
+  int squarings[most_side_by_side] = {};
+  bool finite[most_side_by_side] = {};
+  for (int l = 0; l < n; ++l) {
+    const int64_t own = int64_t{l} * b * b;
+    const int s = halvings(x + own, b);
+    finite[l] = s >= 0, squarings[l] = std::max(s, 0);
+    const real by = static_cast<real>(std::ldexp(1.0, -squarings[l])), sign = dR ? -by : by;  // K^T = -K
+    for (int r = 0; r < b; ++r)
+      for (int c = 0; c < b; ++c) {
+        const real above = r < c ? x[own + r * b + c] : r > c ? -x[own + c * b + r] : real(0);
+        e.A.x[(r * b + c) * n + l] = finite[l] ? sign * above : 0;
+        if (dR) e.A.dx[(r * b + c) * n + l] = by * dR[own + r * b + c];
+      }
   }
+  e.run(squarings);
+  const auto entry = [&](int l, int r, int c) {
+    if (dR && r >= c) return real(0);
+    if (!finite[l]) return std::numeric_limits<real>::quiet_NaN();
+    return dR ? e.R.dx[(r * b + c) * n + l] - e.R.dx[(c * b + r) * n + l] : e.R.x[(r * b + c) * n + l];
+  };
+  for (int l = 0; l < n; ++l)
+    for (int r = 0; r < b; ++r)
+      for (int c = 0; c < b; ++c) {
+        real& out = to[(int64_t{l} * b + r) * b + c];
+        out = beta == 0 ? entry(l, r, c) : out + entry(l, r, c);
+      }
 }
 
-constexpr int wide = 16;  // from here on matrices are large enough for a product each
+/// f(first, count) for groups of matrices.
+template <class F>
+void grouped(int64_t n, int b, F f) {
+  const int64_t most = b < wide ? most_side_by_side : 1;
+  for (int64_t first = 0; first < n; first += most) f(first, static_cast<int>(std::min(most, n - first)));
+}
 
 void forward(const Tensor& x, int b, Tensor& R) {
   const int64_t size = int64_t{b} * b, n = R.size() / size;
   const real* from = x.read().data();
   if (b == 2 || b == 4) {
     for (int64_t i = 0; i < n; ++i) (b == 2 ? forward2 : forward4)(from + i * size, R.data() + i * size);
-  } else if (b < wide) {
-    exponentials<Lanes>(n, b, from, nullptr, 0, R.data());
   } else {
-    exponentials<real>(n, b, from, nullptr, 0, R.data());
+    grouped(n, b,
+            [&](int64_t i, int count) { exponentials(count, b, from + i * size, nullptr, 0, R.data() + i * size); });
   }
 }
 
@@ -254,10 +242,10 @@ void backward(const Tensor& x, int b, const Tensor& dR, Back& back) {
       if (b == 4) backward4(from + i * size, dR.data() + i * size, own);
       for (int64_t k = 0; k < size; ++k) to[k] = beta == 0 ? own[k] : to[k] + own[k];
     }
-  } else if (b < wide) {
-    exponentials<Lanes>(n, b, from, dR.data(), beta, dx);
   } else {
-    exponentials<real>(n, b, from, dR.data(), beta, dx);
+    grouped(n, b, [&, dx = dx, beta = beta](int64_t i, int count) {
+      exponentials(count, b, from + i * size, dR.data() + i * size, beta, dx + i * size);
+    });
   }
 }
 

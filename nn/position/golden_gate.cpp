@@ -36,7 +36,9 @@ std::vector<Frequency> golden_gate_frequencies(int heads, int pairs, double low,
   return f;
 }
 
-double golden_gate_slowest(const Extent& trained) { return std::numbers::pi / 4 / std::max({trained.h, trained.w, 1}); }
+double golden_gate_slowest(const Extent& trained) {
+  return std::numbers::pi / 4 / std::sqrt(std::max(trained.cells(), 1));
+}
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

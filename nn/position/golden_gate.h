@@ -9,7 +9,7 @@ inline namespace TESSERA_NS {
 /// first `resting` pairs of every head do not turn.
 std::vector<Frequency> golden_gate_frequencies(int heads, int pairs, double low, double high, int resting = 0);
 
-/// The slowest of them unless said otherwise: an eighth of a turn over the longer side of the trained grid.
+/// The slowest of them unless said otherwise: an eighth of a turn over the mean side of the trained grid, the root of its cells.
 double golden_gate_slowest(const Extent& trained);
 
 }  // namespace TESSERA_NS

@@ -34,7 +34,7 @@ struct Pope final : PositionEncoding {
         {"theta", &Config::theta, "wavelengths grow from 2 pi to 2 pi theta; 0: raster 10000, axial 100",
          within(1, 1e12).or_zero().only_with("axes", "raster", "axial")},
         {"min_freq", &Config::min_freq,
-         "golden_gate: the slowest, in radians a cell; 0: an eighth of a turn over the longer side of the trained grid",
+         "golden_gate: the slowest, in radians a cell; 0: an eighth of a turn over the mean side of the trained grid",
          within(1e-6, 100).or_zero().only_with("axes", "golden_gate")},
         {"max_freq", &Config::max_freq, "golden_gate: the fastest, in radians a cell; beyond pi it aliases",
          within(1e-6, 1e5).only_with("axes", "golden_gate")},

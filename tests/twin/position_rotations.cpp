@@ -230,7 +230,7 @@ TWIN_CASE("property: polar scores are sums of cosines over the magnitudes of bot
       INFO(axes << " " << scale);
       Bed bed("pope", {{"axes", axes}, {"scale", scale}}, g);
       const Tensor& delta = bed["attn.position.learned_bias"];
-      const std::vector<Frequency> gate = golden_gate_frequencies(Bed::H, d, std::acos(-1.0) / 16, 1);
+      const std::vector<Frequency> gate = golden_gate_frequencies(Bed::H, d, std::acos(-1.0) / 4 / std::sqrt(12), 1);
       const auto angle = [&](int token, int h, int c) {
         const int y = (token - 1) / g.w, x = (token - 1) % g.w;
         if (token == 0) return 0.0;
@@ -318,7 +318,7 @@ TWIN_CASE(
   // however large, it moves every coordinate by half a cell: pairs turn by half of what a cell turns them
   const Options pairs{{"block_size", 2}};
   Options far = pairs;
-  far["perturbation_intensity"] = 1e4;
+  far["perturbation_intensity"] = 1e3;
   const Bed still("comrope_ap", pairs, g), moves("comrope_ap", far, g);
   const Tensor &P = still["attn.position.freqs"], was = turned(still, {}), is = turned(moves, train(1, 0));
   for (int64_t i = 16; i < was.size(); i += 2) {
