@@ -25,6 +25,40 @@ struct Moved : Bed {
   Tensor added() const { return encoding->tokens(places.tokens[0], layout.q, q, {}); }
 };
 
+/// Rows 0 and 3 of the logits of the small attention of position_goldens.cpp, up to a constant per row.
+void golden_logits(const Rotary& rotary, const std::array<double, 4>& L0, const std::array<double, 4>& L3) {
+  Tensor q({1, 4, 4}), k({1, 4, 4});
+  for (int i = 0; i < 4; ++i)
+    for (int c = 0; c < 4; ++c) {
+      q[4 * i + c] = static_cast<real>(std::sin(0.3 * (i + 1) * (c + 1)));
+      k[4 * i + c] = static_cast<real>(std::cos(0.2 * (i + 1) * (c + 2)));
+    }
+  Terms terms;
+  terms.rotary = rotary;
+  const Tensor w = attention_weights({heads(q, 1), heads(k, 1), heads(k, 1), global_pattern(4, 4), 0.5}, terms);
+  for (const auto& [i, L] : {std::pair(0, &L0), std::pair(3, &L3)})
+    for (int j = 1; j < 4; ++j)
+      CHECK(std::abs(std::log(static_cast<double>(w[4 * i + j] / w[4 * i])) -
+                     ((*L)[static_cast<size_t>(j)] - (*L)[0])) < (twin ? 2e-6 : 4e-5));
+}
+
+TWIN_CASE("golden scaling: 2 x 2 cells that were trained as one") {
+  const auto made = [](const Options& options) {
+    Places at;
+    at.sites = {Site{0, 0, 0, 4, 1, 4, 0.5, Layout::global({1, 1, 0}), "attn"}};
+    Params params;
+    return position("rope_axial", options)(Scope(params), at)
+        ->terms(at.sites[0], Layout::global({2, 2, 0}), {}, {})
+        .rotary;
+  };
+  golden_logits(made({{"scaling", word("interpolate")}}), {0.893772, 0.043383, -0.647790, -0.848954},
+                {0.394170, 0.671801, 0.627674, 0.283803});
+  // all pairs kept, so that the temperature acts alone
+  const Rotary hot = made({{"scaling", word("yarn")}, {"beta_fast", 0.1}, {"beta_slow", 0.01}, {"temperature", true}});
+  golden_logits(hot, {0.893772 * 1.143434, 0.025986 * 1.143434, -0.378806 * 1.143434, -0.581952 * 1.143434},
+                {0.465524, 0.717828, 0.587678, 0.324509});
+}
+
 TWIN_CASE("scaling: interpolate is what rescale was, to the bit") {
   const Grid trained{3, 4, 1}, now{5, 6, 1};
   for (const char* name : {"rope", "rope_axial", "rope_mixed", "alibi", "alibi_2d"}) {
@@ -44,13 +78,19 @@ TWIN_CASE("scaling: on the trained grid all is as without; larger, YaRN lies bet
       no{{"scaling", word("yarn")}, {"beta_fast", 1000.0}, {"beta_slow", 900.0}};
   for (const char* name : {"rope", "rope_axial", "rope_mixed"}) {
     INFO(name);
-    const Tensor plain = Moved(name, {}, trained, trained).weights();
+    const auto weights = [&](const Options& more, const Grid& at) {
+      Options options =
+          name == std::string_view("rope") ? Options{{"base", 100.0}} : Options{};  // no pair all but rests
+      options.insert(more.begin(), more.end());
+      return Moved(name, options, trained, at).weights();
+    };
+    const Tensor plain = weights({}, trained), large = weights({}, now),
+                 squeezed = weights({{"scaling", word("interpolate")}}, now);
     for (const char* mode : {"interpolate", "ntk", "yarn"})
-      CHECK(same_bits(Moved(name, {{"scaling", word(mode)}}, trained, trained).weights(), plain));
-    const Tensor large = Moved(name, {}, trained, now).weights(),
-                 squeezed = Moved(name, {{"scaling", word("interpolate")}}, trained, now).weights();
-    CHECK(same_bits(Moved(name, every, trained, now).weights(), large));
-    CHECK(farthest(Moved(name, no, trained, now).weights(), squeezed) < rounding);
+      CHECK(same_bits(weights({{"scaling", word(mode)}}, trained), plain));
+    CHECK(same_bits(weights(every, now), large));
+    CHECK(farthest(weights(no, now), squeezed) < rounding);
+    CHECK(farthest(large, squeezed) > 1e-3);
   }
 }
 
@@ -170,30 +210,17 @@ TWIN_CASE("golden coordinates: DINOv3's three normalisations, its angles and per
 
 TWIN_CASE("golden coordinates: shifted, jittered and rescaled as DINOv3 does") {
   const CoordsDraw draw{0.1, -0.2, 1.2 * 1.25, 0.9 * 1.25};
-  const double q[] = {0.3, 0.2}, tolerance = twin ? 2e-6 : 4e-5;
-  Tensor Q({1, 4, 4}), K({1, 4, 4}), turn({1, 4, 2});
   Rotary r;
-  r.halves = true, r.cos_q = turn, r.sin_q = Tensor({1, 4, 2});
+  r.halves = true, r.cos_q = Tensor({1, 4, 2}), r.sin_q = Tensor({1, 4, 2});
   for (int i = 0; i < 4; ++i) {
     const double y = draw.y(i / 2 - 0.5), x = draw.x(i % 2 - 0.5);
     for (int t = 0; t < 2; ++t) {
       const double a = 2 * std::numbers::pi * (t ? x : y);
       r.cos_q[2 * i + t] = static_cast<real>(std::cos(a)), r.sin_q[2 * i + t] = static_cast<real>(std::sin(a));
     }
-    for (int c = 0; c < 4; ++c) {
-      Q[4 * i + c] = static_cast<real>(std::sin(q[0] * (i + 1) * (c + 1)));
-      K[4 * i + c] = static_cast<real>(std::cos(q[1] * (i + 1) * (c + 2)));
-    }
   }
   r.cos_k = r.cos_q, r.sin_k = r.sin_q;
-  Terms terms;
-  terms.rotary = r;
-  const Tensor w = attention_weights({heads(Q, 1), heads(K, 1), heads(K, 1), global_pattern(4, 4), 0.5}, terms);
-  const double L0[] = {0.893772, 0.229198, -0.290232, -0.079791}, L3[] = {0.151440, -0.001485, 0.309993, 0.283803};
-  for (int j = 1; j < 4; ++j) {
-    CHECK(std::abs(std::log(static_cast<double>(w[j] / w[0])) - (L0[j] - L0[0])) < tolerance);
-    CHECK(std::abs(std::log(static_cast<double>(w[12 + j] / w[12])) - (L3[j] - L3[0])) < tolerance);
-  }
+  golden_logits(r, {0.893772, 0.229198, -0.290232, -0.079791}, {0.151440, -0.001485, 0.309993, 0.283803});
 }
 
 TWIN_CASE("coordinates: cells in [-1, 1] are axial cells of 4 pi / n radians, up to a constant of the pair") {

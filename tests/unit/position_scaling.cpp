@@ -2,6 +2,7 @@
 // encodings share. What encodings make of them: tests/twin/position_scaling.cpp.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
