@@ -154,6 +154,17 @@ TWIN_CASE("scaling: distances in trained cells") {
         }
     }
   }
+  // Transformer-XL's sinusoids of an offset: those of half of it on twice the grid
+  const Moved xl("transformer_xl_axial", squeeze, trained, now), small("transformer_xl_axial", {}, trained, trained);
+  const Tensor fine = xl.terms().relative[0].table, coarse = small.terms().relative[0].table;  // rows -5..5, -2..2
+  for (int h = 0; h < Bed::H; ++h)
+    for (int o = -2; o <= 2; ++o)
+      for (int c = 0; c < Bed::d; ++c)
+        CHECK(std::abs(static_cast<double>(fine[(h * 11 + 2 * o + 5) * Bed::d + c] -
+                                           coarse[(h * 5 + o + 2) * Bed::d + c])) < (twin ? 1e-14 : 1e-6));
+  for (const char* mode : {"ntk", "yarn"})
+    CHECK(farthest(Moved("transformer_xl", {{"scaling", word(mode)}}, trained, now).weights(),
+                   Moved("transformer_xl", {}, trained, now).weights()) > 1e-6);
   // FIRE: c times distance, over c times the largest one of the trained grid
   const Moved fire("fire", squeeze, trained, now), plain("fire", {}, trained, now);
   CHECK(farthest(fire.weights(), plain.weights()) > 1e-7);

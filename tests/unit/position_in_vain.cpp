@@ -40,7 +40,7 @@ const std::vector<Values>& values() {
       {"variant", {word("rope_vit"), word("timm_language"), word("timm_pixel"), word("dinov3")}},
       {"scaling",
        {word("none"), word("interpolate"), word("ntk"), word("yarn"), word("clip")},
-       "rope rope_axial rope_mixed sinusoidal sincos2d"},
+       "rope rope_axial rope_mixed sinusoidal sincos2d transformer_xl transformer_xl_axial"},
       {"scaling", {word("none"), word("interpolate")}},
       {"ramp", {word("rotations"), word("index")}},
       {"beta_fast", {8.0}},
