@@ -135,7 +135,7 @@ struct GoldenGate final : PositionEncoding {
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
         {"min_freq", &Config::min_freq,
-         "the slowest pair, in radians a cell; 0: an eighth of a turn over the longer side of the trained grid",
+         "the slowest pair, in radians a cell; 0: an eighth of a turn over the mean side of the trained grid",
          positive(100).or_zero()},
         {"max_freq", &Config::max_freq, "the fastest pair, in radians a cell; beyond pi it aliases", positive(1e5)},
         {"p_zero_freqs", &Config::p_zero_freqs, "the share of pairs, the slowest, that do not turn", below_one()},

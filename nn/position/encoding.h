@@ -98,6 +98,7 @@ Encoding kerple_power();
 Encoding fire();
 Encoding levit();
 Encoding gpsa();
+Encoding lookhere();
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

@@ -83,6 +83,7 @@ std::vector<PositionRow> built_in() {
       row("fire", "Functional interpolation", {"bias"}, true, 2023, "Li et al. 2024, arXiv 2310.04418", "recompute", fire()),
       row("levit", "Bias of the unsigned offset", {"bias"}, true, 2021, "Graham et al. 2021 (LeViT), arXiv 2104.01136", "interpolate", levit()),
       row("gpsa", "Gated positional self-attention", {"mix"}, true, 2021, "d'Ascoli et al. 2021 (ConViT), arXiv 2103.10697", "recompute", gpsa()),
+      row("lookhere", "Heads that look one way", {"bias"}, false, 2024, "Fuller et al. 2024, arXiv 2405.13985", "recompute", lookhere()),
   };
 }
 // clang-format on

@@ -5,8 +5,6 @@
 #include <numbers>
 #include <numeric>
 
-#include "tessera/nn/position/pairs.h"
-
 namespace tessera {
 namespace {
 
@@ -96,6 +94,11 @@ std::string scaling_warning_of_tokens(std::string_view name, const Scaling& c, c
 double scaling_temperature(const Scaling& c, double s_y, double s_x) {
   if (c.scaling != "yarn" || !c.temperature) return 1;
   return 0.1 * std::log(std::sqrt(std::max(s_y, 1.0) * std::max(s_x, 1.0))) + 1;
+}
+
+double measured(int r, const Extent& is, const Extent& unit, bool on_raster) {
+  if (on_raster) return static_cast<double>(r) * unit.cells() / is.cells();
+  return std::hypot(static_cast<double>(r / is.w) * unit.h / is.h, static_cast<double>(r % is.w) * unit.w / is.w);
 }
 
 ScaledAxis scaled_axis(const Scaling& c, std::vector<double> f, double trained, double now) {

@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "tessera/nn/options.h"
-#include "tessera/nn/position.h"
+#include "tessera/nn/position/pairs.h"
 
 namespace tessera {
 
@@ -36,6 +36,10 @@ struct Scaling {
 /// The domain of `scaling`: for encodings with frequencies, and for those of distances, which can only be measured in other units.
 constexpr Domain scaled_frequencies() { return one_of("none", "interpolate", "ntk", "yarn", "clip"); }
 constexpr Domain scaled_distances() { return one_of("none", "interpolate"); }
+
+/// Help of `scaling` where distances are what is scaled.
+constexpr const char* distance_scaling =
+    "on another grid than the trained one: none | interpolate (measure distances in cells of the trained grid)";
 
 /// Rows of options for a Config that is a Scaling. `temperature` is of rotary encodings: it multiplies scores.
 template <class C>
@@ -75,6 +79,9 @@ std::string scaling_warning(std::string_view name, const Scaling& c, const Place
 std::string scaling_warning_of_tokens(std::string_view name, const Scaling& c, const Places& from, const Places& to);
 /// Does a call look at the geometry that a model is built for?
 inline bool looks_at_trained(const Scaling& c) { return c.scaling != "none" && c.scaling != "clip"; }
+
+/// The distance of row r of unsigned_pairs(), on the raster or in the plane, in cells of a grid of `unit` laid over the one of `is`.
+double measured(int r, const Extent& is, const Extent& unit, bool on_raster);
 
 /// One axis of a call: where its cells stand, and how fast the pairs turn.
 struct ScaledAxis {
