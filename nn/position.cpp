@@ -86,6 +86,7 @@ class Composed final : public PositionEncoding {
       for (size_t i = before; i < entries.size(); ++i) owners_[entries[i].name] = parts_.back().get();
       if (p.has("mix")) mixes_ = parts_.back().get();
     }
+    if (!at.sites.empty()) check_values(parts, at.sites.front());
   }
   Tensor tokens(const Spot& spot, const Grid& now, const Tensor& x, const Run& run) const override {
     Tensor y = x;
@@ -129,6 +130,25 @@ class Composed final : public PositionEncoding {
   }
 
  private:
+  /// A rotation that turns values leaves no place for value terms. Whether there are any only terms() knows: options decide.
+  void check_values(const std::vector<Part>& parts, const Site& s) const {
+    const auto any = [&](const char* hook) {
+      return std::ranges::any_of(parts, [&](const Part& p) { return p.has(hook); });
+    };
+    if (!any("rotary") || !any("value")) return;
+    const Tokens x{zeros({1, s.trained.q.tokens(), s.dim}), zeros({1, s.trained.k.tokens(), s.dim})};
+    const char *turns = nullptr, *adds = nullptr;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const Terms own = parts_[i]->terms(s, s.trained, x, {});
+      if (own.rotary.values) turns = parts[i].row->name;
+      for (int t = 0; t < own.count; ++t)
+        if (own.relative[static_cast<size_t>(t)].kind == Relative::value) adds = parts[i].row->name;
+    }
+    if (turns && adds)
+      fail("position", "{} turns the values and would turn what {} adds to them: leave out one, or say values=false",
+           turns, adds);
+  }
+
   std::vector<std::unique_ptr<PositionEncoding>> parts_;
   std::map<std::string, const PositionEncoding*, std::less<>> owners_;  // by parameter
   const PositionEncoding* mixes_ = nullptr;

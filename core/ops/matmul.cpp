@@ -13,7 +13,8 @@ inline namespace TESSERA_NS {
 namespace {
 
 /// C (M,N) = beta C + A B with beta 0 or 1, each operand stored as it is or transposed.
-void product(bool ta, bool tb, int64_t M, int64_t N, int64_t K, const real* A, const real* B, real beta, real* C) {
+void product(bool ta, bool tb, int64_t M, int64_t N, int64_t K, const real* A, const real* B, real beta, real* C,
+             Precision in) {
   if (M == 0 || N == 0) return;
   if (K == 0) {
     if (beta == 0) std::fill_n(C, M * N, real(0));
@@ -22,16 +23,17 @@ void product(bool ta, bool tb, int64_t M, int64_t N, int64_t K, const real* A, c
   if (ta && tb) {  // rare: A is turned round first
     Tensor turned({static_cast<int>(M), static_cast<int>(K)});
     kernels().transpose(A, M, turned.data(), M, K);
-    return gemm_nt(M, N, K, turned.data(), K, B, K, beta, C, N);
+    return gemm_nt(M, N, K, turned.data(), K, B, K, beta, C, N, nullptr, nullptr, in);
   }
-  if (ta) return gemm_tn(M, N, K, A, M, B, N, beta, C, N);
-  if (tb) return gemm_nt(M, N, K, A, K, B, K, beta, C, N);
-  gemm_nn(M, N, K, A, K, B, N, beta, C, N);
+  if (ta) return gemm_tn(M, N, K, A, M, B, N, beta, C, N, in);
+  if (tb) return gemm_nt(M, N, K, A, K, B, K, beta, C, N, nullptr, nullptr, in);
+  gemm_nn(M, N, K, A, K, B, N, beta, C, N, nullptr, {}, in);
 }
 
 struct Geometry {
   int64_t M, N, K;
   bool ta, tb;
+  Precision in;
   Shape batch, batch_a, batch_b;
 
   /// f(batch, its offset in a, in b), in matrices.
@@ -54,7 +56,7 @@ struct Geometry {
 void forward(const Geometry& g, const Tensor& a, const Tensor& b, Tensor& y) {
   g.each([&](int64_t i, int64_t ia, int64_t ib) {
     product(g.ta, g.tb, g.M, g.N, g.K, a.data() + ia * g.M * g.K, b.data() + ib * g.K * g.N, 0,
-            y.data() + i * g.M * g.N);
+            y.data() + i * g.M * g.N, g.in);
   });
 }
 
@@ -73,9 +75,9 @@ void backward(const Geometry& g, const Tensor& a, const Tensor& b, const Tensor&
       const real *d = dy.data() + i * g.M * g.N, *B = b.data() + ib * g.K * g.N;
       real* da = to + ia * g.M * g.K;
       if (g.ta) {
-        product(g.tb, true, g.K, g.M, g.N, B, d, beta, da);  // B dy^T
+        product(g.tb, true, g.K, g.M, g.N, B, d, beta, da, g.in);  // B dy^T
       } else {
-        product(false, !g.tb, g.M, g.K, g.N, d, B, beta, da);  // dy B^T
+        product(false, !g.tb, g.M, g.K, g.N, d, B, beta, da, g.in);  // dy B^T
       }
     });
   }
@@ -85,9 +87,9 @@ void backward(const Geometry& g, const Tensor& a, const Tensor& b, const Tensor&
       const real *d = dy.data() + i * g.M * g.N, *A = a.data() + ia * g.M * g.K;
       real* db = to + ib * g.K * g.N;
       if (g.tb) {
-        product(true, g.ta, g.N, g.K, g.M, d, A, beta, db);  // dy^T A
+        product(true, g.ta, g.N, g.K, g.M, d, A, beta, db, g.in);  // dy^T A
       } else {
-        product(!g.ta, false, g.K, g.N, g.M, A, d, beta, db);  // A^T dy
+        product(!g.ta, false, g.K, g.N, g.M, A, d, beta, db, g.in);  // A^T dy
       }
     });
   }
@@ -95,7 +97,7 @@ void backward(const Geometry& g, const Tensor& a, const Tensor& b, const Tensor&
 
 }  // namespace
 
-Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
+Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b, Precision in) {
   const auto wrong = [&]() {
     fail("matmul", "{}{} times {}{} does not fit: (..., M, K) and (..., K, N) are needed", a.shape().str(),
          transpose_a ? " transposed" : "", b.shape().str(), transpose_b ? " transposed" : "");
@@ -106,6 +108,7 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
              .K = a.dim(transpose_a ? -2 : -1),
              .ta = transpose_a,
              .tb = transpose_b,
+             .in = in,
              .batch = {},
              .batch_a = a.shape(),
              .batch_b = b.shape()};
@@ -129,7 +132,7 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
   forward(g, a, b, y);
   return record({"matmul",
                  static_cast<double>(s.size()) * static_cast<double>(g.K),
-                 {{"transpose_a", transpose_a}, {"transpose_b", transpose_b}}},
+                 {{"transpose_a", transpose_a}, {"transpose_b", transpose_b}, {"precision", name(in)}}},
                 y, {&a, &b}, [=](const Tensor& dy, Back& back) { backward(g, a, b, dy, back); });
 }
 

@@ -15,6 +15,7 @@ namespace {
 struct Geometry {
   int64_t B, N, H, d, b;
   bool shared;             ///< all heads have the matrices of one
+  bool one_place;          ///< all tokens have place 0, so that a block of all of them is one product
   int64_t offset, stride;  ///< of x
 
   int64_t blocks() const { return d / b; }
@@ -23,10 +24,13 @@ struct Geometry {
   int64_t matrix(int64_t place, int64_t h, int64_t i) const {
     return ((place * (shared ? 1 : H) + (shared ? 0 : h)) * blocks() + i) * b * b;
   }
-  /// f(n, h, i, place) for every block of every token.
+  /// What of the samples is turned in one product: rows of x, and how far apart they are, in tokens.
+  int64_t rows() const { return one_place ? B * N : B; }
+  int64_t apart() const { return one_place ? 1 : N; }
+  /// f(n, h, i, place) for every block of every token, of the first one alone where all have one place.
   template <class F>
   void each(const int32_t* at, F f) const {
-    for (int64_t n = 0; n < N; ++n)
+    for (int64_t n = 0; n < (one_place ? std::min<int64_t>(N, 1) : N); ++n)
       for (int64_t h = 0; h < H; ++h)
         for (int64_t i = 0; i < blocks(); ++i) f(n, h, i, at ? at[n] : n);
   }
@@ -78,18 +82,18 @@ void outer(int64_t B, int64_t any, const real* dY, int64_t ldy, const real* X, i
 
 template <int64_t width>
 void forward(const Geometry& g, const real* x, const real* R, const int32_t* at, real* y) {
-  const int64_t ldx = g.N * g.stride, ldy = g.N * g.H * g.d;
+  const int64_t ldx = g.apart() * g.stride, ldy = g.apart() * g.H * g.d;
   g.each(at, [&](int64_t n, int64_t h, int64_t i, int64_t place) {
     const real* X = x + g.in(0, n, h) + i * g.b;
     real* Y = y + g.out(0, n, h) + i * g.b;
-    if (place >= 0) return turn<width>(g.B, g.b, X, ldx, R + g.matrix(place, h, i), Y, ldy);
+    if (place >= 0) return turn<width>(g.rows(), g.b, X, ldx, R + g.matrix(place, h, i), Y, ldy);
     for (int64_t s = 0; s < g.B; ++s) std::copy_n(X + s * ldx, g.b, Y + s * ldy);
   });
 }
 
 template <int64_t width>
 void backward(const Geometry& g, const Tensor& x, const Tensor& R, const int32_t* at, const Tensor& dy, Back& back) {
-  const int64_t ldx = g.N * g.stride, ldy = g.N * g.H * g.d;
+  const int64_t ldx = g.apart() * g.stride, ldy = g.apart() * g.H * g.d;
   const auto open =
       [&](const Tensor& of) {  // channels beside the heads get nothing, matrices that tokens share are added up
         const auto [to, beta] = back.into(of);
@@ -102,7 +106,7 @@ void backward(const Geometry& g, const Tensor& x, const Tensor& R, const int32_t
     g.each(at, [&](int64_t n, int64_t h, int64_t i, int64_t place) {
       const real* dY = dy.data() + g.out(0, n, h) + i * g.b;
       real* dX = dx + g.in(0, n, h) + i * g.b;
-      if (place >= 0) return turn_back<width>(g.B, g.b, dY, ldy, matrices + g.matrix(place, h, i), dX, ldx);
+      if (place >= 0) return turn_back<width>(g.rows(), g.b, dY, ldy, matrices + g.matrix(place, h, i), dX, ldx);
       for (int64_t s = 0; s < g.B; ++s)
         for (int64_t c = 0; c < g.b; ++c) dX[s * ldx + c] += dY[s * ldy + c];
     });
@@ -112,7 +116,7 @@ void backward(const Geometry& g, const Tensor& x, const Tensor& R, const int32_t
     const real* from = x.read().data();
     g.each(at, [&](int64_t n, int64_t h, int64_t i, int64_t place) {
       if (place < 0) return;
-      outer<width>(g.B, g.b, dy.data() + g.out(0, n, h) + i * g.b, ldy, from + g.in(0, n, h) + i * g.b, ldx,
+      outer<width>(g.rows(), g.b, dy.data() + g.out(0, n, h) + i * g.b, ldy, from + g.in(0, n, h) + i * g.b, ldx,
                    dR + g.matrix(place, h, i));
     });
   }
@@ -134,8 +138,9 @@ Tensor rotate_blocks(const Heads& x, const Tensor& R, std::span<const int32_t> a
   for (const int32_t place : at)
     if (place < -1 || place >= R.dim(0)) fail("rotate_blocks", "place {} is outside of [0, {})", place, R.dim(0));
 
-  const Geometry g{x.x.dim(0), x.tokens, x.heads, x.d, R.dim(3), R.dim(1) == 1, x.offset, x.stride};
-  const bool named = !at.empty();
+  const bool named = !at.empty(),
+             one_place = named && std::ranges::all_of(at, [](int32_t place) { return place == 0; });
+  const Geometry g{x.x.dim(0), x.tokens, x.heads, x.d, R.dim(3), R.dim(1) == 1, one_place, x.offset, x.stride};
   const Tensor kept = named ? detail::save(at) : Tensor();
   Tensor y({static_cast<int>(g.B), x.tokens, x.heads * x.d});
   const auto go = g.b == 2 ? forward<2> : g.b == 4 ? forward<4> : g.b == 8 ? forward<8> : forward<0>;

@@ -3,12 +3,13 @@
 //   slopes m: 2^(-8 (h + 1) / n) for n a power of two heads; else those of the power below, then every second one of the doubled set
 //   hooks: bias      parameters: none      cost: one addition a pair      class tokens: no bias
 //   The symmetric form: the causal shortcut +m j of the authors' code would reward distance for j > i.
-//   another resolution: recomputed; `rescale` keeps the trained unit of length.
+//   another resolution: recomputed; scaling=interpolate keeps the trained unit of length.
 #include <cmath>
 
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/formulas.h"
 #include "tessera/nn/position/pairs.h"
+#include "tessera/nn/position/scaling.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -19,27 +20,29 @@ struct Alibi final : PositionEncoding {
   struct Config {
     std::string metric = "raster";
     bool rescale = false;
+    std::string scaling = "none";
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
         {"metric", &Config::metric,
          "raster | euclidean | l1 | axes (the first half of the heads, rounded up, sees rows, the others columns)",
          one_of("raster", "euclidean", "l1", "axes")},
-        {"rescale", &Config::rescale, "measure distances in cells of the trained grid"},
+        {"rescale", &Config::rescale, "scaling=interpolate under its older name"},
+        {"scaling", &Config::scaling, distance_scaling, scaled_distances()},
     };
     return table;
   }
+  static void check(const Config& c) { check_scaling("alibi", {c.scaling}, c.rescale); }
   Alibi(const Scope&, const Places&, const Config& c) : config(c) {}
 
   Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
-    const Extent is = extent(now), unit = config.rescale ? extent(s.trained) : is;
+    const Extent is = extent(now), unit = config.rescale || config.scaling == "interpolate" ? extent(s.trained) : is;
     static Memo<std::tuple<Extent, Extent, int, std::string>, Tensor> memo;
     const Tensor& t = memo({is, unit, s.heads, config.metric}, [&] { return table(is, unit, s.heads); });
     return Terms{}.add({Relative::bias, t, 0, index(now, config.metric == "raster")});
   }
   std::string unit_warning(const Places& from, const Places& to) const override {
-    const std::string unit = config.rescale ? warn_unit_of_sites(from, to) : "";
-    return unit.empty() ? "" : "alibi rescale=true: " + unit;
+    return scaling_warning("alibi", {config.scaling}, from, to, config.rescale);
   }
 
  private:

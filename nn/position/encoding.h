@@ -80,6 +80,11 @@ Encoding rope_axial();
 Encoding rope_mixed();
 Encoding polar();
 Encoding gta();
+Encoding spiral();
+Encoding golden_gate();
+Encoding cayley_string();
+Encoding harope();
+Encoding wavelet();
 Encoding lie();
 Encoding comrope_ld();
 Encoding comrope_ap();
@@ -93,6 +98,7 @@ Encoding kerple_power();
 Encoding fire();
 Encoding levit();
 Encoding gpsa();
+Encoding lookhere();
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

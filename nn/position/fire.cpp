@@ -2,7 +2,8 @@
 //   s_ij += MLP(ln(1 + c distance) / ln(1 + c D))_head,   D = the largest distance of the grid,   MLP 1 - hidden - heads with ReLU
 //   hooks: bias      parameters: 1 + 2 hidden + hidden heads + heads per block      cost: the MLP once per distinct distance
 //   class tokens: no bias (ours: no source). The causal original divides by the query's position; a grid has no first token.
-//   another resolution: D grows with the grid, so inputs stay in [0, 1]; D of a sequence is that of the trained length.
+//   another resolution: D grows with the grid, so inputs stay in [0, 1]; D of a sequence is that of the trained length. Distances too
+//   are measured in cells of the trained grid with scaling=interpolate, so that c keeps its meaning.
 #include <cmath>
 
 #include "tessera/core/ops/activation.h"
@@ -11,6 +12,7 @@
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/exact_linear.h"
 #include "tessera/nn/position/pairs.h"
+#include "tessera/nn/position/scaling.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -20,13 +22,14 @@ struct Fire final : PositionEncoding {
   struct Config {
     int hidden = 32;
     double init_c = 0.1;
-    std::string metric = "euclidean";
+    std::string metric = "euclidean", scaling = "none";
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
         {"hidden", &Config::hidden, "width of the MLP", within(1, 8192)},
         {"init_c", &Config::init_c, "initial c", within(1e-6, 1e6)},
         {"metric", &Config::metric, "how distances are measured", one_of("raster", "euclidean")},
+        {"scaling", &Config::scaling, distance_scaling, scaled_distances()},
     };
     return table;
   }
@@ -50,8 +53,8 @@ struct Fire final : PositionEncoding {
 
   Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     const Own& o = own.at(static_cast<size_t>(s.id));
-    const Extent e = extent(now);
-    const Tensor& d = distances(e);  // (cells, 1)
+    const Extent e = extent(now), unit = config.scaling == "none" ? e : extent(s.trained);
+    const Tensor& d = distances(e, unit);  // (cells, 1)
     const Tensor c = clamp(o.c, 1e-6, std::numeric_limits<double>::infinity());
     const auto warp = [&](const Tensor& t) { return log(add_scalar(mul(c, t), 1)); };
     // the length of a sequence, padding included, is no unit
@@ -62,13 +65,17 @@ struct Fire final : PositionEncoding {
     return Terms{}.add({Relative::bias, permute(bias, {1, 0}).reshape({s.heads, e.cells(), 1}), 0, index(now)});
   }
 
+  std::string unit_warning(const Places& from, const Places& to) const override {
+    return scaling_warning("fire", {config.scaling}, from, to);
+  }
+
  private:
-  Tensor distances(const Extent& e) const {
-    static Memo<std::tuple<Extent, bool>, Tensor> memo;
+  Tensor distances(const Extent& e, const Extent& unit) const {
+    static Memo<std::tuple<Extent, Extent, bool>, Tensor> memo;
     const bool raster_metric = config.metric == "raster";
-    return memo({e, raster_metric}, [&] {
+    return memo({e, unit, raster_metric}, [&] {
       std::vector<double> v(static_cast<size_t>(e.cells()));
-      for (int r = 0; r < e.cells(); ++r) v[static_cast<size_t>(r)] = raster_metric ? r : std::hypot(r / e.w, r % e.w);
+      for (int r = 0; r < e.cells(); ++r) v[static_cast<size_t>(r)] = measured(r, e, unit, raster_metric);
       return tensor({e.cells(), 1}, v);
     });
   }

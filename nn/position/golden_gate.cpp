@@ -1,4 +1,4 @@
-//   omega_t = low (high / low)^(t / (F - 1)),   j = head F + t + 1,   u_a = erf^-1(2 frac(j g^-a) - 1) for a = 1: y, 2: x,   f = omega u / |u|
+//   omega_t = low (high / low)^(t / (F - 1)) of F turning pairs,   j = head F + t + 1,   u_a = erf^-1(2 frac(j g^-a) - 1) for a = 1: y, 2: x,   f = omega u / |u|
 //   g^3 = g + 1, by the ten steps of the source: it is off by 4e-8, and the limit would turn late pairs visibly.
 #include "tessera/nn/position/golden_gate.h"
 
@@ -20,13 +20,15 @@ double erf_inverse(double x) {
 
 }  // namespace
 
-std::vector<Frequency> golden_gate_frequencies(int heads, int pairs, double low, double high) {
+std::vector<Frequency> golden_gate_frequencies(int heads, int pairs, double low, double high, int resting) {
+  const int turning = pairs - resting;
   double g = 2;
   for (int i = 0; i < 10; ++i) g = std::cbrt(1 + g);
   std::vector<Frequency> f;
   for (int h = 0; h < heads; ++h)
     for (int t = 0; t < pairs; ++t) {
-      const double j = h * pairs + t + 1, omega = low * std::pow(high / low, pairs > 1 ? t / (pairs - 1.0) : 0);
+      const double j = h * pairs + t + 1, share = turning > 1 ? (t - resting) / (turning - 1.0) : 0;
+      const double omega = t < resting ? 0 : low * std::pow(high / low, share);
       const auto normal = [&](double step) { return erf_inverse(2 * std::fmod(j * step, 1.0) - 1); };
       const double y = normal(1 / g), x = normal(1 / g / g), length = std::hypot(y, x);
       f.push_back({omega * y / length, omega * x / length});

@@ -2,13 +2,14 @@
 //   log:   s_ij -= r1 ln(1 + r2 distance)      power: s_ij -= r1 distance^r2      r1, r2 > 0 per head, r2 <= 2 for power
 //   hooks: bias      parameters: 2 heads per block      cost: one addition a pair      class tokens: no bias (ours: no source)
 //   Both are held at >= 0.01, as the authors clamp them; here by a clamp in the graph, whose gradient is 0 outside.
-//   another resolution: distances recomputed.
+//   another resolution: distances recomputed; scaling=interpolate measures them in cells of the trained grid.
 #include <cmath>
 
 #include "tessera/core/ops/activation.h"
 #include "tessera/core/ops/arithmetic.h"
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/pairs.h"
+#include "tessera/nn/position/scaling.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -17,11 +18,12 @@ namespace {
 struct Kerple final : PositionEncoding {
   struct Config {
     bool power = false;
-    std::string metric = "raster";
+    std::string metric = "raster", scaling = "none";
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
         {"metric", &Config::metric, "how distances are measured", one_of("raster", "euclidean")},
+        {"scaling", &Config::scaling, distance_scaling, scaled_distances()},
     };
     return table;
   }
@@ -38,22 +40,26 @@ struct Kerple final : PositionEncoding {
     const double most = std::numeric_limits<double>::infinity();
     const Tensor a = clamp(r1.at(static_cast<size_t>(s.id)), 0.01, most);
     const Tensor b = clamp(r2.at(static_cast<size_t>(s.id)), 0.01, config.power ? 2 : most);
-    const Extent e = extent(now);
+    const Extent e = extent(now), unit = config.scaling == "none" ? e : extent(s.trained);
     // distance^r2 = exp(r2 ln distance); distance 0 has its own exact 0
-    const Tensor shape = config.power ? mul(exp(mul(b, distances(e, true))), nonzero(e.cells()))
-                                      : log(add_scalar(mul(b, distances(e, false)), 1));
+    const Tensor shape = config.power ? mul(exp(mul(b, distances(e, unit, true))), nonzero(e.cells()))
+                                      : log(add_scalar(mul(b, distances(e, unit, false)), 1));
     const Tensor bias = scale(mul(shape, a), -1);
     return Terms{}.add({Relative::bias, bias.reshape({s.heads, e.cells(), 1}), 0, index(now)});
   }
 
+  std::string unit_warning(const Places& from, const Places& to) const override {
+    return scaling_warning("kerple", {config.scaling}, from, to);
+  }
+
  private:
-  Tensor distances(const Extent& e, bool logarithm) const {
-    static Memo<std::tuple<Extent, bool, bool>, Tensor> memo;
+  Tensor distances(const Extent& e, const Extent& unit, bool logarithm) const {
+    static Memo<std::tuple<Extent, Extent, bool, bool>, Tensor> memo;
     const bool raster_metric = config.metric == "raster";
-    return memo({e, raster_metric, logarithm}, [&] {
+    return memo({e, unit, raster_metric, logarithm}, [&] {
       std::vector<double> v;
       for (int r = 0; r < e.cells(); ++r) {
-        const double d = raster_metric ? r : std::hypot(r / e.w, r % e.w);
+        const double d = measured(r, e, unit, raster_metric);
         v.push_back(logarithm ? (r ? std::log(d) : 0) : d);
       }
       return tensor({1, e.cells()}, v);

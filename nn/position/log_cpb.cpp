@@ -2,7 +2,8 @@
 //   s_ij += 16 sigmoid(MLP(x(dy), x(dx)))_head,   x(d) = sign(d') log2(|d'| + 1) / log2 8,   d' = 8 d / (M - 1)      offsets query minus key
 //   hooks: bias      parameters: 2 hidden + hidden + heads hidden per block      cost: the MLP on (2h - 1)(2w - 1) points per call, one fused op
 //   class tokens: the value of an MLP output of 0, which is what every other pair has at the start, up to the MLP's small outputs
-//   another window: the coordinates are recomputed; `pretrained_window_size` (default: the trained one) fixes their unit M.
+//   another window: the coordinates are recomputed; `pretrained_window_size` (default: the trained one) fixes their unit M,
+//   scaling=interpolate makes it the present one, so that offsets span [-8, 8] in every window
 #include "tessera/core/ops/activation.h"
 #include "tessera/core/ops/arithmetic.h"
 #include "tessera/core/ops/permute.h"
@@ -10,6 +11,7 @@
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/formulas.h"
 #include "tessera/nn/position/pairs.h"
+#include "tessera/nn/position/scaling.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -18,14 +20,23 @@ namespace {
 struct LogCpb final : PositionEncoding {
   struct Config {
     int hidden = 512, pretrained_window_size = 0;
+    std::string scaling = "none";
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
         {"hidden", &Config::hidden, "width of the MLP", within(1, 8192)},
         {"pretrained_window_size", &Config::pretrained_window_size,
          "window whose offsets span [-8, 8]; 0: the trained one", within(0, 16384)},
+        {"scaling", &Config::scaling,
+         "on another window than the trained one: none | interpolate (offsets span [-8, 8] in every window)",
+         scaled_distances()},
     };
     return table;
+  }
+  static void check(const Config& c) {
+    if (c.scaling != "none" && c.pretrained_window_size)
+      fail("position log_cpb", "pretrained_window_size fixes the unit that scaling={} changes: set one or the other",
+           c.scaling);
   }
 
   struct Mlp {
@@ -47,7 +58,8 @@ struct LogCpb final : PositionEncoding {
     const Mlp& m = own.at(static_cast<size_t>(s.id));
     const Extent unit = config.pretrained_window_size
                             ? Extent{config.pretrained_window_size, config.pretrained_window_size}
-                            : extent(s.trained);
+                        : config.scaling == "interpolate" ? extent(now)
+                                                          : extent(s.trained);
     const bool classes = now.q.prefix && !now.window.h;
     const Tensor z = point_mlp(coordinates(extent(now), unit, classes), m.w0, m.b0, m.w2);  // (R, heads)
     const Tensor z0 = classes ? mul(z, mask(z.dim(0))) : z;
@@ -56,7 +68,8 @@ struct LogCpb final : PositionEncoding {
   }
 
   std::string unit_warning(const Places& from, const Places& to) const override {
-    const std::string unit = config.pretrained_window_size ? "" : warn_unit_of_sites(from, to);
+    const std::string unit =
+        config.pretrained_window_size || config.scaling != "none" ? "" : warn_unit_of_sites(from, to);
     return unit.empty() ? "" : "log_cpb: " + unit + "; pretrained_window_size keeps a unit";
   }
 

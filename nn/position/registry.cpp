@@ -63,8 +63,13 @@ std::vector<PositionRow> built_in() {
       row("rope", "Rotary embedding of the raster index", {"rotary"}, false, 2021, "Su et al. 2021, arXiv 2104.09864", "recompute", rope()),
       row("rope_axial", "Axial rotary embedding", {"rotary"}, false, 2024, "Heo et al. 2024, arXiv 2403.13298", "recompute", rope_axial()),
       row("rope_mixed", "Mixed rotary embedding", {"rotary"}, true, 2024, "Heo et al. 2024, arXiv 2403.13298", "recompute", rope_mixed()),
-      row("polar", "Mixed rotary embedding, magnitudes and directions", {"rotary"}, true, 2026, "Heo et al. 2024 in the polar form of Compass-RoPE (ICML 2026, abstract)", "recompute", polar()),
-      row("gta", "Geometric transform attention: values rotate, too", {"rotary"}, false, 2024, "Miyato et al. 2024, arXiv 2310.10375", "recompute", gta()),
+      row("polar", "Mixed rotary embedding in polar form", {"rotary"}, true, 2026, "Heo et al. 2024 in the polar form of Compass-RoPE (ICML 2026, abstract)", "recompute", polar()),
+      row("gta", "GTA: values rotate, too", {"rotary"}, false, 2024, "Miyato et al. 2024, arXiv 2310.10375", "recompute", gta()),
+      row("spiral", "Spiral rotary embedding", {"rotary"}, false, 2026, "Liu et al. 2026, arXiv 2602.03227", "recompute", spiral()),
+      row("golden_gate", "Golden gate rotary embedding", {"rotary"}, false, 2025, "J. Xiong 2025, jerryxio.ng/posts/nd-rope", "recompute", golden_gate()),
+      row("cayley_string", "Cayley-STRING: a learned basis before rotation", {"shape", "rotary"}, true, 2025, "Schenck et al. 2025, arXiv 2502.02562", "recompute", cayley_string()),
+      row("harope", "HARoPE: a learned map before rotation", {"shape", "rotary"}, true, 2025, "Li et al. 2025, arXiv 2510.10489", "recompute", harope()),
+      row("wavelet", "Wavelets of the offset: a fixed relative table", {"query"}, false, 2025, "control: Oka et al. 2025, arXiv 2502.02004", "recompute", wavelet()),
       row("lie", "Lie rotations", {"shape"}, true, 2024, "Ostmeier et al. 2024 (LieRE), arXiv 2406.10322", "recompute", lie()),
       row("comrope_ld", "Commuting rotations, linearly dependent", {"shape"}, true, 2025, "Yu et al. 2025 (ComRoPE), arXiv 2506.03737", "recompute", comrope_ld()),
       row("comrope_ap", "Commuting rotations, axial partition", {"shape"}, true, 2025, "Yu et al. 2025 (ComRoPE), arXiv 2506.03737", "recompute", comrope_ap()),
@@ -78,6 +83,7 @@ std::vector<PositionRow> built_in() {
       row("fire", "Functional interpolation", {"bias"}, true, 2023, "Li et al. 2024, arXiv 2310.04418", "recompute", fire()),
       row("levit", "Bias of the unsigned offset", {"bias"}, true, 2021, "Graham et al. 2021 (LeViT), arXiv 2104.01136", "interpolate", levit()),
       row("gpsa", "Gated positional self-attention", {"mix"}, true, 2021, "d'Ascoli et al. 2021 (ConViT), arXiv 2103.10697", "recompute", gpsa()),
+      row("lookhere", "Heads that look one way", {"bias"}, false, 2024, "Fuller et al. 2024, arXiv 2405.13985", "recompute", lookhere()),
   };
 }
 // clang-format on

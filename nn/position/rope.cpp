@@ -5,14 +5,16 @@
 //     gta         angle_2t = y theta^(-4t/d), angle_2t+1 = x theta^(-4t/d), and values turn, too
 //   values=true: o_i = R_i^T sum_j p_ij R_j v_j, so that values travel as seen from the query and o depends on offsets only
 //   hooks: rotary      parameters: none      cost: 2 multiplications per channel of q and k; of v and o, too, where values turn
-//   class tokens: angle 0, or positions counted from `start`; where values turn, theirs are seen, and they see others', at absolute positions
-//   windows: window-local coordinates      another resolution: recomputed (extrapolates); `rescale` divides the trained grid finer instead.
-//   Reduced keys: cell centres.
+//   class tokens: angle 0, or positions counted from `start`; where values turn, a class token and the patches see each other at absolute places
+//   windows: window-local coordinates      another resolution: recomputed (extrapolates), or scaled: scaling.h. Reduced keys: cell centres.
+//   in training: coords_aug.h
 #include <cmath>
 #include <numbers>
 
+#include "tessera/nn/position/coords_aug.h"
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/rotary.h"
+#include "tessera/nn/position/scaling.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -21,140 +23,180 @@ namespace {
 // ---- one dimension ---------------------------------------------------------------------------------------------------
 
 struct Rope final : PositionEncoding {
-  struct Config {
+  struct Config : Scaling {
     double base = 10000;
     std::string layout = "interleaved";
     int start = 0;
     bool rescale = false;
   };
   static Fields<Config> fields() {
-    static const Field<Config> table[] = {
-        {"base", &Config::base, "wavelengths grow from 2 pi to 2 pi base", within(1, 1e12)},
-        {"layout", &Config::layout, "pairs of channels: interleaved (2t, 2t+1) | halves (t, t + d/2)",
-         one_of("interleaved", "halves")},
-        {"start", &Config::start, "position of the first patch (1 keeps it apart from a class token)",
-         within(-65536, 65536)},
-        {"rescale", &Config::rescale, "squeeze another resolution into the trained range of positions"},
-    };
+    static const Fields<Config> table =
+        joined<Config>({{{"base", &Config::base, "wavelengths grow from 2 pi to 2 pi base", within(1, 1e12)},
+                         {"layout", &Config::layout, "pairs of channels: interleaved (2t, 2t+1) | halves (t, t + d/2)",
+                          one_of("interleaved", "halves")},
+                         {"start", &Config::start, "position of the first patch (1 keeps it apart from a class token)",
+                          within(-65536, 65536)},
+                         {"rescale", &Config::rescale, "scaling=interpolate under its older name"}},
+                        scaling_fields<Config>()});
     return table;
   }
-  static std::string refuses(const Places& at, const Config&) { return needs_width(at, 2); }
-  Rope(const Scope&, const Places&, const Config& c) : config(c) {}
+  static void check(const Config& c) { check_scaling("rope", c, c.rescale); }
+  static std::string refuses(const Places& at, const Config& c) { return needs_width(at, 1, c); }
+  Rope(const Scope&, const Places&, const Config& c) : config(c), scaling(scaling_of(c, c.rescale)) {}
 
   Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
-    static Memo<std::tuple<Layout, Extent, int, double, bool, int>, Rotary> memo;
-    const Extent is = query_extent(now), unit = config.rescale ? query_extent(s.trained) : is;
+    static Memo<std::tuple<Layout, Extent, int, double, bool, int, Scaling>, Rotary> memo;
+    const Extent is = query_extent(now), unit = looks_at_trained(scaling) ? query_extent(s.trained) : is;
     const bool halves = config.layout == "halves";
     Terms t;
-    t.rotary = memo({now, unit, s.head_dim, config.base, halves, config.start}, [&] {
-      const double shrink = static_cast<double>(unit.cells()) / is.cells();
-      return rotation(now, 1, s.head_dim / 2, halves, [&](const Point& p, int, int pair) {
-        return (config.start + (p.y * is.w + p.x) * shrink) * std::pow(config.base, -2.0 * pair / s.head_dim);
-      });
+    t.rotary = memo({now, unit, s.head_dim, config.base, halves, config.start, scaling}, [&] {
+      std::vector<double> f;
+      for (int pair = 0; pair < s.head_dim / 2; ++pair) f.push_back(std::pow(config.base, -2.0 * pair / s.head_dim));
+      const ScaledAxis line = scaled_axis(scaling, f, unit.cells(), is.cells());
+      const double larger = static_cast<double>(is.cells()) / unit.cells();
+      return rotation(
+          now, 1, s.head_dim / 2, halves,
+          [&](const Point& p, int, int pair) {
+            return (config.start + line.at(p.y * is.w + p.x)) * line.f[static_cast<size_t>(pair)];
+          },
+          scaling_temperature(scaling, larger, larger));
     });
     return t;
   }
   std::string unit_warning(const Places& from, const Places& to) const override {
-    const std::string unit = config.rescale ? warn_unit_of_sites(from, to) : "";
-    return unit.empty() ? "" : "rope rescale=true: " + unit;
+    return scaling_warning("rope", config, from, to, config.rescale);
   }
   Config config;
+  Scaling scaling;
 };
 
 // ---- two axes --------------------------------------------------------------------------------------------------------
 
 struct RopeAxial final : PositionEncoding {
-  struct Config {
-    std::string variant = "rope_vit";
-    bool values = false;
-    double theta = 0, max_freq = 224;
-    std::string bands = "linear", layout = "interleaved";
+  struct Config : Scaling, CoordsAugmentation {
+    double theta = 0, max_freq = 224, min_period = 0, max_period = 0;
+    std::string variant = "rope_vit", bands = "linear", layout = "interleaved", normalize = "separate";
     int start = 0;
-    bool rescale = false;
+    bool rescale = false, values = false;
+    auto operator<=>(const Config&) const = default;
   };
   static Fields<Config> fields() {
-    static const Field<Config> table[] = {
-        {"theta", &Config::theta,
-         "wavelengths grow from 2 pi to 2 pi theta; 0: 100 for global attention, 50 in windows; timm_language and gta "
-         "10000",
-         within(1, 1e12).or_zero().only_with("variant", "rope_vit", "timm_language", "dinov3", "gta")},
-        {"variant", &Config::variant,
-         "rope_vit | timm_language | timm_pixel (coordinates in [-1, 1]) | dinov3 (cell centres in [-1, 1]) | gta "
-         "(rows "
-         "and columns in turns)",
-         one_of("rope_vit", "timm_language", "timm_pixel", "dinov3", "gta")},
-        {"values", &Config::values,
-         "values travel as seen from the query: turned as keys are, and back with the query"},
-        {"max_freq", &Config::max_freq, "timm_pixel: frequencies are spaced from pi to pi max_freq / 2",
-         within(1e-3, 1e9).only_with("variant", "timm_pixel")},
-        {"bands", &Config::bands, "timm_pixel: spacing of the frequencies, linear | log (timm's linear_bands=False)",
-         one_of("linear", "log").only_with("variant", "timm_pixel")},
-        {"layout", &Config::layout, "pairs of channels: interleaved | halves (dinov3 implies halves)",
-         one_of("interleaved", "halves").only_with("variant", "rope_vit", "timm_language", "timm_pixel", "gta")},
-        {"start", &Config::start, "coordinate of the first row and column (1 keeps it apart from a class token)",
-         within(-65536, 65536).only_with("variant", "rope_vit", "timm_language", "gta")},
-        {"rescale", &Config::rescale, "squeeze another resolution into the trained range of coordinates",
-         anything().only_with("variant", "rope_vit", "timm_language", "gta")},
-    };
+    static const Fields<Config> table = joined<Config>(
+        {{{"theta", &Config::theta,
+           "wavelengths grow from 2 pi to 2 pi theta; 0: 100 for global attention, 50 in windows; timm_language and "
+           "gta 10000",
+           within(1, 1e12).or_zero().only_with("variant", "rope_vit", "timm_language", "dinov3", "gta")},
+          {"variant", &Config::variant,
+           "rope_vit | timm_language | timm_pixel (coordinates in [-1, 1]) | dinov3 (cell centres in [-1, 1]) | gta "
+           "(rows and columns in turns)",
+           one_of("rope_vit", "timm_language", "timm_pixel", "dinov3", "gta")},
+          {"values", &Config::values, says_values},
+          {"max_freq", &Config::max_freq, "timm_pixel: frequencies are spaced from pi to pi max_freq / 2",
+           within(1e-3, 1e9).only_with("variant", "timm_pixel")},
+          {"bands", &Config::bands, "timm_pixel: spacing of the frequencies, linear | log (timm's linear_bands=False)",
+           one_of("linear", "log").only_with("variant", "timm_pixel")},
+          {"normalize", &Config::normalize,
+           "dinov3: [-1, 1] is each side | the longer one (max) | the shorter one (min); the other is then not centred",
+           one_of("separate", "max", "min").only_with("variant", "dinov3")},
+          {"min_period", &Config::min_period, "dinov3: with max_period instead of theta, the shortest period; 0: theta",
+           within(1e-6, 1e9).or_zero().only_with("variant", "dinov3")},
+          {"max_period", &Config::max_period, "dinov3: the longest period; 2 is once over the image; 0: theta",
+           within(1e-6, 1e9).or_zero().only_with("variant", "dinov3")},
+          {"layout", &Config::layout, "pairs of channels: interleaved | halves (dinov3 implies halves)",
+           one_of("interleaved", "halves").only_with("variant", "rope_vit", "timm_language", "timm_pixel", "gta")},
+          {"start", &Config::start, "coordinate of the first row and column (1 keeps it apart from a class token)",
+           within(-65536, 65536).only_with("variant", "rope_vit", "timm_language", "gta")},
+          {"rescale", &Config::rescale, "scaling=interpolate under its older name",
+           anything().only_with("variant", "rope_vit", "timm_language", "gta")}},
+         scaling_fields<Config>(scaled_frequencies().only_with("variant", "rope_vit", "timm_language", "gta")),
+         coords_fields<Config>()});
     return table;
   }
+  static void check(const Config& c) {
+    check_scaling(title(c), c, c.rescale);
+    check_coords(title(c), c);
+    if ((c.min_period > 0) != (c.max_period > 0) || c.min_period > c.max_period)
+      fail(fmt::format("position {}", title(c)),
+           "periods from {} to {}: set both min_period and max_period, the shorter one first", c.min_period,
+           c.max_period);
+    if (c.min_period > 0 && c.theta > 0)
+      fail(fmt::format("position {}", title(c)), "theta and periods both space the frequencies: set one or the other");
+  }
   static std::string refuses(const Places& at, const Config& c) {
-    const std::string width = needs_width(at, 4);
+    const std::string width = needs_width(at, 2, c);
     return width.empty() && c.values ? needs_values(at) : width;
   }
-  RopeAxial(const Scope&, const Places&, const Config& c) : config(c) {}
+  RopeAxial(const Scope&, const Places&, const Config& c) : config(c), scaling(scaling_of(c, c.rescale)) {}
 
-  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
-    using Known = std::tuple<Layout, Extent, int, double, double, std::string, std::string, bool, int>;
-    static Memo<Known, Rotary> memo;
-    const Extent is = query_extent(now), unit = config.rescale ? query_extent(s.trained) : is;
-    const bool halves = config.layout == "halves" || config.variant == "dinov3";
-    const Known known{now,          unit,   s.head_dim,  config.theta, config.max_freq, config.variant,
-                      config.bands, halves, config.start};
+  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run& run) const override {
+    static Memo<std::tuple<Layout, Extent, int, Config>, Rotary> memo;
+    const Extent is = query_extent(now), unit = looks_at_trained(scaling) ? query_extent(s.trained) : is;
+    const CoordsDraw draw = draw_coords(config, run, s.path);
+    const auto make = [&] { return turned(now, s.head_dim, is, unit, draw); };
     Terms t;
-    t.rotary = memo(known, [&] {
-      return rotation(now, 1, s.head_dim / 2, halves, [&](const Point& p, int, int pair) {
-        return angle(p, pair, s.head_dim / 4, is, unit, now.window.h > 0);
-      });
-    });
+    t.rotary = draw.still() ? memo({now, unit, s.head_dim, config}, make) : make();
     t.rotary.values = config.values;
     return t;
   }
   std::string unit_warning(const Places& from, const Places& to) const override {
-    const bool cells = config.variant != "timm_pixel" && config.variant != "dinov3";
-    const std::string unit = config.rescale && cells ? warn_unit_of_sites(from, to) : "";
-    return unit.empty() ? "" : "rope_axial rescale=true: " + unit;
+    return scaling_warning(title(config), config, from, to, config.rescale);
   }
 
  private:
-  /// Of pair t of `quarter` along either axis.
-  double frequency(int t, int quarter, bool windowed) const {
-    const double band = static_cast<double>(t) / quarter;
-    if (config.variant == "timm_pixel") {
-      const double most = config.max_freq / 2, step = quarter > 1 ? static_cast<double>(t) / (quarter - 1) : 0;
-      return config.bands == "log" ? std::pow(most, step) : 1 + (most - 1) * step;
-    }
-    const bool language = config.variant == "timm_language" || config.variant == "gta";
-    return std::pow(config.theta > 0 ? config.theta : language ? 10000 : windowed ? 50 : 100, -band);
+  static const char* title(const Config& c) { return c.variant == "gta" ? "gta" : "rope_axial"; }
+  Rotary turned(const Layout& now, int d, const Extent& is, const Extent& unit, const CoordsDraw& draw) const {
+    const std::vector<double> f = frequencies(d / 4, now.window.h > 0);
+    const ScaledAxis y = scaled_axis(scaling, f, unit.h, is.h), x = scaled_axis(scaling, f, unit.w, is.w);
+    const bool in_turns = config.variant == "gta", columns_first = config.variant == "rope_vit",
+               cells = in_turns || columns_first || config.variant == "timm_language";
+    const int longer = std::max(is.h, is.w), shorter = std::min(is.h, is.w);
+    const auto coordinate = [&](const ScaledAxis& axis, double at, int n) {
+      if (cells) return config.start + axis.at(at);
+      if (config.variant == "timm_pixel") return n > 1 ? 2 * at / (n - 1) - 1 : -1;
+      return 2 * (at + 0.5) / (config.normalize == "max" ? longer : config.normalize == "min" ? shorter : n) - 1;
+    };
+    return rotation(
+        now, 1, d / 2, config.layout == "halves" || config.variant == "dinov3",
+        [&](const Point& p, int, int pair) {
+          const bool column = in_turns ? pair % 2 == 1 : (pair < d / 4) == columns_first;
+          const auto t = static_cast<size_t>(in_turns ? pair / 2 : pair % (d / 4));
+          if (column) return draw.x(coordinate(x, p.x, is.w), cells ? x.at(is.w) / 2 : 1) * x.f[t];
+          return draw.y(coordinate(y, p.y, is.h), cells ? y.at(is.h) / 2 : 1) * y.f[t];
+        },
+        scaling_temperature(scaling, static_cast<double>(is.h) / unit.h, static_cast<double>(is.w) / unit.w));
   }
-  double angle(const Point& p, int pair, int quarter, const Extent& is, const Extent& unit, bool windowed) const {
-    const bool in_turns = config.variant == "gta", columns_first = config.variant == "rope_vit";
-    const bool rows = in_turns ? pair % 2 == 0 : (pair < quarter) != columns_first;
-    const double f = frequency(in_turns ? pair / 2 : pair % quarter, quarter, windowed);
-    const double at = rows ? p.y : p.x;
-    const int n = rows ? is.h : is.w, u = rows ? unit.h : unit.w;
-    if (config.variant == "timm_pixel") return (n > 1 ? 2 * at / (n - 1) - 1 : -1) * f * std::numbers::pi;
-    if (config.variant == "dinov3") return 2 * std::numbers::pi * (2 * (at + 0.5) / n - 1) * f;
-    return (config.start + at * u / n) * f;
+  /// Radians a unit of the coordinate, of the m pairs of an axis.
+  std::vector<double> frequencies(int m, bool windowed) const {
+    const bool language = config.variant == "timm_language" || config.variant == "gta";
+    const double theta = config.theta > 0 ? config.theta : language ? 10000 : 100;
+    const double base = config.theta == 0 && windowed && config.variant == "rope_vit" ? 50 : theta;
+    std::vector<double> f;
+    for (int t = 0; t < m; ++t) {
+      const double step = m > 1 ? static_cast<double>(t) / (m - 1) : 0, most = config.max_freq / 2;
+      if (config.variant == "timm_pixel") {
+        f.push_back(std::numbers::pi * (config.bands == "log" ? std::pow(most, step) : 1 + (most - 1) * step));
+      } else if (config.min_period > 0) {
+        f.push_back(2 * std::numbers::pi / (config.min_period * std::pow(config.max_period / config.min_period, step)));
+      } else {
+        f.push_back((config.variant == "dinov3" ? 2 * std::numbers::pi : 1) *
+                    std::pow(base, -static_cast<double>(t) / m));
+      }
+    }
+    return f;
   }
   Config config;
+  Scaling scaling;
 };
 
 }  // namespace
 
 Encoding rope() { return encoding<Rope>(); }
 Encoding rope_axial() { return encoding<RopeAxial>(); }
-Encoding gta() { return encoding<RopeAxial>({.variant = "gta", .values = true}); }
+Encoding gta() {
+  RopeAxial::Config published;
+  published.variant = "gta", published.values = true;
+  return encoding<RopeAxial>(published);
+}
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

@@ -4,8 +4,8 @@
 //     polar       fx = a_t cos(al_t), fy = a_t sin(al_t): how fast and in which direction, learned apart
 //   hooks: rotary      parameters: heads d per block      cost: 2 multiplications per channel of q and k (values=true: of v and o, too), a cosine
 //   and a sine per token, head and pair
-//   class tokens: angle 0      windows: window-local coordinates      another resolution: recomputed (extrapolates); `rescale` divides the
-//   trained grid finer instead. Reduced keys: cell centres.
+//   class tokens: angle 0      windows: window-local coordinates      another resolution: recomputed (extrapolates), or scaled:
+//   scaling.h. Reduced keys: cell centres.      in training: coords_aug.h
 #include <cmath>
 #include <numbers>
 
@@ -13,38 +13,44 @@
 #include "tessera/core/ops/arithmetic.h"
 #include "tessera/core/ops/concat.h"
 #include "tessera/core/ops/permute.h"
+#include "tessera/nn/position/coords_aug.h"
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/exact_linear.h"
 #include "tessera/nn/position/rotary.h"
+#include "tessera/nn/position/scaling.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
 
 struct RopeMixed final : PositionEncoding {
-  struct Config {
+  struct Config : Scaling, CoordsAugmentation {
     std::string parameters = "cartesian";
     double theta = 10;
     bool rotate = true, rescale = false, values = false;
   };
   static Fields<Config> fields() {
-    static const Field<Config> table[] = {
-        {"parameters", &Config::parameters, "what is learned: cartesian (fx, fy) | polar (magnitude and direction)",
-         one_of("cartesian", "polar")},
-        {"theta", &Config::theta, "spacing of the initial frequencies", within(1, 1e12)},
-        {"rotate", &Config::rotate, "turn each head's (polar: each pair's) initial frequencies by a random angle"},
-        {"rescale", &Config::rescale, "squeeze another resolution into the trained range of coordinates"},
-        {"values", &Config::values,
-         "values travel as seen from the query: turned as keys are, and back with the query"},
-    };
+    static const Fields<Config> table = joined<Config>(
+        {{{"parameters", &Config::parameters, "what is learned: cartesian (fx, fy) | polar (magnitude and direction)",
+           one_of("cartesian", "polar")},
+          {"theta", &Config::theta, "spacing of the initial frequencies", within(1, 1e12)},
+          {"rotate", &Config::rotate, "turn each head's (polar: each pair's) initial frequencies by a random angle"},
+          {"values", &Config::values, says_values},
+          {"rescale", &Config::rescale, "scaling=interpolate under its older name"}},
+         scaling_fields<Config>(scaled_frequencies(), false),
+         coords_fields<Config>()});
     return table;
   }
+  static void check(const Config& c) {
+    check_scaling(title(c), c, c.rescale);
+    check_coords(title(c), c);
+  }
   static std::string refuses(const Places& at, const Config& c) {
-    const std::string width = needs_width(at, 4);
+    const std::string width = needs_width(at, 2, c);
     return width.empty() && c.values ? needs_values(at) : width;
   }
 
-  RopeMixed(const Scope& net, const Places& at, const Config& c) : config(c) {
+  RopeMixed(const Scope& net, const Places& at, const Config& c) : config(c), scaling(scaling_of(c, c.rescale)) {
     for (const Site& s : at.sites) {
       const Scope scope = net / s.path / "position";
       const Shape pairs{s.heads, s.head_dim / 2};
@@ -60,30 +66,35 @@ struct RopeMixed final : PositionEncoding {
     }
   }
 
-  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
+  Terms terms(const Site& s, const Layout& now, const Tokens&, const Run& run) const override {
+    const Extent is = query_extent(now), unit = looks_at_trained(scaling) ? query_extent(s.trained) : is;
+    const Tensor f = scaled(frequencies(s), unit, is);
     const int pairs = s.head_dim / 2;
     const Tensor per_axis =
-        permute(frequencies(s).reshape({2, s.heads * pairs}), {1, 0});  // (heads pairs, 2): a linear map from (x, y)
-    const auto angles = [&](bool keys) {
-      const Tensor& at = coordinates(s, now, keys);
-      return permute(exact_linear(at, per_axis).reshape({at.dim(0), s.heads, pairs}),
-                     {1, 0, 2});  // (heads, tokens, pairs)
+        permute(f.reshape({2, s.heads * pairs}), {1, 0});  // (heads pairs, 2): a linear map from (x, y)
+    const CoordsDraw draw = draw_coords(config, run, s.path);
+    const double times =
+        scaling_temperature(scaling, static_cast<double>(is.h) / unit.h, static_cast<double>(is.w) / unit.w);
+    const auto turned = [&](bool keys, Tensor& cosine, Tensor& sine) {
+      const Tensor at = coordinates(now, is, scaling.scaling == "interpolate" ? unit : is, draw, keys);
+      const Tensor angles = permute(exact_linear(at, per_axis).reshape({at.dim(0), s.heads, pairs}),
+                                    {1, 0, 2});  // (heads, tokens, pairs)
+      cosine = cos(angles), sine = sin(angles);
+      if (times != 1) cosine = scale(cosine, times), sine = scale(sine, times);
     };
     Terms t;
-    const Tensor q = angles(false);
-    t.rotary.cos_q = cos(q), t.rotary.sin_q = sin(q);
+    Rotary& r = t.rotary;
+    turned(false, r.cos_q, r.sin_q);
     if (now.q == now.k && now.reduce == 1) {
-      t.rotary.cos_k = t.rotary.cos_q, t.rotary.sin_k = t.rotary.sin_q;
+      r.cos_k = r.cos_q, r.sin_k = r.sin_q;
     } else {
-      const Tensor k = angles(true);
-      t.rotary.cos_k = cos(k), t.rotary.sin_k = sin(k);
+      turned(true, r.cos_k, r.sin_k);
     }
-    t.rotary.values = config.values;
+    r.values = config.values;
     return t;
   }
   std::string unit_warning(const Places& from, const Places& to) const override {
-    const std::string unit = config.rescale ? warn_unit_of_sites(from, to) : "";
-    return unit.empty() ? "" : fmt::format("{} rescale=true: {}", polar() ? "polar" : "rope_mixed", unit);
+    return scaling_warning(title(config), config, from, to, config.rescale);
   }
 
  private:
@@ -91,6 +102,7 @@ struct RopeMixed final : PositionEncoding {
     Tensor freqs;                 // (2, heads, pairs): fx, fy
     Tensor magnitude, direction;  // (heads, pairs)
   };
+  static const char* title(const Config& c) { return c.parameters == "polar" ? "polar" : "rope_mixed"; }
   bool polar() const { return config.parameters == "polar"; }
 
   /// (2, heads, pairs): fx and fy in radians per cell.
@@ -120,25 +132,51 @@ struct RopeMixed final : PositionEncoding {
         }
       }
   }
+  /// The frequencies of a call. Their factors count as constants: no gradient sees that a faster pair would be scaled less.
+  Tensor scaled(const Tensor& f, const Extent& unit, const Extent& is) const {
+    if (scaling.scaling == "none" || scaling.scaling == "interpolate") return f;
+    const int64_t heads = f.dim(1), pairs = f.dim(2);
+    Tensor factors(f.shape());
+    for (int64_t h = 0; h < heads; ++h) {
+      real* const x = factors.data() + h * pairs;
+      real* const y = x + heads * pairs;
+      std::vector<double> magnitudes;
+      for (int64_t t = h * pairs; t < (h + 1) * pairs; ++t)
+        magnitudes.push_back(std::hypot(static_cast<double>(f[t]), static_cast<double>(f[heads * pairs + t])));
+      const MixedFactors by = scaled_mixed(scaling, magnitudes, {unit.h, unit.w}, {is.h, is.w});
+      for (size_t t = 0; t < magnitudes.size(); ++t)
+        x[t] = static_cast<real>(by.x[t]), y[t] = static_cast<real>(by.y[t]);
+    }
+    return mul(f, factors);
+  }
   /// (tokens, 2): x and y of every slot.
-  Tensor coordinates(const Site& s, const Layout& now, bool keys) const {
+  static Tensor coordinates(const Layout& now, const Extent& is, const Extent& unit, const CoordsDraw& draw,
+                            bool keys) {
     static Memo<std::tuple<Layout, Extent, bool>, Tensor> memo;
-    const Extent is = query_extent(now), unit = config.rescale ? query_extent(s.trained) : is;
-    return memo({now, unit, keys}, [&] {
+    const auto make = [&] {
       const Points all = points(now);
       std::vector<double> v;
-      for (const Point& p : keys ? all.k : all.q) v.push_back(p.x * unit.w / is.w), v.push_back(p.y * unit.h / is.h);
+      for (const Point& p : keys ? all.k : all.q) {
+        v.push_back(p.prefix ? 0 : draw.x(p.x * unit.w / is.w, unit.w / 2.0));
+        v.push_back(p.prefix ? 0 : draw.y(p.y * unit.h / is.h, unit.h / 2.0));
+      }
       return tensor({static_cast<int>(v.size() / 2), 2}, v);
-    });
+    };
+    return draw.still() ? memo({now, unit, keys}, make) : make();
   }
   Config config;
+  Scaling scaling;
   std::vector<Own> own;  // by Site::id
 };
 
 }  // namespace
 
 Encoding rope_mixed() { return encoding<RopeMixed>(); }
-Encoding polar() { return encoding<RopeMixed>({.parameters = "polar"}); }
+Encoding polar() {
+  RopeMixed::Config c;
+  c.parameters = "polar";
+  return encoding<RopeMixed>(c);
+}
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

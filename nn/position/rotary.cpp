@@ -23,12 +23,20 @@ Points points(const Layout& now) {
 }
 
 Extent query_extent(const Layout& now) {
+  if (now.q.sequence && now.k.sequence) return {now.k.h, now.k.w};
   return now.window.h ? Extent{now.window.h, now.window.w} : Extent{now.q.h, now.q.w};
 }
 
-std::string needs_width(const Places& at, int multiple) {
-  for (const Site& s : at.sites)
-    if (s.head_dim % multiple) return fmt::format("head width {} is not a multiple of {}", s.head_dim, multiple);
+Scaling scaling_of(Scaling c, bool rescale) {
+  if (rescale) c.scaling = "interpolate";
+  return c;
+}
+
+std::string needs_width(const Places& at, int axes, const Scaling& c) {
+  for (const Site& s : at.sites) {
+    if (s.head_dim % (2 * axes)) return fmt::format("head width {} is not a multiple of {}", s.head_dim, 2 * axes);
+    if (std::string why = scaling_refuses(c, s.head_dim / (2 * axes)); !why.empty()) return why;
+  }
   return "";
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tessera/nn/position/pairs.h"
+#include "tessera/nn/position/scaling.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -19,7 +20,7 @@ struct Points {
 };
 Points points(const Layout& now);
 
-/// The cells that a call's coordinates span: the window, or the query grid.
+/// The cells that positions of a call run over; of a sequence with a memory before it all that its keys span.
 Extent query_extent(const Layout& now);
 
 /// Radians per cell down the rows and along them.
@@ -28,14 +29,10 @@ struct Frequency {
 };
 inline double turn(const Frequency& f, const Point& p) { return p.y * f.y + p.x * f.x; }
 
-/// The same frequencies where the trained grid is divided finer: of cells of the call instead of trained ones.
-inline Frequency rescaled(const Frequency& f, const Extent& trained, const Extent& now) {
-  return {f.y * trained.h / now.h, f.x * trained.w / now.w};
-}
-
-/// The rotation of all slots by angle(point, head, pair), heads of `pairs` pairs; one head of angles serves all. Class tokens do not turn.
+/// The rotation of all slots by angle(point, head, pair), heads of `pairs` pairs; one head of angles serves all. Class tokens do not turn;
+/// cosines and sines, theirs too, come `times` as large.
 template <class Angle>
-Rotary rotation(const Layout& now, int heads, int pairs, bool halves, Angle angle) {
+Rotary rotation(const Layout& now, int heads, int pairs, bool halves, Angle angle, double times = 1) {
   Rotary r;
   r.halves = halves;
   const auto fill = [&](const std::vector<Point>& at, Tensor& c, Tensor& s) {
@@ -45,7 +42,7 @@ Rotary rotation(const Layout& now, int heads, int pairs, bool halves, Angle angl
       for (const Point& p : at)
         for (int t = 0; t < pairs; ++t, ++i) {
           const double a = p.prefix ? 0 : angle(p, h, t);
-          c[i] = static_cast<real>(std::cos(a)), s[i] = static_cast<real>(std::sin(a));
+          c[i] = static_cast<real>(times * std::cos(a)), s[i] = static_cast<real>(times * std::sin(a));
         }
   };
   const Points at = points(now);
@@ -53,10 +50,14 @@ Rotary rotation(const Layout& now, int heads, int pairs, bool halves, Angle angl
   return r;
 }
 
-/// Why heads of these models are of no use to a rotation of so many channels at a time, or "".
-std::string needs_width(const Places& at, int multiple);
+/// `rescale` is the older name of scaling=interpolate.
+Scaling scaling_of(Scaling c, bool rescale);
+
+/// Why heads of these models do not hold whole pairs of so many axes (2 channels an axis), or too few for a scaling; or "".
+std::string needs_width(const Places& at, int axes, const Scaling& c = {});
 /// Why values cannot turn in these models, or "".
 std::string needs_values(const Places& at);
+constexpr const char* says_values = "values travel as seen from the query: turned as keys are, and back with the query";
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

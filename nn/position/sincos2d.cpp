@@ -15,7 +15,7 @@
 //   timm_interleaved  t/K       sin y, cos y, sin x, cos x                      its interleave_sin_cos
 //   t2t               t/(K-1)   sin y, cos y, sin x, cos x, spare channels 0    tensor2tensor's add_timing_signal_nd
 //   hooks: tokens      parameters: 0      cost: one addition      class tokens: zero
-//   another resolution: computed anew, or with coordinates rescaled to the trained grid ("position interpolation")
+//   another resolution: computed anew, or scaled (scaling.h); resolution=rescale is scaling=interpolate under its older name
 // On an 8 x 8 grid most channels are nearly constant at T = 10000: the temperature is a real hyper-parameter for small
 // images.
 #include <array>
@@ -25,6 +25,7 @@
 #include "tessera/core/ops/add_table.h"
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/pairs.h"
+#include "tessera/nn/position/scaling.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -60,45 +61,51 @@ const Variant& variant(const std::string& name) {
 }
 
 struct SinCos2d final : PositionEncoding {
-  struct Config {
+  struct Config : Scaling {
     std::string variant = "simplevit", resolution = "recompute";
     double temperature = 10000;
   };
   static Fields<Config> fields() {
-    static const Field<Config> table[] = {
-        {"variant", &Config::variant, "whose form",
-         one_of("simplevit", "moco_v3", "mae", "timm", "timm_reversed", "timm_interleaved", "t2t")},
-        {"temperature", &Config::temperature, "the lowest frequency is about one over this", within(1, 1e12)},
-        {"resolution", &Config::resolution, "on another grid: recompute | rescale coordinates to the trained grid",
-         one_of("recompute", "rescale")},
-    };
+    static const Fields<Config> table = joined<Config>(
+        {{{"variant", &Config::variant, "whose form",
+           one_of("simplevit", "moco_v3", "mae", "timm", "timm_reversed", "timm_interleaved", "t2t")},
+          {"temperature", &Config::temperature, "the lowest frequency is about one over this", within(1, 1e12)},
+          {"resolution", &Config::resolution,
+           "on another grid: recompute | rescale (scaling=interpolate under its older name)",
+           one_of("recompute", "rescale")}},
+         scaling_fields<Config>(scaled_frequencies().only_with("resolution", "recompute"), true, false)});
     return table;
   }
+  static void check(const Config& c) { check_scaling("sincos2d", c); }
   static std::string refuses(const Places& at, const Config& c) {
     const bool last = variant(c.variant).last;
     for (const auto& s : at.tokens) {
       if (s.dim % 4 && c.variant != "t2t") return fmt::format("the width {} is not a multiple of 4", s.dim);
       if (s.dim / 4 < (last ? 2 : 1))
         return fmt::format("the width {} is too small: variant {} divides by width/4 - 1", s.dim, c.variant);
+      if (std::string why = scaling_refuses(c, s.dim / 4); !why.empty()) return why;
     }
     return "";
   }
 
-  SinCos2d(const Scope&, const Places&, const Config& c) : config(c) {}
+  SinCos2d(const Scope&, const Places&, const Config& c) : config(c), scaling(c) {
+    if (c.resolution == "rescale") scaling.scaling = "interpolate";
+  }
 
   Tensor tokens(const Spot& spot, const Grid& now, const Tensor& x, const Run&) const override {
     return add_table(x, table(spot.trained, now, spot.dim), now.prefix);
   }
   std::string unit_warning(const Places& from, const Places& to) const override {
     const std::string unit = config.resolution == "rescale" ? warn_unit_of_tokens(from, to) : "";
-    return unit.empty() ? "" : "sincos2d resolution=rescale: " + unit;
+    return unit.empty() ? scaling_warning_of_tokens("sincos2d", config, from, to)
+                        : "sincos2d resolution=rescale: " + unit;
   }
 
  private:
   Tensor table(const Grid& trained, const Grid& now, int C) const {
-    const Grid unit = config.resolution == "rescale" ? trained : now;
-    static Memo<std::tuple<std::string, int, int, int, int, int, double>, Tensor> memo;
-    return memo({config.variant, unit.h, unit.w, now.h, now.w, C, config.temperature}, [&] {
+    const Grid unit = looks_at_trained(scaling) ? trained : now;
+    static Memo<std::tuple<std::string, int, int, int, int, int, double, Scaling>, Tensor> memo;
+    return memo({config.variant, unit.h, unit.w, now.h, now.w, C, config.temperature, scaling}, [&] {
       return tensor({now.h * now.w, C}, rows(unit, now, C));
     });
   }
@@ -106,14 +113,18 @@ struct SinCos2d final : PositionEncoding {
   std::vector<double> rows(const Grid& unit, const Grid& now, int C) const {
     const Variant& v = variant(config.variant);
     const int K = C / 4;
+    std::vector<double> f;
+    for (int t = 0; t < K; ++t) f.push_back(std::pow(config.temperature, -t / (v.last ? K - 1.0 : K)));
+    const std::array<ScaledAxis, 2> axes{scaled_axis(scaling, f, unit.h, now.h),
+                                         scaled_axis(scaling, f, unit.w, now.w)};  // by Band::Axis
     std::vector<double> pe(static_cast<size_t>(now.h) * static_cast<size_t>(now.w) * static_cast<size_t>(C), 0.0);
     for (int n = 0; n < now.h * now.w; ++n) {
       const double row = v.columns_first ? n % now.h : n / now.w, col = v.columns_first ? n / now.h : n % now.w;
-      const std::array<double, 2> at{row * unit.h / now.h, col * unit.w / now.w};  // by Band::Axis
+      const std::array<double, 2> at{axes[0].at(row), axes[1].at(col)};
       double* to = pe.data() + static_cast<size_t>(n) * static_cast<size_t>(C);
       for (const Band& band : v.bands) {
         for (int t = 0; t < K; ++t) {
-          const double angle = at[band.axis] * std::pow(config.temperature, -t / (v.last ? K - 1.0 : K));
+          const double angle = at[band.axis] * axes[band.axis].f[static_cast<size_t>(t)];
           *to++ = band.cosine ? std::cos(angle) : std::sin(angle);
         }
       }
@@ -122,6 +133,7 @@ struct SinCos2d final : PositionEncoding {
   }
 
   Config config;
+  Scaling scaling;
 };
 
 }  // namespace

@@ -4,7 +4,7 @@
 //   at most n/2 - 1.      offsets are key minus query
 //   hooks: bias      parameters: num_buckets heads (twice for axial), shared by all blocks of a stage      cost: one addition a pair
 //   class tokens: no bias (ours: no source)      T5 itself has no 1/sqrt(d): model.qk_scale=1 gives that.
-//   another resolution: offsets recomputed; buckets clip.
+//   another resolution: offsets recomputed; buckets clip. scaling=interpolate counts offsets in cells of the trained grid, rounded.
 #include <algorithm>
 #include <cmath>
 
@@ -12,6 +12,7 @@
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/formulas.h"
 #include "tessera/nn/position/pairs.h"
+#include "tessera/nn/position/scaling.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -22,6 +23,7 @@ struct T5 final : PositionEncoding {
   struct Config {
     int num_buckets = 32, max_distance = 128;
     bool axial = false;
+    std::string scaling = "none";
   };
   static bool fours(const Value& v) {
     const int n = std::get<int>(v);
@@ -33,6 +35,7 @@ struct T5 final : PositionEncoding {
          such_that(fours, "a multiple of 4 up to 65536")},
         {"max_distance", &Config::max_distance, "distance from which all share the last bucket", within(2, 1 << 20)},
         {"axial", &Config::axial, "one table per axis instead of one over the raster"},
+        {"scaling", &Config::scaling, distance_scaling, scaled_distances()},
     };
     return table;
   }
@@ -65,7 +68,7 @@ struct T5 final : PositionEncoding {
     const auto& [first, second] = table.at(static_cast<size_t>(s.id));
     const auto term = [&](const Tensor& t, int axis) {
       return Relative{Relative::bias, permute(t, {1, 0}).reshape({s.heads, config.num_buckets, 1}), 0,
-                      index(now, axis)};
+                      index(now, config.scaling == "none" ? extent(now) : extent(s.trained), axis)};
     };
     Terms t;
     t.add(term(first, config.axial ? 1 : 0));
@@ -73,16 +76,22 @@ struct T5 final : PositionEncoding {
     return t;
   }
 
+  std::string unit_warning(const Places& from, const Places& to) const override {
+    return scaling_warning("t5", {config.scaling}, from, to);
+  }
+
  private:
   /// axis 0: raster, 1: rows, 2: columns
-  RelativeIndex index(const Layout& now, int axis) const {
-    static Memo<std::tuple<Layout, int, int, int>, RelativeIndex> memo;
-    return memo({now, axis, config.num_buckets, config.max_distance}, [&] {
+  RelativeIndex index(const Layout& now, const Extent& unit, int axis) const {
+    static Memo<std::tuple<Layout, Extent, int, int, int>, RelativeIndex> memo;
+    return memo({now, unit, axis, config.num_buckets, config.max_distance}, [&] {
       const Extent e = extent(now);
+      const auto along = [axis](const Extent& of) { return axis == 0 ? of.cells() : axis == 1 ? of.h : of.w; };
+      const double shrink = static_cast<double>(along(unit)) / along(e);
       return make_pairs(now, config.num_buckets, [&](const auto& i, const auto& j) {
         if (i.prefix() || j.prefix()) return -1;
         const int offset = axis == 0 ? raster(j, e) - raster(i, e) : axis == 1 ? j.y - i.y : j.x - i.x;
-        return t5_bucket(offset, config.num_buckets, config.max_distance);
+        return t5_bucket(static_cast<int>(std::lround(offset * shrink)), config.num_buckets, config.max_distance);
       });
     });
   }

@@ -6,7 +6,7 @@
 //   transformer_xl_learned (RelLearnableMultiHeadAttn): T and the second bias are tables E, b of their own instead of W_R R and v . T
 //   hooks: query, bias, key      parameters: W_R C^2 per block, u and v per block or per model; learned: (2N - 1)(C + heads) per block
 //   cost: q T^T, N (2N - 1) C a layer, W_R R once a call, then lookups: one index instead of the relative shift, so every pair is right
-//   class tokens: only the (q + u) . k term (ours: no source)          another resolution: sinusoids recomputed; learned: offsets clip
+//   class tokens: only the (q + u) . k term (ours: no source)          another resolution: sinusoids recomputed, or scaled (scaling.h); learned: offsets clip
 #include <cmath>
 
 #include "tessera/core/ops/arithmetic.h"
@@ -16,6 +16,7 @@
 #include "tessera/nn/position/exact_linear.h"
 #include "tessera/nn/position/offset_rows.h"
 #include "tessera/nn/position/pairs.h"
+#include "tessera/nn/position/scaling.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -40,24 +41,27 @@ std::span<const int> axes_of(bool axial) {
 const char* suffix(int axis) { return axis == 0 ? "" : axis == 1 ? "_y" : "_x"; }
 
 struct TransformerXl final : PositionEncoding {
-  struct Config {
+  struct Config : Scaling {
     bool shared = false, axial = false;
     int clamp_len = 0;
     std::string init = "normal";
   };
   static Fields<Config> fields() {
-    static const Field<Config> table[] = {
-        {"shared", &Config::shared,
-         "one u and v for all blocks of a stage (the original) instead of one per block (espnet)"},
-        {"axial", &Config::axial, "rows and columns instead of the raster"},
-        {"clamp_len", &Config::clamp_len, "clamp distances to this before the sinusoid; 0: never", within(0, 65536)},
-        {"init", &Config::init, "of u and v: normal (0.02) | xavier (espnet)", one_of("normal", "xavier")},
-    };
+    static const Fields<Config> table = joined<Config>(
+        {{{"shared", &Config::shared,
+           "one u and v for all blocks of a stage (the original) instead of one per block (espnet)"},
+          {"axial", &Config::axial, "rows and columns instead of the raster"},
+          {"clamp_len", &Config::clamp_len, "clamp distances to this before the sinusoid; 0: never", within(0, 65536)},
+          {"init", &Config::init, "of u and v: normal (0.02) | xavier (espnet)", one_of("normal", "xavier")}},
+         scaling_fields<Config>(scaled_frequencies(), true, false)});
     return table;
   }
-  static std::string refuses(const Places& at, const Config&) {
-    for (const Site& s : at.sites)
+  static void check(const Config& c) { check_scaling("transformer_xl", c); }
+  static std::string refuses(const Places& at, const Config& c) {
+    for (const Site& s : at.sites) {
+      if (std::string why = scaling_refuses(c, s.dim / 2); !why.empty()) return why;
       if (s.dim % 2) return fmt::format("the width {} must be even: sines and cosines come in pairs", s.dim);
+    }
     return "";
   }
 
@@ -93,7 +97,7 @@ struct TransformerXl final : PositionEncoding {
     Terms t;
     for (size_t i = 0; i < o.W.size(); ++i) {
       const int axis = axes_of(config.axial)[i], reach = reachable(now, axis), R = 2 * reach + 1;
-      const Tensor T = permute(exact_linear(sinusoids(reach, s.dim), o.W[i]).reshape({R, s.heads, s.head_dim}),
+      const Tensor T = permute(exact_linear(sinusoids(s, now, axis), o.W[i]).reshape({R, s.heads, s.head_dim}),
                                {1, 0, 2});                                              // (heads, R, d)
       const Tensor vT = sum(mul(T, o.v.reshape({s.heads, 1, s.head_dim})), {2}, true);  // (heads, R, 1)
       t.add({Relative::query, T, 0, offsets(now, axis, reach)});
@@ -103,16 +107,25 @@ struct TransformerXl final : PositionEncoding {
     return t;
   }
 
+  std::string unit_warning(const Places& from, const Places& to) const override {
+    return scaling_warning("transformer_xl", config, from, to);
+  }
+
  private:
-  /// (2 reach + 1, C): R_p for p = -reach..reach.
-  Tensor sinusoids(int reach, int C) const {
-    static Memo<std::tuple<int, int, int>, Tensor> memo;
-    return memo({reach, C, config.clamp_len}, [&] {
+  /// (2 reach + 1, C): R_p for p = -reach..reach, the offsets of a call along an axis.
+  Tensor sinusoids(const Site& s, const Layout& now, int axis) const {
+    static Memo<std::tuple<int, int, int, int, Scaling>, Tensor> memo;
+    const int reach = reachable(now, axis), C = s.dim,
+              trained = looks_at_trained(config) ? reachable(s.trained, axis) : reach;
+    return memo({reach, trained, C, config.clamp_len, config}, [&] {
+      std::vector<double> f;
+      for (int t = 0; t < C / 2; ++t) f.push_back(std::pow(10000.0, -2.0 * t / C));
+      const ScaledAxis line = scaled_axis(config, f, trained + 1, reach + 1);
       Tensor r = zeros({2 * reach + 1, C});
       for (int p = -reach; p <= reach; ++p) {
         const int at = config.clamp_len ? clip(p, config.clamp_len) : p;
         for (int t = 0; t < C / 2; ++t) {
-          const double a = at * std::pow(10000.0, -2.0 * t / C);
+          const double a = line.at(at) * line.f[static_cast<size_t>(t)];
           real* row = r.data() + static_cast<int64_t>(p + reach) * C;
           row[t] = static_cast<real>(std::sin(a)), row[C / 2 + t] = static_cast<real>(std::cos(a));
         }
@@ -182,7 +195,7 @@ struct TransformerXlLearned final : PositionEncoding {
 }  // namespace
 
 Encoding transformer_xl() { return encoding<TransformerXl>(); }
-Encoding transformer_xl_axial() { return encoding<TransformerXl>({false, true, 0, "normal"}); }
+Encoding transformer_xl_axial() { return encoding<TransformerXl>({{}, false, true, 0, "normal"}); }
 Encoding transformer_xl_learned() { return encoding<TransformerXlLearned>(); }
 
 }  // namespace TESSERA_NS

@@ -112,7 +112,7 @@ const std::map<std::string, Rule> rules = {
   OP(linear_gelu, linear_gelu(x[0], x[1], x[2]))
   OP(linear_add, linear_add(x[0], x[1], x[2], x[3]))
   OP(point_mlp, point_mlp(x[0], x[1], x[2], x[3]))
-  OP(matmul, matmul(x[0], x[1], o.integer("transpose_a"), o.integer("transpose_b")))
+  OP(matmul, matmul(x[0], x[1], o.integer("transpose_a"), o.integer("transpose_b"), precision(o.text("precision"))))
   OP(conv2d, conv2d(x[0], x[1], x[2], {o.i("stride_y"), o.i("stride_x"), o.i("top"), o.i("bottom"), o.i("left"), o.i("right"),
                                        o.i("dilation_y"), o.i("dilation_x"), o.i("groups")}))
   OP(deform_conv2d, deform_conv2d(x[0], x[1], x[2], x[3], x[4], {o.i("stride_y"), o.i("stride_x"), o.i("top"), o.i("bottom"), o.i("left"),

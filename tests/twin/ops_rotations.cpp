@@ -155,6 +155,8 @@ OP_ROWS(rotate_blocks) {
       {"class token, shared places, one of none", 5, 1, 6, 1, 0, {3, 1, 2, 3, 3}, {-1, 2, 0, 2, 2}},
       {"keys of a packed projection", 2, 2, 4, 3, 1, {2, 2, 1, 4, 4}, {1, 0}},
       {"wide", 2, 1, 17, 2, 1, {2, 1, 1, 17, 17}, {1, -1}},
+      {"one place for all", 5, 2, 4, 3, 0, {1, 2, 2, 2, 2}, {0, 0, 0, 0, 0}},
+      {"one wide place for all", 3, 2, 17, 1, 0, {1, 2, 1, 17, 17}, {0, 0, 0}},
       {"no place at all", 2, 1, 2, 1, 0, {1, 1, 1, 2, 2}, {-1, -1}},
   };
   for (const Case& c : cases) {

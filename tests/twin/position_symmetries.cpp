@@ -168,7 +168,7 @@ TWIN_CASE("property: a causal pattern: no output depends on a later token, under
     for (int n = 0; n < N; ++n) {
       bool same = true;
       for (int c = 0; c < 16; ++c) same = same && before[n * 16 + c] == after[n * 16 + c];
-      CHECK(same == (n < token));
+      if (n < token || name != "lookhere") CHECK(same == (n < token));  // whose heads may look away
     }
   }
 }
@@ -186,7 +186,8 @@ TWIN_CASE("property: a window that covers the map is global attention, under eve
     Options options = v.options;
     // the default theta differs on purpose: 100, in windows 50
     const auto variant = options.find(name == "rope_axial" ? "variant" : "rope_axial.variant");
-    const bool has_theta = variant == options.end() || variant->second != Value(std::string("timm_pixel"));
+    const bool has_theta = !options.contains("min_period") &&
+                           (variant == options.end() || variant->second != Value(std::string("timm_pixel")));
     if (name.ends_with("rope_axial") && has_theta) options[name == "rope_axial" ? "theta" : "rope_axial.theta"] = 30.0;
     CHECK(farthest(Bed(v.name, options, global).output(), Bed(v.name, options, window).output()) < rounding);
   }

@@ -51,8 +51,10 @@ struct Variant {
   Options options;
   enum Size {
     as_row,       ///< at another resolution it does what its row says
+    larger_unit,  ///< the same on a grid that is larger than the trained one, which windows never are
     trained_unit  ///< coordinates stay in units of the trained grid, so the model built for the other grid differs
   } size = as_row;
+  bool wide = false;  ///< tells fast pairs of channels from slow ones, and the Swin's first heads have one pair an axis
   std::string label() const {
     std::string s = name;
     for (const auto& [key, value] : options) s += " " + key + "=" + text(value);
@@ -70,7 +72,7 @@ inline std::string walked_alone() {
 /// Every row of the registry with its defaults, then the options that take another path through its code.
 inline std::vector<Variant> variants() {
   std::vector<Variant> all;
-  static const std::set<std::string_view> units{"log_cpb", "lie"};
+  static const std::set<std::string_view> units{"log_cpb", "lie", "spiral", "golden_gate"};
   for (const auto& row : positions())
     all.push_back({row.name, {}, units.contains(row.name) ? Variant::trained_unit : Variant::as_row});
   const std::vector<Variant> more{
@@ -87,6 +89,9 @@ inline std::vector<Variant> variants() {
       {"sincos2d", {{"variant", "timm_interleaved"}}},
       {"sincos2d", {{"variant", "t2t"}}},
       {"sincos2d", {{"resolution", "rescale"}}, Variant::trained_unit},
+      {"sincos2d", {{"scaling", "yarn"}, {"ramp", "index"}}, Variant::trained_unit},
+      {"sinusoidal", {{"scaling", "ntk"}}, Variant::trained_unit},
+      {"sinusoidal", {{"scaling", "clip"}, {"clip_share", 0.5}}},
       {"shaw", {{"max_distance", 2}, {"axes", "sum"}, {"values", true}, {"offset", "query_minus_key"}}},
       {"shaw", {{"max_distance", 1}, {"axes", "concat"}}},
       {"transformer_xl", {{"shared", true}, {"clamp_len", 3}, {"init", "xavier"}}},
@@ -120,14 +125,25 @@ inline std::vector<Variant> variants() {
       {"peg", {{"padding", "reflect"}, {"after", std::vector<int>{-1, 0}}}},
       {"rope", {{"layout", "halves"}, {"start", 1}, {"base", 100.0}}},
       {"rope", {{"rescale", true}}, Variant::trained_unit},
+      {"rope", {{"scaling", "ntk"}}, Variant::larger_unit},
+      {"rope", {{"scaling", "yarn"}, {"ramp", "index"}}, Variant::larger_unit},
+      {"rope", {{"scaling", "clip"}, {"clip", "hard"}, {"clip_share", 0.5}}},
       {"rope_axial", {{"layout", "halves"}, {"start", 1}}},
       {"rope_axial", {{"variant", "timm_language"}}},
       {"rope_axial", {{"variant", "timm_pixel"}, {"max_freq", 8.0}}},
       {"rope_axial", {{"variant", "timm_pixel"}, {"max_freq", 8.0}, {"bands", "log"}}},
       {"rope_axial", {{"variant", "dinov3"}}},
+      {"rope_axial", {{"variant", "dinov3"}, {"normalize", "max"}, {"coords_rescale", 2.0}}},
+      {"rope_axial", {{"variant", "dinov3"}, {"normalize", "min"}, {"min_period", 0.5}, {"max_period", 9.0}}},
+      {"rope_axial", {{"scaling", "ntk"}}, Variant::larger_unit, true},
+      {"rope_axial", {{"scaling", "yarn"}, {"temperature", true}}, Variant::larger_unit},
+      {"rope_axial", {{"scaling", "clip"}, {"clip_share", 1.0}}, Variant::as_row, true},
       {"rope_axial", {{"rescale", true}}, Variant::trained_unit},
       {"rope_mixed", {{"rotate", false}}},
       {"rope_mixed", {{"rescale", true}}, Variant::trained_unit},
+      {"rope_mixed", {{"scaling", "ntk"}}, Variant::larger_unit, true},
+      {"rope_mixed", {{"scaling", "yarn"}, {"temperature", true}}, Variant::larger_unit},
+      {"rope_mixed", {{"scaling", "clip"}, {"clip", "hard"}, {"clip_share", 0.5}}, Variant::as_row, true},
       {"lie", {{"generator_dim", 2}, {"rotary_embedding_per_layer", false}}, Variant::trained_unit},
       {"lie", {{"generator_dim", 4}, {"rotary_embedding_per_head", false}}, Variant::trained_unit},
       {"comrope_ld", {{"block_size", 4}, {"prefix", "centre"}}},
@@ -139,11 +155,29 @@ inline std::vector<Variant> variants() {
       {"alibi_2d", {{"metric", "l1"}}},
       {"alibi_2d", {{"metric", "axes"}}},
       {"t5", {{"num_buckets", 8}, {"max_distance", 6}}},
+      {"t5", {{"num_buckets", 8}, {"max_distance", 6}, {"scaling", "interpolate"}}, Variant::trained_unit},
       {"kerple_log", {{"metric", "euclidean"}}},
       {"kerple_power", {{"metric", "euclidean"}}},
+      {"kerple_power", {{"scaling", "interpolate"}}, Variant::trained_unit},
       {"fire", {{"metric", "raster"}}},
+      {"fire", {{"scaling", "interpolate"}}, Variant::trained_unit},
+      {"log_cpb", {{"hidden", 5}, {"scaling", "interpolate"}}},
+      {"lookhere", {{"variant", 180}}},
+      {"lookhere", {{"variant", 45}, {"global_slope", 0.5}, {"layer_slopes", std::vector<double>{1, 2}}}},
       {"gpsa", {{"local_up_to_layer", 1}, {"local_init", false}}},
+      {"rope_axial", {{"values", true}}},
+      {"gta", {{"layout", "halves"}, {"start", 1}}},
+      {"rope_mixed", {{"values", true}}},
+      {"polar", {{"rotate", false}, {"values", true}}},
+      {"spiral", {{"rescale", false}, {"values", true}}},
+      {"golden_gate", {{"min_freq", 0.1}, {"p_zero_freqs", 0.5}, {"values", true}}},
+      {"golden_gate", {{"min_freq", 0.1}, {"rescale", true}}, Variant::trained_unit},
+      {"cayley_string", {{"basis", "exp"}, {"frequencies", "fixed"}}},
+      {"harope", {{"frequencies", "learned"}}},
+      {"wavelet", {{"axes", "raster"}}},
       // compositions
+      {"gta+relative_position_bias", {}},
+      {"harope+alibi_2d", {}},
       {"learned+rope_axial", {}},
       {"sincos2d+shaw_axial_kv+peg", {}},
       {"rope_mixed+relative_position_bias", {}},

@@ -33,7 +33,7 @@ const std::vector<Values>& values() {
       {"axes", {word("raster"), word("axial"), word("golden_gate")}, "pope"},
       {"scale", {word("head"), word("score")}, "pope"},
       {"min_freq", {0.05}},
-      {"max_freq", {0.5}, "pope"},
+      {"max_freq", {0.5}, "pope spiral golden_gate"},
       {"generator_dim", {2, 4}},
       {"block_size", {2, 4}},
       {"init_std", {0.5}},
@@ -45,9 +45,29 @@ const std::vector<Values>& values() {
        {word("simplevit"), word("moco_v3"), word("mae"), word("timm"), word("timm_reversed"), word("timm_interleaved"),
         word("t2t")},
        "sincos2d"},
-      {"variant", {word("rope_vit"), word("timm_language"), word("timm_pixel"), word("dinov3")}},
+      {"variant", {180, 90, 45}, "lookhere"},
+      {"variant", {word("rope_vit"), word("timm_language"), word("timm_pixel"), word("dinov3"), word("gta")}},
+      {"scaling",
+       {word("none"), word("interpolate"), word("ntk"), word("yarn"), word("clip")},
+       "rope rope_axial rope_mixed polar gta sinusoidal sincos2d transformer_xl transformer_xl_axial"},
+      {"scaling", {word("none"), word("interpolate")}},
+      {"ramp", {word("rotations"), word("index")}},
+      {"beta_fast", {8.0}},
+      {"beta_slow", {0.05}},
+      {"clip", {word("taper"), word("hard")}},
+      {"clip_share", {0.5}},
+      {"normalize", {word("separate"), word("max"), word("min")}},
+      {"min_period", {0.3}},
+      {"max_period", {5.0}},
+      {"coords_shift", {0.3}},
+      {"coords_jitter", {1.5}},
+      {"coords_rescale", {2.0}},
+      {"coords_draw", {word("forward"), word("block")}},
+      {"global_slope", {0.5}},
+      {"layer_slopes", {std::vector<double>{1, 2}}},
       {"max_distance", {12}, "t5 t5_axial"},
       {"max_distance", {2, 3}},
+      {"axes", {word("raster"), word("concat")}, "wavelet"},
       {"axes", {word("raster"), word("concat"), word("sum")}},
       {"offset", {word("key_minus_query"), word("query_minus_key")}},
       {"clamp_len", {2}},
@@ -62,6 +82,12 @@ const std::vector<Values>& values() {
       {"pretrained_window_size", {5}},
       {"after", {List{-1}, List{0}, List{1}, List{-1, 0}}},
       {"padding", {word("zero"), word("circular"), word("reflect")}},
+      {"parameters", {word("cartesian"), word("polar")}},
+      {"rotate", {1}, "spiral"},
+      {"p_zero_freqs", {0.5}},
+      {"basis", {word("cayley"), word("exp"), word("svd")}},
+      {"frequencies", {word("learned"), word("fixed")}},
+      {"scales", {1}},
       {"base", {50.0}},
       {"theta", {7.0}},
       {"start", {1}},
@@ -178,6 +204,22 @@ TEST_CASE("position options: what a padding, a distance or a band would do is sa
     says("rope_axial", {{"variant", word(variant)}, {"rescale", true}}, {"rescale", "variant"});
   }
   says("rope_axial", {{"variant", word("timm_pixel")}, {"theta", 9.0}}, {"theta", "variant"});
+  for (const char* rotary : {"rope", "rope_axial", "rope_mixed", "alibi"})
+    says(rotary, {{"rescale", true}, {"scaling", word("interpolate")}}, {"rescale", "scaling"});
+  for (const char* variant : {"timm_pixel", "dinov3"})
+    says("rope_axial", {{"variant", word(variant)}, {"scaling", word("ntk")}}, {"scaling", "variant"});
+  says("rope_axial", {{"beta_fast", 4.0}}, {"beta_fast", "scaling"});
+  says("rope_axial", {{"scaling", word("yarn")}, {"beta_fast", 0.1}}, {"beta_fast", "beta_slow"});
+  says("rope_axial", {{"scaling", word("clip")}}, {"clip_share", "pairs"});
+  says("rope_axial", {{"normalize", word("max")}}, {"normalize", "variant"});
+  says("rope_axial", {{"variant", word("dinov3")}, {"min_period", 0.5}}, {"min_period", "max_period"});
+  says("rope_axial", {{"variant", word("dinov3")}, {"min_period", 0.5}, {"max_period", 2.0}, {"theta", 9.0}},
+       {"theta", "periods"});
+  says("rope_mixed", {{"coords_draw", word("block")}}, {"coords_draw", "coords_rescale"});
+  says("sincos2d", {{"resolution", word("rescale")}, {"scaling", word("ntk")}}, {"scaling", "resolution"});
+  says("log_cpb", {{"pretrained_window_size", 5}, {"scaling", word("interpolate")}},
+       {"pretrained_window_size", "scaling"});
+  says("alibi", {{"scaling", word("ntk")}}, {"scaling", "interpolate"});
   says("gpsa", {{"local_init", false}, {"locality_strength", 2.0}}, {"locality_strength", "local_init"});
   says("learned", {{"frozen", true}, {"decay", true}}, {"decay", "frozen"});
 }

@@ -86,7 +86,7 @@ std::vector<Map> scores(const Bed& bed) {
     std::vector<double> s;
     for (int t = 0; t < cells; ++t) {
       const double p = static_cast<double>(out[static_cast<int64_t>(from) * H * cells + h * cells + t]);
-      const bool outside = !(p > 0) && bed.has("mix");
+      const bool outside = !(p > 0);  // of a neighbourhood, or of what a head may see
       s.push_back(outside ? std::numeric_limits<double>::quiet_NaN() : std::log(std::max(p, 1e-30)));
     }
     return s;

@@ -1,0 +1,224 @@
+// A learned basis before rotation is rotation with folded projections; scores of one place stay as they are.
+#include "tessera/core/precision.h"
+#include "tests/twin/position_bed.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+namespace {
+
+using namespace walk;
+
+using Matrix = std::vector<double>;  // d x d, row by row
+
+Matrix product(const Matrix& a, const Matrix& b, int d) {
+  Matrix c(a.size());
+  for (int r = 0; r < d; ++r)
+    for (int k = 0; k < d; ++k)
+      for (int j = 0; j < d; ++j)
+        c[static_cast<size_t>(r * d + j)] += a[static_cast<size_t>(r * d + k)] * b[static_cast<size_t>(k * d + j)];
+  return c;
+}
+Matrix transposed(const Matrix& a, int d) {
+  Matrix t(a.size());
+  for (int r = 0; r < d; ++r)
+    for (int c = 0; c < d; ++c) t[static_cast<size_t>(c * d + r)] = a[static_cast<size_t>(r * d + c)];
+  return t;
+}
+Matrix identity(int d) {
+  Matrix I(static_cast<size_t>(d * d));
+  for (int i = 0; i < d; ++i) I[static_cast<size_t>(i * (d + 1))] = 1;
+  return I;
+}
+/// By its power series, of a matrix that is not large.
+Matrix exponential(const Matrix& A, int d) {
+  Matrix sum = identity(d), power = sum;
+  for (int k = 1; k < 60; ++k) {
+    power = product(power, A, d);
+    for (size_t i = 0; i < power.size(); ++i) power[i] /= k, sum[i] += power[i];
+  }
+  return sum;
+}
+/// By elimination.
+Matrix inverse(Matrix a, int d) {
+  Matrix x = identity(d);
+  const auto at = [d](int r, int c) { return static_cast<size_t>(r * d + c); };
+  for (int p = 0; p < d; ++p) {  // pivots of I + S, whose symmetric part is I, are at least 1
+    const double by = a[at(p, p)];
+    for (int c = 0; c < d; ++c) a[at(p, c)] /= by, x[at(p, c)] /= by;
+    for (int r = 0; r < d; ++r) {
+      const double f = r == p ? 0 : a[at(r, p)];
+      for (int c = 0; c < d; ++c) a[at(r, c)] -= f * a[at(p, c)], x[at(r, c)] -= f * x[at(p, c)];
+    }
+  }
+  return x;
+}
+
+/// What head h of a bed maps queries (or keys) by, from its parameters.
+Matrix map_of(const Bed& bed, const std::string& basis, int h, bool keys) {
+  const int d = Bed::d;
+  const auto entry = [](const Tensor& t, int64_t i) { return static_cast<double>(t[i]); };
+  Matrix S(static_cast<size_t>(d * d));
+  if (basis != "svd") {
+    int64_t next = int64_t{h} * d * (d - 1) / 2;
+    for (int r = 0; r < d; ++r)
+      for (int c = r + 1; c < d; ++c, ++next) {
+        S[static_cast<size_t>(r * d + c)] = entry(bed["attn.position.S"], next);
+        S[static_cast<size_t>(c * d + r)] = -S[static_cast<size_t>(r * d + c)];
+      }
+    if (basis == "exp") return exponential(S, d);
+    Matrix minus = identity(d), plus = identity(d);
+    for (size_t i = 0; i < S.size(); ++i) minus[i] -= S[i], plus[i] += S[i];
+    return product(minus, inverse(plus, d), d);
+  }
+  const auto rotation = [&](const char* name) {
+    const Tensor& A = bed[name];
+    Matrix K(static_cast<size_t>(d * d));
+    for (int r = 0; r < d; ++r)
+      for (int c = 0; c < d; ++c)
+        K[static_cast<size_t>(r * d + c)] = (entry(A, (h * d + r) * d + c) - entry(A, (h * d + c) * d + r)) / 2;
+    return exponential(K, d);
+  };
+  Matrix U = rotation("attn.position.A_u");
+  for (int r = 0; r < d; ++r)
+    for (int c = 0; c < d; ++c) {
+      const double s = std::log1p(std::exp(entry(bed["attn.position.sigma"], h * d + c))) + 1e-6;
+      U[static_cast<size_t>(r * d + c)] *= keys ? 1 / s : s;
+    }
+  return product(U, transposed(rotation("attn.position.A_v"), d), d);
+}
+
+struct Basis {
+  const char *name, *basis;
+  Options options, rotation;
+  const char* rotary;
+};
+const std::vector<Basis>& bases() {
+  static const Options axial{{"variant", std::string("timm_language")}};
+  static const std::vector<Basis> all{
+      {"cayley_string", "cayley", {}, {}, "rope_mixed"},
+      {"cayley_string", "exp", {{"basis", std::string("exp")}}, {}, "rope_mixed"},
+      {"cayley_string", "cayley", {{"frequencies", std::string("fixed")}}, axial, "rope_axial"},
+      {"harope", "svd", {}, axial, "rope_axial"},
+      {"harope", "svd", {{"frequencies", std::string("learned")}}, {}, "rope_mixed"}};
+  return all;
+}
+
+/// Bases far from the identity: generators several times as large as a walk has them.
+struct Far : Bed {
+  Far(const Basis& b, const Grid& g) : Bed(b.name, b.options, g) {
+    for (const auto& e : params.entries())
+      if (!e.name.ends_with("freqs"))
+        for (real& entry : e.value.values()) entry *= e.name.ends_with("sigma") ? 5 : 4;
+    params.commit();
+  }
+};
+
+TWIN_CASE("property: a learned basis folds into the projections of queries and keys") {
+  for (const Basis& b : bases()) {
+    INFO(b.name << " " << b.basis << " " << b.rotary);
+    const Grid g{3, 4, 1};
+    const Far with(b, g);
+    // q = W_q x of random tokens; the other attention has rotation alone and W_q' = P W_q, W_k' = K W_k
+    const int D = 16, d = Bed::d, N = g.tokens();
+    Bed projected(b.name, b.options, g), folded(b.rotary, b.rotation, g);
+    for (const auto& e : with.params.entries()) {
+      projected.set(e.name, [&](int64_t i) { return e.value[i]; });
+      if (e.name.ends_with("freqs")) folded.set(e.name, [&](int64_t i) { return e.value[i]; });
+    }
+    for (const bool keys : {false, true}) {
+      const Tensor& x = with.v;  // the tokens
+      Tensor &q = keys ? projected.k : projected.q, &q2 = keys ? folded.k : folded.q;
+      for (int h = 0; h < Bed::H; ++h) {
+        const auto W = [&](int c, int from) { return 0.3 * normal_at(keys ? "W_k" : "W_q", (h * d + c) * D + from); };
+        const Matrix P = map_of(with, b.basis, h, keys);
+        for (int64_t n = 0; n < 2 * N; ++n)
+          for (int c = 0; c < d; ++c) {
+            double plain = 0, fold = 0;
+            for (int from = 0; from < D; ++from) {
+              double w = 0;
+              for (int k = 0; k < d; ++k) w += P[static_cast<size_t>(c * d + k)] * W(k, from);
+              plain += W(c, from) * static_cast<double>(x[n * D + from]);
+              fold += w * static_cast<double>(x[n * D + from]);
+            }
+            q[n * D + h * d + c] = static_cast<real>(plain), q2[n * D + h * d + c] = static_cast<real>(fold);
+          }
+      }
+    }
+    CHECK(farthest(projected.output(), folded.output()) < 10 * rounding);
+    Bed bare(b.rotary, b.rotation, g);  // and it is not the identity
+    for (const auto& e : bare.params.entries()) bare.set(e.name, [&](int64_t i) { return with[e.name][i]; });
+    bare.q = projected.q, bare.k = projected.k;
+    CHECK(farthest(projected.output(), bare.output()) > 1e-2);
+  }
+}
+
+TWIN_CASE("property: a basis leaves the score of a query and a key of one place as it is") {
+  const Grid g{3, 4, 1};
+  for (const Basis& b : bases()) {
+    INFO(b.name << " " << b.basis);
+    const Far bed(b, g);
+    const Query shaped = bed.encoding->shape(bed.places.sites[0], bed.layout, bed.query(), bed.tokens(), {});
+    const int N = g.tokens(), d = Bed::d;
+    double off = 0, moved = 0;
+    for (int s = 0; s < 2; ++s)
+      for (int h = 0; h < Bed::H; ++h)
+        for (int i = 0; i < N; ++i) {
+          double was = 0, is = 0;
+          for (int c = 0; c < d; ++c) {
+            was += Bed::at(bed.q, s, h, i, c) * Bed::at(bed.k, s, h, i, c);
+            is += Bed::at(shaped.q.x, s, h, i, c) * Bed::at(shaped.k.x, s, h, i, c);
+            moved = std::max(moved, std::abs(Bed::at(bed.q, s, h, i, c) - Bed::at(shaped.q.x, s, h, i, c)));
+          }
+          off = std::max(off, std::abs(was - is));
+        }
+    CHECK(off < 100 * rounding);
+    CHECK(moved > 0.1);
+  }
+}
+
+TWIN_CASE("property: however large its generators, Cayley's form is a rotation") {
+  const Grid g{3, 4, 0};
+  for (const double large : {1.0, 10.0, 300.0}) {
+    Bed bed("cayley_string", {}, g);
+    bed.set("attn.position.S", [&](int64_t i) { return large * normal_at("S", i); });
+    const Query shaped = bed.encoding->shape(bed.places.sites[0], bed.layout, bed.query(), bed.tokens(), {});
+    double off = 0;
+    for (int i = 0; i < g.tokens(); ++i) {
+      double was = 0, is = 0;
+      for (int c = 0; c < Bed::d; ++c)
+        was += std::pow(Bed::at(bed.q, 0, 0, i, c), 2), is += std::pow(Bed::at(shaped.q.x, 0, 0, i, c), 2);
+      off = std::max(off, std::abs(is / was - 1));
+    }
+    CHECK(off < rounding * large * 10);  // the condition of I + S grows with S
+  }
+}
+
+TWIN_CASE("property: without generators a basis is rotation alone") {
+  const Grid g{3, 4, 0};
+  Bed harope("harope", {}, g);
+  harope.set("attn.position.A_u", [](int64_t) { return 0; }).set("attn.position.A_v", [](int64_t) { return 0; });
+  harope.set("attn.position.sigma", [](int64_t) { return std::log(std::exp(1.0) - 1); });
+  CHECK(farthest(harope.output(), Bed("rope_axial", {{"variant", std::string("timm_language")}}, g).output()) < 1e-5);
+  Bed cayley("cayley_string", {}, g), mixed("rope_mixed", {}, g);
+  cayley.set("attn.position.S", [](int64_t) { return 0; });
+  CHECK(farthest(cayley.output(), mixed.output()) < rounding);
+}
+
+TWIN_CASE("property: bases and maps are fp32 under bf16") {
+  if constexpr (sizeof(real) == 4) {
+    for (const Basis& b : bases()) {
+      const Far bed(b, Grid{3, 4, 0});
+      const auto shaped = [&](Precision p) {
+        const Computing in(p);
+        return bed.encoding->shape(bed.places.sites[0], bed.layout, bed.query(), bed.tokens(), {});
+      };
+      const Query exact = shaped(Precision::f32), got = shaped(Precision::bf16);
+      CHECK(same_bits(exact.q.x, got.q.x));
+      CHECK(same_bits(exact.k.x, got.k.x));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace TESSERA_NS
+}  // namespace tessera
