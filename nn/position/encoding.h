@@ -87,6 +87,12 @@ Encoding kerple_power();
 Encoding fire();
 Encoding levit();
 Encoding gpsa();
+Encoding factorised();
+Encoding pape();
+Encoding pape_ri();
+Encoding content_alibi();
+Encoding forget();
+Encoding forget_profiles();
 
 }  // namespace TESSERA_NS
 }  // namespace tessera
