@@ -203,7 +203,8 @@ std::string observed_rule(const char* name) {
   REQUIRE(large.count == larger.count);
   bool relative = false, grows = false;
   for (int i = 0; i < large.count; ++i) {
-    if (large.relative[static_cast<size_t>(i)].side) continue;  // its rows are what the tokens choose from, not what was trained
+    if (large.relative[static_cast<size_t>(i)].side)
+      continue;  // its rows are what the tokens choose from, not what was trained
     const int rows = large.relative[static_cast<size_t>(i)].table.dim(1);
     relative = relative || rows > 1;
     grows = grows || larger.relative[static_cast<size_t>(i)].table.dim(1) > rows;
