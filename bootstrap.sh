@@ -9,14 +9,14 @@ set -euo pipefail
 cd "$(dirname "$0")"
 preset=${TESSERA_PRESET:-release}
 packages=(g++ cmake ninja-build pkg-config libopenblas-dev libtbb-dev libfmt-dev libpng-dev libjpeg-dev zlib1g-dev
-          libcurl4-openssl-dev libssl-dev ca-certificates libsndfile1-dev libkissfft-dev libcli11-dev libtomlplusplus-dev nlohmann-json3-dev doctest-dev)
+          libcurl4-openssl-dev libssl-dev ca-certificates libsndfile1-dev libkissfft-dev libcli11-dev libboost-dev libtomlplusplus-dev nlohmann-json3-dev doctest-dev)
 
 say() { printf '%s\n' "$*" >&2; }
 
 install_missing() {
   if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     say "This is no Debian or Ubuntu. Needed: a C++20 compiler (g++ >= 12 or clang >= 15), CMake >= 3.25, Ninja, pkg-config, and"
-    say "the development files of OpenBLAS (pthread build), oneTBB >= 2021, fmt >= 9, zlib, CLI11 >= 2.1, toml++ >= 3.3,"
+    say "the development files of OpenBLAS (pthread build), oneTBB >= 2021, fmt >= 9, zlib, CLI11 >= 2.1, Boost >= 1.74 (headers), toml++ >= 3.3,"
     say "nlohmann-json >= 3.10, doctest >= 2.4; if they are there, libpng, libjpeg, libcurl, OpenSSL, libsndfile and KissFFT. Going on with what is there."
     return
   fi

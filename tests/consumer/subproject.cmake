@@ -3,7 +3,7 @@ include(${SOURCE}/step.cmake)
 foreach(shared OFF ON)
   file(REMOVE_RECURSE ${WORK})
   step(${configure} -S ${SOURCE}/subproject -B ${WORK} -DTESSERA=${TESSERA} -DBUILD_SHARED_LIBS=${shared} -DCMAKE_DISABLE_FIND_PACKAGE_doctest=ON
-       -DCMAKE_DISABLE_FIND_PACKAGE_CLI11=ON -DCMAKE_DISABLE_FIND_PACKAGE_tomlplusplus=ON)
+       -DCMAKE_DISABLE_FIND_PACKAGE_Boost=ON -DCMAKE_DISABLE_FIND_PACKAGE_CLI11=ON -DCMAKE_DISABLE_FIND_PACKAGE_tomlplusplus=ON)
   step(${CMAKE_CTEST_COMMAND} --test-dir ${WORK} -N)
   if(NOT out MATCHES "Total Tests: 0")
     message(FATAL_ERROR "tests of tessera in a parent's project: ${out}")

@@ -11,8 +11,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array<std::string_view, 7> floors{"core",           "nn",           "models",   "train/data",
-                                                 "train/training", "train/report", "train/cli"};
+constexpr std::array<std::string_view, 8> floors{"core",           "nn",           "models",    "train/data",
+                                                 "train/training", "train/report", "train/cli", "train/lab"};
 
 /// The floor a path belongs to; main.cpp is the roof.
 size_t floor_of(std::string_view path) {

@@ -22,7 +22,6 @@ void add_models(CLI::App& app, Action& chosen);
 void add_positions(CLI::App& app, Action& chosen);
 void add_bench(CLI::App& app, Action& chosen);
 void add_data(CLI::App& app, Action& chosen);
-void add_report(CLI::App& app, Action& chosen);
 
 /// --model, --position, --threads and key=value, for the subcommands that build a model.
 struct ModelOptions {

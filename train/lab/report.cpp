@@ -7,13 +7,14 @@
 #include <filesystem>
 
 #include "tessera/core/io/replace_file.h"
-#include "tessera/train/cli/commands.h"
 #include "tessera/train/cli/console.h"
+#include "tessera/train/lab/commands.h"
 #include "tessera/train/report/results.h"
 
 extern char** environ;
 
-namespace tessera::cli {
+namespace tessera::lab {
+using namespace cli;
 namespace {
 
 namespace fs = std::filesystem;
@@ -101,4 +102,4 @@ void add_report(CLI::App& app, Action& chosen) {
   sub->callback([&chosen, o] { chosen = [=] { return report(o->folders, o->output, o->open); }; });
 }
 
-}  // namespace tessera::cli
+}  // namespace tessera::lab
