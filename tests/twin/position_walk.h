@@ -142,8 +142,8 @@ inline std::vector<Variant> variants() {
       {"factorised", {{"resize", "bicubic_antialias"}}},
       {"pape", {{"parabolas", 3}, {"class_cell", "none"}}},
       {"pape", {{"normalize", true}}},
-      {"pape_ri", {{"class_cell", "none"}, {"normalize", true}}},
-      {"pape_ri", {{"frozen", true}}},
+      {"pape_ri", {{"class_cell", "none"}}},
+      {"pape_ri", {{"normalize", true}, {"frozen", true}}},
       {"content_alibi", {{"metric", "raster"}, {"slope_bias", false}}},
       {"content_alibi", {{"metric", "l1"}}},
       {"forget", {{"gates", "open"}, {"mirror", false}}},
@@ -155,7 +155,7 @@ inline std::vector<Variant> variants() {
       {"rope_mixed+relative_position_bias", {}},
       {"learned+gpsa+cpe", {}},
       {"irpe+alibi_2d", {{"irpe.on", "qkv"}}},
-      {"factorised+rope_axial+pape", {}},
+      {"factorised+pape+rope_axial", {}},
   };
   all.insert(all.end(), more.begin(), more.end());
   if (const std::string only = walked_alone(); !only.empty()) {
@@ -205,12 +205,12 @@ inline double normal_at(std::string_view what, int64_t i) {
 inline real rounded(double v) { return static_cast<real>(static_cast<float>(v)); }
 
 /// All parameters and buffers anew from their names: N(0, 0.1); norms 1 + N(0, 0.1), so that signals do not die out; positive where the
-/// formula asks for it (KERPLE's r1 and r2, FIRE's c).
+/// formula asks for it (KERPLE's r1 and r2, FIRE's c; a lambda near 0 has no positions).
 inline void redraw(Params& params) {
   for (const auto& e : params.entries()) {
     const bool norm = e.name.find("norm") != std::string::npos && e.name.ends_with("weight"),
-               positive =
-                   e.name.ends_with("position.r1") || e.name.ends_with("position.r2") || e.name.ends_with("position.c");
+               positive = e.name.ends_with("position.r1") || e.name.ends_with("position.r2") ||
+                          e.name.ends_with("position.c") || e.name.ends_with("position.position_scales");
     for (int64_t i = 0; i < e.value.size(); ++i) {
       const double z = 0.1 * normal_at(e.name, i);
       e.value[i] = rounded(norm ? 1 + z : positive ? 0.2 + std::abs(z) : z);

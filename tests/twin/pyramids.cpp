@@ -201,9 +201,7 @@ TWIN_CASE("pyramids: every encoding reaches all its parameters and runs at anoth
   // a neighbourhood of the query's own map takes the place of global attention, which windows and reduced keys are not; gates are summed
   // over whole maps, which windows cut
   CHECK(refused ==
-        "sasa in pvt; sasa in pvt; sasa in twins; sasa in twins; forget in twins; forget in twins; forget_profiles in "
-        "twins; "
-        "forget_profiles in twins; ");
+        "sasa in pvt; sasa in pvt; sasa in twins; sasa in twins; forget in twins; forget_profiles in twins; ");
 }
 
 TWIN_CASE("twins and cpvt: PEG after the first block, and after others when asked for") {
