@@ -4,7 +4,7 @@
 //   image (B, H, W, 3)
 //     -> n_conv_layers x [ conv k x k without bias, relu, max pooling 3 x 3 of stride 2 ]
 //                                     map (B, h, w, C), 8 x 8 of CIFAR's 32 x 32 with two convolutions, 16 x 16 with one
-//     -> tokens (B, h w, C)           with global_pool = token a class token in front
+//     -> tokens (B, h w, C)           with global_pool = token a class token in front, then reg_tokens registers
 //     -> position.tokens, dropout
 //     -> depth x [ position.between,
 //                  x += drop_path(self_attn(pre_norm x)),
@@ -50,6 +50,8 @@ Fields<Config> fields() {
         {"conv_bias", &Config::conv_bias, "biases in the convolutions"},
         {"global_pool", &Config::global_pool, "seq (tokens weighted by a learned score) | token (class token)",
          one_of("seq", "token")},
+        {"reg_tokens", &Config::reg_tokens,
+         "registers: learned tokens after the class token, which no head reads (Darcet et al. 2024)", within(0, 1024)},
         {"pos_drop_rate", &Config::pos_drop_rate, "dropout after the positions", below_one()},
         {"drop_path_rate", &Config::drop_path_rate,
          "stochastic depth of the last layer; the first has 0, linear between", below_one()}}});
@@ -183,8 +185,10 @@ Cct::Cct(const Scope& s, const Config& c, const MakePosition& position)
     : config_(c),
       at_(places(c)),
       tokenizer_(s / "tokenizer", c),
-      class_emb_(c.prefix() ? s.param("classifier.class_emb", {1, 1, c.embed_dim}, constant(0), Decay::no) : Tensor()),
-      attention_pool_(c.prefix()
+      class_emb_(c.class_token() ? s.param("classifier.class_emb", {1, 1, c.embed_dim}, constant(0), Decay::no)
+                                 : Tensor()),
+      reg_token_(c.reg_tokens ? s.param("reg_token", {1, c.reg_tokens, c.embed_dim}, tn02(), Decay::no) : Tensor()),
+      attention_pool_(c.class_token()
                           ? std::nullopt
                           : std::optional<Linear>(std::in_place, s / "classifier.attention_pool", c.embed_dim, 1)),
       position_(position(s, at_)),
@@ -194,12 +198,13 @@ Cct::Cct(const Scope& s, const Config& c, const MakePosition& position)
       head_drop_(s / "head_drop", c.drop_rate),
       fc_(s / "classifier.fc", c.embed_dim, c.num_classes) {}
 
-/// (B, N, C) -> (B, C): row 0, or sum_i softmax_i(w . x_i + b) x_i.
+/// (B, P + N, C) -> (B, C): row 0, or sum_i softmax_i(w . x_i + b) x_i of the N cells.
 Tensor Cct::pool(const Run& run, const Tensor& x) const {
   if (!attention_pool_) return select_row(x, 1, 0);
-  const auto [B, N, C] = x.dims<3>();
-  const Tensor share = softmax((*attention_pool_)(run, x).reshape({B, 1, N}));
-  return matmul(share, x).reshape({B, C});
+  const Tensor cells = config_.reg_tokens ? slice(x, 1, config_.reg_tokens, x.dim(1)) : x;
+  const auto [B, N, C] = cells.dims<3>();
+  const Tensor share = softmax((*attention_pool_)(run, cells).reshape({B, 1, N}));
+  return matmul(share, cells).reshape({B, C});
 }
 
 Output Cct::forward(const Run& run, const Input& input) const {
@@ -208,6 +213,7 @@ Output Cct::forward(const Run& run, const Input& input) const {
   const Grid grid{h, w, config_.prefix()};
   const Layout now = Layout::global(grid);
   Tensor x = map.reshape({B, h * w, C});
+  if (reg_token_) x = prepend(reg_token_, x);
   if (class_emb_) x = prepend(class_emb_, x);
   x = pos_drop_(run, position_->tokens(at_.tokens[0], grid, x, run));
   for (const Layer& block : blocks_) {

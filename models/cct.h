@@ -20,6 +20,7 @@ struct Config {
       true;  ///< ReLU and 3 x 3 max pooling of stride 2 after every convolution; CVT and ViT-Lite have neither
   bool conv_bias = false;
   std::string global_pool = "seq";  ///< seq (tokens weighted by a learned score) | token (class token)
+  int reg_tokens = 0;               ///< registers, which neither reads
   int embed_dim = 128, depth = 2, num_heads = 2;
   double mlp_ratio = 1;
   std::string act_layer = "gelu";
@@ -29,7 +30,8 @@ struct Config {
   double drop_rate = 0, pos_drop_rate = 0, proj_drop_rate = 0, attn_drop_rate = 0.1, drop_path_rate = 0.1;
 
   int width() const { return img_width ? img_width : img_size; }
-  int prefix() const { return global_pool == "token" ? 1 : 0; }
+  bool class_token() const { return global_pool == "token"; }
+  int prefix() const { return (class_token() ? 1 : 0) + reg_tokens; }
 };
 Fields<Config> fields();
 /// Throws Error on a configuration that makes no sense.
@@ -78,7 +80,7 @@ class Cct final : public Model {
   Config config_;
   Places at_;
   Tokenizer tokenizer_;
-  Tensor class_emb_;
+  Tensor class_emb_, reg_token_;
   std::optional<Linear> attention_pool_;
   std::unique_ptr<PositionEncoding> position_;
   Dropout pos_drop_;

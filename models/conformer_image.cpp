@@ -2,7 +2,7 @@
 //
 //   image (B, H, W, 3)
 //     -> patch_embed                     tokens (B, N, C), N = H/p W/p, in raster order
-//     -> cls_token in front              (B, 1 + N, C)       where class_token = true
+//     -> cls_token, reg_token in front   (B, P + N, C)       where class_token = true, reg_tokens > 0
 //     -> position.tokens, dropout
 //     -> num_layers x [ position.between,
 //                       block ]          conformer_block.cpp; its convolution goes along the raster, or k x k over the map
@@ -34,7 +34,10 @@ Fields<Config> fields() {
          one_of("avg", "token")},
         {"conv_over", &Config::conv_over, "raster (the patches as a sequence) | map (k x k taps over rows and columns)",
          one_of("raster", "map")},
-        {"class_token", &Config::class_token, "a learned token in front, which passes by the convolutions"}}});
+        {"class_token", &Config::class_token, "a learned token in front, which passes by the convolutions"},
+        {"reg_tokens", &Config::reg_tokens,
+         "registers: learned tokens after the class token, which no head reads (Darcet et al. 2024)",
+         within(0, 1024)}}});
   return table;
 }
 
@@ -86,6 +89,7 @@ ConformerImage::ConformerImage(const Scope& s, const Config& c, const MakePositi
     : config_(c),
       at_(places(c)),
       cls_token_(c.class_token ? s.param("cls_token", {1, 1, c.embed_dim}, tn02(), Decay::no) : Tensor()),
+      reg_token_(c.reg_tokens ? s.param("reg_token", {1, c.reg_tokens, c.embed_dim}, tn02(), Decay::no) : Tensor()),
       position_(position(s, at_)),
       patch_embed_(s / "patch_embed", {.patch_size = c.patch_size, .in_chans = c.in_chans, .dim = c.embed_dim}),
       pos_drop_(s / "pos_drop", c.pos_drop_rate),
@@ -97,6 +101,7 @@ Output ConformerImage::forward(const Run& run, const Input& input) const {
   const Grid grid = patch_embed_.grid(input.x, config_.prefix());  // of this call
   const int B = input.x.dim(0), P = grid.prefix, N = grid.tokens();
   Tensor x = patch_embed_(run, input.x);
+  if (reg_token_) x = prepend(reg_token_, x);
   if (cls_token_) x = prepend(cls_token_, x);
   x = pos_drop_(run, position_->tokens(at_.tokens[0], grid, x, run));
   const conformer::Sequence at{Layout::global(grid), global_pattern(N, N), {}};

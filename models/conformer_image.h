@@ -23,10 +23,11 @@ struct Config {
   double qk_scale = 0;
   bool use_group_norm = false, convolution_first = false;
   bool class_token = false;  ///< passes by the convolution modules
+  int reg_tokens = 0;        ///< registers, which do, too, and which no head reads
   double dropout = 0, pos_drop_rate = 0, drop_rate = 0;
 
   int width() const { return img_width ? img_width : img_size; }
-  int prefix() const { return class_token ? 1 : 0; }
+  int prefix() const { return (class_token ? 1 : 0) + reg_tokens; }
 };
 Fields<Config> fields();
 /// Throws Error on a configuration that makes no sense.
@@ -44,7 +45,7 @@ class ConformerImage final : public Model {
  private:
   Config config_;
   Places at_;
-  Tensor cls_token_;
+  Tensor cls_token_, reg_token_;
   std::unique_ptr<PositionEncoding> position_;
   PatchEmbed patch_embed_;
   Dropout pos_drop_;

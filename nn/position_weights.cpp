@@ -27,7 +27,7 @@ namespace {
 /// The geometry a parameter is made for: its attention's, or the grid of its place between the layers.
 std::optional<Layout> made_for(const Places& at, std::string_view name) {
   const auto below = [&](const std::string& path) {
-    return name == path || (name.starts_with(path) && name[path.size()] == '.');
+    return name == path || (name.starts_with(path) && (name[path.size()] == '.' || name[path.size()] == '_'));
   };
   for (const Site& s : at.sites)
     if (below(s.path)) return s.trained;

@@ -99,6 +99,12 @@ Encoding fire();
 Encoding levit();
 Encoding gpsa();
 Encoding lookhere();
+Encoding factorised();
+Encoding pape();
+Encoding pape_ri();
+Encoding content_alibi();
+Encoding forget();
+Encoding forget_profiles();
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

@@ -84,6 +84,12 @@ std::vector<PositionRow> built_in() {
       row("levit", "Bias of the unsigned offset", {"bias"}, true, 2021, "Graham et al. 2021 (LeViT), arXiv 2104.01136", "interpolate", levit()),
       row("gpsa", "Gated positional self-attention", {"mix"}, true, 2021, "d'Ascoli et al. 2021 (ConViT), arXiv 2103.10697", "recompute", gpsa()),
       row("lookhere", "Heads that look one way", {"bias"}, false, 2024, "Fuller et al. 2024, arXiv 2405.13985", "recompute", lookhere()),
+      row("factorised", "A learned table for each axis", {"tokens"}, true, 2023, "Dehghani et al. 2023 (NaViT), arXiv 2307.06304", "interpolate", factorised()),
+      row("pape", "Parabolas of each token", {"query"}, true, 2026, "Koo Ohrstrom et al. 2026, arXiv 2602.01418", "recompute", pape()),
+      row("pape_ri", "Parabolas of each token, alike in all directions", {"query"}, true, 2026, "Koo Ohrstrom et al. 2026, arXiv 2602.01418", "recompute", pape_ri()),
+      row("content_alibi", "Linear biases with a slope for each token", {"query"}, true, 2026, "ours, after Press et al. 2022", "recompute", content_alibi()),
+      row("forget", "Gates summed along the raster", {"query", "key"}, true, 2025, "Lin et al. 2025 (FoX), arXiv 2503.02130", "recompute", forget()),
+      row("forget_profiles", "Gates summed along the axes", {"query", "key"}, true, 2026, "ours, after Lin et al. 2025", "recompute", forget_profiles()),
   };
 }
 // clang-format on

@@ -18,7 +18,8 @@ from position_cost_common import commit, cpu, milliseconds
 TERMS = {"shaw": "q", "shaw_kv": "qv", "shaw_axial": "qq", "shaw_axial_kv": "qqvv", "axial_sum": "qq", "conformer_shaw": "q",
          "transformer_xl": "qbb", "transformer_xl_axial": "qbqbb", "transformer_xl_learned": "qbb", "music_transformer": "q",
          "music_transformer_2d": "qq", "huang4": "qk", "sasa": "qq", "irpe": "q", "relative_position_bias": "b", "log_cpb": "b",
-         "alibi": "b", "alibi_2d": "b", "t5": "b", "t5_axial": "bb", "kerple_log": "b", "kerple_power": "b", "fire": "b", "levit": "b", "lookhere": "b"}
+         "alibi": "b", "alibi_2d": "b", "t5": "b", "t5_axial": "bb", "kerple_log": "b", "kerple_power": "b", "fire": "b", "levit": "b",
+         "lookhere": "b", "pape_ri": "q", "content_alibi": "q", "forget": "qk", "forget_profiles": "qk"}  # of pape most is its projection
 COST = {"b": 0.15, "q": 0.3, "k": 0.4, "v": 0.4}
 # where the default model cannot carry an encoding: the options that it and its `none` run with
 OPTIONS = {"sasa": ["model.class_token=false", "model.global_pool=avg"]}

@@ -17,9 +17,9 @@ namespace {
 #include "add_an_encoding.0.inc"
 #include "add_an_encoding.1.inc"
 
-// In a process of its own, which ctest starts with TESSERA_WALK=content_alibi: the tests of the registry then walk it and nothing else. (In
+// In a process of its own, which ctest starts with TESSERA_WALK=my_alibi: the tests of the registry then walk it and nothing else. (In
 // the others its row, which has no page, would be in their way.)
-const bool added = walk::walked_alone() == "content_alibi" && (add_position(content_alibi_row()), true);
+const bool added = walk::walked_alone() == "my_alibi" && (add_position(my_alibi_row()), true);
 const auto alone = doctest::skip(!added);
 
 TWIN_CASE("docs/add_an_encoding.md: files and functions that it names exist") {
@@ -37,7 +37,7 @@ TWIN_CASE_THAT(alone, "docs/add_an_encoding.md: golden numbers of its formula") 
   Params params;
   Places at;
   at.sites = {Site{0, 0, 0, 4, 1, 4, 0.5, grid, "attn"}};
-  const auto encoding = position("content_alibi", {})(Scope(params), at);
+  const auto encoding = position("my_alibi", {})(Scope(params), at);
   const double w[] = {0.5, -1, 0.25, 0.75};
   for (int c = 0; c < 4; ++c) params.find("attn.position.slope.weight")->value[c] = static_cast<real>(w[c]);
   params.commit();
@@ -60,7 +60,7 @@ TWIN_CASE_THAT(alone, "docs/add_an_encoding.md: golden numbers of its formula") 
 TWIN_CASE_THAT(
     alone, "docs/add_an_encoding.md: it runs in every model, with gradients for all its weights, alone and composed") {
   for (const walk::Bench& bench : walk::benches())
-    for (const char* name : {"content_alibi", "rope_axial+content_alibi", "relative_position_bias+content_alibi"}) {
+    for (const char* name : {"my_alibi", "rope_axial+my_alibi", "relative_position_bias+my_alibi"}) {
       const std::string what = std::string(bench.title) + " " + name;
       INFO(what);
       Params params(3);

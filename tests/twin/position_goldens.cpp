@@ -1,6 +1,7 @@
 // Published formulas against numbers of an independent oracle: the smallest attention that shows an encoding's signs and order.
 //   a 2 x 2 grid, d = 4, scale 1/2, no class token; q[i][c] = sin(0.3 (i+1)(c+1)), k = cos(0.2 (i+1)(c+2)), v = ((4i + c) mod 5)/5 - 0.4
 //   tables: T(m)[c] = sin(0.1 (m w + c + 1)) for rows of width w; "07": 0.07 instead of 0.1
+//   the input of the projections, where an encoding reads it: x[i][c] = cos(0.4 (i+1)(c+1))
 #include <cmath>
 #include <functional>
 
@@ -52,6 +53,10 @@ struct Case {
       for (int c = 0; c < 4 * heads; ++c) t[i * 4 * heads + c] = static_cast<real>(f(i, c % 4));
     return t;
   }
+  Tokens tokens() const {
+    const Tensor x = input([](int i, int c) { return std::cos(0.4 * (i + 1) * (c + 1)); });
+    return {x, x};
+  }
   Heads q() const {
     return of(input([](int i, int c) { return std::sin(0.3 * (i + 1) * (c + 1)); }));
   }
@@ -64,7 +69,7 @@ struct Case {
 
   /// Rows 0 and 3 of head 0's logits, up to a constant per row that softmax cannot see.
   Case& logits(const Row& L0, const Row& L3) {
-    const Terms where = encoding->terms(places.sites[0], layout, {}, {});
+    const Terms where = encoding->terms(places.sites[0], layout, tokens(), {});
     const Tensor w = attention_weights({q(), k(), v(), global_pattern(4, 4), scale}, where);
     for (const auto& [i, L] : {std::pair(0, &L0), std::pair(3, &L3)})
       for (int j = 1; j < 4 && !L->empty(); ++j)
@@ -74,7 +79,8 @@ struct Case {
   }
   /// Rows 0 and 3 of head 0's output.
   Case& outputs(const Row& O0, const Row& O3) {
-    const Tensor o = encoding->attend(places.sites[0], layout, {q(), k(), v(), global_pattern(4, 4), scale}, {}, {});
+    const Tensor o =
+        encoding->attend(places.sites[0], layout, {q(), k(), v(), global_pattern(4, 4), scale}, tokens(), {});
     for (const auto& [i, O] : {std::pair(0, &O0), std::pair(3, &O3)})
       for (int c = 0; c < 4 && !O->empty(); ++c)
         CHECK(std::abs(static_cast<double>(o[i * 4 * heads + c]) - (*O)[static_cast<size_t>(c)]) <= tolerance);
@@ -230,6 +236,39 @@ TWIN_CASE("golden attention: biases by formula") {
       .outputs({-0.073804, -0.135209, -0.073596, 0.041305}, {0.101431, 0.041980, 0.057453, -0.200432});
 }
 
+/// The numbers one after the other.
+auto listed(Row numbers) {
+  return [numbers = std::move(numbers)](int64_t i) { return numbers.at(static_cast<size_t>(i)); };
+}
+
+TWIN_CASE("golden attention: terms that the tokens choose") {
+  const Row two{0.5, -1, 0.25, 0.75, -0.5, 0.25, 1, 0.5}, one{0.5, -1, 0.25, 0.75};
+  Row ab = two;
+  ab.insert(ab.end(), {0.1, 0.2, -0.3, 0.4, -0.2, 0.1, 0.3, -0.1});
+  Case("pape", {{"parabolas", 2}})
+      .set("attn.position.parabolas.weight", listed({0.8, -0.3, 0.2, 0.7}))
+      .set("attn.position.ab.weight", listed(ab))
+      .logits({0.893772, -0.254871, -0.948128, -1.304519}, {-0.344746, 0.274778, 0.170004, 0.283803})
+      .outputs({-0.152196, -0.152039, -0.051950, 0.078093}, {0.105814, 0.015774, -0.045416, -0.138086});
+  for (const bool frozen : {false, true})
+    Case("pape_ri", {{"frozen", frozen}})
+        .set("attn.position.a.weight", listed(one))
+        .set("attn.position.position_scales", listed({0.6}))
+        .logits({}, {-0.403115, 0.316884, 0.404475, 0.283803});
+  Case("content_alibi", {{"slope_bias", false}})
+      .set("attn.position.slope.weight", listed(one))
+      .logits({}, {-2.417311, -1.249820, -1.162229, 0.283803});
+  Case forget("forget", {{"mirror", false}});  // the circulated form
+  forget.set("attn.position.forget.weight", listed(two))
+      .logits({}, {-1.268116, 0.116967, 0.588230, 0.283803})
+      .outputs({}, {0.153768, 0.105868, -0.091273, -0.184182});
+  forget.scale = 0;  // the bias alone
+  forget.logits({0, -1.777411, -3.254969, -3.788716}, {-1.552822, -0.543828, -0.160156, 0});
+  Case("forget_profiles", {{"gates", "half"}})
+      .set("attn.position.forget.weight", listed(two))
+      .logits({0.893772, -0.584697, -1.766421, -2.498331}, {-1.305522, -0.344858, 0.163811, 0.283803});
+}
+
 TWIN_CASE("golden tables: slopes, buckets, indices, coordinates") {
   const auto close = [](const Row& got, const Row& want) {
     REQUIRE(got.size() == want.size());
@@ -282,6 +321,46 @@ TWIN_CASE("golden tables: slopes, buckets, indices, coordinates") {
   close(coordinates(8, 8), {0, 0.366512, 0.572069, 0.715614, 0.826016, 0.915745, 0.991335, 1.056642});
   close(coordinates(8, 4), {0, 0.624823, 0.887655, 1.056642, 1.18144, 1.280434, 1.362488, 1.43256});
   CHECK(cpb_coordinate(0, 1) == 0);
+}
+
+TWIN_CASE("golden tables: factorised, on its own grid and on a larger one") {
+  Case two("factorised");
+  two.set("pos_embed_y", T).set("pos_embed_x", T07);
+  const auto row = [&](const Grid& now, int y, int x) {
+    const Tensor t = two.encoding->tokens(two.places.tokens[0], now, zeros({1, now.tokens(), 4}), {});
+    Row r;
+    for (int c = 0; c < 4; ++c) r.push_back(static_cast<double>(t[int64_t{now.prefix + y * now.w + x} * 4 + c]));
+    return r;
+  };
+  const auto close = [](const Row& got, const Row& want) {
+    for (size_t i = 0; i < 4; ++i) CHECK(std::abs(got[i] - want[i]) <= tolerance);
+  };
+  for (const int prefix : {0, 3}) {  // class tokens have no position
+    close(row({2, 2, prefix}, 0, 1), {0.442731, 0.606430, 0.766146, 0.920605});
+    close(row({2, 2, prefix}, 1, 1), {0.822323, 0.972403, 1.114844, 1.248542});
+    close(row({3, 3, prefix}, 0, 1), {0.306254, 0.472321, 0.635063, 0.793189});
+    close(row({3, 3, prefix}, 1, 1), {0.496050, 0.655308, 0.809412, 0.957158});
+  }
+  // timm's aspect preserving form: both tables as long as the longer side, then cut
+  const auto aspect = [&](int trained, const Grid& now) {
+    Params params;
+    Places at;
+    at.tokens = {Spot{0, 0, 0, 4, {trained, trained, 0}, "pos_embed"}};
+    const auto encoding = position("factorised", {{"aspect", true}})(Scope(params), at);
+    fill(params.find("pos_embed_y")->value, T), fill(params.find("pos_embed_x")->value, T07);
+    const Tensor t = encoding->tokens(at.tokens[0], now, zeros({1, now.tokens(), 4}), {});
+    std::vector<Row> rows;
+    for (const int i : {1, now.tokens() - 1}) {
+      rows.emplace_back();
+      for (int c = 0; c < 4; ++c) rows.back().push_back(static_cast<double>(t[int64_t{i} * 4 + c]));
+    }
+    return rows;
+  };
+  const auto larger = aspect(3, {5, 4, 0}), smaller = aspect(4, {2, 3, 0});
+  close(larger[0], {0.278958, 0.445499, 0.608847, 0.767706});
+  close(larger[1], {1.273973, 1.391106, 1.497139, 1.591299});
+  close(smaller[0], {0.629120, 0.785654, 0.937017, 1.081989});
+  close(smaller[1], {1.387487, 1.502507, 1.606588, 1.698889});
 }
 
 TWIN_CASE("golden tables: Swin's relative position index") {

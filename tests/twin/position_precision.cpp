@@ -18,7 +18,7 @@ std::vector<real> numbers(const Tensor& t) {
   return t ? std::vector<real>(t.data(), t.data() + t.size()) : std::vector<real>();
 }
 
-/// What an encoding computes from places in one precision: its tables and angles at every attention, what it adds to tokens, what its own
+/// What an encoding computes from places in one precision: its tables, angles and side projections at every attention, what it adds to tokens, what its own
 /// attention gives; then the gradient of each of its parameters.
 std::vector<std::vector<real>> made(const PositionEncoding& encoding, const Places& places, const Params& params,
                                     const std::function<Layout(Layout)>& at, bool attends, Precision precision) {
@@ -41,7 +41,10 @@ std::vector<std::vector<real>> made(const PositionEncoding& encoding, const Plac
     const Terms terms = encoding.terms(s, now, {tokens, tokens}, Run{});
     for (const Tensor& t : {terms.rotary.cos_q, terms.rotary.sin_q, terms.rotary.cos_k, terms.rotary.sin_k})
       take(t, "angles");
-    for (int i = 0; i < terms.count; ++i) take(terms.relative[static_cast<size_t>(i)].table, "table");
+    for (int i = 0; i < terms.count; ++i) {
+      take(terms.relative[static_cast<size_t>(i)].table, "table");
+      take(terms.relative[static_cast<size_t>(i)].side.x, "side");
+    }
     if (!attends || now.window.h) continue;
     Tensor x({1, now.q.tokens(), s.heads * s.head_dim});
     for (int64_t i = 0; i < x.size(); ++i) x[i] = rounded(normal_at("tokens", i));

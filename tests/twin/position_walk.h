@@ -45,6 +45,9 @@ inline const std::vector<Bench>& benches() {
   return all;
 }
 
+/// Does it sum over whole maps, which windows cut?
+inline bool whole_maps(std::string_view encoding) { return encoding == "forget" || encoding == "forget_profiles"; }
+
 /// An encoding with options, as it is typed, and what is known of it.
 struct Variant {
   const char* name;
@@ -175,6 +178,17 @@ inline std::vector<Variant> variants() {
       {"cayley_string", {{"basis", "exp"}, {"frequencies", "fixed"}}},
       {"harope", {{"frequencies", "learned"}}},
       {"wavelet", {{"axes", "raster"}}},
+      {"factorised", {{"aspect", true}}},
+      {"factorised", {{"resize", "bicubic_antialias"}}},
+      {"pape", {{"parabolas", 3}, {"class_cell", "none"}}},
+      {"pape", {{"normalize", true}}},
+      {"pape_ri", {{"class_cell", "none"}}},
+      {"pape_ri", {{"normalize", true}, {"frozen", true}}},
+      {"content_alibi", {{"metric", "raster"}, {"slope_bias", false}}},
+      {"content_alibi", {{"metric", "l1"}}},
+      {"forget", {{"gates", "open"}, {"mirror", false}}},
+      {"forget", {{"gates", "alibi"}, {"rescale", true}}, Variant::trained_unit},
+      {"forget_profiles", {{"gates", "half"}, {"rescale", true}}, Variant::trained_unit},
       // compositions
       {"gta+relative_position_bias", {}},
       {"harope+alibi_2d", {}},
@@ -185,6 +199,7 @@ inline std::vector<Variant> variants() {
       {"irpe+alibi_2d", {{"irpe.on", "qkv"}}},
       {"comrope_ld+relative_position_bias", {}},
       {"pope+alibi_2d", {}},
+      {"factorised+pape+rope_axial", {}},
   };
   all.insert(all.end(), more.begin(), more.end());
   if (const std::string only = walked_alone(); !only.empty()) {
@@ -200,23 +215,27 @@ struct AnalyticZero {
     without_class_token,  ///< all pairs of patches get the constant; with a class token its pairs do not
     last_block_of_class,  ///< only the class token's row reaches the logits, and its pairs have one row of the table, or none
   } where;
+  const char* option = "";  ///< when this is part of the variant's label
 };
 inline const std::vector<AnalyticZero>& analytic_zeros() {
   static const std::vector<AnalyticZero> all = [] {
     std::vector<AnalyticZero> zeros{{"position.mlp.2.bias", AnalyticZero::without_class_token},  // FIRE
                                     {"pos_proj.bias", AnalyticZero::without_class_token}};       // GPSA
     for (const char* name :
-         {"position.key", "linear_pos", "pos_bias_v", "position.r_emb", "position.r_bias", "key_relative",
-          "value_relative", "position.weight", "distance_embedding", "rpe_k", "lookup_table_bias", "cpb_mlp",
-          "position.slope", "position.r1", "position.r2", "position.c", "position.mlp", "attention_biases", "pos_proj"})
+         {"position.key",      "linear_pos",     "pos_bias_v",       "position.r_emb",     "position.r_bias",
+          "key_relative",      "value_relative", "position.weight",  "distance_embedding", "rpe_k",
+          "lookup_table_bias", "cpb_mlp",        "position.slope",   "position.r1",        "position.r2",
+          "position.c",        "position.mlp",   "attention_biases", "pos_proj",           "position.forget"})
       zeros.push_back({name, AnalyticZero::last_block_of_class});
+    for (const char* name : {"position.parabolas", "position.ab", "position.a.", "position.position_scales"})
+      zeros.push_back({name, AnalyticZero::last_block_of_class, "class_cell=none"});
     return zeros;
   }();
   return all;
 }
-inline bool analytic_zero(const std::string& parameter, bool class_token) {
+inline bool analytic_zero(const std::string& parameter, const std::string& label, bool class_token) {
   for (const auto& z : analytic_zeros())
-    if (parameter.find(z.parameter) != std::string::npos &&
+    if (parameter.find(z.parameter) != std::string::npos && label.find(z.option) != std::string::npos &&
         (z.where == AnalyticZero::without_class_token ? !class_token
                                                       : class_token && parameter.starts_with("blocks.1.attn.")))
       return true;
@@ -230,12 +249,12 @@ inline double normal_at(std::string_view what, int64_t i) {
 inline real rounded(double v) { return static_cast<real>(static_cast<float>(v)); }
 
 /// All parameters and buffers anew from their names: N(0, 0.1); norms 1 + N(0, 0.1), so that signals do not die out; positive where the
-/// formula asks for it (KERPLE's r1 and r2, FIRE's c).
+/// formula asks for it (KERPLE's r1 and r2, FIRE's c; a lambda near 0 has no positions).
 inline void redraw(Params& params) {
   for (const auto& e : params.entries()) {
     const bool norm = e.name.find("norm") != std::string::npos && e.name.ends_with("weight"),
-               positive =
-                   e.name.ends_with("position.r1") || e.name.ends_with("position.r2") || e.name.ends_with("position.c");
+               positive = e.name.ends_with("position.r1") || e.name.ends_with("position.r2") ||
+                          e.name.ends_with("position.c") || e.name.ends_with("position.position_scales");
     for (int64_t i = 0; i < e.value.size(); ++i) {
       const double z = 0.1 * normal_at(e.name, i);
       e.value[i] = rounded(norm ? 1 + z : positive ? 0.2 + std::abs(z) : z);

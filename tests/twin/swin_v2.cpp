@@ -168,7 +168,8 @@ TWIN_CASE("swin_v2: runs with every position encoding, or says why not") {
     Params params(1);
     std::unique_ptr<Model> net;
     const std::string refused = test::error_of([&] { net = row.make(Scope(params), small, position(encoding.name)); });
-    CHECK(refused.empty() == (encoding.name != std::string_view("sasa")));
+    const std::string_view name = encoding.name;
+    CHECK(refused.empty() == (name != "sasa" && name != "forget" && name != "forget_profiles"));
     if (!net) continue;
     for (const auto& p : params.entries())
       if (!p.buffer && p.name.find("norm") != std::string::npos)
