@@ -84,11 +84,14 @@ std::vector<std::vector<Difference>> pairwise(const Results& results, const std:
 std::string results_csv(const Results& results);
 /// The same with what depends on the machine: times, rates, memory.
 std::string timings_csv(const Results& results);
-/// One row a measure and group: the grid's keys, measure, n, mean, sd, low, high, the baseline's label, pairs, difference, its sd, low,
-/// high, t, p, holm_p, comparisons (that Holm's correction is among), images_low, images_high, seeds_and_images_low, .._high, verdict.
+/// One row a measure and group: the grid's keys, then measure, n, mean, sd, low, high, baseline (its label), pairs, difference,
+/// difference_sd, difference_low, difference_high, t, p, holm_p, comparisons (that Holm's correction is among), detectable, images_low,
+/// images_high, seeds_and_images_low, seeds_and_images_high, verdict, words.
 std::string comparisons_csv(const Results& results);
-/// The matrix as rows a, b of each measure: pairs, difference, low, high, p (uncorrected), improvement (the probability that a run of a beats
-/// one of b) and its interval.
+/// The matrix as rows of a pair of groups, a and b, by their labels: measure, a, b, pairs, difference, low, high, p (uncorrected),
+/// improvement (the probability that a run of a has more than one of b), improvement_low, improvement_high.
 std::string pairwise_csv(const Results& results);
+/// What there is no number of: the grid's keys, seed, measure, reason; without a measure for a cell that failed.
+std::string missing_csv(const Results& results);
 
 }  // namespace tessera::lab

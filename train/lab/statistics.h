@@ -73,8 +73,8 @@ struct Unit {
   int decimals = 4;
   Good good = Good::higher;
 };
-/// The one place where "better" is written, never without its interval: "better by 1.23 points [0.41, 2.05] (5 pairs, p = 0.012 after Holm
-/// among 6)", "no difference seen: 0.20 points [-0.51, 0.91] (5 pairs, p = 0.48); one of 0.94 would be seen 4 times in 5".
+/// The one place where "better" is written, never without its interval: "better: +1.23 points [+0.41, +2.05] (5 pairs, p = 0.002, 0.012 after Holm
+/// among 6)", "no difference seen: +0.20 points [-0.51, +0.91] (5 pairs, p = 0.48); one of 0.94 would be seen 4 times in 5".
 std::string in_words(const Difference& d, const Unit& unit);
 
 // ---- resampling --------------------------------------------------------------------------------------------------------------------
