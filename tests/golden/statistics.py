@@ -129,7 +129,7 @@ def improvement(x, y, seed, resamples):
 def enumerated(scores, statistic):
     """Quantiles of the exact bootstrap distribution of one task's statistic."""
     every = np.array([statistic(np.array(drawn)) for drawn in itertools.product(scores, repeat=len(scores))])
-    return {"scores": scores, "mean": float(every.mean()), "quantiles": [float(np.quantile(every, q)) for q in (0.025, 0.975)],
+    return {"scores": scores, "mean": float(every.mean()), "quantiles": [float(np.quantile(every, q, method="inverted_cdf")) for q in (0.025, 0.975)],
             "values": sorted(set(np.round(every, 12).tolist()))}
 
 

@@ -1,0 +1,214 @@
+#include "tessera/train/lab/probe.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <map>
+#include <numeric>
+
+#include "tessera/core/parallel.h"
+#include "tessera/models/model.h"
+#include "tessera/train/cli/saved_run.h"
+#include "tessera/train/data/where_tokens.h"
+#include "tessera/train/training/classification.h"
+#include "tessera/train/training/complete.h"
+#include "tessera/train/training/token_classification.h"
+
+namespace tessera::lab {
+namespace {
+
+namespace fs = std::filesystem;
+namespace where = data::where;
+using Pictures = std::shared_ptr<const data::Source>;
+
+const ProbeTask& task_named(std::string_view name) {
+  return *std::ranges::find(probe_tasks(), name, [](const ProbeTask& t) { return std::string_view(t.name); });
+}
+
+/// Pictures of a task; normalised as `like` is, or by themselves.
+Pictures pictures(const ProbeTask& task, size_t n, std::string_view purpose, int patch, int size,
+                  const Pictures& like) {
+  const uint64_t seed = rng::mix(rng::hash(purpose));
+  const std::string_view name = task.name;
+  if (task.tokens)
+    for (const where::TokenTask& t : where::token_tasks())
+      if (t.name == name) return where::token_pictures(t, n, seed, patch, size, like.get());
+  const bool texture = std::string_view(task.trained_on) == "texture";
+  data::Samples s = texture ? where::texture_pictures(n, seed, name == "scattered", size)
+                            : where::pictures(where::task(name), n, seed, size);
+  const auto& classes = texture ? where::textures() : where::task(name).classes;
+  auto made = data::from_memory(std::move(s), classes, {}, {}, "where:" + std::string(name));
+  const auto set = std::make_shared<const data::Set>(std::move(made.train));
+  return like ? set->normalised_by(like->normalisation()) : set;
+}
+
+/// What a task is trained on and asked about, made once for all encodings.
+class Material {
+ public:
+  Material(const ProbeOptions& o, int patch) : options_(o), patch_(patch) {}
+  const Pictures& train(const ProbeTask& trained) {
+    Pictures& p = train_[trained.name];
+    if (!p)
+      p = pictures(trained, static_cast<size_t>(options_.train_size), "probe train", patch_, options_.sizes[0],
+                   nullptr);
+    return p;
+  }
+  const Pictures& test(const ProbeTask& task, int size) {
+    Pictures& p = test_[{task.name, size}];
+    if (!p)
+      p = pictures(task, static_cast<size_t>(options_.test_size), "probe test", patch_, size,
+                   train(task_named(task.trained_on)));
+    return p;
+  }
+
+ private:
+  const ProbeOptions& options_;
+  int patch_;
+  std::map<std::string, Pictures> train_;
+  std::map<std::pair<std::string, int>, Pictures> test_;
+};
+
+std::shared_ptr<const Task> judge_of(const ProbeTask& task, double smoothing) {
+  if (task.tokens) return std::make_shared<const TokenClassification>(smoothing);
+  return std::make_shared<const Classification>(task.classes, smoothing);
+}
+
+/// Share of right answers of each picture.
+std::vector<double> shares(const Model& model, const data::Source& source, const Task& task) {
+  constexpr size_t together = 8;
+  const size_t n = source.size();
+  std::vector<double> all(n);
+  parallel::shards(static_cast<int>((n + together - 1) / together), [&](int s) {
+    const size_t first = static_cast<size_t>(s) * together, count = std::min(together, n - first);
+    std::array<int32_t, together> which;
+    std::iota(which.begin(), which.end(), static_cast<int32_t>(first));
+    const Batch batch = data::gather(source, std::span(which).first(count));
+    const Output out = model.forward({}, task.input(batch));
+    for (size_t i = 0; i < count; ++i) {
+      const int b = static_cast<int>(i);
+      Output one;
+      one.logits = out.logits.rows(b, b + 1);
+      Tally tally;
+      std::array<Outcome, 1> outcome;
+      task.judge(one, batch.rows(b, b + 1), tally, outcome);
+      all[first + i] = tally.of[0].value();
+    }
+  });
+  return all;
+}
+
+/// The configuration of one run, complete; throws Error where the model cannot be had so.
+RunConfig config_of(const ProbeOptions& o, const ProbeTask& task, const std::string& position, int seed,
+                    const data::Source& train) {
+  RunConfig c = o.config;
+  c.position = position, c.data = {}, c.train.seed = seed;
+  c.train.checkpoint_every = c.train.epochs;
+  const ModelRow& row = model(c.model);
+  c.model_options["num_classes"] = task.classes, c.model_options["img_size"] = o.sizes[0];
+  if (task.tokens) {
+    if (!row.defaults.contains("global_pool") || !row.defaults.contains("patch_size"))
+      fail("probe", "{} has no answer for each token", c.model);
+    c.model_options["global_pool"] = std::string("none");
+    if (row.defaults.contains("class_token")) c.model_options["class_token"] = false;
+  }
+  complete(c, train, true);
+  return c;
+}
+
+int patch_of(const RunConfig& c) {
+  for (const Options* from : {&c.model_options, &model(c.model).defaults})
+    if (const auto it = from->find("patch_size"); it != from->end())
+      if (const int* patch = std::get_if<int>(&it->second)) return *patch;
+  return 4;
+}
+
+/// "[position alibi] why" -> "why"
+std::string reason(const std::string& error) {
+  const size_t end = error.starts_with('[') ? error.find("] ") : std::string::npos;
+  return end == std::string::npos ? error : error.substr(end + 2);
+}
+
+void conclude(ProbeCell& cell, const std::vector<double>& of_pictures) {
+  if (cell.by_seed.empty()) return;
+  const MeanOf m = mean_of(cell.by_seed);
+  cell.accuracy = m.mean;
+  cell.interval = m.n > 1 ? m.interval : over_images(of_pictures, {.resamples = 2000});
+}
+
+}  // namespace
+
+const std::vector<ProbeTask>& probe_tasks() {
+  static const std::vector<ProbeTask> all = {
+      {"quadrant", "quadrant", "quadr", 4, false, "which quarter holds the shape?"},
+      {"relation", "relation", "relat", 4, false, "where is the red shape, seen from the blue one?"},
+      {"distance", "distance", "dist", 2, false, "are the two shapes near to each other or far apart?"},
+      {"border", "border", "border", 2, false, "which shape is nearer to a border?"},
+      {"row", "row", "row", 4, true, "each token: in which quarter of the rows am I?"},
+      {"left", "left", "left", 2, true, "each token: is the red shape left or right of me?"},
+      {"texture", "texture", "textur", 4, false, "which texture is it? (control: places say nothing)"},
+      {"scattered", "texture", "scattr", 4, false, "the same of pictures whose tiles were shuffled"},
+  };
+  return all;
+}
+
+std::vector<ProbeCell> probe(const ProbeOptions& o, const std::string& dir, const Hooks& hooks,
+                             const std::function<void(std::string_view)>& said) {
+  Material material(o, patch_of(o.config));
+  std::map<std::tuple<size_t, size_t, int>, ProbeCell> cells;  // by position, task, size
+  const auto& tasks = probe_tasks();
+  const auto trained = [](const ProbeTask& t) { return std::string_view(t.name) == t.trained_on; };
+  const auto runs =
+      o.positions.size() * static_cast<size_t>(std::ranges::count_if(tasks, trained)) * static_cast<size_t>(o.seeds);
+  size_t run_number = 0;
+  for (size_t p = 0; p < o.positions.size(); ++p)
+    for (const ProbeTask& own : tasks) {
+      if (!trained(own)) continue;
+      std::map<std::pair<size_t, int>, std::vector<double>> of_pictures;
+      for (int seed = 1; seed <= o.seeds; ++seed) {
+        ++run_number;
+        std::string absent;
+        cli::SavedRun run;
+        RunConfig config;
+        try {
+          config = config_of(o, own, o.positions[p], seed, *material.train(own));
+        } catch (const Error& e) {
+          absent = reason(e.what());
+        }
+        if (absent.empty()) {
+          const std::string rundir = fmt::format("{}/{}+{},seed={}", dir, own.name, o.positions[p], seed);
+          std::error_code none;
+          RunParts parts;
+          parts.train = material.train(own), parts.task = judge_of(own, config.train.label_smoothing);
+          if (train_run(config, rundir, fs::exists(rundir, none), hooks, parts).interrupted) return {};
+          run = cli::open_run(rundir);
+        }
+        double here = unknown_number;
+        for (size_t t = 0; t < tasks.size(); ++t) {
+          if (std::string_view(tasks[t].trained_on) != own.name) continue;
+          for (const int size : o.sizes) {
+            ProbeCell& cell = cells[{p, t, size}];
+            cell.position = o.positions[p], cell.task = tasks[t].name, cell.size = size,
+            cell.chance = tasks[t].chance();
+            cell.absent = absent.empty() && size != o.sizes[0] ? fixed_size(o.positions[p]) : absent;
+            if (!cell.absent.empty()) continue;
+            const auto right = shares(*run.net.model, *material.test(tasks[t], size), *judge_of(tasks[t], 0));
+            of_pictures[{t, size}] = right;
+            cell.by_seed.push_back(std::accumulate(right.begin(), right.end(), 0.0) /
+                                   static_cast<double>(right.size()));
+            if (size == o.sizes[0] && &tasks[t] == &own) here = cell.by_seed.back();
+          }
+        }
+        said(absent.empty() ? fmt::format("[{}/{}] {}, {}, seed {}: {:.1f} %", run_number, runs, o.positions[p],
+                                          own.name, seed, 100 * here)
+                            : fmt::format("[{}/{}] {}, {}: {}", run_number, runs, o.positions[p], own.name, absent));
+      }
+      for (const auto& [key, right] : of_pictures) conclude(cells[{p, key.first, key.second}], right);
+    }
+  std::vector<ProbeCell> all;
+  for (const int size : o.sizes)
+    for (size_t p = 0; p < o.positions.size(); ++p)
+      for (size_t t = 0; t < tasks.size(); ++t) all.push_back(cells[{p, t, size}]);
+  return all;
+}
+
+}  // namespace tessera::lab
