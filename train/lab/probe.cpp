@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <numeric>
@@ -104,12 +105,18 @@ RunConfig config_of(const ProbeOptions& o, const ProbeTask& task, const std::str
   c.position = position, c.data = {}, c.train.seed = seed;
   c.train.checkpoint_every = c.train.epochs;
   const ModelRow& row = model(c.model);
-  c.model_options["num_classes"] = task.classes, c.model_options["img_size"] = o.sizes[0];
+  const auto set = [&](const char* key, Value value) {
+    if (row.defaults.contains(key)) c.model_options[key] = std::move(value);
+  };
+  set("num_classes", task.classes), set("img_size", o.sizes[0]);
   if (task.tokens) {
-    if (!row.defaults.contains("global_pool") || !row.defaults.contains("patch_size"))
+    set("global_pool", std::string("none")), set("class_token", false);
+    try {
+      if (!row.defaults.contains("global_pool")) fail("probe", "it has no pooling");
+      row.places(c.model_options);
+    } catch (const Error&) {
       fail("probe", "{} has no answer for each token", c.model);
-    c.model_options["global_pool"] = std::string("none");
-    if (row.defaults.contains("class_token")) c.model_options["class_token"] = false;
+    }
   }
   complete(c, train, true);
   return c;
@@ -133,6 +140,10 @@ void conclude(ProbeCell& cell, const std::vector<double>& of_pictures) {
   const MeanOf m = mean_of(cell.by_seed);
   cell.accuracy = m.mean;
   cell.interval = m.n > 1 ? m.interval : over_images(of_pictures, {.resamples = 2000});
+  // where all pictures are right, or none is, resampling sees no spread: Clopper and Pearson's bound
+  const double bound = std::pow(0.025, 1 / static_cast<double>(of_pictures.size()));
+  if (m.n == 1 && m.mean == 1) cell.interval.low = bound;
+  if (m.n == 1 && m.mean == 0) cell.interval.high = 1 - bound;
 }
 
 }  // namespace
@@ -153,7 +164,12 @@ const std::vector<ProbeTask>& probe_tasks() {
 
 std::vector<ProbeCell> probe(const ProbeOptions& o, const std::string& dir, const Hooks& hooks,
                              const std::function<void(std::string_view)>& said) {
-  Material material(o, patch_of(o.config));
+  const int patch = patch_of(o.config);
+  if (patch < 1 || 4 % patch != 0)
+    cli::wrong_usage(
+        "model.patch_size is {}: larger patches than 4 pixels see where the shapes are by themselves; choose 4, 2 or 1",
+        patch);
+  Material material(o, patch);
   std::map<std::tuple<size_t, size_t, int>, ProbeCell> cells;  // by position, task, size
   const auto& tasks = probe_tasks();
   const auto trained = [](const ProbeTask& t) { return std::string_view(t.name) == t.trained_on; };
@@ -205,6 +221,8 @@ std::vector<ProbeCell> probe(const ProbeOptions& o, const std::string& dir, cons
       for (const auto& [key, right] : of_pictures) conclude(cells[{p, key.first, key.second}], right);
     }
   std::vector<ProbeCell> all;
+  if (std::ranges::none_of(cells, [](const auto& c) { return c.second.absent.empty(); }))
+    fail("probe", "{}: {}", o.config.model, cells.begin()->second.absent);
   for (const int size : o.sizes)
     for (size_t p = 0; p < o.positions.size(); ++p)
       for (size_t t = 0; t < tasks.size(); ++t) all.push_back(cells[{p, t, size}]);

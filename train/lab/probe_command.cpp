@@ -50,7 +50,7 @@ bool is_probes(std::string_view key) {
          key == "model.img_width" || key == "model.global_pool";
 }
 
-ProbeOptions options_of(const Request& r) {
+ProbeOptions options_of(const Request& r) try {
   ConfigLayers layers;
   layers.read_recipe("where");
   for (const auto& [key, value] :
@@ -68,6 +68,8 @@ ProbeOptions options_of(const Request& r) {
   o.config.position_options.clear();
   for (const std::string& p : o.positions) position(p);  // unknown names are known now
   return o;
+} catch (const Error& e) {
+  throw Usage(e.what());
 }
 
 /// The folder of the runs: the one that was named, or one that goes away.
