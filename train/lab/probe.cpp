@@ -21,6 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 namespace where = data::where;
 using Pictures = std::shared_ptr<const data::Source>;
+using Said = std::function<void(std::string_view)>;
 
 const ProbeTask& task_named(std::string_view name) {
   return *std::ranges::find(probe_tasks(), name, [](const ProbeTask& t) { return std::string_view(t.name); });
@@ -146,6 +147,92 @@ void conclude(ProbeCell& cell, const std::vector<double>& of_pictures) {
   if (m.n == 1 && m.mean == 0) cell.interval.high = 1 - bound;
 }
 
+class Probing {
+ public:
+  Probing(const ProbeOptions& o, const std::string& dir, const Hooks& hooks, const Said& said)
+      : o_(o), dir_(dir), hooks_(hooks), said_(said), material_(o, patch_of(o.config)) {
+    const auto trained = std::ranges::count_if(probe_tasks(), has_training);
+    runs_ = o.positions.size() * static_cast<size_t>(trained) * static_cast<size_t>(o.seeds);
+  }
+
+  /// false: somebody stopped it.
+  bool run() {
+    for (const std::string& position : o_.positions)
+      for (const ProbeTask& task : probe_tasks())
+        for (int seed = 1; has_training(task) && seed <= o_.seeds; ++seed)
+          if (!run(position, task, seed)) return false;
+    return true;
+  }
+
+  /// In the order of sizes, positions, tasks.
+  std::vector<ProbeCell> cells() {
+    std::vector<ProbeCell> all;
+    for (const int size : o_.sizes)
+      for (const std::string& position : o_.positions)
+        for (const ProbeTask& task : probe_tasks()) {
+          const Key key{position, task.name, size};
+          conclude(cells_[key], right_[key]);
+          all.push_back(cells_[key]);
+        }
+    if (std::ranges::none_of(all, [](const ProbeCell& c) { return c.absent.empty(); }))
+      fail("probe", "{}: {}", o_.config.model, all.front().absent);
+    return all;
+  }
+
+ private:
+  using Key = std::tuple<std::string, std::string, int>;
+
+  static bool has_training(const ProbeTask& t) { return std::string_view(t.name) == t.trained_on; }
+
+  /// One training, and all that its weights are asked.
+  bool run(const std::string& position, const ProbeTask& task, int seed) {
+    ++run_;
+    RunConfig config;
+    try {
+      config = config_of(o_, task, position, seed, *material_.train(task));
+    } catch (const Error& e) {
+      const std::string why = reason(e.what());
+      ask(position, task, nullptr, why);
+      said_(fmt::format("[{}/{}] {}, {}: {}", run_, runs_, position, task.name, why));
+      return true;
+    }
+    const std::string rundir = fmt::format("{}/{}+{},seed={}", dir_, task.name, position, seed);
+    std::error_code none;
+    RunParts parts;
+    parts.train = material_.train(task), parts.task = judge_of(task, config.train.label_smoothing);
+    if (train_run(config, rundir, fs::exists(rundir, none), hooks_, parts).interrupted) return false;
+    const cli::SavedRun saved = cli::open_run(rundir);
+    ask(position, task, saved.net.model.get(), "");
+    const double here = cells_[{position, task.name, o_.sizes[0]}].by_seed.back();
+    said_(fmt::format("[{}/{}] {}, {}, seed {}: {:.1f} %", run_, runs_, position, task.name, seed, 100 * here));
+    return true;
+  }
+
+  /// Every column that shares this training, at every size.
+  void ask(const std::string& position, const ProbeTask& trained, const Model* model, const std::string& absent) {
+    for (const ProbeTask& task : probe_tasks())
+      for (const int size : o_.sizes) {
+        if (std::string_view(task.trained_on) != trained.name) continue;
+        ProbeCell& cell = cells_[{position, task.name, size}];
+        cell.position = position, cell.task = task.name, cell.size = size, cell.chance = task.chance();
+        cell.absent = model && size != o_.sizes[0] ? fixed_size(position) : absent;
+        if (!cell.absent.empty()) continue;
+        auto& right = right_[{position, task.name, size}];
+        right = shares(*model, *material_.test(task, size), *judge_of(task, 0));
+        cell.by_seed.push_back(std::accumulate(right.begin(), right.end(), 0.0) / static_cast<double>(right.size()));
+      }
+  }
+
+  const ProbeOptions& o_;
+  const std::string& dir_;
+  const Hooks& hooks_;
+  const Said& said_;
+  Material material_;
+  size_t run_ = 0, runs_ = 0;
+  std::map<Key, ProbeCell> cells_;
+  std::map<Key, std::vector<double>> right_;  // of the last seed: share of right answers of each picture
+};
+
 }  // namespace
 
 const std::vector<ProbeTask>& probe_tasks() {
@@ -162,71 +249,13 @@ const std::vector<ProbeTask>& probe_tasks() {
   return all;
 }
 
-std::vector<ProbeCell> probe(const ProbeOptions& o, const std::string& dir, const Hooks& hooks,
-                             const std::function<void(std::string_view)>& said) {
-  const int patch = patch_of(o.config);
-  if (patch < 1 || 4 % patch != 0)
+std::vector<ProbeCell> probe(const ProbeOptions& o, const std::string& dir, const Hooks& hooks, const Said& said) {
+  if (const int patch = patch_of(o.config); patch < 1 || 4 % patch != 0)
     cli::wrong_usage(
         "model.patch_size is {}: larger patches than 4 pixels see where the shapes are by themselves; choose 4, 2 or 1",
         patch);
-  Material material(o, patch);
-  std::map<std::tuple<size_t, size_t, int>, ProbeCell> cells;  // by position, task, size
-  const auto& tasks = probe_tasks();
-  const auto trained = [](const ProbeTask& t) { return std::string_view(t.name) == t.trained_on; };
-  const auto runs =
-      o.positions.size() * static_cast<size_t>(std::ranges::count_if(tasks, trained)) * static_cast<size_t>(o.seeds);
-  size_t run_number = 0;
-  for (size_t p = 0; p < o.positions.size(); ++p)
-    for (const ProbeTask& own : tasks) {
-      if (!trained(own)) continue;
-      std::map<std::pair<size_t, int>, std::vector<double>> of_pictures;
-      for (int seed = 1; seed <= o.seeds; ++seed) {
-        ++run_number;
-        std::string absent;
-        cli::SavedRun run;
-        RunConfig config;
-        try {
-          config = config_of(o, own, o.positions[p], seed, *material.train(own));
-        } catch (const Error& e) {
-          absent = reason(e.what());
-        }
-        if (absent.empty()) {
-          const std::string rundir = fmt::format("{}/{}+{},seed={}", dir, own.name, o.positions[p], seed);
-          std::error_code none;
-          RunParts parts;
-          parts.train = material.train(own), parts.task = judge_of(own, config.train.label_smoothing);
-          if (train_run(config, rundir, fs::exists(rundir, none), hooks, parts).interrupted) return {};
-          run = cli::open_run(rundir);
-        }
-        double here = unknown_number;
-        for (size_t t = 0; t < tasks.size(); ++t) {
-          if (std::string_view(tasks[t].trained_on) != own.name) continue;
-          for (const int size : o.sizes) {
-            ProbeCell& cell = cells[{p, t, size}];
-            cell.position = o.positions[p], cell.task = tasks[t].name, cell.size = size,
-            cell.chance = tasks[t].chance();
-            cell.absent = absent.empty() && size != o.sizes[0] ? fixed_size(o.positions[p]) : absent;
-            if (!cell.absent.empty()) continue;
-            const auto right = shares(*run.net.model, *material.test(tasks[t], size), *judge_of(tasks[t], 0));
-            of_pictures[{t, size}] = right;
-            cell.by_seed.push_back(std::accumulate(right.begin(), right.end(), 0.0) /
-                                   static_cast<double>(right.size()));
-            if (size == o.sizes[0] && &tasks[t] == &own) here = cell.by_seed.back();
-          }
-        }
-        said(absent.empty() ? fmt::format("[{}/{}] {}, {}, seed {}: {:.1f} %", run_number, runs, o.positions[p],
-                                          own.name, seed, 100 * here)
-                            : fmt::format("[{}/{}] {}, {}: {}", run_number, runs, o.positions[p], own.name, absent));
-      }
-      for (const auto& [key, right] : of_pictures) conclude(cells[{p, key.first, key.second}], right);
-    }
-  std::vector<ProbeCell> all;
-  if (std::ranges::none_of(cells, [](const auto& c) { return c.second.absent.empty(); }))
-    fail("probe", "{}: {}", o.config.model, cells.begin()->second.absent);
-  for (const int size : o.sizes)
-    for (size_t p = 0; p < o.positions.size(); ++p)
-      for (size_t t = 0; t < tasks.size(); ++t) all.push_back(cells[{p, t, size}]);
-  return all;
+  Probing probing(o, dir, hooks, said);
+  return probing.run() ? probing.cells() : std::vector<ProbeCell>();
 }
 
 }  // namespace tessera::lab
