@@ -158,9 +158,9 @@ TEST_CASE(
   CHECK(again.out == first.out);
   CHECK(read(dir + "/probe.csv") == csv);
 
-  const Result table = test::tessera({"probe", "--model", "swin", "--positions", "none", "--seeds", "2",
-                                      "data.train_size=8", "data.test_size=8", "train.epochs=1", "model.embed_dim=16",
-                                      "model.depths=[1, 1]", "model.num_heads=[1, 2]"});
+  const Result table = test::tessera({"probe", "--model", "swin", "--positions", "none", "--tasks", "row,border",
+                                      "--seeds", "2", "data.train_size=8", "data.test_size=8", "train.epochs=1",
+                                      "model.embed_dim=16", "model.depths=[1, 1]", "model.num_heads=[1, 2]"});
   REQUIRE_MESSAGE(table.code == 0, table.err);
   CHECK(table.out.find("\nnone ") != std::string::npos);
   CHECK(table.out.find("- none: swin has no answer for each token") != std::string::npos);
@@ -175,6 +175,7 @@ TEST_CASE("probe: what makes no sense is refused in one line") {
   check_refused(test::tessera({"probe", "--positions", "none,rope_axail"}), 2, {"rope_axail", "rope_axial"});
   check_refused(test::tessera({"probe", "--positions", "none,,rope"}), 2, {"--positions"});
   check_refused(test::tessera({"probe", "--positions", "none,none"}), 2, {"none twice"});
+  check_refused(test::tessera({"probe", "--tasks", "rows"}), 2, {"rows", "row"});
   check_refused(test::tessera({"probe", "data.seed=3"}), 2, {"data.seed"});
   check_refused(test::tessera({"probe", "position.name=rope"}), 2, {"position.name"});
   check_refused(test::tessera({"probe", "model.patch_size=16"}), 2, {"model.patch_size"});

@@ -151,7 +151,7 @@ class Probing {
  public:
   Probing(const ProbeOptions& o, const std::string& dir, const Hooks& hooks, const Said& said)
       : o_(o), dir_(dir), hooks_(hooks), said_(said), material_(o, patch_of(o.config)) {
-    const auto trained = std::ranges::count_if(probe_tasks(), has_training);
+    const auto trained = std::ranges::count_if(probe_tasks(), [&](const ProbeTask& t) { return needs_training(t); });
     runs_ = o.positions.size() * static_cast<size_t>(trained) * static_cast<size_t>(o.seeds);
   }
 
@@ -159,7 +159,7 @@ class Probing {
   bool run() {
     for (const std::string& position : o_.positions)
       for (const ProbeTask& task : probe_tasks())
-        for (int seed = 1; has_training(task) && seed <= o_.seeds; ++seed)
+        for (int seed = 1; needs_training(task) && seed <= o_.seeds; ++seed)
           if (!run(position, task, seed)) return false;
     return true;
   }
@@ -169,7 +169,7 @@ class Probing {
     std::vector<ProbeCell> all;
     for (const int size : o_.sizes)
       for (const std::string& position : o_.positions)
-        for (const ProbeTask& task : probe_tasks()) {
+        for (const ProbeTask& task : o_.tasks) {
           const Key key{position, task.name, size};
           conclude(cells_[key], right_[key]);
           all.push_back(cells_[key]);
@@ -182,7 +182,11 @@ class Probing {
  private:
   using Key = std::tuple<std::string, std::string, int>;
 
-  static bool has_training(const ProbeTask& t) { return std::string_view(t.name) == t.trained_on; }
+  /// Does a column that was asked for speak of weights trained on this task?
+  bool needs_training(const ProbeTask& task) const {
+    return std::ranges::any_of(o_.tasks,
+                               [&](const ProbeTask& t) { return std::string_view(t.trained_on) == task.name; });
+  }
 
   /// One training, and all that its weights are asked.
   bool run(const std::string& position, const ProbeTask& task, int seed) {
@@ -203,14 +207,19 @@ class Probing {
     if (train_run(config, rundir, fs::exists(rundir, none), hooks_, parts).interrupted) return false;
     const cli::SavedRun saved = cli::open_run(rundir);
     ask(position, task, saved.net.model.get(), "");
-    const double here = cells_[{position, task.name, o_.sizes[0]}].by_seed.back();
-    said_(fmt::format("[{}/{}] {}, {}, seed {}: {:.1f} %", run_, runs_, position, task.name, seed, 100 * here));
+    std::string said = fmt::format("[{}/{}] {}, seed {}:", run_, runs_, position, seed);
+    for (const ProbeTask& t : o_.tasks)
+      if (std::string_view(t.trained_on) == task.name)
+        for (const int size : o_.sizes)
+          if (const ProbeCell& cell = cells_[{position, t.name, size}]; cell.absent.empty())
+            said += fmt::format("  {} {:.1f} % at {}", t.name, 100 * cell.by_seed.back(), size);
+    said_(said);
     return true;
   }
 
   /// Every column that shares this training, at every size.
   void ask(const std::string& position, const ProbeTask& trained, const Model* model, const std::string& absent) {
-    for (const ProbeTask& task : probe_tasks())
+    for (const ProbeTask& task : o_.tasks)
       for (const int size : o_.sizes) {
         if (std::string_view(task.trained_on) != trained.name) continue;
         ProbeCell& cell = cells_[{position, task.name, size}];

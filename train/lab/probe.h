@@ -26,8 +26,9 @@ const std::vector<ProbeTask>& probe_tasks();
 
 struct ProbeOptions {
   std::vector<std::string> positions;
+  std::vector<ProbeTask> tasks = probe_tasks();
   std::vector<int> sizes = {32, 48};  ///< the first is trained at
-  int seeds = 1, train_size = 8000, test_size = 1000;
+  int seeds = 1, train_size = 16000, test_size = 1000;
   RunConfig config{};  ///< model, optimiser, epochs; data, position and seed are the probe's
 };
 

@@ -17,30 +17,43 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Request {
-  std::string model, positions, out;
+  std::string model, positions, tasks, out;
   std::vector<std::string> assignments;
   int seeds = 1, threads = 0;
   bool json = false;
 };
 
-constexpr const char* standard = "none,learned,sincos2d,rope,rope_axial,shaw_axial,relative_position_bias,alibi_2d,peg";
+constexpr const char* standard = "none,learned,sincos2d,rope_axial,relative_position_bias,peg";
 
-std::vector<std::string> split(const std::string& text) {
+std::vector<std::string> split(const std::string& text, const char* option) {
   std::vector<std::string> all;
   for (size_t from = 0; from <= text.size();) {
     const size_t comma = std::min(text.find(',', from), text.size());
-    if (comma == from) wrong_usage("--positions {}: a name is missing between commas", text);
+    if (comma == from) wrong_usage("{} {}: a name is missing between commas", option, text);
     all.push_back(text.substr(from, comma - from));
-    if (std::ranges::count(all, all.back()) > 1) wrong_usage("--positions names {} twice", all.back());
+    if (std::ranges::count(all, all.back()) > 1) wrong_usage("{} names {} twice", option, all.back());
     from = comma + 1;
   }
   return all;
 }
 
 std::vector<std::string> positions_of(const std::string& text) {
-  if (text != "all") return split(text.empty() ? standard : text);
+  if (text != "all") return split(text.empty() ? standard : text, "--positions");
   std::vector<std::string> all;
   for (const PositionRow& row : positions()) all.emplace_back(row.name);
+  return all;
+}
+
+std::vector<ProbeTask> tasks_of(const std::string& text) {
+  if (text.empty() || text == "all") return probe_tasks();
+  const std::vector<std::string> names = split(text, "--tasks");
+  std::vector<std::string> known;
+  for (const ProbeTask& t : probe_tasks()) known.emplace_back(t.name);
+  for (const std::string& n : names)
+    if (std::ranges::count(known, n) == 0) unknown("task of the probe", n, known);
+  std::vector<ProbeTask> all;
+  for (const ProbeTask& t : probe_tasks())
+    if (std::ranges::count(names, t.name) > 0) all.push_back(t);
   return all;
 }
 
@@ -53,9 +66,7 @@ bool is_probes(std::string_view key) {
 ProbeOptions options_of(const Request& r) try {
   ConfigLayers layers;
   layers.read_recipe("where");
-  for (const auto& [key, value] :
-       {std::pair("train.epochs", "10"), {"data.train_size", "8000"}, {"data.test_size", "1000"}})
-    layers.set(key, value);
+  layers.set("data.test_size", "1000");
   if (!r.model.empty()) layers.set("model.name", r.model);
   const std::vector<std::string> own = layers.keys();
   for (const std::string& a : r.assignments) layers.assign(a);
@@ -63,7 +74,8 @@ ProbeOptions options_of(const Request& r) try {
   for (size_t i = own.size(); i < keys.size(); ++i)
     if (is_probes(keys[i])) wrong_usage("{} is what the probe itself decides: leave it out", keys[i]);
   ProbeOptions o;
-  o.positions = positions_of(r.positions), o.seeds = r.seeds, o.config = layers.resolve(false);
+  o.positions = positions_of(r.positions), o.tasks = tasks_of(r.tasks), o.seeds = r.seeds,
+  o.config = layers.resolve(false);
   o.train_size = o.config.data.train_size, o.test_size = o.config.data.test_size;
   o.config.position_options.clear();
   for (const std::string& p : o.positions) position(p);  // unknown names are known now
@@ -96,7 +108,7 @@ class Place {
 
 Json as_json(const ProbeOptions& o, const std::vector<ProbeCell>& cells) {
   Json tasks = Json::array(), rows = Json::array();
-  for (const ProbeTask& t : probe_tasks())
+  for (const ProbeTask& t : o.tasks)
     tasks.push_back({{"name", t.name}, {"chance", t.chance()}, {"tokens", t.tokens}, {"question", t.question}});
   for (const ProbeCell& c : cells) {
     Json row{{"position", c.position}, {"task", c.task}, {"size", c.size}};
@@ -153,6 +165,7 @@ void add_probe(CLI::App& app, Action& chosen) {
       ->type_name("NAME");
   sub->add_option("--positions", r->positions, std::string("Encodings, or all [") + standard + "]")
       ->type_name("A,B,...");
+  sub->add_option("--tasks", r->tasks, "Questions [all eight]")->type_name("A,B,...");
   sub->add_option("--seeds", r->seeds, "Trainings of each; from two on intervals are over seeds [1]")
       ->check(CLI::Range(1, 100))
       ->type_name("N");

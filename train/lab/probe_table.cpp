@@ -50,19 +50,23 @@ std::string probe_table(const std::vector<ProbeCell>& cells) {
   constexpr size_t name_width = 22, width = 7;
   std::string text;
   std::set<std::pair<std::string, std::string>> reasons;
+  size_t tasks = 0;  // columns: the cells of the first encoding
+  while (tasks < cells.size() && cells[tasks].position == cells[0].position && cells[tasks].size == cells[0].size)
+    ++tasks;
   for (size_t first = 0; first < cells.size();) {
     const int size = cells[first].size;
     text += fmt::format("{}% right at {} x {}{}\n", first == 0 ? "" : "\n", size, size,
                         first == 0 ? ", the size of training; in brackets: chance would do" : "");
     std::string head(name_width, ' '), chance = fmt::format("{:<{}}", "chance", name_width);
-    for (const ProbeTask& t : probe_tasks()) {
-      head += right_aligned(t.heading, width);
-      chance += right_aligned(fmt::format("{:.0f}", 100 * t.chance()), width);
+    for (size_t t = 0; t < tasks; ++t) {
+      const ProbeTask& task = *std::ranges::find(probe_tasks(), cells[t].task, &ProbeTask::name);
+      head += right_aligned(task.heading, width);
+      chance += right_aligned(fmt::format("{:.0f}", 100 * task.chance()), width);
     }
     text += head + "\n" + chance + "\n";
-    for (; first < cells.size() && cells[first].size == size; first += probe_tasks().size()) {
+    for (; first < cells.size() && cells[first].size == size; first += tasks) {
       text += fmt::format("{:<{}}", cells[first].position.substr(0, name_width - 1), name_width);
-      for (size_t t = 0; t < probe_tasks().size(); ++t) {
+      for (size_t t = 0; t < tasks; ++t) {
         const ProbeCell& c = cells[first + t];
         text += right_aligned(shown(c), width);
         if (!c.absent.empty()) reasons.emplace(c.position, c.absent);
