@@ -40,5 +40,6 @@
 #include "tessera/train/training/schedule.h"
 #include "tessera/train/training/sequence_task.h"
 #include "tessera/train/training/task.h"
+#include "tessera/train/training/token_classification.h"
 #include "tessera/train/training/trainer.h"
 #endif

@@ -44,6 +44,17 @@ struct At {
   int y, x;
 };
 
+/// What a label may choose: a place on a picture of side x side pixels.
+struct Canvas {
+  int side;
+  bool holds(const Shape& s, At p) const {
+    return p.y >= margin && p.x >= margin && p.y + s.size <= side - margin && p.x + s.size <= side - margin;
+  }
+  int from_border(const Shape& s, At p) const {
+    return std::min(std::min(p.y, p.x), std::min(side - s.size - p.y, side - s.size - p.x));
+  }
+};
+
 uint8_t between(Draw& draw, int low, int high) {
   return static_cast<uint8_t>(low + static_cast<int>(draw.below(static_cast<uint32_t>(high - low + 1))));
 }
@@ -79,10 +90,6 @@ Content content(const Task& task, rng::Stream stream) {
   return c;
 }
 
-bool inside(const Shape& s, At p) {
-  return p.y >= margin && p.x >= margin && p.y + s.size <= side - margin && p.x + s.size <= side - margin;
-}
-
 bool share_tile(const Shape& a, At p, const Shape& b, At q, int tile) {
   auto meet = [&](int from_a, int from_b) {
     return from_a / tile <= (from_b + b.size - 1) / tile && from_b / tile <= (from_a + a.size - 1) / tile;
@@ -90,12 +97,8 @@ bool share_tile(const Shape& a, At p, const Shape& b, At q, int tile) {
   return meet(p.y, q.y) && meet(p.x, q.x);
 }
 
-int from_border(const Shape& s, At p) {
-  return std::min(std::min(p.y, p.x), std::min(side - s.size - p.y, side - s.size - p.x));
-}
-
 // Does placing the shapes at p and q show `label`? Classes keep a gap between them, so that every picture is clear.
-bool shows(std::string_view task, int label, const Content& c, At p, At q) {
+bool shows(std::string_view task, int label, const Content& c, const Canvas& canvas, At p, At q) {
   const Shape &a = c.shapes[0], &b = c.shapes[1];
   const int dy = 2 * (p.y - q.y) + a.size - b.size,
             dx = 2 * (p.x - q.x) + a.size - b.size;  // of the centres, half pixels
@@ -116,13 +119,13 @@ bool shows(std::string_view task, int label, const Content& c, At p, At q) {
     const double d = std::sqrt(dy * dy + dx * dx) / 2;
     return label == 0 ? d <= near : d >= far;
   }
-  const int first = from_border(a, p), second = from_border(b, q);
+  const int first = canvas.from_border(a, p), second = canvas.from_border(b, q);
   return label == 0 ? first <= 3 && second >= 7 : second <= 3 && first >= 7;
 }
 
 // One of the placements that show the label, all with equal probability.
-std::array<At, 2> place(const Task& task, int label, const Content& c, rng::Stream stream) {
-  const int tiles = side / task.tile, cells = tiles * tiles;
+std::array<At, 2> place(const Task& task, int label, const Content& c, const Canvas& canvas, rng::Stream stream) {
+  const int tiles = canvas.side / task.tile, cells = tiles * tiles;
   const Shape &a = c.shapes[0], &b = c.shapes[1];
   auto at = [&](const Shape& s, int cell) {
     return At{cell / tiles * task.tile + s.phase_y, cell % tiles * task.tile + s.phase_x};
@@ -130,16 +133,15 @@ std::array<At, 2> place(const Task& task, int label, const Content& c, rng::Stre
   std::vector<std::array<At, 2>> good;
   for (int i = 0; i < cells; ++i) {
     const At p = at(a, i);
-    if (!inside(a, p)) continue;
+    if (!canvas.holds(a, p)) continue;
     if (std::string_view(task.name) == "quadrant") {
-      const int y = p.y - label / 2 * side / 2, x = p.x - label % 2 * side / 2;  // from the quadrant's corner
-      if (y >= margin && x >= margin && y + a.size <= side / 2 - margin && x + a.size <= side / 2 - margin)
-        good.push_back({p, p});
+      const int half = canvas.side / 2;
+      if (Canvas{half}.holds(a, {p.y - label / 2 * half, p.x - label % 2 * half})) good.push_back({p, p});
       continue;
     }
     for (int j = 0; j < cells; ++j) {
       const At q = at(b, j);
-      if (inside(b, q) && !share_tile(a, p, b, q, task.tile) && shows(task.name, label, c, p, q))
+      if (canvas.holds(b, q) && !share_tile(a, p, b, q, task.tile) && shows(task.name, label, c, canvas, p, q))
         good.push_back({p, q});
     }
   }
@@ -147,22 +149,12 @@ std::array<At, 2> place(const Task& task, int label, const Content& c, rng::Stre
   return good[stream.below(static_cast<uint64_t>(label), static_cast<uint32_t>(good.size()))];
 }
 
-void paint(const Shape& s, At p, uint8_t* pixels) {
+void paint(const Shape& s, At p, const Canvas& canvas, uint8_t* pixels) {
   for (int y = 0; y < s.size; ++y)
     for (int x = 0; x < s.size; ++x)
       if (s.inked(y, x))
-        for (int k = 0; k < 3; ++k) pixels[((p.y + y) * side + p.x + x) * 3 + k] = s.colour[static_cast<size_t>(k)];
-}
-
-Samples samples(const Task& task, size_t n, uint64_t seed) {
-  Samples s{side, side, 3, std::vector<uint8_t>(n * side * side * 3), Index(n)};
-  const Index order = permutation(n, seed);
-  for (size_t i = 0; i < n; ++i) {
-    const int label = static_cast<int>(static_cast<size_t>(order[i]) % task.classes.size());
-    s.labels[i] = label;
-    draw(task, seed, i, label, s.pixels.data() + i * side * side * 3);
-  }
-  return s;
+        for (int k = 0; k < 3; ++k)
+          pixels[((p.y + y) * canvas.side + p.x + x) * 3 + k] = s.colour[static_cast<size_t>(k)];
 }
 
 }  // namespace
@@ -186,16 +178,33 @@ const Task& task(std::string_view name) {
   unknown("task of where", name, names);
 }
 
-void draw(const Task& task, uint64_t seed, uint64_t index, int label, uint8_t* pixels) {
+std::array<Box, 2> draw(const Task& task, uint64_t seed, uint64_t index, int label, uint8_t* pixels, int width) {
   const uint64_t key = rng::mix(rng::mix(seed ^ rng::hash(task.name)) + index);
+  const Canvas canvas{width};
   const Content c = content(task, rng::Stream(key));
-  const auto where = place(task, label, c, rng::Stream(rng::mix(key ^ rng::hash("place"))));
-  for (int y = 0; y < side; ++y)
-    for (int x = 0; x < side; ++x)
+  const auto where = place(task, label, c, canvas, rng::Stream(rng::mix(key ^ rng::hash("place"))));
+  for (int y = 0; y < width; ++y)
+    for (int x = 0; x < width; ++x)
       for (int k = 0; k < 3; ++k)
-        pixels[(y * side + x) * 3 + k] = c.background[static_cast<size_t>(((y % 4) * 4 + x % 4) * 3 + k)];
-  paint(c.shapes[0], where[0], pixels);
-  if (std::string_view(task.name) != "quadrant") paint(c.shapes[1], where[1], pixels);
+        pixels[(y * width + x) * 3 + k] = c.background[static_cast<size_t>(((y % 4) * 4 + x % 4) * 3 + k)];
+  paint(c.shapes[0], where[0], canvas, pixels);
+  if (std::string_view(task.name) != "quadrant") paint(c.shapes[1], where[1], canvas, pixels);
+  return {Box{where[0].y, where[0].x, c.shapes[0].size}, Box{where[1].y, where[1].x, c.shapes[1].size}};
+}
+
+Samples pictures(const Task& task, size_t n, uint64_t seed, int width) {
+  if (width < side || width > 4096 || width % task.tile != 0)
+    fail("where", "{}: a picture is not {} pixels wide; choose a multiple of {} from {} to 4096", task.name, width,
+         task.tile, side);
+  const size_t bytes = static_cast<size_t>(width) * static_cast<size_t>(width) * 3;
+  Samples s{width, width, 3, std::vector<uint8_t>(n * bytes), Index(n)};
+  const Index order = permutation(n, seed);
+  for (size_t i = 0; i < n; ++i) {
+    const int label = static_cast<int>(static_cast<size_t>(order[i]) % task.classes.size());
+    s.labels[i] = label;
+    draw(task, seed, i, label, s.pixels.data() + i * bytes, width);
+  }
+  return s;
 }
 
 TrainTest make(const Task& task, const OpenOptions& options) {
@@ -203,8 +212,8 @@ TrainTest make(const Task& task, const OpenOptions& options) {
   if (options.train_size < classes || options.test_size < classes)
     fail("where", "{} training and {} test images are too few: each needs at least one of each of {} classes",
          options.train_size, options.test_size, classes);
-  Samples train = samples(task, options.train_size, rng::mix(options.seed ^ rng::hash("where train")));
-  Samples test = samples(task, options.test_size, rng::mix(options.seed ^ rng::hash("where test")));
+  Samples train = pictures(task, options.train_size, rng::mix(options.seed ^ rng::hash("where train")));
+  Samples test = pictures(task, options.test_size, rng::mix(options.seed ^ rng::hash("where test")));
   const std::string digest = Digest(Digest::sha256).add(train.pixels).add(test.pixels).hex();
   TrainTest data =
       assemble(std::string("where:") + task.name, std::move(train), std::move(test), task.classes, digest, false);

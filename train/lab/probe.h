@@ -1,0 +1,60 @@
+#pragma once
+// What an encoding can and cannot express: small models trained on pictures whose labels say where things are (train/data/where.h,
+// where_tokens.h), asked at the size they were trained at and at a larger one. docs/probe.md says what each column tells.
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tessera/train/lab/statistics.h"
+#include "tessera/train/training/config.h"
+#include "tessera/train/training/trainer.h"
+
+namespace tessera::lab {
+
+/// A question, and the training that answers it: a column may ask the model of another one.
+struct ProbeTask {
+  const char* name;
+  const char* trained_on;  ///< its own name, or whose training it shares
+  const char* heading;     ///< of at most 6 letters
+  int classes;
+  bool tokens;  ///< every token answers
+  const char* question;
+  double chance() const { return 1.0 / classes; }
+};
+const std::vector<ProbeTask>& probe_tasks();
+
+struct ProbeOptions {
+  std::vector<std::string> positions;
+  std::vector<ProbeTask> tasks = probe_tasks();
+  std::vector<int> sizes = {32, 48};  ///< the first is trained at
+  int seeds = 1, train_size = 16000, test_size = 1000;
+  RunConfig config{};  ///< model, optimiser, epochs; data, position and seed are the probe's
+};
+
+/// One encoding, one task, one size.
+struct ProbeCell {
+  std::string position, task;
+  int size = 0;
+  double chance = 0;
+  std::vector<double>
+      by_seed;  ///< share of right answers among the test pictures, or their tokens; empty if there is none
+  double accuracy = unknown_number;
+  Interval interval{};   ///< of several seeds Student's for their mean; of one: of its test pictures, resampled
+  std::string absent{};  ///< why there is no number
+  /// Is chance outside of the interval, below it?
+  bool above_chance() const { return interval.low > chance; }
+};
+
+/// Trains and asks; `dir` keeps the runs and lets a stopped probe go on. Cells in the order of sizes, positions, tasks. `said` hears a line
+/// a run. Empty when `hooks.stop` ended it. Throws Error.
+std::vector<ProbeCell> probe(const ProbeOptions& options, const std::string& dir, const Hooks& hooks,
+                             const std::function<void(std::string_view)>& said);
+
+/// One row a cell: position, task, size, chance, seeds, accuracy, low, high, interval (of seeds | of pictures), standing (above chance |
+/// chance), absent.
+std::string probe_csv(const std::vector<ProbeCell>& cells);
+/// For a terminal of 80 columns: a table a size.
+std::string probe_table(const std::vector<ProbeCell>& cells);
+
+}  // namespace tessera::lab
