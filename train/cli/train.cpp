@@ -11,6 +11,7 @@
 #include "tessera/train/cli/data_name.h"
 #include "tessera/train/cli/interrupt.h"
 #include "tessera/train/cli/recipes.h"
+#include "tessera/train/cli/tensorboard.h"
 #include "tessera/train/data/named.h"
 #include "tessera/train/report/report.h"
 #include "tessera/train/training/splits.h"
@@ -27,7 +28,7 @@ struct Request {
   std::string out, resume;
   std::vector<std::string> values = std::vector<std::string>(shortcuts().size());  // of the shortcut options
   int threads = 0;
-  bool reset_head = false;
+  bool reset_head = false, tensorboard = false;
 };
 
 /// section.key=value, or a recipe? What stands before a = in a key has letters of names only, and a file that is there is a recipe, whatever
@@ -149,7 +150,7 @@ class FreeFolder {
 };
 
 /// In `out`, or if that is empty in a free folder named after the recipe.
-int run(const RunConfig& config, const std::string& out, const std::string& recipe, bool resume) {
+int run(const RunConfig& config, const std::string& out, const std::string& recipe, bool resume, bool tensorboard) {
   Interrupt interrupt;
   Hooks hooks;
   hooks.stop = [&] { return interrupt.stop(); };
@@ -166,9 +167,11 @@ int run(const RunConfig& config, const std::string& out, const std::string& reci
   std::optional<FreeFolder> made;
   if (out.empty()) made.emplace(recipe);
   const std::string rundir = made ? made->path() : out;
+  RunParts parts;
+  if (tensorboard) parts.listeners.push_back(std::make_shared<EventListener>(rundir));
   RunResult result;
   try {
-    result = train_run(config, rundir, resume, hooks);
+    result = train_run(config, rundir, resume, hooks, parts);
   } catch (const Misfit& e) {
     throw Usage(e.what());
   }
@@ -177,6 +180,7 @@ int run(const RunConfig& config, const std::string& out, const std::string& reci
     return interrupted;
   }
   report::write({rundir}, rundir + "/report.html");
+  if (tensorboard) write_events(rundir);  // the test at the end is no epoch
   say("{}: weights.safetensors, report.html, summary.json and more", rundir);
   return done;
 }
@@ -206,7 +210,7 @@ int resume_run(const Request& r, ConfigLayers config) {
         "--resume {}: there is no config.toml; a run that was stopped before it wrote that begins with --out {}",
         r.resume, r.resume);
   config.read_recipe(r.resume + "/config.toml");
-  return run(config.resolve(), r.resume, "", true);
+  return run(config.resolve(), r.resume, "", true, r.tensorboard);
 }
 
 int train(const Request& r) {
@@ -223,7 +227,7 @@ int train(const Request& r) {
   if (chosen || said.empty()) follow_weights(config, said);
   if (chosen) drop_augmentation(config);
   for (const std::string& section : config.replaced()) say("--model or --position replaces {}", section);
-  return run(config.resolve(false), r.out, recipe, false);
+  return run(config.resolve(false), r.out, recipe, false, r.tensorboard);
 }
 
 }  // namespace
@@ -247,6 +251,8 @@ void add_train(CLI::App& app, Action& chosen) {
                   "Go on with a run that was stopped, or with one that ended, under more --epochs or other limits")
       ->type_name("RUNDIR");
   sub->add_flag("--reset-head", r->reset_head, "With --weights: a fresh head all the same");
+  sub->add_flag("--tensorboard", r->tensorboard,
+                "Also write the curves for TensorBoard, every epoch (tensorboard --logdir RUNDIR)");
   sub->add_option("--threads", r->threads, "Worker threads; results do not depend on it [cores available]")
       ->check(CLI::Range(1, 4096))
       ->type_name("N");

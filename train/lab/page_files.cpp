@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <set>
 
@@ -31,8 +32,8 @@ Csv headed(const Results& results, const std::vector<std::string>& before, const
   return table;
 }
 
-void add_row(Csv& table, const std::vector<std::string>& before, const std::vector<std::string>& values, const std::string& seed,
-             const std::vector<std::string>& after) {
+void add_row(Csv& table, const std::vector<std::string>& before, const std::vector<std::string>& values,
+             const std::string& seed, const std::vector<std::string>& after) {
   auto& row = table.rows.emplace_back(before);
   row.insert(row.end(), values.begin(), values.end());
   row.push_back(seed);
@@ -57,7 +58,8 @@ std::string curves_csv(const Results& results, const std::vector<ReadCell>& cell
     }
     for (const auto& [epoch, r] : epochs)
       add_row(table, {}, c.cell->values, std::to_string(c.cell->seed),
-              {short_number(epoch), short_number(r.train_loss), short_number(r.train_acc1), short_number(r.val_loss), short_number(r.val_acc1)});
+              {short_number(epoch), short_number(r.train_loss), short_number(r.train_acc1), short_number(r.val_loss),
+               short_number(r.val_acc1)});
   }
   return to_text(table);
 }
@@ -67,7 +69,8 @@ std::map<std::string, std::string> settings_of(const ReadCell& c, const Results&
   std::map<std::string, std::string> all;
   for (const auto& [key, value] : c.files.config) {
     const bool seed = key == "seed" || key.ends_with(".seed");
-    if (!seed && key != "data.dir" && std::ranges::find(results.keys, key) == results.keys.end()) all[key] = report::plain(value);
+    if (!seed && key != "data.dir" && std::ranges::find(results.keys, key) == results.keys.end())
+      all[key] = report::plain(value);
   }
   const std::string& text = c.files.config_text;
   if (text.starts_with("# ")) all["made by"] = text.substr(2, text.find('\n') - 2);
@@ -90,7 +93,8 @@ std::string settings_csv(const Results& results, const std::vector<ReadCell>& ce
   for (const std::string& key : keys) {
     std::map<std::vector<std::string>, std::set<std::string>> by_group;
     std::set<std::string> different;
-    for (size_t i = 0; i < cells.size(); ++i) by_group[cells[i].cell->values].insert(value(i, key)), different.insert(value(i, key));
+    for (size_t i = 0; i < cells.size(); ++i)
+      by_group[cells[i].cell->values].insert(value(i, key)), different.insert(value(i, key));
     if (different.size() == 1 && cells.size() > 1) {
       add_row(table, {"all"}, nothing, "", {key, *different.begin()});
       continue;
@@ -108,14 +112,6 @@ std::string settings_csv(const Results& results, const std::vector<ReadCell>& ce
   return to_text(table);
 }
 
-std::string missing_csv(const Results& results) {
-  Csv table = headed(results, {}, {"measure", "reason"});
-  for (const FailedCell& f : results.failed) add_row(table, {}, f.values, std::to_string(f.seed), {"", f.reason});
-  for (const CellRun& r : results.runs)
-    for (const auto& [measure, reason] : r.absent) add_row(table, {}, r.values, std::to_string(r.seed), {measure, reason});
-  return to_text(table);
-}
-
 }  // namespace
 
 StudyFiles study_files(const Results& results, std::vector<std::string>& skipped) {
@@ -126,15 +122,15 @@ StudyFiles study_files(const Results& results, std::vector<std::string>& skipped
     } catch (const Error& e) {
       skipped.emplace_back(e.what());
     }
-  StudyFiles files{{"results.csv", results_csv(results)},   {"timings.csv", timings_csv(results)}, {"comparisons.csv", comparisons_csv(results)},
-                   {"pairwise.csv", pairwise_csv(results)}, {"curves.csv", curves_csv(results, cells)}, {"settings.csv", settings_csv(results, cells)},
+  StudyFiles files{{"results.csv", results_csv(results)},         {"timings.csv", timings_csv(results)},
+                   {"comparisons.csv", comparisons_csv(results)}, {"pairwise.csv", pairwise_csv(results)},
+                   {"curves.csv", curves_csv(results, cells)},    {"settings.csv", settings_csv(results, cells)},
                    {"missing.csv", missing_csv(results)}};
   // of the seeds of a group the first is drawn
   std::vector<Scene> scenes;
   std::set<std::vector<std::string>> drawn;
   for (const ReadCell& c : cells)
-    if (drawn.insert(c.cell->values).second)
-      try {
+    if (drawn.insert(c.cell->values).second) try {
         scenes.push_back(read_scene(c.cell->values, std::to_string(c.cell->seed), c.cell->dir, c.files));
       } catch (const Error& e) {
         skipped.emplace_back(e.what());

@@ -35,7 +35,8 @@ struct Scene {
 };
 
 /// The tables of report_data.json and what pictures.json of a finished cell holds, if there is one. Throws Error naming the damaged file.
-Scene read_scene(const std::vector<std::string>& keys, const std::string& seed, const std::string& rundir, const report::RunFiles& run);
+Scene read_scene(const std::vector<std::string>& keys, const std::string& seed, const std::string& rundir,
+                 const report::RunFiles& run);
 
 std::string to_json(const std::vector<Scene>& scenes);
 /// Throws Error naming `file` on anything malformed.

@@ -19,7 +19,7 @@ std::string_view study_style() {
 .keys { position: sticky; top: 0; z-index: 1; background: color-mix(in srgb, var(--page) 92%, transparent); padding: 8px 0; margin: 0 0 10px; gap: 2px 14px; } .keys span { border-radius: 6px; padding: 1px 5px; margin-left: -5px; } .keys.live span { cursor: pointer; } .keys.live span:hover { background: var(--grid); }
 .pairs { display: grid; grid-template-columns: max-content repeat(var(--classes), minmax(9px, 1fr)); gap: 2px; max-width: min(820px, calc(var(--classes) * 70px + 130px)); margin: 8px auto 0; font-size: 11.5px; line-height: 1; color: var(--soft); }
 .pairs .is { align-self: center; text-align: right; padding-right: 5px; white-space: nowrap; } .pairs .to { writing-mode: vertical-rl; transform: rotate(180deg); justify-self: center; padding-top: 5px; white-space: nowrap; max-height: 150px; overflow: hidden; }
-.pairs .cell.sure b { font-weight: 700; } .pairs .cell b { font-size: 11px; } .pairs .minus { background: var(--bad); } .pairs .cell.dot::after { content: ""; position: absolute; width: 30%; max-width: 6px; aspect-ratio: 1; border-radius: 50%; background: var(--ink); } .pairs.many b { display: none; }
+.pairs .cell.sure b { font-weight: 700; } .pairs .cell.sure { outline: 1.5px solid var(--soft); outline-offset: -1px; border-radius: 3px; } .pairs .cell b { font-size: 11px; } .pairs .minus { background: var(--bad); } .pairs.many b { display: none; }
 .shade { position: relative; } td.shade { background: color-mix(in srgb, var(--heat) calc(var(--by) * 45%), transparent); border-radius: 3px; } td.shade.fall { background: color-mix(in srgb, var(--bad) calc(var(--by) * 45%), transparent); }
 .dense td, .dense th { padding: 4px 8px 4px 0; white-space: nowrap; min-width: 0; overflow-wrap: normal; } .dense td:first-child { position: sticky; left: 0; background: var(--card); } .behind summary { display: flex; align-items: center; gap: 6px; flex-wrap: wrap; } .behind details:target { outline: 2px solid var(--heat); }
 .behind p { margin-top: 8px; } .behind table { margin-top: 10px; } .behind pre { white-space: pre-wrap; overflow-wrap: anywhere; } .files a { color: var(--heat); } .facet { margin-top: 18px; }
@@ -42,6 +42,9 @@ std::string_view study_script() {
   function keep() {
     const parts = Object.keys(view).filter(k => view[k]).map(k => k + '=' + encodeURIComponent(view[k]));
     history.replaceState(null, '', parts.length ? '#' + parts.join('&') : location.pathname + location.search);
+  }
+  function words_of(text) {
+    try { return decodeURIComponent(text); } catch (e) { return text; }
   }
   function cell(row, c) {
     const of = row.cells[c];
@@ -128,7 +131,7 @@ std::string_view study_script() {
     }
     hash.split('&').forEach(part => {
       const at = part.indexOf('='), name = part.slice(0, at);
-      if (Object.prototype.hasOwnProperty.call(view, name)) view[name] = decodeURIComponent(part.slice(at + 1));
+      if (Object.prototype.hasOwnProperty.call(view, name)) view[name] = words_of(part.slice(at + 1));
     });
     const [column, way] = view.sort.split(','), c = heads.findIndex(h => h.dataset.sort !== undefined ? h.dataset.sort === column : false);
     if (c >= 0) order(c, way === 'down');

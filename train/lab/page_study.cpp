@@ -164,8 +164,8 @@ void read_gaps_and_settings(Study& study, const Reader& from) {
                           missing.at(r, "reason")});
   const Csv settings = from.table("settings.csv");
   for (size_t r = 0; r < settings.rows.size(); ++r)
-    study.settings.push_back({settings.at(r, "of"), from.keys(settings, r, "settings.csv", study), settings.at(r, "seed"),
-                              settings.at(r, "key"), settings.at(r, "value")});
+    study.settings.push_back({settings.at(r, "of"), from.keys(settings, r, "settings.csv", study),
+                              settings.at(r, "seed"), settings.at(r, "key"), settings.at(r, "value")});
 }
 
 }  // namespace

@@ -66,10 +66,10 @@ std::string axis_labels(const Axis& a) {
   return html + "</div>";
 }
 
+/// "better", "worse"; of the others what the sentence begins with: "no difference seen".
 std::string verdict_in_words(const StudyComparison& c) {
   if (c.verdict == "better" || c.verdict == "worse") return fmt::format("<span class=\"{0}\">{0}</span>", c.verdict);
-  if (c.verdict == "unsettled") return "no difference seen";
-  return c.verdict == "identical" ? "identical runs" : escape(c.verdict);
+  return escape(c.words.substr(0, c.words.find_first_of(":,(")));
 }
 
 const StudyComparison* comparison(const Study& study, const StudyGroup& group, const std::string& measure) {
