@@ -24,7 +24,8 @@ std::string tile(const std::string& name, const std::string& value, const std::s
 
 std::string plural(size_t n, const char* one) { return fmt::format("{} {}{}", n, one, n == 1 ? "" : "s"); }
 
-std::string title_of(const Study& study) {
+std::string title_of(const Findings& study) {
+  if (study.grid.empty() && !study.probe.rows.empty()) return "Position encodings probed";
   const bool positions = !study.grid.empty() && study.grid[study.along] == "position.name";
   const size_t n = study.encodings.size();
   std::string title = positions || study.grid.empty() ? plural(n, "position encoding")
@@ -34,7 +35,7 @@ std::string title_of(const Study& study) {
 }
 
 /// What all runs share and a reader wants to know first.
-std::string under_title(const Study& study) {
+std::string under_title(const Findings& study) {
   std::string note;
   for (const auto& [key, word] : {std::pair("model.name", ""), std::pair("data.name", ""),
                                   std::pair("train.epochs", " epochs"), std::pair("train.precision", "")})
@@ -46,7 +47,7 @@ std::string under_title(const Study& study) {
   return note;
 }
 
-std::string links(const Study& study) {
+std::string links(const Findings& study) {
   std::string html = "<p class=\"files\">Files beside this page:";
   for (const std::string& file : study.files) html += fmt::format(" <a href=\"{0}\">{0}</a>", file);
   return html + "</p>\n";
@@ -75,7 +76,7 @@ std::string with_interval(const Measured& m) {
                                : "");
 }
 
-std::string runs_each(const Study& study) {
+std::string runs_each(const Findings& study) {
   if (study.groups.empty()) return "";
   const auto runs = [](const StudyGroup& g) { return g.runs.size(); };
   const size_t least = std::ranges::min(study.groups, {}, runs).runs.size(),
@@ -83,7 +84,7 @@ std::string runs_each(const Study& study) {
   return least == most ? plural(most, "seed") : fmt::format("{} to {} seeds", least, most);
 }
 
-std::string study_tiles(const Study& study) {
+std::string study_tiles(const Findings& study) {
   const std::string measure = ranked_by(study);
   std::string html = "<div class=\"tiles\">\n";
   for (size_t f = 0; f < std::min<size_t>(study.facets.size(), 4); ++f) {
@@ -109,11 +110,13 @@ std::string study_tiles(const Study& study) {
 }
 
 std::string study_page(const StudyFiles& files, const std::string& folder) {
-  const Study study = read_study(files, folder);
+  const Findings study = read_findings(files, folder);
   const std::string title = title_of(study);
   std::string body =
       fmt::format("<header><h1>{}</h1><p class=\"note\">{}</p></header>\n", escape(title), escape(under_title(study)));
-  if (study.groups.empty()) {
+  if (study.groups.empty() && !study.probe.rows.empty()) {
+    body += probe_maps(study.probe);
+  } else if (study.groups.empty()) {
     body += report::section("Accuracy", "No run has ended yet.", "") + gaps(study);
   } else {
     body += study_tiles(study) + accuracy_table(study) + pair_matrix(study);
@@ -121,7 +124,8 @@ std::string study_page(const StudyFiles& files, const std::string& folder) {
         training_curves(study) + resolution_curves(study) + shift_curves(study) + attention_distances(study);
     body += fmt::format("<div class=\"curves{}\">\n{}{}</div>\n", study.encodings.size() > 8 ? " many" : "",
                         curves.empty() ? "" : chart_legend(study), curves);
-    body += reliance_table(study) + cost_table(study) + study_pictures(study) + gaps(study) + behind_the_numbers(study);
+    body += reliance_table(study) + probe_maps(study.probe) + cost_table(study) + study_pictures(study) + gaps(study) +
+            behind_the_numbers(study);
   }
   return report::page(title + " \u2013 tessera",
                       body + links(study) + "<footer>Written by tessera report from these files.</footer>\n",
@@ -136,6 +140,7 @@ void write_page(const Results& results, const std::string& out) {
 bool is_study(const std::string& folder) {
   std::error_code error;
   const fs::path path(folder);
+  if (fs::exists(path / "probe.csv", error) && !fs::exists(path / "config.toml", error)) return true;
   return fs::exists(path / "plan.toml", error) &&
          (fs::is_directory(path / "cells", error) || fs::is_directory(path / "failed", error) ||
           fs::exists(path / "results.csv", error));
@@ -150,7 +155,7 @@ std::vector<std::string> write_study(const std::string& folder, const std::strin
   const std::string page = study_page(files, folder);
   if (runs && out.empty())
     for (const auto& [name, bytes] : files)
-      if (name != "plan.toml") io::replace_file(folder + "/" + name, bytes);
+      if (name != "plan.toml" && name != "probe.csv") io::replace_file(folder + "/" + name, bytes);
   io::replace_file(out.empty() ? folder + "/report.html" : out, page);
   return skipped;
 }

@@ -17,7 +17,7 @@ using report::Series;
 
 constexpr size_t most_points = 200;  // of a curve; longer ones are thinned
 
-Series series(const Study& study, const StudyGroup& group) {
+Series series(const Findings& study, const StudyGroup& group) {
   Series s{study.encodings[group.encoding], {}, static_cast<int>(group.encoding % 32), ""};
   s.mark = mark(group);
   return s;
@@ -25,7 +25,7 @@ Series series(const Study& study, const StudyGroup& group) {
 
 /// A chart for each facet, made by `draw(chart, group)` for every group; those without a point are left out.
 template <class Draw>
-std::string by_facet(const Study& study, const Chart& frame, Draw draw) {
+std::string by_facet(const Findings& study, const Chart& frame, Draw draw) {
   std::string html;
   for (size_t f = 0; f < study.facets.size(); ++f) {
     Chart chart = frame;
@@ -44,7 +44,7 @@ std::string charts(const std::string& heading, const std::string& note, const st
 }
 
 /// Mean over seeds at each epoch; the band is what the seeds lie between.
-Series over_epochs(const Study& study, const StudyGroup& group, double Epoch::*measure, double scale) {
+Series over_epochs(const Findings& study, const StudyGroup& group, double Epoch::*measure, double scale) {
   std::map<double, std::vector<double>> at;
   for (const StudyRun& run : group.runs)
     for (const Epoch& e : run.epochs)
@@ -81,15 +81,15 @@ std::vector<double> squares(const std::vector<std::string>& sizes) {
   return sides;
 }
 
-/// Ticks where something was measured, fewer where labels would touch.
-std::vector<double> few(std::vector<double> xs) {
-  const size_t stride = 1 + xs.size() / 12;
+/// Ticks where something was measured, but for those whose labels would touch on a phone.
+std::vector<double> few(const std::vector<double>& xs) {
   std::vector<double> some;
-  for (size_t i = 0; i < xs.size(); i += stride) some.push_back(xs[i]);
+  for (const double x : xs)
+    if (some.empty() || x - some.back() >= 0.075 * (xs.back() - xs.front())) some.push_back(x);
   return some;
 }
 
-std::string resolution_table(const Study& study, const std::vector<std::string>& sizes) {
+std::string resolution_table(const Findings& study, const std::vector<std::string>& sizes) {
   std::string html =
       "<details class=\"card scroll\"><summary>Every size as a number, also those that are not square (height x "
       "width)</summary>\n"
@@ -107,7 +107,7 @@ std::string resolution_table(const Study& study, const std::vector<std::string>&
 
 }  // namespace
 
-std::string chart_legend(const Study& study) {
+std::string chart_legend(const Findings& study) {
   if (study.encodings.size() < 2) return "";
   std::string html = "<div class=\"legend keys\">";
   for (size_t e = 0; e < study.encodings.size(); ++e)
@@ -116,7 +116,7 @@ std::string chart_legend(const Study& study) {
   return html + "</div>\n";
 }
 
-std::string training_curves(const Study& study) {
+std::string training_curves(const Findings& study) {
   struct Measure {
     const char *title, *unit;
     double Epoch::*of;
@@ -132,7 +132,7 @@ std::string training_curves(const Study& study) {
   return charts("Training", "Mean over seeds; the shade is what the seeds lie between.", html);
 }
 
-std::string resolution_curves(const Study& study) {
+std::string resolution_curves(const Findings& study) {
   const std::vector<std::string> sizes = between(study, "resolution.", ".acc1");
   if (sizes.empty()) return "";
   const std::vector<double> sides = squares(sizes);
@@ -156,7 +156,7 @@ std::string resolution_curves(const Study& study) {
       (html.empty() ? "" : "<div class=\"charts\">\n" + html + "</div>\n") + resolution_table(study, sizes));
 }
 
-std::string shift_curves(const Study& study) {
+std::string shift_curves(const Findings& study) {
   std::string html;
   for (const auto& [kind, how] : {std::pair("circular", "rolled around"), std::pair("crop", "moved, black comes in")})
     for (const auto& [after, title] :
@@ -181,7 +181,7 @@ std::string shift_curves(const Study& study) {
       html);
 }
 
-std::string attention_distances(const Study& study) {
+std::string attention_distances(const Findings& study) {
   const std::vector<std::string> heads = between(study, "attention_distance.", "");
   Chart frame{"mean distance of attention", "block", {}, true, ""};
   const std::string html = by_facet(study, frame, [&](const StudyGroup& g) {
@@ -199,9 +199,12 @@ std::string attention_distances(const Study& study) {
     }
     return s;
   });
-  return charts("How far attention reaches",
-                "In cells of the grid, mean over seeds, images and heads; the shade is what the heads lie between.",
-                html);
+  const std::string spread = study.encodings.size() > 3
+                                 ? "; the shade around a chosen one is what its heads lie between."
+                                 : "; the shade is what the heads lie between.";
+  const std::string whole =
+      charts("How far attention reaches", "In cells of the grid, mean over seeds, images and heads" + spread, html);
+  return whole.empty() || study.encodings.size() <= 3 ? whole : "<div class=\"spread\">\n" + whole + "</div>\n";
 }
 
 }  // namespace tessera::lab

@@ -15,21 +15,21 @@ namespace {
 using report::breakable;
 using report::escape;
 
-std::string keys_in_words(const Study& study, const std::vector<std::string>& keys) {
+std::string keys_in_words(const Findings& study, const std::vector<std::string>& keys) {
   std::string words;
   for (size_t k = 0; k < keys.size(); ++k)
     if (!keys[k].empty()) words += (words.empty() ? "" : ", ") + study.grid[k] + " = " + keys[k];
   return words;
 }
 
-std::string setting(const Study& study, const StudyGroup& g, const std::string& seed, const std::string& key) {
+std::string setting(const Findings& study, const StudyGroup& g, const std::string& seed, const std::string& key) {
   for (const StudySetting& s : study.settings)
     if (s.key == key && (s.of == "all" || (s.keys == g.keys && (s.seed.empty() || s.seed == seed)))) return s.value;
   return "";
 }
 
 /// Seeds in rows: the accuracies, the folder, the machine.
-std::string runs_table(const Study& study, const StudyGroup& g) {
+std::string runs_table(const Findings& study, const StudyGroup& g) {
   std::string html =
       "<table><thead><tr><th class=\"n\">seed</th><th class=\"n\">test, last epoch</th><th class=\"n\">best "
       "validation</th><th class=\"n less\">test of that "
@@ -50,7 +50,7 @@ std::string runs_table(const Study& study, const StudyGroup& g) {
 }
 
 /// Lines of TOML that are this group's own.
-std::string own_settings(const Study& study, const StudyGroup& g) {
+std::string own_settings(const Findings& study, const StudyGroup& g) {
   std::string text;
   for (size_t k = 0; k < g.keys.size(); ++k)
     if (!g.keys[k].empty()) text += study.grid[k] + " = " + g.keys[k] + "\n";
@@ -60,7 +60,7 @@ std::string own_settings(const Study& study, const StudyGroup& g) {
   return text;
 }
 
-std::string comparisons_in_words(const Study& study, size_t group) {
+std::string comparisons_in_words(const Findings& study, size_t group) {
   std::string rows;
   for (const StudyComparison& c : study.comparisons)
     if (c.group == group && !c.words.empty() && c.verdict != "baseline")
@@ -71,7 +71,7 @@ std::string comparisons_in_words(const Study& study, size_t group) {
          "</tbody></table>\n";
 }
 
-std::string shared_settings(const Study& study) {
+std::string shared_settings(const Findings& study) {
   std::string text;
   for (const StudySetting& s : study.settings)
     if (s.of == "all") text += s.key + " = " + s.value + "\n";
@@ -82,7 +82,7 @@ std::string shared_settings(const Study& study) {
 
 }  // namespace
 
-std::string gaps(const Study& study) {
+std::string gaps(const Findings& study) {
   if (study.gaps.empty()) return "";
   // a reason is said once, with all it holds for
   std::vector<std::pair<std::string, std::string>> order;  // measure, reason
@@ -111,7 +111,7 @@ std::string gaps(const Study& study) {
                          html + "</tbody></table></div>\n");
 }
 
-std::string behind_the_numbers(const Study& study) {
+std::string behind_the_numbers(const Findings& study) {
   std::string html = "<div class=\"stack behind\">\n";
   if (!study.plan.empty())
     html +=

@@ -136,9 +136,11 @@ StudyFiles study_files(const Results& results, std::vector<std::string>& skipped
         skipped.emplace_back(e.what());
       }
   files["pictures.json"] = to_json(scenes);
-  const std::string plan = results.dir + "/plan.toml";
-  std::error_code none;
-  if (std::filesystem::exists(plan, none)) files["plan.toml"] = io::read_file(plan, uint64_t{1} << 24);
+  for (const char* name : {"plan.toml", "probe.csv"}) {
+    const std::string path = results.dir + "/" + name;
+    std::error_code none;
+    if (std::filesystem::exists(path, none)) files[name] = io::read_file(path, uint64_t{1} << 26);
+  }
   return files;
 }
 

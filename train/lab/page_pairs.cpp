@@ -24,7 +24,7 @@ Difference difference(const StudyGroup& a, const StudyGroup& b, const std::strin
   return paired(x, y);
 }
 
-std::string cell(const Study& study, const StudyGroup& a, const StudyGroup& b, const Difference& d, double largest) {
+std::string cell(const Findings& study, const StudyGroup& a, const StudyGroup& b, const Difference& d, double largest) {
   if (&a == &b || !std::isfinite(d.mean)) return "<div class=\"cell\"></div>";
   const bool sure = d.interval.low > 0 || d.interval.high < 0;
   std::string title = fmt::format("{} \u2212 {}: {:+.2f} points", study.encodings[a.encoding],
@@ -42,7 +42,7 @@ std::string cell(const Study& study, const StudyGroup& a, const StudyGroup& b, c
 
 }  // namespace
 
-std::string pair_matrix(const Study& study) {
+std::string pair_matrix(const Findings& study) {
   const std::string measure = ranked_by(study);
   std::string html;
   for (size_t f = 0; f < study.facets.size(); ++f) {

@@ -58,7 +58,7 @@ std::string queries(const Scene& scene) {
 
 }  // namespace
 
-std::string study_pictures(const Study& study) {
+std::string study_pictures(const Findings& study) {
   if (study.pictures.empty()) return "";
   std::string overview, folded;
   for (const Scene& scene : scenes_in(study.pictures, "pictures.json")) {
@@ -72,21 +72,22 @@ std::string study_pictures(const Study& study) {
     if (!tables.empty()) tables = "<div class=\"tables\">\n" + tables + "</div>\n";
     const std::string maps = queries(scene);
     if (!tables.empty() || !maps.empty())
-      folded +=
-          fmt::format("<details class=\"card\"><summary>{}: {}{}{} of seed {}</summary>\n{}{}</details>\n", label,
-                      maps.empty() ? "" : "attention of single queries", maps.empty() || tables.empty() ? "" : " and ",
-                      tables.empty() ? "" : "learned tables", report::escape(scene.seed), maps, tables);
+      folded += fmt::format(
+          "<details class=\"card\"><summary>{}<small>{}{}{}, seed {}</small></summary>\n{}{}</details>\n", label,
+          maps.empty() ? "" : "attention of single queries", maps.empty() || tables.empty() ? "" : " and ",
+          tables.empty() ? "" : "learned tables", report::escape(scene.seed), maps, tables);
   }
   if (!overview.empty())
     overview = "<div class=\"card scroll\"><table class=\"dense\"><tbody class=\"sifted\">\n" + overview +
                "</tbody></table></div>\n";
   return overview.empty() && folded.empty()
              ? ""
-             : report::section("Pictures of attention and tables",
-                               "Of the first seed. By offset: the mean weight of a key at each distance from its "
-                               "query, block after block; the query is in the "
-                               "middle, and each picture has its own scale.",
-                               overview + folded);
+             : report::section(
+                   "Pictures of attention and tables",
+                   "Of the first seed. By offset: the mean weight of a key at each distance from its "
+                   "query, block after block; the query is in the "
+                   "middle, and each picture has its own scale.",
+                   overview + (folded.empty() ? "" : "<div class=\"stack behind\">\n" + folded + "</div>\n"));
 }
 
 }  // namespace tessera::lab

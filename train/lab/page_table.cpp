@@ -24,7 +24,7 @@ struct Axis {
   double at(double v) const { return std::clamp((v - low) / (high - low), -0.05, 1.05) * width; }
 };
 
-Axis axis(const Study& study, size_t facet, const std::string& measure) {
+Axis axis(const Findings& study, size_t facet, const std::string& measure) {
   Axis a;
   for (const StudyGroup& g : study.groups) {
     if (g.facet != facet) continue;
@@ -37,8 +37,10 @@ Axis axis(const Study& study, size_t facet, const std::string& measure) {
     a.high = std::max(a.high, std::min(m.high, m.mean + reach));
   }
   if (a.low > a.high) return {0, 1, {0, 1}};
-  a.ticks = report::ticks(100 * a.low, 100 * a.high, 3);
-  a.low = a.ticks.front() / 100, a.high = a.ticks.back() / 100;
+  const double pad = 0.04 * (a.high - a.low) + 1e-4;
+  a.low -= pad, a.high += pad;
+  a.ticks = report::ticks(100 * a.low, 100 * a.high, 4);
+  std::erase_if(a.ticks, [&](double t) { return t < 100 * a.low || t > 100 * a.high; });
   return a;
 }
 
@@ -72,7 +74,7 @@ std::string verdict_in_words(const StudyComparison& c) {
   return escape(c.words.substr(0, c.words.find_first_of(":,(")));
 }
 
-const StudyComparison* comparison(const Study& study, const StudyGroup& group, const std::string& measure) {
+const StudyComparison* comparison(const Findings& study, const StudyGroup& group, const std::string& measure) {
   for (const StudyComparison& c : study.comparisons)
     if (&study.groups[c.group] == &group && c.measure == measure) return &c;
   return nullptr;
@@ -92,7 +94,7 @@ std::string difference_cell(const StudyComparison* c) {
 }
 
 /// Groups by facet and then by accuracy, the best first; those without a finished run last.
-std::vector<const StudyGroup*> ranked(const Study& study, const std::string& measure) {
+std::vector<const StudyGroup*> ranked(const Findings& study, const std::string& measure) {
   std::vector<const StudyGroup*> order;
   for (const StudyGroup& g : study.groups) order.push_back(&g);
   const auto rank = [&](const StudyGroup* g) {
@@ -108,13 +110,13 @@ std::string number_cell(const Measured& m, const std::string& text, const char* 
                      m.n > 0 ? text : "\u2013");
 }
 
-bool any(const Study& study, const std::string& measure) {
+bool any(const Findings& study, const std::string& measure) {
   return std::ranges::any_of(study.groups, [&](const StudyGroup& g) { return measured(g, measure).n > 0; });
 }
 
-bool with_facets(const Study& study) { return study.facets.size() > 1; }
+bool with_facets(const Findings& study) { return study.facets.size() > 1; }
 
-std::string tools(const Study& study) {
+std::string tools(const Findings& study) {
   std::string html =
       "<div class=\"tools\" id=\"tools\" hidden=\"hidden\"><input id=\"filter\" type=\"search\" placeholder=\"filter: "
       "rope -axial\" aria-label=\"filter\"/>";
@@ -130,7 +132,7 @@ std::string tools(const Study& study) {
 
 }  // namespace
 
-std::string accuracy_table(const Study& study) {
+std::string accuracy_table(const Findings& study) {
   const std::string measure = ranked_by(study);
   std::vector<Axis> axes;
   for (size_t f = 0; f < study.facets.size(); ++f) axes.push_back(axis(study, f, measure));
@@ -176,7 +178,7 @@ std::string accuracy_table(const Study& study) {
       html + "</tbody></table></div>\n");
 }
 
-std::string cost_table(const Study& study) {
+std::string cost_table(const Findings& study) {
   struct Column {
     const char *measure, *heading;
     bool whole;  ///< a count, and not a ratio
@@ -210,7 +212,7 @@ std::string cost_table(const Study& study) {
                          html + "</tbody></table></div>\n");
 }
 
-std::string reliance_table(const Study& study) {
+std::string reliance_table(const Findings& study) {
   std::vector<std::pair<std::string, std::string>> columns = {{"subset_acc1", "as trained"},
                                                               {"positions.zeroed.acc1", "positions taken out"},
                                                               {"positions.transposed.acc1", "x and y swapped"},

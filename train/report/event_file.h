@@ -1,6 +1,6 @@
 #pragma once
 // A run's curves in the file that TensorBoard reads, written without it: records of TensorFlow's framing around a few fields of its protocol
-// buffers (tensorflow/core/util/event.proto, framework/summary.proto). Held to TensorBoard's own writer by tests/golden/tensorboard.py.
+// buffers (tensorflow/core/util/event.proto, framework/summary.proto). Held to TensorBoard's own writer by tests/golden/tensorboard_events.py.
 #include <cstdint>
 #include <string>
 #include <string_view>

@@ -1,5 +1,5 @@
 #pragma once
-// A study as its page shows it: read from the files beside the page and from nothing else, so that a page is the same whether the runs are
+// What a study found, as its page shows it: read from the files beside the page and from nothing else, so that a page is the same whether the runs are
 // still there or only their tables.
 #include <array>
 #include <map>
@@ -30,8 +30,8 @@ struct StudyRun {
 /// Runs that differ only in their seeds.
 struct StudyGroup {
   std::vector<std::string> keys;  ///< values of the grid
-  size_t encoding = 0;            ///< which of Study::encodings
-  size_t facet = 0;               ///< which of Study::facets
+  size_t encoding = 0;            ///< which of Findings::encodings
+  size_t facet = 0;               ///< which of Findings::facets
   std::vector<StudyRun> runs;
 };
 
@@ -44,7 +44,7 @@ struct Measured {
 
 /// A group beside the baseline, or beside another group, in words that statistics allow.
 struct StudyComparison {
-  size_t group, other;  ///< of Study::groups
+  size_t group, other;  ///< of Findings::groups
   std::string measure;
   int pairs = 0;
   double difference, low, high;  ///< fractions
@@ -65,7 +65,7 @@ struct StudySetting {
   std::string seed, key, value;
 };
 
-struct Study {
+struct Findings {
   std::vector<std::string> grid;       ///< names of the keys, in the plan's order
   size_t along = 0;                    ///< the key that tells encodings apart; the others make facets
   std::vector<std::string> encodings;  ///< values of that key, in order of appearance
@@ -77,6 +77,7 @@ struct Study {
   std::vector<StudyGap> gaps;
   std::vector<StudySetting> settings;
   std::string plan, pictures;  ///< plan.toml and pictures.json as they are
+  Csv probe;                   ///< probe.csv of `tessera probe`, if one is beside them
   std::vector<std::string> files;
 
   /// "rope", or with several facets "rope, swin".
@@ -89,13 +90,13 @@ struct Study {
 
 Measured measured(const StudyGroup& group, const std::string& measure);
 /// The accuracy that a group is ranked by: last_acc1, or test_acc1 where a folder has none.
-std::string ranked_by(const Study& study);
+std::string ranked_by(const Findings& study);
 /// Names of measures that begin with `before` and end with `after`, what stands between, sorted as numbers where they are.
-std::vector<std::string> between(const Study& study, std::string_view before, std::string_view after);
+std::vector<std::string> between(const Findings& study, std::string_view before, std::string_view after);
 
 /// The files of StudyFiles that are in `folder`.
 StudyFiles read_study_files(const std::string& folder);
 /// Throws Error that names the file and the line.
-Study read_study(const StudyFiles& files, const std::string& folder);
+Findings read_findings(const StudyFiles& files, const std::string& folder);
 
 }  // namespace tessera::lab

@@ -1,4 +1,4 @@
-#include "tessera/train/lab/page_study.h"
+#include "tessera/train/lab/page_findings.h"
 
 #include <algorithm>
 #include <cmath>
@@ -40,7 +40,7 @@ class Reader {
     return it == files_.end() ? "" : it->second;
   }
   /// The grid's values in a row. Throws Error if the table lacks a key of the grid.
-  std::vector<std::string> keys(const Csv& table, size_t row, const std::string& name, const Study& study) const {
+  std::vector<std::string> keys(const Csv& table, size_t row, const std::string& name, const Findings& study) const {
     std::vector<std::string> values;
     for (const std::string& key : study.grid) {
       if (table.column(key) == table.columns.size())
@@ -71,12 +71,12 @@ size_t place(std::vector<std::string>& values, const std::string& value) {
   return values.size() - 1;
 }
 
-StudyGroup* group_with(Study& study, const std::vector<std::string>& keys) {
+StudyGroup* group_with(Findings& study, const std::vector<std::string>& keys) {
   const auto it = std::find_if(study.groups.begin(), study.groups.end(), [&](const auto& g) { return g.keys == keys; });
   return it == study.groups.end() ? nullptr : &*it;
 }
 
-StudyRun* run_of(Study& study, const std::vector<std::string>& keys, const std::string& seed) {
+StudyRun* run_of(Findings& study, const std::vector<std::string>& keys, const std::string& seed) {
   StudyGroup* group = group_with(study, keys);
   if (group == nullptr) return nullptr;
   const auto it = std::find_if(group->runs.begin(), group->runs.end(), [&](const auto& r) { return r.seed == seed; });
@@ -93,7 +93,7 @@ void read_row(StudyRun& run, const Csv& table, size_t row) {
   }
 }
 
-void read_runs(Study& study, const Reader& from) {
+void read_runs(Findings& study, const Reader& from) {
   const Csv results = from.table("results.csv");
   study.grid = grid_of(results, from.path("results.csv"));
   for (size_t r = 0; r < results.rows.size(); ++r) {
@@ -121,10 +121,13 @@ void read_runs(Study& study, const Reader& from) {
 }
 
 /// Which key tells encodings apart, and what the others say.
-void arrange(Study& study) {
+void arrange(Findings& study) {
   const auto position = std::find(study.grid.begin(), study.grid.end(), "position.name");
   study.along = position == study.grid.end() ? 0 : static_cast<size_t>(position - study.grid.begin());
-  if (study.grid.empty()) return;
+  if (study.grid.empty()) {
+    if (!study.groups.empty()) study.encodings = {"all runs"}, study.facets = {""};
+    return;
+  }
   std::vector<std::set<std::string>> values(study.grid.size());
   for (const StudyGroup& g : study.groups)
     for (size_t k = 0; k < g.keys.size(); ++k) values[k].insert(g.keys[k]);
@@ -142,7 +145,7 @@ void arrange(Study& study) {
   });
 }
 
-void read_comparisons(Study& study, const Reader& from) {
+void read_comparisons(Findings& study, const Reader& from) {
   const Csv table = from.table("comparisons.csv");
   for (size_t r = 0; r < table.rows.size(); ++r) {
     const StudyGroup* group = group_with(study, from.keys(table, r, "comparisons.csv", study));
@@ -157,7 +160,7 @@ void read_comparisons(Study& study, const Reader& from) {
   }
 }
 
-void read_gaps_and_settings(Study& study, const Reader& from) {
+void read_gaps_and_settings(Findings& study, const Reader& from) {
   const Csv missing = from.table("missing.csv");
   for (size_t r = 0; r < missing.rows.size(); ++r)
     study.gaps.push_back({from.keys(missing, r, "missing.csv", study), missing.at(r, "seed"), missing.at(r, "measure"),
@@ -170,18 +173,18 @@ void read_gaps_and_settings(Study& study, const Reader& from) {
 
 }  // namespace
 
-std::string Study::label(const StudyGroup& group) const {
+std::string Findings::label(const StudyGroup& group) const {
   const std::string& facet = facets[group.facet];
   return encodings[group.encoding] + (facet.empty() ? "" : ", " + facet);
 }
 
-const StudyGroup* Study::find(size_t encoding, size_t facet) const {
+const StudyGroup* Findings::find(size_t encoding, size_t facet) const {
   for (const StudyGroup& g : groups)
     if (g.encoding == encoding && g.facet == facet) return &g;
   return nullptr;
 }
 
-std::string Study::common(std::string_view key) const {
+std::string Findings::common(std::string_view key) const {
   for (const StudySetting& s : settings)
     if (s.of == "all" && s.key == key) return s.value;
   return "";
@@ -196,14 +199,14 @@ Measured measured(const StudyGroup& group, const std::string& measure) {
   return m;
 }
 
-std::string ranked_by(const Study& study) {
+std::string ranked_by(const Findings& study) {
   for (const char* name : {"last_acc1", "test_acc1"})
     for (const StudyGroup& g : study.groups)
       if (measured(g, name).n > 0) return name;
   return "last_acc1";
 }
 
-std::vector<std::string> between(const Study& study, std::string_view before, std::string_view after) {
+std::vector<std::string> between(const Findings& study, std::string_view before, std::string_view after) {
   std::set<std::string> found;
   for (const StudyGroup& g : study.groups)
     for (const StudyRun& run : g.runs)
@@ -219,7 +222,7 @@ std::vector<std::string> between(const Study& study, std::string_view before, st
 StudyFiles read_study_files(const std::string& folder) {
   StudyFiles files;
   for (const char* name : {"results.csv", "timings.csv", "comparisons.csv", "pairwise.csv", "curves.csv",
-                           "settings.csv", "missing.csv", "pictures.json", "plan.toml"}) {
+                           "settings.csv", "missing.csv", "probe.csv", "pictures.json", "plan.toml"}) {
     const fs::path path = fs::path(folder) / name;
     std::error_code none;
     if (fs::exists(path, none)) files[name] = io::read_file(path.string(), largest_file);
@@ -227,10 +230,11 @@ StudyFiles read_study_files(const std::string& folder) {
   return files;
 }
 
-Study read_study(const StudyFiles& files, const std::string& folder) {
-  Study study;
+Findings read_findings(const StudyFiles& files, const std::string& folder) {
+  Findings study;
   const Reader from(files, folder);
-  read_runs(study, from);
+  study.probe = from.table("probe.csv");
+  if (files.contains("results.csv") || study.probe.rows.empty()) read_runs(study, from);
   arrange(study);
   read_comparisons(study, from);
   read_gaps_and_settings(study, from);
