@@ -4,6 +4,7 @@
 
 namespace tessera::lab {
 
+void add_ablate(CLI::App& app, cli::Action& chosen);
 void add_report(CLI::App& app, cli::Action& chosen);
 
 }  // namespace tessera::lab
