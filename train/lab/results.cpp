@@ -1,0 +1,275 @@
+#include "tessera/train/lab/results.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <tuple>
+
+#include "tessera/core/error.h"
+#include "tessera/core/io/json.h"
+#include "tessera/core/io/replace_file.h"
+#include "tessera/core/io/safetensors.h"
+#include "tessera/core/io/text.h"
+#include "tessera/train/lab/results_plan.h"
+
+namespace tessera::lab {
+namespace {
+
+namespace fs = std::filesystem;
+using io::Json;
+
+constexpr uint64_t small_file = uint64_t{1} << 24;
+constexpr int64_t most_images = 100'000'000;
+constexpr double most = 1e30;  // beyond it nothing is a measurement, and sums of squares overflow
+
+/// What cell.json says, and what failed/CELL.json says beside a reason.
+struct Said {
+  std::vector<std::pair<std::string, std::string>> keys;
+  int64_t seed = 0;
+};
+
+const Json& member(const Json& document, const char* name, const std::string& file) {
+  const auto it = document.is_object() ? document.find(name) : document.end();
+  if (it == document.end()) fail("results", "{}: there is no \"{}\"", file, name);
+  return *it;
+}
+
+Json document(const std::string& file) {
+  Json d = io::read_json(file, small_file, "results");
+  io::integer(member(d, "format", file), file + ": format", 1, 1, "results");
+  return d;
+}
+
+std::string text_of(const Json& value, const std::string& what) {
+  if (!value.is_string()) fail("results", "{} is no text", what);
+  auto text = value.get<std::string>();
+  io::check_text("results", what, text);
+  return text;
+}
+
+Said said(const Json& d, const std::string& file) {
+  Said s;
+  const Json& keys = member(d, "keys", file);
+  if (!keys.is_object()) fail("results", "{}: \"keys\" is no object", file);
+  for (const auto& [key, value] : keys.items()) {
+    io::check_text("results", file + ": a key", key);
+    if (std::ranges::find(s.keys, key, &std::pair<std::string, std::string>::first) != s.keys.end())
+      fail("results", "{}: {} stands there twice", file, key);
+    s.keys.emplace_back(key, text_of(value, file + ": " + key));
+  }
+  s.seed = io::integer(member(d, "seed", file), file + ": seed", INT64_MIN, INT64_MAX, "results");
+  return s;
+}
+
+std::map<std::string, double> numbers(const Json& d, const char* name, const std::string& file) {
+  std::map<std::string, double> all;
+  const Json& members = member(d, name, file);
+  if (!members.is_object()) fail("results", "{}: \"{}\" is no object", file, name);
+  for (const auto& [key, value] : members.items()) {
+    io::check_text("results", file + ": a measure", key);
+    all[key] = io::number(value, file + ": " + key, most, "results");
+  }
+  return all;
+}
+
+template <class T>
+std::vector<T> answers(const io::SafeTensors& file, const char* name, bool needed) {
+  const io::TensorInfo* info = file.find(name);
+  if (info == nullptr && !needed) return {};
+  if (info == nullptr) fail("results", "{}: there is no tensor \"{}\"", file.path(), name);
+  if (info->shape.size() != 1 || info->size() < 1 || info->size() > most_images)
+    fail("results", "{}: \"{}\" is not one number a test sample", file.path(), name);
+  std::vector<float> values(static_cast<size_t>(info->size()));
+  file.read(*info, std::span<float>(values));
+  for (const float v : values)
+    if (!(std::abs(v) <= 1e9f)) fail("results", "{}: \"{}\" holds {}, which is no answer", file.path(), name, v);
+  return {values.begin(), values.end()};
+}
+
+void read_answers(const std::string& path, CellRun& run) {
+  std::error_code error;
+  if (fs::symlink_status(path, error).type() == fs::file_type::not_found) return;
+  const io::SafeTensors file(path);
+  run.right = answers<float>(file, "right", true);
+  run.prediction = answers<int32_t>(file, "prediction", false);
+  if (std::ranges::any_of(run.right, [](float v) { return v != 0 && v != 1; }))
+    fail("results", "{}: \"right\" holds something that is neither 0 nor 1", path);
+  if (!run.prediction.empty() && run.prediction.size() != run.right.size())
+    fail("results", "{}: {} predictions for {} samples", path, run.prediction.size(), run.right.size());
+}
+
+/// Of one cell, with what it said of itself; values are put in order when all keys are known.
+struct Read {
+  CellRun run;
+  Said said;
+};
+
+Read read_cell(const fs::path& dir) {
+  Read r;
+  r.run.cell = dir.filename().string(), r.run.dir = dir.string();
+  const std::string cell = (dir / "cell.json").string(), measures = (dir / "measures.json").string();
+  r.said = said(document(cell), cell);
+  r.run.seed = r.said.seed;
+  const Json d = document(measures);
+  r.run.numbers = numbers(d, "numbers", measures);
+  if (d.contains("timed")) r.run.timed = numbers(d, "timed", measures);
+  if (const auto it = d.find("absent"); it != d.end()) {
+    if (!it->is_object()) fail("results", "{}: \"absent\" is no object", measures);
+    for (const auto& [name, reason] : it->items()) {
+      io::check_text("results", measures + ": a measure", name);
+      r.run.absent[name] = text_of(reason, measures + ": " + name);
+    }
+  }
+  read_answers((dir / "answers.safetensors").string(), r.run);
+  return r;
+}
+
+/// Names of what is in a folder, sorted; none where there is no folder.
+std::vector<fs::path> entries(const fs::path& folder) {
+  std::vector<fs::path> all;
+  std::error_code error;
+  if (!fs::exists(folder, error) && !error) return all;
+  for (fs::directory_iterator e(folder, error), end; !error && e != end; e.increment(error))
+    if (!e->path().filename().string().starts_with(".")) all.push_back(e->path());
+  if (error) fail("results", "{}: {}", folder.string(), io::explain_read(error.value()));
+  std::ranges::sort(all);
+  return all;
+}
+
+void add_keys(const Said& said, std::vector<std::string>& keys) {
+  for (const auto& [key, value] : said.keys)
+    if (std::ranges::find(keys, key) == keys.end()) keys.push_back(key);
+}
+
+std::vector<std::string> values_of(const Said& said, const std::vector<std::string>& keys) {
+  std::vector<std::string> values(keys.size());
+  for (const auto& [key, value] : said.keys)
+    values[static_cast<size_t>(std::ranges::find(keys, key) - keys.begin())] = value;
+  return values;
+}
+
+void group(Results& all) {
+  for (size_t i = 0; i < all.runs.size(); ++i) {
+    if (all.groups.empty() || all.groups.back().values != all.runs[i].values)
+      all.groups.push_back({all.runs[i].values, "", {}});
+    all.groups.back().runs.push_back(i);
+  }
+  for (CellGroup& g : all.groups)
+    for (size_t k = 0; k < all.keys.size(); ++k) {
+      const bool telling = std::ranges::any_of(
+          all.groups, [&](const CellGroup& o) { return o.values[k] != all.groups.front().values[k]; });
+      if ((!telling && all.groups.size() > 1) || g.values[k].empty()) continue;
+      const bool named = all.keys[k].ends_with(".name");
+      g.label += (g.label.empty() ? "" : ", ") + (named ? "" : all.keys[k] + " = ") + g.values[k];
+    }
+}
+
+void choose_baseline(Results& all, const std::string& said) {
+  const size_t equals = said.find('=');
+  if (equals != std::string::npos && std::ranges::count(all.keys, said.substr(0, equals)) > 0) {
+    all.baseline_key = said.substr(0, equals), all.baseline_value = said.substr(equals + 1);
+    return;
+  }
+  std::vector<std::string> keys = all.keys;  // the encodings' key is asked first
+  std::ranges::stable_partition(keys, [](const std::string& k) { return k == "position.name"; });
+  const std::string wanted = said.empty() ? "none" : said;
+  for (const std::string& key : keys) {
+    const auto k = static_cast<size_t>(std::ranges::find(all.keys, key) - all.keys.begin());
+    if (std::ranges::none_of(all.groups, [&](const CellGroup& g) { return g.values[k] == wanted; })) continue;
+    all.baseline_key = key, all.baseline_value = wanted;
+    return;
+  }
+  if (keys.empty()) return;
+  const auto k = static_cast<size_t>(std::ranges::find(all.keys, keys[0]) - all.keys.begin());
+  all.baseline_key = keys[0];
+  all.baseline_value = !said.empty() || all.groups.empty() ? said : all.groups.front().values[k];
+}
+
+void choose_measures(Results& all, const std::vector<std::string>& said) {
+  std::map<std::string, bool> names;
+  for (const CellRun& run : all.runs)
+    for (const auto& [name, value] : run.numbers) names[name] = false;
+  for (auto& [name, wanted] : names)
+    wanted = said.empty() ? name.ends_with("acc1") || name.ends_with(".consistency")
+                          : std::ranges::any_of(said, [&, &measure = name](const std::string& s) {
+                              return measure == s || measure.starts_with(s + ".");
+                            });
+  if (names.contains("last_acc1")) all.measures.push_back("last_acc1");
+  for (const auto& [name, wanted] : names)
+    if (wanted && name != "last_acc1") all.measures.push_back(name);
+}
+
+}  // namespace
+
+double CellRun::number(const std::string& measure) const {
+  for (const auto* from : {&numbers, &timed})
+    if (const auto it = from->find(measure); it != from->end()) return it->second;
+  return unknown_number;
+}
+
+std::vector<double> Results::of(const CellGroup& group, const std::string& measure) const {
+  std::vector<double> values;
+  for (const size_t i : group.runs)
+    if (const double v = runs[i].number(measure); std::isfinite(v)) values.push_back(v);
+  return values;
+}
+
+size_t Results::baseline_of(size_t group) const {
+  const auto k = static_cast<size_t>(std::ranges::find(keys, baseline_key) - keys.begin());
+  if (k == keys.size()) return groups.size();
+  std::vector<std::string> wanted = groups[group].values;
+  wanted[k] = baseline_value;
+  return static_cast<size_t>(std::ranges::find(groups, wanted, &CellGroup::values) - groups.begin());
+}
+
+Results read_results(const std::string& dir) {
+  std::error_code error;
+  if (!fs::is_directory(dir, error)) fail("results", "{} is no folder", dir);
+  Results all;
+  all.dir = dir;
+  const PlanSays plan = read_plan_says(dir + "/plan.toml");
+  std::vector<Read> read;
+  std::vector<std::pair<FailedCell, Said>> failed;
+  for (const fs::path& path : entries(fs::path(dir) / "cells")) {
+    try {
+      read.push_back(read_cell(path));
+      add_keys(read.back().said, all.keys);
+    } catch (const Error& e) {
+      all.skipped.push_back(e.what());
+    }
+  }
+  for (const fs::path& path : entries(fs::path(dir) / "failed")) {
+    try {
+      const std::string file = path.string();
+      const Json d = document(file);
+      const Said s = said(d, file);
+      failed.push_back({{path.stem().string(), {}, s.seed, text_of(member(d, "reason", file), file + ": reason")}, s});
+      add_keys(s, all.keys);
+    } catch (const Error& e) {
+      all.skipped.push_back(e.what());
+    }
+  }
+  plan.sort_keys(all.keys);
+  for (Read& r : read) r.run.values = values_of(r.said, all.keys), all.runs.push_back(std::move(r.run));
+  for (auto& [cell, s] : failed) cell.values = values_of(s, all.keys), all.failed.push_back(std::move(cell));
+  const auto before = [&](const auto& a, const auto& b) {
+    return std::tuple(plan.ranks(all.keys, a.values), a.seed, a.cell) <
+           std::tuple(plan.ranks(all.keys, b.values), b.seed, b.cell);
+  };
+  std::ranges::sort(all.runs, before);
+  std::ranges::sort(all.failed, before);
+  for (size_t i = 1; i < all.runs.size();)
+    if (all.runs[i].values == all.runs[i - 1].values && all.runs[i].seed == all.runs[i - 1].seed) {
+      all.skipped.push_back(
+          fmt::format("[results] {}: has the keys and the seed of {}", all.runs[i].dir, all.runs[i - 1].cell));
+      all.runs.erase(all.runs.begin() + static_cast<std::ptrdiff_t>(i));
+    } else {
+      ++i;
+    }
+  group(all);
+  choose_baseline(all, plan.baseline);
+  choose_measures(all, plan.measures);
+  return all;
+}
+
+}  // namespace tessera::lab

@@ -1,0 +1,24 @@
+#pragma once
+// What the tables need of DIR/plan.toml: the order of the grid, the baseline, the measures.
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace tessera::lab {
+
+struct PlanSays {
+  std::vector<std::pair<std::string, std::vector<std::string>>> grid;  ///< key -> values in their order
+  std::string baseline;
+  std::vector<std::string> measures;
+
+  /// Grid values order rows: first those the plan lists, as it lists them; then the rest, numbers before words.
+  using Rank = std::pair<std::pair<size_t, double>, std::string>;
+  std::vector<Rank> ranks(const std::vector<std::string>& keys, const std::vector<std::string>& values) const;
+  /// The grid's keys first, in its order.
+  void sort_keys(std::vector<std::string>& keys) const;
+};
+
+/// Of a file that may be absent. Throws Error "[results] file: what" where it is no TOML.
+PlanSays read_plan_says(const std::string& file);
+
+}  // namespace tessera::lab
