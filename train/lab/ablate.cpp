@@ -101,6 +101,7 @@ int conclude(const Study& study, const Plan& plan) {
 
 int ablate(const Request& r) {
   std::signal(SIGPIPE, SIG_IGN);
+  if (r.out.empty() && !r.dry) wrong_usage("--out DIR is missing: the folder that the study is to have");
   const Study study{r.out};
   if (r.worker && r.says_a_plan())
     wrong_usage("a --worker takes its plan from {}: begin the study first, by the same command without --worker, with "
@@ -170,7 +171,7 @@ void add_ablate(CLI::App& app, Action& chosen) {
                     key + ": one value, or several")
         ->type_name(plural_too ? "A,B" : key);
   }
-  sub->add_option("--out", r->out, "The folder of the study: new, or one to go on with")->required()->type_name("DIR");
+  sub->add_option("--out", r->out, "The folder of the study: new, or one to go on with")->type_name("DIR");
   sub->add_option("--seeds", r->seeds, "1..5 or 1,2,7 [1..3]")->type_name("SEEDS");
   sub->add_option("--baseline", r->baseline, "What the others are compared with: a value, or key=value [position none]");
   sub->add_option("--measures", r->measures, "Kinds of measures, joined by commas")->type_name("A,B");

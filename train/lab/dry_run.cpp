@@ -74,7 +74,7 @@ double seconds_of(const RunConfig& config, Sizes& sizes) {
   return config.train.max_minutes > 0 ? std::min(all, 60 * config.train.max_minutes) : all;
 }
 
-struct Verdict {
+struct Look {
   double seconds = 0;
   std::string refused;
 };
@@ -89,7 +89,7 @@ std::string detectable(int seeds, double sd, const std::string& whence) {
 }  // namespace
 
 void dry_run(const Plan& plan, const std::string& dir) {
-  std::map<std::string, Verdict> known;  // by configuration, whatever the seed
+  std::map<std::string, Look> known;  // by configuration, whatever the seed
   Sizes sizes;
   double total = 0;
   int can = 0, seeds = 0;
@@ -104,7 +104,7 @@ void dry_run(const Plan& plan, const std::string& dir) {
       } catch (const Error& e) {
         it->second.refused = e.what();
       }
-    const Verdict& v = it->second;
+    const Look& v = it->second;
     total += v.seconds;
     can += v.refused.empty();
     print(v.refused.empty() ? fmt::format("{:<60} {}\n", cell.name, duration(v.seconds))

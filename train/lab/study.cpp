@@ -73,7 +73,9 @@ void open_study(const Study& study, const Plan& plan) {
       wrong_usage("{} is another study's: {}; choose another --out, or leave the plan out to go on with the one there",
                   study.dir, what);
     }
-    if (before.text != plan.text) io::replace_file(study.plan(), plan.text);
+    const bool grown = before.cells.size() != plan.cells.size() || before.baseline_key != plan.baseline_key ||
+                       before.baseline_value != plan.baseline_value;
+    if (grown) io::replace_file(study.plan(), plan.text);
   } else {
     std::error_code error;
     if (fs::exists(study.dir, error) && !fs::is_directory(study.dir, error))
