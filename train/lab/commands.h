@@ -5,5 +5,6 @@
 namespace tessera::lab {
 
 void add_report(CLI::App& app, cli::Action& chosen);
+void add_measure(CLI::App& app, cli::Action& chosen);
 
 }  // namespace tessera::lab
