@@ -6,5 +6,6 @@ namespace tessera::lab {
 
 void add_ablate(CLI::App& app, cli::Action& chosen);
 void add_report(CLI::App& app, cli::Action& chosen);
+void add_measure(CLI::App& app, cli::Action& chosen);
 
 }  // namespace tessera::lab
