@@ -88,7 +88,7 @@ int work_here(const Study& study, const Plan& plan, const Request& r, Interrupt&
 }
 
 int conclude(const Study& study, const Plan& plan) {
-  write_tables(study, plan);
+  write_tables(study, true);
   const Standing s = standing(study);
   for (const Cell& cell : plan.cells)
     if (s.failed.contains(cell.name)) say_warning(fmt::format("{}: {}", cell.name, reason_of(study, cell)));
@@ -108,7 +108,7 @@ int ablate(const Request& r) {
                 "--emit or --dry-run left out, or leave the plan out here", study.plan());
   const bool again = !r.says_a_plan();
   Plan plan = again ? plan_of(study) : make_plan(gather(r));
-  check_report(plan);
+  measure_options(plan.report);  // refuses what is none
   if (!plan.note.empty()) say(plan.note);
   if (r.dry) return dry_run(plan, study.dir), done;
   if (!again || !r.worker) {

@@ -49,7 +49,4 @@ std::string adopt_work(const Study& study, const std::string& cell, const Owner&
 /// Moves a finished run to cells/CELL; false if that is there already (the run is then removed). Throws Error.
 bool deliver(const Study& study, const std::string& rundir, const std::string& cell);
 
-/// results.csv and what else is made of all cells together, as far as they are there.
-void write_tables(const Study& study, const Plan& plan);
-
 }  // namespace tessera::lab

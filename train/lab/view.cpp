@@ -31,7 +31,7 @@ bool open(const Standing& s, const std::string& cell) { return !s.finished.conta
 
 }  // namespace
 
-std::vector<std::string> view_lines(const Study& study, const Plan& plan, const Progress& p, int columns) {
+std::vector<std::string> view_lines(const Progress& p, const std::vector<std::string>& ranking, int columns) {
   std::vector<std::string> lines;
   std::string first = fmt::format("{} of {} done", p.finished, plural(p.runs, "run"));
   if (p.failed > 0) first += fmt::format(", {} failed", p.failed);
@@ -44,7 +44,6 @@ std::vector<std::string> view_lines(const Study& study, const Plan& plan, const 
                                     100 * p.running[i].share),
                         columns));
   if (p.running.size() > most_running) lines.push_back(fmt::format("  and {} more", p.running.size() - most_running));
-  const std::vector<std::string> ranking = ranking_lines(study, plan, most_ranked);
   if (!ranking.empty()) lines.emplace_back("test accuracy so far:");
   for (const std::string& line : ranking) lines.push_back(cut("  " + line, columns));
   return lines;
@@ -83,7 +82,9 @@ void View::erase() {
 
 void View::update() {
   if (!lively_) return;
-  const std::vector<std::string> lines = view_lines(study_, plan_, look(), cli::terminal_columns());
+  const Progress now = look();
+  if (now.finished != ranked_) ranking_ = ranking_lines(study_, most_ranked), ranked_ = now.finished;
+  const std::vector<std::string> lines = view_lines(now, ranking_, cli::terminal_columns());
   erase();
   for (const std::string& line : lines) std::fputs((io::printable(line) + "\n").c_str(), stderr);
   drawn_ = static_cast<int>(lines.size());

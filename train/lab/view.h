@@ -18,7 +18,7 @@ struct Progress {
   std::vector<Running> running;
   double left = -1;
 };
-std::vector<std::string> view_lines(const Study& study, const Plan& plan, const Progress& progress, int columns);
+std::vector<std::string> view_lines(const Progress& progress, const std::vector<std::string>& ranking, int columns);
 
 class View {
  public:
@@ -40,6 +40,8 @@ class View {
   int drawn_ = 0;  ///< lines on the screen
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   double done_at_start_ = -1;
+  int ranked_ = 0;  ///< finished cells of which the ranking is
+  std::vector<std::string> ranking_;
 };
 
 }  // namespace tessera::lab

@@ -71,7 +71,11 @@ bool of_the_disk(const std::string& what, const std::string& dir) {
 class Worker {
  public:
   Worker(const Study& study, const Plan& plan, const WorkerOptions& options)
-      : study_(study), plan_(plan), options_(options), claims_(study.claims(), options.patience) {}
+      : study_(study),
+        plan_(plan),
+        options_(options),
+        measuring_(measure_options(plan.report)),
+        claims_(study.claims(), options.patience) {}
 
   WorkEnd run() {
     for (;;) {
@@ -91,7 +95,7 @@ class Worker {
       if (!open) break;
       if (!worked) wait();
     }
-    tables();
+    tables(true);
     return WorkEnd::all_done;
   }
 
@@ -114,8 +118,8 @@ class Worker {
     for (int i = 0; i < tenths && !stop(); ++i) std::this_thread::sleep_for(100ms);
   }
 
-  void tables() const try {
-    write_tables(study_, plan_);
+  void tables(bool end = false) const try {
+    write_tables(study_, end);
   } catch (const Error& e) {
     if (of_the_disk(e.what(), study_.dir)) throw;
     say(fmt::format("warning: {}", e.what()));
@@ -209,7 +213,7 @@ class Worker {
     hooks.stop = [&] { return stop() || claim.lost(); };
     hooks.say = options_.hooks.say;
     claim.progress(1);
-    const bool measured = measure_cell(rundir, plan_, hooks);
+    const bool measured = measure(rundir, measuring_, hooks);
     if (claim.lost() || !claim.check()) return leave(cell);
     if (!measured) return;
     const std::string line = headline(rundir);
@@ -220,6 +224,7 @@ class Worker {
   const Study& study_;
   const Plan& plan_;
   const WorkerOptions& options_;
+  const MeasureOptions measuring_;
   Claims claims_;
 };
 
