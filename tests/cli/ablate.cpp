@@ -29,9 +29,27 @@ using Words = std::vector<std::string>;
 
 /// Six runs of a moment each.
 Words tiny_study(const std::string& out, const Words& more = {}) {
-  Words words{"ablate",      "--out",         out,  "--positions",         "none,learned,shaw",  "--seeds", "1..2",
-              "--data",      "where:quadrant", "--epochs", "2", "--batch-size", "16", "data.train_size=96", "data.test_size=32",
-              "model.depth=1", "model.embed_dim=16", "model.num_heads=2", "model.patch_size=8", "--measures", "accuracy"};
+  Words words{"ablate",
+              "--out",
+              out,
+              "--positions",
+              "none,learned,shaw",
+              "--seeds",
+              "1..2",
+              "--data",
+              "where:quadrant",
+              "--epochs",
+              "2",
+              "--batch-size",
+              "16",
+              "data.train_size=96",
+              "data.test_size=32",
+              "model.depth=1",
+              "model.embed_dim=16",
+              "model.num_heads=2",
+              "model.patch_size=8",
+              "--measures",
+              "accuracy"};
   words.insert(words.end(), more.begin(), more.end());
   return words;
 }
@@ -73,7 +91,8 @@ size_t count(const std::string& folder) {
 
 }  // namespace
 
-TEST_CASE("ablate: a study leaves its plan, its cells and its tables; a cell is what train makes of its configuration") {
+TEST_CASE(
+    "ablate: a study leaves its plan, its cells and its tables; a cell is what train makes of its configuration") {
   const Folder folder;
   const std::string dir = folder / "study";
   const Result r = tessera(tiny_study(dir, {"--jobs", "2"}));
@@ -237,8 +256,8 @@ TEST_CASE("ablate: tasks of a Slurm array, and ranks of MPI, are workers") {
   REQUIRE(script.code == 0);
   write(folder / "job.sh", script.out);
   const std::string task = "SLURM_CPUS_PER_TASK=1 SLURM_ARRAY_TASK_ID=";
-  const std::string both = task + "1 bash " + (folder / "job.sh") + " 2>/dev/null & " + task + "2 bash " + (folder / "job.sh") +
-                           " 2>/dev/null; status=$?; wait $! && exit $status";
+  const std::string both = task + "1 bash " + (folder / "job.sh") + " 2>/dev/null & " + task + "2 bash " +
+                           (folder / "job.sh") + " 2>/dev/null; status=$?; wait $! && exit $status";
   CHECK(system(both.c_str()) == 0);
   CHECK(read(dir + "/results.csv") == undisturbed());
   if (system("command -v mpirun > /dev/null 2>&1") != 0) {
@@ -254,10 +273,37 @@ TEST_CASE("ablate: tasks of a Slurm array, and ranks of MPI, are workers") {
 TEST_CASE("ablate: clearly worse runs are stopped by validation alone, whoever works in which order") {
   const Folder folder;
   const auto words = [&](const std::string& out, const std::string& jobs) {
-    return Words{"ablate", "--out", out, "optim.lr=3e-3,0", "--seeds", "1..2", "--data", "where:quadrant", "--position", "learned",
-                 "--epochs", "4", "--batch-size", "16", "data.train_size=256", "data.val_size=64", "data.test_size=32",
-                 "model.depth=1", "model.embed_dim=16", "model.num_heads=2", "model.patch_size=8", "--measures", "accuracy",
-                 "--baseline", "0.003", "--stop-worse", "0.02", "--stop-epochs", "1", "--jobs", jobs};
+    return Words{"ablate",
+                 "--out",
+                 out,
+                 "optim.lr=3e-3,0",
+                 "--seeds",
+                 "1..2",
+                 "--data",
+                 "where:quadrant",
+                 "--position",
+                 "learned",
+                 "--epochs",
+                 "4",
+                 "--batch-size",
+                 "16",
+                 "data.train_size=256",
+                 "data.val_size=64",
+                 "data.test_size=32",
+                 "model.depth=1",
+                 "model.embed_dim=16",
+                 "model.num_heads=2",
+                 "model.patch_size=8",
+                 "--measures",
+                 "accuracy",
+                 "--baseline",
+                 "0.003",
+                 "--stop-worse",
+                 "0.02",
+                 "--stop-epochs",
+                 "1",
+                 "--jobs",
+                 jobs};
   };
   for (const char* jobs : {"1", "2"}) {
     const Result r = tessera(words(folder / jobs, jobs));
@@ -299,7 +345,9 @@ TEST_CASE("claims: one that stands still goes to one taker, and its owner notice
   const Folder folder;
   lab::Owner owner = lab::myself();
   owner.id = "elsewhere-1", owner.machine = "another boot";
-  const std::string content = json{{"format", 1}, {"owner", owner.id}, {"machine", owner.machine}, {"process", 1}, {"arithmetic", ""}}.dump() + "\n0.250 0000000003\n";
+  const std::string content =
+      json{{"format", 1}, {"owner", owner.id}, {"machine", owner.machine}, {"process", 1}, {"arithmetic", ""}}.dump() +
+      "\n0.250 0000000003\n";
   fs::create_directories(folder / "claims");
   for (const std::string& text : {content, std::string("half a cl"), std::string()}) {
     write(folder / "claims/a", text);
@@ -322,7 +370,8 @@ TEST_CASE("claims: one that stands still goes to one taker, and its owner notice
   }
 }
 
-TEST_CASE("claims: of a process that was here and is gone, at once; a run that is taken over moves away from its old owner") {
+TEST_CASE(
+    "claims: of a process that was here and is gone, at once; a run that is taken over moves away from its old owner") {
   const Folder folder;
   const lab::Study study{folder / "study"};
   for (const auto& f : {study.cells(), study.work(), study.claims()}) fs::create_directories(f);
@@ -361,7 +410,9 @@ TEST_CASE("ablate: wrong usage is one line") {
   check_refused(tessera({"ablate", "--worker", "--out", folder / "x"}), 2, {"no plan.toml"});
   check_refused(tessera({"ablate", folder / "no.toml", "--out", folder / "x"}), 2, {"no.toml"});
   check_refused(tessera({"ablate", "--positions", "none,shaw", "--emit", "pbs", "--out", folder / "y"}), 2, {"slurm"});
-  check_refused(tessera({"ablate", "--positions", "nothing,at_all", "--data", "where", "--out", folder / "z", "--jobs", "1"}), 1, {"none of"});
+  check_refused(
+      tessera({"ablate", "--positions", "nothing,at_all", "--data", "where", "--out", folder / "z", "--jobs", "1"}), 1,
+      {"none of"});
   write(folder / "w", "a file");
   check_refused(tessera({"ablate", "--positions", "none,shaw", "--out", folder / "w"}), 2, {"no directory"});
   fs::create_directories(folder / "full/cells");

@@ -115,8 +115,10 @@ TEST_CASE("plan: what makes no sense is one line that says where") {
            {"[run]\nrecipe = \"nothing_like_it\"", "nothing_like_it"},
            {"[extra]\nposition = \"none\"", "two brackets"},
            {"run = 3", "must be a section"},
-           {"[run]\ndata = \"where\"\n[grid]\nposition = [\"none\", \"shaw\"]\n[report]\nbaseline = \"rope\"", "no cell has that"},
-           {"[run]\ndata = \"where\"\n[grid]\nposition = [\"none\", \"shaw\"]\n[report]\nstop_worse = 0.1", "data.val_size"},
+           {"[run]\ndata = \"where\"\n[grid]\nposition = [\"none\", \"shaw\"]\n[report]\nbaseline = \"rope\"",
+            "no cell has that"},
+           {"[run]\ndata = \"where\"\n[grid]\nposition = [\"none\", \"shaw\"]\n[report]\nstop_worse = 0.1",
+            "data.val_size"},
            {"[report]\nstop_worse = 7", "in [0, 1]"},
            {"[run]\nx = " + std::string(100, '['), "brackets"},
            {"[run]\nepochs = 1979-05-27", "epochs must be"},
@@ -165,10 +167,11 @@ TEST_CASE("plan: long values and strange signs make names that a file system tak
 }
 
 TEST_CASE("plan: the backbone's weights and the batches are the same for every encoding of a seed") {
-  const Plan plan = make_plan(read_plan(
-      "[run]\ndata = \"where\"\nseeds = [5]\n[run.model]\nname = \"vit\"\ndepth = 2\n[grid]\nposition = [\"none\", \"learned\", "
-      "\"shaw\", \"rope_mixed\", \"irpe\"]",
-      "p.toml"));
+  const Plan plan =
+      make_plan(read_plan("[run]\ndata = \"where\"\nseeds = [5]\n[run.model]\nname = \"vit\"\ndepth = "
+                          "2\n[grid]\nposition = [\"none\", \"learned\", "
+                          "\"shaw\", \"rope_mixed\", \"irpe\"]",
+                          "p.toml"));
   const cli::Network base = cli::build(plan.cells[0].config, 5);
   for (const Cell& cell : plan.cells) {
     INFO(cell.name);
@@ -186,7 +189,8 @@ TEST_CASE("plan: the backbone's weights and the batches are the same for every e
     first.data.train_size = mine.data.train_size = 100;
     const auto batch = [](RunConfig& c) {
       const data::Splits s = open_splits(c.data);
-      data::Loader loader(s.train, {.batch_size = 32, .seed = static_cast<uint64_t>(c.train.seed), .augment = c.augment});
+      data::Loader loader(s.train,
+                          {.batch_size = 32, .seed = static_cast<uint64_t>(c.train.seed), .augment = c.augment});
       for (const Batch& b : loader.epoch(1)) return std::vector<real>(b.in.x.data(), b.in.x.data() + b.in.x.size());
       return std::vector<real>();
     };
@@ -196,15 +200,18 @@ TEST_CASE("plan: the backbone's weights and the batches are the same for every e
 
 TEST_CASE("early stopping: by the margin, so many validations in a row, at epochs that both have") {
   const auto metrics = [](std::vector<double> acc) {
-    std::string text = R"({"epoch":1,"step":10,"split":"train","loss":1,"acc1":0.9})" "\n";
+    std::string text = R"({"epoch":1,"step":10,"split":"train","loss":1,"acc1":0.9})"
+                       "\n";
     for (size_t i = 0; i < acc.size(); ++i)
-      text += fmt::format(R"({{"epoch":{},"step":{},"split":"val","loss":1,"acc1":{}}})" "\n", i + 1, 10 * (i + 1), acc[i]);
+      text += fmt::format(R"({{"epoch":{},"step":{},"split":"val","loss":1,"acc1":{}}})"
+                          "\n",
+                          i + 1, 10 * (i + 1), acc[i]);
     return text;
   };
   const std::string reference = metrics({0.5, 0.6, 0.7, 0.8, 0.8});
   const auto stop = [&](std::vector<double> acc) { return lab::stops_at({0.1, 2}, metrics(acc), reference); };
   CHECK(stop({0.5, 0.6, 0.7, 0.8, 0.8}).epoch == 0);
-  CHECK(stop({0.3, 0.55, 0.5, 0.75, 0.7}).epoch == 0);   // never two in a row
+  CHECK(stop({0.3, 0.55, 0.5, 0.75, 0.7}).epoch == 0);  // never two in a row
   CHECK(stop({0.3, 0.45, 0.9}).epoch == 2);
   CHECK(stop({0.3, 0.45, 0.9}).steps == 20);
   CHECK(stop({0.5, 0.6, 0.7, 0.6, 0.6, 0.1}).epoch == 5);

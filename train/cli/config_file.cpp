@@ -11,6 +11,7 @@
 
 #include "tessera/core/io/read_file.h"
 #include "tessera/models/model.h"
+#include "tessera/train/cli/nesting.h"
 #include "tessera/train/cli/recipes.h"
 
 namespace tessera::cli {

@@ -93,9 +93,6 @@ class ConfigLayers {
   std::optional<std::vector<std::string>> used_;  ///< of run_keys(); all of them unless only() said which
 };
 
-/// Throws Usage on a text of more than a megabyte, or of more than 64 levels of brackets or dots: TOML's parser calls itself for each.
-void check_nesting(std::string_view toml, const std::string& source);
-
 /// The help of a key and the values it takes: "the optimiser (adamw | sgd)".
 std::string with_domain(const Key& key);
 

@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <map>
 
 #include "tessera/core/parallel.h"
 #include "tessera/train/cli/console.h"
@@ -43,9 +44,12 @@ Words gather(const Request& r) {
   for (const std::string& w : r.words) {
     std::error_code none;
     const bool is_file = w.find('=') == std::string::npos || (w.ends_with(".toml") && fs::exists(w, none));
-    if (!is_file) assignments.push_back(w);
-    else if (file.empty()) file = w;
-    else wrong_usage("two plans, {} and {}: one is enough", shown(file), shown(w));
+    if (!is_file)
+      assignments.push_back(w);
+    else if (file.empty())
+      file = w;
+    else
+      wrong_usage("two plans, {} and {}: one is enough", shown(file), shown(w));
   }
   Words words = file.empty() ? Words() : read_plan_file(file);
   words.arithmetic.clear();
@@ -54,8 +58,10 @@ Words gather(const Request& r) {
   for (const std::string& a : assignments) {
     const size_t equals = a.find('=');
     if (equals == 0) wrong_usage("{} is no key=value", shown(a));
-    if (a.substr(0, equals) == "recipe") words.recipe = a.substr(equals + 1), words.recipe_text.clear();
-    else assign(words, a.substr(0, equals), a.substr(equals + 1));
+    if (a.substr(0, equals) == "recipe")
+      words.recipe = a.substr(equals + 1), words.recipe_text.clear();
+    else
+      assign(words, a.substr(0, equals), a.substr(equals + 1));
   }
   if (!r.seeds.empty()) words.seeds = seeds_of(r.seeds);
   if (!r.baseline.empty()) words.baseline = r.baseline;
@@ -68,7 +74,8 @@ Words gather(const Request& r) {
 void refuse_mixture(const Plan& plan, const Request& r) {
   if (r.allow_mixed || plan.arithmetic == arithmetic()) return;
   wrong_usage(
-      "{} was begun on {}, here is {}: the runs would differ in more than what is asked. Take machines of one kind, set "
+      "{} was begun on {}, here is {}: the runs would differ in more than what is asked. Take machines of one kind, "
+      "set "
       "TESSERA_ISA to what all have from the beginning, or say --allow-mixed-isa",
       r.out, plan.arithmetic, arithmetic());
 }
@@ -88,15 +95,30 @@ int work_here(const Study& study, const Plan& plan, const Request& r, Interrupt&
 }
 
 int conclude(const Study& study, const Plan& plan) {
+  tidy(study, plan);
   write_tables(study, true);
   const Standing s = standing(study);
   for (const Cell& cell : plan.cells)
     if (s.failed.contains(cell.name)) say_warning(fmt::format("{}: {}", cell.name, reason_of(study, cell)));
   const auto n = static_cast<int64_t>(s.finished.size());
-  if (n == 0) fail("ablate", "none of {} can be; {} says why", plural(static_cast<int64_t>(plan.cells.size()), "run"),
-                   study.failures());
+  if (n == 0)
+    fail("ablate", "none of {} can be; {} says why", plural(static_cast<int64_t>(plan.cells.size()), "run"),
+         study.failures());
   say("{}: {} finished, {} failed; results.csv, timings.csv and more", study.dir, plural(n, "run"), s.failed.size());
   return done;
+}
+
+/// Before hours pass: what is already known to be in vain, each reason once.
+void warn_of_refused(const Plan& plan) {
+  std::map<std::string, int> reasons;
+  for (const Cell& c : plan.cells)
+    if (!c.refused.empty()) ++reasons[c.refused];
+  for (const Cell& c : plan.cells)
+    if (const auto it = reasons.find(c.refused); it != reasons.end()) {
+      say_warning(fmt::format("{}{} cannot be: {}", c.name,
+                              it->second > 1 ? fmt::format(" and {} more", it->second - 1) : "", c.refused));
+      reasons.erase(it);
+    }
 }
 
 int ablate(const Request& r) {
@@ -104,8 +126,10 @@ int ablate(const Request& r) {
   if (r.out.empty() && !r.dry) wrong_usage("--out DIR is missing: the folder that the study is to have");
   const Study study{r.out};
   if (r.worker && r.says_a_plan())
-    wrong_usage("a --worker takes its plan from {}: begin the study first, by the same command without --worker, with "
-                "--emit or --dry-run left out, or leave the plan out here", study.plan());
+    wrong_usage(
+        "a --worker takes its plan from {}: begin the study first, by the same command without --worker, with "
+        "--emit or --dry-run left out, or leave the plan out here",
+        study.plan());
   const bool again = !r.says_a_plan();
   Plan plan = again ? plan_of(study) : make_plan(gather(r));
   measure_options(plan.report);  // refuses what is none
@@ -116,6 +140,7 @@ int ablate(const Request& r) {
     refuse_mixture(plan, r);
     open_study(study, plan);
   }
+  if (!r.worker) warn_of_refused(plan);
   if (!r.emit.empty()) {
     print(script_of(r.emit, study.dir, plan.cells.size(), r.jobs, r.threads, r.allow_mixed));
     return done;
@@ -160,9 +185,11 @@ The same command goes on after an interruption. docs/ablation.md tells the rest.
 }  // namespace
 
 void add_ablate(CLI::App& app, Action& chosen) {
-  auto* sub = app.add_subcommand("ablate", "Train and compare many runs: encodings, models, seeds; on one machine or many");
+  auto* sub =
+      app.add_subcommand("ablate", "Train and compare many runs: encodings, models, seeds; on one machine or many");
   auto r = std::make_shared<Request>();
-  sub->add_option("PLAN key=a,b", r->words, "A plan file, and keys: with one value for all runs, with several for a grid");
+  sub->add_option("PLAN key=VALUES", r->words,
+                  "A plan file, and keys: with one value for all runs, with several for a grid");
   for (size_t i = 0; i < shortcuts().size(); ++i) {
     const std::string option = shortcuts()[i].option, key = shortcuts()[i].key;
     if (option == "seed") continue;
@@ -173,15 +200,18 @@ void add_ablate(CLI::App& app, Action& chosen) {
   }
   sub->add_option("--out", r->out, "The folder of the study: new, or one to go on with")->type_name("DIR");
   sub->add_option("--seeds", r->seeds, "1..5 or 1,2,7 [1..3]")->type_name("SEEDS");
-  sub->add_option("--baseline", r->baseline, "What the others are compared with: a value, or key=value [position none]");
+  sub->add_option("--baseline", r->baseline,
+                  "What the others are compared with: a value, or key=value [position none]");
   sub->add_option("--measures", r->measures, "Kinds of measures, joined by commas")->type_name("A,B");
-  sub->add_option("--stop-worse", r->stop_worse,
-                  "Stop a run whose validation accuracy is this much (0.1: ten points) below the baseline's of the same "
-                  "seed, --stop-epochs validations in a row")
+  sub->add_option(
+         "--stop-worse", r->stop_worse,
+         "Stop a run whose validation accuracy is this much (0.1: ten points) below the baseline's of the same "
+         "seed, --stop-epochs validations in a row")
       ->check(CLI::Range(0.0, 1.0));
   sub->add_option("--stop-epochs", r->stop_epochs, "[3]")->check(CLI::Range(1, 1'000'000));
   sub->add_flag("--worker", r->worker, "One of any number of processes that share DIR, on any machines");
-  sub->add_option("--jobs", r->jobs, "Runs at the same time in this process's care [measured]")->check(CLI::Range(1, 4096));
+  sub->add_option("--jobs", r->jobs, "Runs at the same time in this process's care [measured]")
+      ->check(CLI::Range(1, 4096));
   sub->add_option("--threads", r->threads, "Of each run; results do not depend on it [cores over jobs]")
       ->check(CLI::Range(1, 4096));
   sub->add_flag("--dry-run", r->dry, "Print the runs, the time they take and what difference they can show");
@@ -190,7 +220,8 @@ void add_ablate(CLI::App& app, Action& chosen) {
   sub->add_option("--stale-after", r->patience,
                   "Seconds without a sign of life after which a run is taken from its worker [60]")
       ->check(CLI::Range(1.0, 1e6));
-  sub->add_flag("--allow-mixed-isa", r->allow_mixed, "Let machines of other instruction sets or OpenBLAS cores take part");
+  sub->add_flag("--allow-mixed-isa", r->allow_mixed,
+                "Let machines of other instruction sets or OpenBLAS cores take part");
   sub->add_option("--parent", r->parent)->group("");
   sub->footer(example);
   sub->callback([&chosen, r] { chosen = [=] { return ablate(*r); }; });

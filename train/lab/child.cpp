@@ -38,7 +38,8 @@ Child::Child(std::vector<std::string> words, bool out_instead_of_err) {
   posix_spawnattr_init(&how);
   posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   const int heard = out_instead_of_err ? STDOUT_FILENO : STDERR_FILENO;
-  posix_spawn_file_actions_addopen(&files, out_instead_of_err ? STDERR_FILENO : STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+  posix_spawn_file_actions_addopen(&files, out_instead_of_err ? STDERR_FILENO : STDOUT_FILENO, "/dev/null", O_WRONLY,
+                                   0);
   posix_spawn_file_actions_adddup2(&files, ends[1], heard);
   posix_spawnattr_setflags(&how, POSIX_SPAWN_SETPGROUP);
   posix_spawnattr_setpgroup(&how, 0);
@@ -66,7 +67,8 @@ void Child::signal(int number) const {
 
 std::vector<std::string> Child::lines() {
   std::array<char, 4096> part{};
-  for (ssize_t n = 0; (n = ::read(pipe_, part.data(), part.size())) > 0;) said_.append(part.data(), static_cast<size_t>(n));
+  for (ssize_t n = 0; (n = ::read(pipe_, part.data(), part.size())) > 0;)
+    said_.append(part.data(), static_cast<size_t>(n));
   std::vector<std::string> all;
   size_t from = 0;
   for (size_t end; (end = said_.find('\n', from)) != std::string::npos; from = end + 1)

@@ -22,7 +22,8 @@
 namespace tessera::lab {
 namespace {
 
-using Clock = std::chrono::steady_clock;  // does not count the time a laptop sleeps: then nobody beats, and nobody looks
+using Clock =
+    std::chrono::steady_clock;  // does not count the time a laptop sleeps: then nobody beats, and nobody looks
 namespace fs = std::filesystem;
 
 double since(Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); }
@@ -49,11 +50,8 @@ std::string counter(uint64_t beat, double share) {
   return fmt::format("{:5.3f} {:010}\n", std::clamp(share, 0.0, 1.0), beat);
 }
 std::string about(const Owner& o) {
-  return io::Json{{"format", 1},
-                  {"owner", o.id},
-                  {"machine", o.machine},
-                  {"process", o.pid},
-                  {"arithmetic", o.arithmetic}}
+  return io::Json{
+             {"format", 1}, {"owner", o.id}, {"machine", o.machine}, {"process", o.pid}, {"arithmetic", o.arithmetic}}
              .dump() +
          "\n";
 }
@@ -208,7 +206,8 @@ bool Claims::dead(const std::string& cell, const std::string& content) {
   // what passed while nobody looked is not counted in full: this process may have been asleep together with the owner
   o.still += std::min(since(o.looked), patience_ / 4);
   o.looked = Clock::now();
-  if (!here.empty() && owner.machine == here && owner.pid > 0 && ::kill(owner.pid, 0) != 0 && errno == ESRCH) return true;
+  if (!here.empty() && owner.machine == here && owner.pid > 0 && ::kill(owner.pid, 0) != 0 && errno == ESRCH)
+    return true;
   return o.still >= patience_ * (o.attempts + 1);
 }
 

@@ -27,10 +27,20 @@ struct Speed {
 };
 
 std::vector<std::string> bench_words(const RunConfig& c, int threads) {
-  std::vector<std::string> words{"bench",       "train", "--json",       "--steps",
-                                 "5",           "--warmup", "1",         "--threads",
-                                 std::to_string(threads),   "--model",   c.model,
-                                 "--precision", c.train.precision,       "--batch-size",
+  std::vector<std::string> words{"bench",
+                                 "train",
+                                 "--json",
+                                 "--steps",
+                                 "5",
+                                 "--warmup",
+                                 "1",
+                                 "--threads",
+                                 std::to_string(threads),
+                                 "--model",
+                                 c.model,
+                                 "--precision",
+                                 c.train.precision,
+                                 "--batch-size",
                                  std::to_string(std::min(c.train.batch_size, 256))};
   if (!c.position.empty()) words.insert(words.end(), {"--position", c.position});
   for (const auto& [key, value] : c.model_options) words.push_back("model." + key + "=" + text(value));
@@ -106,8 +116,9 @@ int run_crew(const Study& study, const Plan& plan, const CrewOptions& o, const I
   View view(study, plan);
   std::vector<std::unique_ptr<Child>> workers;
   for (int i = 0; i < split.jobs; ++i) {
-    std::vector<std::string> words{"ablate",        "--worker", "--out",
-                                   study.dir,       "--threads", std::to_string(split.threads),
+    std::vector<std::string> words{"ablate",        "--worker",
+                                   "--out",         study.dir,
+                                   "--threads",     std::to_string(split.threads),
                                    "--stale-after", fmt::format("{}", o.patience),
                                    "--parent",      std::to_string(::getpid())};
     if (o.allow_mixed) words.push_back("--allow-mixed-isa");
@@ -119,8 +130,10 @@ int run_crew(const Study& study, const Plan& plan, const CrewOptions& o, const I
     constexpr std::string_view mark = "tessera: error: ";
     for (const std::string& line : w.lines()) {
       const size_t at = line.find(mark);
-      if (at == std::string::npos) view.say(line);
-      else if (error.empty()) error = line.substr(at + mark.size());  // said once, at the end, if nobody could go on
+      if (at == std::string::npos)
+        view.say(line);
+      else if (error.empty())
+        error = line.substr(at + mark.size());  // said once, at the end, if nobody could go on
     }
   };
   for (bool running = true; running;) {
@@ -146,8 +159,10 @@ int run_crew(const Study& study, const Plan& plan, const CrewOptions& o, const I
   });
   if (open == 0) return done;
   if (!error.empty()) throw Error(error);
-  fail("ablate", "the workers ended (exit code {}; 137 is often a lack of memory) with {} not done; run the same again to "
-       "go on, --jobs 1 needs the least memory", workers[0]->code(), plural(open, "run"));
+  fail("ablate",
+       "the workers ended (exit code {}; 137 is often a lack of memory) with {} not done; run the same again to "
+       "go on, --jobs 1 needs the least memory",
+       workers[0]->code(), plural(open, "run"));
 }
 
 }  // namespace tessera::lab

@@ -81,9 +81,10 @@ struct Look {
 
 std::string detectable(int seeds, double sd, const std::string& whence) {
   if (seeds < 2) return "one seed: no difference can be told from chance; take three or more";
-  return fmt::format("{} seeds show a difference of {:.2f} points to the baseline with 80 % power (paired t-test at 5 %; the "
-                     "differences' standard deviation is {:.2f} points, {})",
-                     seeds, detectable_difference(seeds, sd), sd, whence);
+  return fmt::format(
+      "{} seeds show a difference of {:.2f} points to the baseline with 80 % power (paired t-test at 5 %; the "
+      "differences' standard deviation is {:.2f} points, {})",
+      seeds, detectable_difference(seeds, sd), sd, whence);
 }
 
 }  // namespace
@@ -111,17 +112,19 @@ void dry_run(const Plan& plan, const std::string& dir) {
                             : fmt::format("{:<60} cannot be: {}\n", cell.name, v.refused));
     flush_output();
   }
-  print(fmt::format("\n{}, of which {} can be; about {:.1f} h one after another with {} (two steps of each were measured; the "
-                    "measures at the end are not counted)\n",
-                    plural(static_cast<int64_t>(plan.cells.size()), "run"), can, total / 3600,
-                    plural(parallel::threads(), "thread")));
-  if (!plan.baseline_key.empty())
-    print(fmt::format("the baseline is {}={}\n", plan.baseline_key, plan.baseline_value));
+  print(fmt::format(
+      "\n{}, of which {} can be; about {:.1f} h one after another with {} (two steps of each were measured; the "
+      "measures at the end are not counted)\n",
+      plural(static_cast<int64_t>(plan.cells.size()), "run"), can, total / 3600,
+      plural(parallel::threads(), "thread")));
+  if (!plan.baseline_key.empty()) print(fmt::format("the baseline is {}={}\n", plan.baseline_key, plan.baseline_value));
   const std::optional<double> found = spread_of_differences(dir);
-  constexpr double assumed = 0.7;  // two runs that differ in their seed by half a point each, as small networks on CIFAR-10 do
-  print(detectable(seeds, found ? 100 * *found : assumed,
-                   found ? "as the finished runs have it" : "an assumption until runs are finished: half a point a run") +
-        "\n");
+  constexpr double assumed =
+      0.7;  // two runs that differ in their seed by half a point each, as small networks on CIFAR-10 do
+  print(
+      detectable(seeds, found ? 100 * *found : assumed,
+                 found ? "as the finished runs have it" : "an assumption until runs are finished: half a point a run") +
+      "\n");
 }
 
 }  // namespace tessera::lab

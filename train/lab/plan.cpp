@@ -154,8 +154,10 @@ void choose_baseline(Plan& plan, std::string said) {
   std::string key = plan.grid[0];
   const bool positions = std::find(plan.grid.begin(), plan.grid.end(), "position.name") != plan.grid.end();
   if (said.empty()) {  // no positions at all, if that is a cell; or else the first of the first axis
-    if (positions && has("position.name", "none")) key = "position.name", said = "none";
-    else said = plan.cells[0].keys[0].second;
+    if (positions && has("position.name", "none"))
+      key = "position.name", said = "none";
+    else
+      said = plan.cells[0].keys[0].second;
   } else if (const size_t equals = said.find('='); equals != std::string::npos) {
     key = full_key(said.substr(0, equals)), said = said.substr(equals + 1);
   } else if (!has(key, said) && positions) {
@@ -231,9 +233,10 @@ Plan make_plan(Words w) {
       for (const std::string& key : plan.grid) cell.keys.emplace_back(key, value_of(r, point, key));
       cell.config.train.seed = seed;
       if (!names.insert(cell.name).second)
-        wrong_usage("two cells would be {}: one of them is there twice, or their values differ only in signs that no "
-                    "folder's name has",
-                    cell.name);
+        wrong_usage(
+            "two cells would be {}: one of them is there twice, or their values differ only in signs that no "
+            "folder's name has",
+            cell.name);
       plan.cells.push_back(std::move(cell));
     }
   }

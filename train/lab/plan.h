@@ -15,7 +15,8 @@ namespace tessera::lab {
 /// One run of a study.
 struct Cell {
   std::string name;  ///< of its folder, from what it says and its seed: "position=shaw,seed=1"
-  std::vector<std::pair<std::string, std::string>> keys;  ///< of Plan::grid in its order; "" where a key means nothing to this cell
+  std::vector<std::pair<std::string, std::string>>
+      keys;  ///< of Plan::grid in its order; "" where a key means nothing to this cell
   int64_t seed = 1;
   RunConfig config;     ///< to the bit what `tessera train` makes of the same words; the data complete it
   std::string refused;  ///< why there is no such run; empty: there is, as far as is known before the data are open
@@ -38,9 +39,12 @@ struct Assignment {
 using Assignments = std::vector<Assignment>;
 
 struct Plan {
-  std::vector<std::string> grid;  ///< keys in which cells differ, in full ("position.name"), those of [grid] first, in its order
-  std::vector<Cell> cells;        ///< the product in the order of [grid], the last key fastest, then [[extra]]; seeds innermost
-  std::string baseline_key, baseline_value;  ///< what others are compared with: "position.name" and "none"; "" in a study of one cell
+  std::vector<std::string>
+      grid;  ///< keys in which cells differ, in full ("position.name"), those of [grid] first, in its order
+  std::vector<Cell>
+      cells;  ///< the product in the order of [grid], the last key fastest, then [[extra]]; seeds innermost
+  std::string baseline_key,
+      baseline_value;  ///< what others are compared with: "position.name" and "none"; "" in a study of one cell
   StopRule stop;
   Assignments report;      ///< what [report] says beside: the measures and their options
   std::string arithmetic;  ///< of the machine that began it

@@ -11,6 +11,7 @@
 #include "tessera/core/io/read_file.h"
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/train/cli/config_file.h"
+#include "tessera/train/cli/nesting.h"
 #include "tessera/train/lab/plan.h"
 #include "tessera/train/training/environment.h"
 
@@ -43,8 +44,7 @@ std::string toml_of(const std::string& value) {
     check_nesting(value, "");
     const toml::table t = toml::parse("x = " + value);
     if (t.size() == 1 && typed(*t.get("x")) == value) return value;
-  } catch (const std::exception&) {
-  }
+  } catch (const std::exception&) {}
   return quoted;
 }
 
@@ -111,8 +111,10 @@ struct Reader {
         w.recipe_text = value(leaf.key, *leaf.node);
       } else if (leaf.key == "seeds") {
         std::string all;
-        if (!leaf.node->is_array()) all = value(leaf.key, *leaf.node);
-        else for (const std::string& s : list(leaf.key, *leaf.node)) all += (all.empty() ? "" : ",") + s;
+        if (!leaf.node->is_array())
+          all = value(leaf.key, *leaf.node);
+        else
+          for (const std::string& s : list(leaf.key, *leaf.node)) all += (all.empty() ? "" : ",") + s;
         try {
           w.seeds = seeds_of(all);
         } catch (const Usage& e) {
@@ -160,8 +162,10 @@ std::vector<std::string> parts(const std::string& text) {
   int depth = 0;
   for (const char c : text) {
     depth += c == '[' ? 1 : c == ']' ? -1 : 0;
-    if (c == ',' && depth <= 0) all.emplace_back();
-    else all.back() += c;
+    if (c == ',' && depth <= 0)
+      all.emplace_back();
+    else
+      all.back() += c;
   }
   return all;
 }
@@ -205,8 +209,10 @@ void assign(Words& w, const std::string& word, const std::string& values) {
     return w.run.push_back({key, all, false});
   }
   const auto axis = std::find_if(w.grid.begin(), w.grid.end(), same);
-  if (axis != w.grid.end()) axis->values = all;
-  else w.grid.push_back({key, all, true});
+  if (axis != w.grid.end())
+    axis->values = all;
+  else
+    w.grid.push_back({key, all, true});
 }
 
 Words read_plan(std::string_view toml, const std::string& source) {

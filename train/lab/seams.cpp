@@ -48,16 +48,23 @@ MeasureOptions measure_options(const Assignments& report) try {
       for (const std::string& v : a.values) all.push_back(number<int>(a.key, v));
       return all;
     };
-    if (a.key == "measures") o.families = a.values;
-    else if (a.key == "images") o.images = number<int>(a.key, a.values[0]);
-    else if (a.key == "attention_images") o.attention_images = number<int>(a.key, a.values[0]);
-    else if (a.key == "measure_seed") o.seed = number<int64_t>(a.key, a.values[0]);
-    else if (a.key == "shifts") o.shifts = ints();
-    else if (a.key == "tiles") o.tiles = ints();
-    else if (a.key == "sizes") for (const std::string& v : a.values) o.sizes.push_back(image_size(v, "[report] sizes:"));
+    if (a.key == "measures")
+      o.families = a.values;
+    else if (a.key == "images")
+      o.images = number<int>(a.key, a.values[0]);
+    else if (a.key == "attention_images")
+      o.attention_images = number<int>(a.key, a.values[0]);
+    else if (a.key == "measure_seed")
+      o.seed = number<int64_t>(a.key, a.values[0]);
+    else if (a.key == "shifts")
+      o.shifts = ints();
+    else if (a.key == "tiles")
+      o.tiles = ints();
+    else if (a.key == "sizes")
+      for (const std::string& v : a.values) o.sizes.push_back(image_size(v, "[report] sizes:"));
     else {
-      const std::string known[] = {"baseline", "measures", "images", "attention_images", "sizes",
-                                   "shifts", "tiles", "measure_seed", "stop_worse", "stop_epochs"};
+      const std::string known[] = {"baseline", "measures", "images",       "attention_images", "sizes",
+                                   "shifts",   "tiles",    "measure_seed", "stop_worse",       "stop_epochs"};
       const std::string near = nearest(a.key, known);
       wrong_usage("[report] has no {}{}", shown(a.key),
                   near.empty() ? fmt::format("; it has {}", fmt::join(known, ", ")) : "; did you mean " + near + "?");
@@ -75,8 +82,7 @@ std::string headline(const std::string& rundir) {
   const io::Json s = io::read_json(rundir + "/summary.json", 1 << 20);
   std::string line;
   const auto add = [&](const char* what, const char* key) {
-    if (s.contains(key) && s[key].is_number())
-      line += fmt::format("{} {:.2f} %, ", what, 100 * s[key].get<double>());
+    if (s.contains(key) && s[key].is_number()) line += fmt::format("{} {:.2f} %, ", what, 100 * s[key].get<double>());
   };
   add("test", "test_acc1"), add("validation", "val_acc1");
   return line + duration(s.value("seconds", 0.0));

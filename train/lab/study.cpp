@@ -96,8 +96,7 @@ void record_failure(const Study& study, const Cell& cell, const std::string& rea
   io::Json keys = io::Json::object();
   for (const auto& [key, value] : cell.keys) keys[key] = value;
   const io::Json all{{"format", 1}, {"keys", keys}, {"seed", cell.seed}, {"reason", line}};
-  io::replace_file(study.failure(cell.name),
-                   all.dump(2, ' ', false, io::Json::error_handler_t::replace) + "\n");
+  io::replace_file(study.failure(cell.name), all.dump(2, ' ', false, io::Json::error_handler_t::replace) + "\n");
 }
 
 std::string reason_of(const Study& study, const Cell& cell) try {
@@ -145,6 +144,19 @@ bool deliver(const Study& study, const std::string& rundir, const std::string& c
   std::error_code ignored;
   fs::remove_all(rundir, ignored);
   return false;
+}
+
+void tidy(const Study& study, const Plan& plan) {
+  const Standing now = standing(study);
+  std::error_code gone;  // another one tidies, too
+  for (const std::string& name : names_in(study.work()))
+    if (now.finished.contains(name.substr(0, name.find('@')))) fs::remove_all(study.work() + "/" + name, gone);
+  for (const Cell& cell : plan.cells)
+    if (!now.finished.contains(cell.name) && !now.failed.contains(cell.name)) return;
+  std::vector<fs::path> left;
+  for (fs::directory_iterator e(study.claims(), gone), end; e != end && !gone; e.increment(gone))
+    left.push_back(e->path());
+  for (const fs::path& claim : left) fs::remove(claim, gone);
 }
 
 }  // namespace tessera::lab

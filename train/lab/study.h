@@ -49,4 +49,7 @@ std::string adopt_work(const Study& study, const std::string& cell, const Owner&
 /// Moves a finished run to cells/CELL; false if that is there already (the run is then removed). Throws Error.
 bool deliver(const Study& study, const std::string& rundir, const std::string& cell);
 
+/// Removes what workers that died left of cells that are there by now.
+void tidy(const Study& study, const Plan& plan);
+
 }  // namespace tessera::lab

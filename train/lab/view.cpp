@@ -40,8 +40,8 @@ std::vector<std::string> view_lines(const Progress& p, const std::vector<std::st
   lines.push_back(cut(first, columns));
   const int name = std::clamp(columns - 40, 20, 60);
   for (size_t i = 0; i < std::min(p.running.size(), most_running); ++i)
-    lines.push_back(cut(fmt::format("  {:<{}} {} {:3.0f} %", cut(p.running[i].cell, name), name, bar(p.running[i].share),
-                                    100 * p.running[i].share),
+    lines.push_back(cut(fmt::format("  {:<{}} {} {:3.0f} %", cut(p.running[i].cell, name), name,
+                                    bar(p.running[i].share), 100 * p.running[i].share),
                         columns));
   if (p.running.size() > most_running) lines.push_back(fmt::format("  and {} more", p.running.size() - most_running));
   if (!ranking.empty()) lines.emplace_back("test accuracy so far:");

@@ -55,9 +55,7 @@ struct Meter final : Listener {
     const double part = static_cast<double>(r.at.batch) / static_cast<double>(std::max<size_t>(r.batches, 1));
     claim.progress((r.at.epoch + part) / r.config.train.epochs);
   }
-  void epoch(const RunState&, const EpochScores&) override {
-    epoch_ended();
-  }
+  void epoch(const RunState&, const EpochScores&) override { epoch_ended(); }
 };
 
 /// Would the next cell fail in the same way? A line about a file of the study that the disk or its rights did not take.
@@ -95,7 +93,6 @@ class Worker {
       if (!open) break;
       if (!worked) wait();
     }
-    tables(true);
     return WorkEnd::all_done;
   }
 
@@ -118,9 +115,7 @@ class Worker {
     for (int i = 0; i < tenths && !stop(); ++i) std::this_thread::sleep_for(100ms);
   }
 
-  void tables(bool end = false) const try {
-    write_tables(study_, end);
-  } catch (const Error& e) {
+  void tables() const try { write_tables(study_, false); } catch (const Error& e) {
     if (of_the_disk(e.what(), study_.dir)) throw;
     say(fmt::format("warning: {}", e.what()));
   }
@@ -133,8 +128,9 @@ class Worker {
     } catch (const std::exception& e) {
       if (claim.lost() || !claim.check()) return leave(cell);
       if (of_the_disk(e.what(), study_.dir)) throw;
-      give_up(cell, dynamic_cast<const std::bad_alloc*>(&e) ? "out of memory: use a smaller batch or model, or fewer --jobs"
-                                                            : e.what());
+      give_up(cell, dynamic_cast<const std::bad_alloc*>(&e)
+                        ? "out of memory: use a smaller batch or model, or fewer --jobs"
+                        : e.what());
     }
   }
 
@@ -201,10 +197,10 @@ class Worker {
     for (const auto& [key, value] : cell.keys) keys[key] = value;
     io::Json all{{"format", 1}, {"keys", keys}, {"seed", cell.seed}};
     if (at.epoch > 0)
-      all["stopped"] = {{"epoch", at.epoch},
-                        {"reason", fmt::format("{} validations in a row at least {:g} below {}", plan_.stop.epochs,
-                                               plan_.stop.margin,
-                                               plan_.cells[static_cast<size_t>(cell.reference)].name)}};
+      all["stopped"] = {
+          {"epoch", at.epoch},
+          {"reason", fmt::format("{} validations in a row at least {:g} below {}", plan_.stop.epochs, plan_.stop.margin,
+                                 plan_.cells[static_cast<size_t>(cell.reference)].name)}};
     io::replace_file(rundir + "/cell.json", all.dump(2) + "\n");
   }
 
