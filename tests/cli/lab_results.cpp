@@ -1,0 +1,220 @@
+// What a folder of an ablation holds, and its tables.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <filesystem>
+
+#include "program.h"
+#include "tessera/core/error.h"
+#include "tessera/core/io/safetensors.h"
+#include "tessera/train/lab/results.h"
+
+using namespace tessera;
+using namespace tessera::lab;
+using namespace tessera::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Answers of `images` test images of which the first `right` are right.
+void make_answers(const std::string& path, size_t images, size_t right) {
+  std::vector<uint8_t> marks(images);
+  std::fill_n(marks.begin(), right, uint8_t{1});
+  std::vector<int32_t> said(images, 3);
+  const auto bytes = [](const auto& v) {
+    return std::span(reinterpret_cast<const char*>(v.data()), v.size() * sizeof(v[0]));
+  };
+  const auto n = static_cast<int64_t>(images);
+  const std::array<io::TensorBytes, 2> tensors{io::TensorBytes{"right", io::DType::u8, {n}, bytes(marks)},
+                                               io::TensorBytes{"prediction", io::DType::i32, {n}, bytes(said)}};
+  io::write_safetensors(path, tensors);
+}
+
+std::string keys_of(const std::string& position, int depth, int seed) {
+  return R"({"format":1,"keys":{"position.name":")" + position + R"(","model.depth":")" + std::to_string(depth) +
+         R"("},"seed":)" + std::to_string(seed);
+}
+
+/// A finished cell that answered `right` of 1000 images.
+std::string make_cell(const std::string& dir, const std::string& position, int depth, int seed, size_t right) {
+  const std::string cell =
+      dir + "/cells/position=" + position + ",depth=" + std::to_string(depth) + ",seed=" + std::to_string(seed);
+  fs::create_directories(cell);
+  write(cell + "/cell.json", keys_of(position, depth, seed) + "}");
+  const std::string accuracy = std::to_string(static_cast<double>(right) / 1000);
+  const bool fixed = position == "learned";
+  write(cell + "/measures.json", R"({"format":1,"numbers":{"last_acc1":)" + accuracy + R"(,"params":)" +
+                                     (fixed ? "1064" : "1000") + (fixed ? "" : R"(,"resolution.48x48.acc1":0.25)") +
+                                     R"(},"timed":{"images_per_s":)" + std::to_string(100 + seed) + "}" +
+                                     (fixed ? R"(,"absent":{"resolution.48x48.acc1":"a table of one size"})" : "") +
+                                     "}");
+  make_answers(cell + "/answers.safetensors", 1000, right);
+  return cell;
+}
+
+/// Three encodings, two depths, three seeds; the plan lists encodings in an order of its own.
+void make_study(const std::string& dir) {
+  fs::create_directories(dir);
+  write(dir + "/plan.toml",
+        "[run]\nepochs = 1\n[grid]\nposition = [\"shaw\", \"none\", \"learned\"]\n\"model.depth\" = [2, 10]\n"
+        "[report]\nbaseline = \"none\"\nmeasures = [\"last_acc1\", \"resolution\", \"params\"]\n");
+  const std::array<size_t, 3> luck{0, 11, 5};
+  for (int depth : {2, 10})
+    for (int seed : {1, 2, 3}) {
+      const size_t base = 500 + luck[static_cast<size_t>(seed) - 1];
+      make_cell(dir, "none", depth, seed, base);
+      make_cell(dir, "shaw", depth, seed, base + 100 + static_cast<size_t>(seed % 2));
+      make_cell(dir, "learned", depth, seed, base + (seed == 2 ? 9 : 0) - (seed == 1 ? 8 : 0));
+    }
+}
+
+std::vector<std::string> lines(const std::string& text) {
+  std::vector<std::string> all;
+  for (size_t from = 0; from < text.size();) {
+    const size_t end = std::min(text.find('\n', from), text.size());
+    all.push_back(text.substr(from, end - from));
+    from = end + 1;
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("results: a study's tables are in the order of its plan, and the same bytes from equal work") {
+  const Folder folder;
+  const std::string dir = folder / "study";
+  make_study(dir);
+  const Results all = read_results(dir);
+  CHECK(all.keys == std::vector<std::string>{"position.name", "model.depth"});
+  CHECK(all.runs.size() == 18);
+  CHECK(all.groups.size() == 6);
+  CHECK(all.groups[0].label == "shaw, model.depth = 2");
+  CHECK(all.groups[1].label == "shaw, model.depth = 10");  // as the plan lists them, not as text
+  CHECK(all.skipped.empty());
+  CHECK(all.measures == std::vector<std::string>{"last_acc1", "params", "resolution.48x48.acc1"});
+  CHECK(all.baseline_of(0) == 2);
+  CHECK(all.baseline_of(1) == 3);
+  CHECK(all.baseline_of(5) == 3);
+  const auto rows = lines(results_csv(all));
+  CHECK(rows[0] == "position.name,model.depth,seed,last_acc1,params,resolution.48x48.acc1");
+  CHECK(rows[1] == "shaw,2,1,0.601,1000,0.25");
+  CHECK(rows[18] == "learned,10,3,0.505,1064,");
+  CHECK(lines(timings_csv(all))[1] == "shaw,2,1,101");
+  CHECK(lines(missing_csv(all))[1] == "learned,2,1,resolution.48x48.acc1,a table of one size");
+
+  const std::string again = folder / "again";  // the folder's own order says nothing
+  make_study(again);
+  fs::rename(again + "/cells/position=shaw,depth=2,seed=1", again + "/cells/zz");
+  const Results other = read_results(again);
+  CHECK(results_csv(other) == results_csv(all));
+  CHECK(comparisons_csv(other) == comparisons_csv(all));
+  CHECK(pairwise_csv(other) == pairwise_csv(all));
+}
+
+TEST_CASE("results: groups are compared with the baseline of the same other keys, over seeds and over images") {
+  const Folder folder;
+  make_study(folder / "study");
+  const Results all = read_results(folder / "study");
+  const std::vector<Comparison> table = compare(all, "last_acc1");
+  REQUIRE(table.size() == 6);
+  CHECK(table[0].mean.n == 3);
+  CHECK(table[0].difference.mean == doctest::Approx(0.1 + 2.0 / 3000));
+  CHECK(table[0].difference.among == 4);
+  CHECK(table[0].difference.holm == doctest::Approx(4 * table[0].difference.p));
+  CHECK(table[0].verdict == Verdict::better);
+  CHECK(table[0].words.starts_with("better: +10.07 points ["));
+  CHECK(table[2].verdict == Verdict::baseline);
+  CHECK(table[4].verdict == Verdict::unsettled);
+  CHECK(table[0].images.low < table[0].difference.mean);
+  CHECK(table[0].difference.mean < table[0].images.high);
+  CHECK(table[0].images.low == doctest::Approx(0.1007 - 1.96 * std::sqrt(0.1007 * 0.8993 / 1000)).epsilon(0.03));
+  const double width = table[4].images.high - table[4].images.low;
+  CHECK(table[4].seeds_and_images.high - table[4].seeds_and_images.low > width);
+
+  const std::vector<Comparison> params = compare(all, "params");  // the same numbers in all seeds: no test, no better
+  CHECK(params[0].verdict == Verdict::identical);
+  CHECK(params[4].verdict == Verdict::untested);
+  CHECK(compare(all, "resolution.48x48.acc1")[4].words == "no seed in common");
+
+  const auto rows = lines(comparisons_csv(all));
+  CHECK(rows[0].starts_with("position.name,model.depth,measure,n,mean,sd,low,high,baseline,pairs,difference,"));
+  CHECK(rows[0].ends_with(",verdict,words"));
+  CHECK(std::ranges::count_if(rows, [](const std::string& r) {
+          return r.find(",better,") != std::string::npos && r.find('[') == std::string::npos;
+        }) == 0);
+}
+
+TEST_CASE("results: another encoding changes no number of the pairs that were there") {
+  const Folder folder;
+  const std::string dir = folder / "study";
+  make_study(dir);
+  const auto before = lines(pairwise_csv(read_results(dir)));
+  for (int seed : {1, 2, 3}) make_cell(dir, "alibi", 2, seed, 550 + static_cast<size_t>(seed));
+  const auto after = lines(pairwise_csv(read_results(dir)));
+  CHECK(after.size() > before.size());
+  for (const std::string& row : before) CHECK_MESSAGE(std::ranges::count(after, row) == 1, row);
+}
+
+TEST_CASE("results: a damaged cell costs a line and its own run") {
+  const Folder folder;
+  const std::string dir = folder / "study";
+  make_study(dir);
+  const auto cell = [&](int seed) { return make_cell(dir, "rope", 2, seed, 700); };
+  std::string c = cell(10);
+  write(c + "/cell.json", "{\"format\":1,\"keys\":{\"position.name\":");
+  c = cell(11), write(c + "/measures.json", R"({"format":1,"numbers":{"last_acc1":1e999}})");
+  c = cell(12), write(c + "/measures.json", R"({"format":1,"numbers":{"last_acc1":"0.7"}})");
+  c = cell(13), fs::remove(c + "/measures.json");
+  c = cell(14), write(c + "/answers.safetensors", read(c + "/answers.safetensors").substr(0, 700));
+  c = cell(15), fs::remove(c + "/cell.json");
+  REQUIRE(::mkfifo((c + "/cell.json").c_str(), 0600) == 0);
+  c = cell(16), write(c + "/cell.json", std::string(100000, '['));
+  c = cell(17), write(c + "/cell.json", keys_of("shaw", 2, 1) + "}");  // a run that is there already
+  c = cell(18), write(c + "/measures.json", R"({"format":2,"numbers":{}})");
+  c = cell(19), write(c + "/cell.json", R"({"format":1,"keys":{"position.name":"a\u001b[2J"},"seed":1})");
+  c = cell(20), write(c + "/cell.json", R"({"format":1,"keys":{"position.name":7},"seed":1})");
+  c = cell(21), write(c + "/cell.json", R"({"format":1,"keys":{"position.name":"rope"},"seed":1.5})");
+  write(dir + "/cells/a_file", "x");
+  fs::create_directories(dir + "/failed");
+  write(dir + "/failed/position=sincos,seed=1.json", keys_of("sincos", 2, 1) + R"(,"reason":"no memory"})");
+  write(dir + "/failed/cut.json", "{");
+  const Results all = read_results(dir);
+  CHECK(all.runs.size() == 18);
+  REQUIRE(all.failed.size() == 1);
+  CHECK(all.failed[0].reason == "no memory");
+  CHECK(all.failed[0].values == std::vector<std::string>{"sincos", "2"});
+  CHECK(all.skipped.size() == 14);
+  for (const std::string& line : all.skipped) {
+    CHECK_MESSAGE(line.find(dir) != std::string::npos, line);
+    CHECK_MESSAGE(line.find('\n') == std::string::npos, line);
+    CHECK_MESSAGE(line.find('\x1b') == std::string::npos, line);
+  }
+  CHECK(lines(results_csv(all)).size() == 19);
+}
+
+TEST_CASE("results: folders without runs, without a plan, or with a plan that is none") {
+  const Folder folder;
+  CHECK_THROWS_AS(read_results(folder / "none"), Error);
+  fs::create_directories(folder / "empty");
+  const Results empty = read_results(folder / "empty");
+  CHECK(results_csv(empty) == "seed\n");
+  CHECK(comparisons_csv(empty).starts_with("measure,n,"));
+  const std::string dir = folder / "study";
+  make_study(dir);
+  fs::remove(dir + "/plan.toml");
+  const Results without = read_results(dir);
+  CHECK(without.baseline_value == "none");
+  CHECK(without.groups[0].label == "learned, model.depth = 2");
+  CHECK(without.groups[1].label == "learned, model.depth = 10");
+  CHECK(without.measures == std::vector<std::string>{"last_acc1", "resolution.48x48.acc1"});
+  for (const std::string& plan : {std::string("[grid\n"), std::string(100000, '['), "a" + [] {
+                                    std::string dots;
+                                    for (int i = 0; i < 100000; ++i) dots += ".a";
+                                    return dots;
+                                  }() + " = 1"}) {
+    write(dir + "/plan.toml", plan);
+    CHECK_THROWS_AS(read_results(dir), Error);
+  }
+}
