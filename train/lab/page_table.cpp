@@ -21,7 +21,7 @@ constexpr double width = 200, height = 22;  // of an interval's picture, in its 
 struct Axis {
   double low = 1, high = 0;
   std::vector<double> ticks;
-  double at(double v) const { return std::clamp((v - low) / (high - low), -0.05, 1.05) * width; }
+  double at(double v) const { return std::clamp((v - low) / (high - low), 0.0, 1.0) * width; }
 };
 
 Axis axis(const Findings& study, size_t facet, const std::string& measure) {
