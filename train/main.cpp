@@ -36,8 +36,9 @@ void setup(CLI::App& app, Action& chosen) {
   app.name("tessera");
   app.option_defaults()->take_last();  // a script's default, then a person's choice after it
   app.require_subcommand(0, 1);
-  for (auto* add : {add_train, add_eval, add_predict, lab::add_report, lab::add_probe, add_models, add_positions,
-                    add_inspect, add_init, add_forward, add_bench, add_data})
+  for (auto* add :
+       {add_train, add_eval, add_predict, lab::add_ablate, lab::add_probe, lab::add_measure, lab::add_report,
+        add_models, add_positions, add_inspect, add_init, add_forward, add_bench, add_data})
     add(app, chosen);
 }
 
@@ -102,7 +103,7 @@ void check_environment() try {
 
 /// What a run is told stands in its files, which are UTF-8: a name that is not would end it when the first of them is written.
 void check_words(int argc, char** argv) {
-  if (argc < 2 || std::string_view(argv[1]) != "train") return;
+  if (argc < 2 || (std::string_view(argv[1]) != "train" && std::string_view(argv[1]) != "ablate")) return;
   for (int i = 2; i < argc; ++i)
     if (!io::is_utf8(argv[i])) wrong_usage("argument {} '{}' is no UTF-8; rename it", i, io::printable(argv[i]));
 }

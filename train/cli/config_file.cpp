@@ -11,6 +11,7 @@
 
 #include "tessera/core/io/read_file.h"
 #include "tessera/models/model.h"
+#include "tessera/train/cli/nesting.h"
 #include "tessera/train/cli/recipes.h"
 
 namespace tessera::cli {
@@ -63,7 +64,10 @@ std::vector<std::string> recipe_names() {
 
 constexpr size_t most_text = 1 << 20;
 
-/// The parser and whoever walks its tree call themselves for every bracket and every dot of a key: both are counted first.
+std::string_view section_of(std::string_view key) { return key.substr(0, std::min(key.find('.'), key.size())); }
+
+}  // namespace
+
 void check_nesting(std::string_view text, const std::string& source) {
   constexpr int deepest = 64;
   if (text.size() > most_text) wrong_usage("{} is larger than a megabyte: it is no recipe", source);
@@ -90,10 +94,6 @@ void check_nesting(std::string_view text, const std::string& source) {
       wrong_usage("{}:{}: more than {} levels of brackets or of dotted names: it is no recipe", source, line, deepest);
   }
 }
-
-std::string_view section_of(std::string_view key) { return key.substr(0, std::min(key.find('.'), key.size())); }
-
-}  // namespace
 
 // ---- collecting ----------------------------------------------------------------------------------------------------
 

@@ -2,15 +2,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "tessera/core/parallel.h"
 #include "tessera/train/cli/commands.h"
 #include "tessera/train/cli/console.h"
 #include "tessera/train/cli/data_name.h"
+#include "tessera/train/cli/image_size.h"
 #include "tessera/train/cli/json.h"
 #include "tessera/train/cli/saved_run.h"
-#include "tessera/train/data/image.h"
 #include "tessera/train/data/named.h"
 #include "tessera/train/data/subset.h"
 #include "tessera/train/training/decoded.h"
@@ -29,44 +28,6 @@ struct Request {
   bool best = false, json = false;
 };
 
-struct Size {
-  int h = 0, w = 0;
-};
-
-/// "48", or "40x56": height x width.
-Size parse_size(const std::string& s) {
-  const auto number = [&](std::string_view digits) {
-    int n = 0;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), n);
-    if (error != std::errc() || end != digits.data() + digits.size() || n < 1 || n > 4096)
-      wrong_usage("--img-size {}: expected N or HxW (height x width), 1 to 4096", s);
-    return n;
-  };
-  const size_t x = s.find('x');
-  const std::string_view all = s;
-  if (x == std::string::npos) return {number(all), number(all)};
-  return {number(all.substr(0, x)), number(all.substr(x + 1))};
-}
-
-/// Every image resized until it covers `size`, and cut.
-std::shared_ptr<const data::Set> resized(const data::Set& set, const Size& size) {
-  auto resized = std::make_shared<data::Set>(set);
-  data::Set& out = *resized;
-  auto pixels = std::make_shared<std::vector<uint8_t>>();
-  auto labels = std::make_shared<Index>();
-  out.rows.clear();
-  for (size_t i = 0; i < set.size(); ++i) {
-    data::Image image{set.h, set.w, set.channels, {set.image(i), set.image(i) + set.bytes()}};
-    const data::Image fitted = data::fit(image, size.h, size.w);
-    pixels->insert(pixels->end(), fitted.pixels.begin(), fitted.pixels.end());
-    labels->push_back(set.label(i));
-    out.rows.push_back(static_cast<int32_t>(i));
-  }
-  out.h = size.h, out.w = size.w;
-  out.pixels = std::move(pixels), out.labels = std::move(labels);
-  return resized;
-}
-
 /// Pictures for a model of pictures, frames of as many features for one of frames.
 void check_kind(const SavedRun& run, const data::Source& source) {
   const InputShape &in = run.net.input, form = source.form();
@@ -76,12 +37,12 @@ void check_kind(const SavedRun& run, const data::Source& source) {
 }
 
 /// Pictures at the size that was asked for. Throws Error if the encoding cannot follow, and for data that are no pictures.
-std::shared_ptr<const data::Source> of_size(const std::shared_ptr<const data::Source>& source, const Size& size,
+std::shared_ptr<const data::Source> of_size(const std::shared_ptr<const data::Source>& source, const ImageSize& size,
                                             const SavedRun& run) {
   const auto set = std::dynamic_pointer_cast<const data::Set>(source);
   if (!set && size.h > 0) fail("eval", "--img-size resizes pictures, {} holds {}", source->name, source->form().str());
   if (!set) return source;
-  const auto now = size.h > 0 && (set->h != size.h || set->w != size.w) ? resized(*set, size) : set;
+  const auto now = size.h > 0 ? resized(set, size) : set;
   if (const InputShape& built = run.net.input; now->h != built.h || now->w != built.w)
     if (const std::string why = fixed_size(run.config.position); !why.empty())
       fail("eval", "{} ({} x {}, not {} x {})", why, built.h, built.w, now->h, now->w);
@@ -124,7 +85,7 @@ int eval(const Request& r) {
   if (r.split != "test" && r.split != "val" && r.split != "train")
     wrong_usage("--split {}: expected test, val or train", r.split);
   check_data_name(r.data);
-  const Size size = r.img_size.empty() ? Size{} : parse_size(r.img_size);
+  const ImageSize size = r.img_size.empty() ? ImageSize{} : image_size(r.img_size, "--img-size");
   use_threads(r.threads);
   SavedRun run = open_run(r.run, r.best ? Weights::best : Weights::final);
   DataConfig data = run.config.data;

@@ -11,9 +11,9 @@
 #include "tessera/train/cli/data_name.h"
 #include "tessera/train/cli/interrupt.h"
 #include "tessera/train/cli/recipes.h"
-#include "tessera/train/data/named.h"
+#include "tessera/train/cli/run_config.h"
+#include "tessera/train/cli/tensorboard.h"
 #include "tessera/train/report/report.h"
-#include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
 #include "tessera/train/training/trainer.h"
 
@@ -27,7 +27,7 @@ struct Request {
   std::string out, resume;
   std::vector<std::string> values = std::vector<std::string>(shortcuts().size());  // of the shortcut options
   int threads = 0;
-  bool reset_head = false;
+  bool reset_head = false, tensorboard = false;
 };
 
 /// section.key=value, or a recipe? What stands before a = in a key has letters of names only, and a file that is there is a recipe, whatever
@@ -65,58 +65,6 @@ ConfigLayers gather(const Request& r, std::string& recipe) {
   return config;
 }
 
-/// Weights of a run directory bring their model and its positions along, unless a recipe names a model, or the command line another one
-/// (`model`; empty: none). What follows the data (classes, channels, the size of images) is the new data's.
-void follow_weights(ConfigLayers& config, const std::string& model) {
-  const std::string run = config.given("train.weights", "");
-  std::error_code none;
-  if (run.empty() || !fs::is_regular_file(run + "/config.toml", none)) return;
-  ConfigLayers saved;
-  saved.read_recipe(run + "/config.toml");
-  const RunConfig was = saved.resolve();
-  if (!model.empty() && model != was.model) return;
-  config.adapt("model.name", was.model), config.adapt("position.name", was.position);
-  constexpr std::string_view of_the_data[] = {"num_classes",       "in_chans",   "img_size",
-                                              "img_width",         "input_dim",  "vocab_size",
-                                              "target_vocab_size", "max_length", "num_frames"};
-  for (const auto& [key, value] : was.model_options)
-    if (std::ranges::find(of_the_data, key) == std::end(of_the_data)) config.adapt("model." + key, value);
-  if (config.given("position.name", "") != was.position) return;
-  for (const auto& [key, value] : was.position_options) config.adapt("position." + key, value);
-}
-
-/// Which data, and without a recipe the embedded one for them. Returns whether that was done.
-bool choose_default(ConfigLayers& config, std::string& recipe) {
-  std::string data = config.given("data.name", "");
-  if (data.empty()) {
-    const bool found = data::available("cifar10", config.given("data.dir", ""));
-    data = found ? "cifar10" : "where";
-    say("data: {}", found ? "cifar10 (found)"
-                          : "where, made in memory (cifar10 was not found; tessera data get cifar10 fetches it)");
-  }
-  const bool choose = recipe.empty();
-  if (choose) {
-    recipe = data::find_named(data)->recipe;
-    config.read_recipe(recipe);
-    say("recipe: {} (embedded)", recipe);
-  }
-  config.adapt("data.name", data);
-  return choose;
-}
-
-/// A recipe that nobody chose must not ask for augmentations that this data set refuses.
-void drop_augmentation(ConfigLayers& config) {
-  RunConfig c = config.resolve();
-  follow(c.data);
-  const data::NamedData* named = data::find_named(c.data.name);
-  if (c.data.name == "cifar10" || named->most_made > 0) return;  // what the embedded recipes are made for
-  if (!c.augment.flip && c.augment.crop == 0) return;
-  const data::Splits splits = data::open_splits(c.data.name, c.data.dir, {.img_size = c.data.img_size});
-  const auto* set = dynamic_cast<const data::Set*>(splits.train.get());
-  if (c.augment.flip && !(set && set->keeps_label(data::Augmentation::flip))) config.adapt("augment.flip", false);
-  if (c.augment.crop && !(set && set->keeps_label(data::Augmentation::crop))) config.adapt("augment.crop", 0);
-}
-
 /// runs/NAME, or runs/NAME-2 and so on when that exists: made here, since of several that are started together only one can make a
 /// folder. Those that nothing was written to vanish again.
 class FreeFolder {
@@ -149,7 +97,7 @@ class FreeFolder {
 };
 
 /// In `out`, or if that is empty in a free folder named after the recipe.
-int run(const RunConfig& config, const std::string& out, const std::string& recipe, bool resume) {
+int run(const RunConfig& config, const std::string& out, const std::string& recipe, bool resume, bool tensorboard) {
   Interrupt interrupt;
   Hooks hooks;
   hooks.stop = [&] { return interrupt.stop(); };
@@ -166,9 +114,11 @@ int run(const RunConfig& config, const std::string& out, const std::string& reci
   std::optional<FreeFolder> made;
   if (out.empty()) made.emplace(recipe);
   const std::string rundir = made ? made->path() : out;
+  RunParts parts;
+  if (tensorboard) parts.listeners.push_back(std::make_shared<EventListener>(rundir));
   RunResult result;
   try {
-    result = train_run(config, rundir, resume, hooks);
+    result = train_run(config, rundir, resume, hooks, parts);
   } catch (const Misfit& e) {
     throw Usage(e.what());
   }
@@ -177,6 +127,7 @@ int run(const RunConfig& config, const std::string& out, const std::string& reci
     return interrupted;
   }
   report::write({rundir}, rundir + "/report.html");
+  if (tensorboard) write_events(rundir);  // the test at the end is no epoch
   say("{}: weights.safetensors, report.html, summary.json and more", rundir);
   return done;
 }
@@ -206,7 +157,7 @@ int resume_run(const Request& r, ConfigLayers config) {
         "--resume {}: there is no config.toml; a run that was stopped before it wrote that begins with --out {}",
         r.resume, r.resume);
   config.read_recipe(r.resume + "/config.toml");
-  return run(config.resolve(), r.resume, "", true);
+  return run(config.resolve(), r.resume, "", true, r.tensorboard);
 }
 
 int train(const Request& r) {
@@ -218,12 +169,8 @@ int train(const Request& r) {
   if (!r.resume.empty() && !recipe.empty())
     wrong_usage("--resume {} goes on with its own configuration: leave the recipe {} out", r.resume, recipe);
   if (!r.resume.empty()) return resume_run(r, config);
-  const std::string said = config.given("model.name", "");  // by a person, not by the embedded recipe
-  const bool chosen = choose_default(config, recipe);
-  if (chosen || said.empty()) follow_weights(config, said);
-  if (chosen) drop_augmentation(config);
-  for (const std::string& section : config.replaced()) say("--model or --position replaces {}", section);
-  return run(config.resolve(false), r.out, recipe, false);
+  const RunConfig complete = run_config(config, recipe, [](std::string_view line) { say(line); });
+  return run(complete, r.out, recipe, false, r.tensorboard);
 }
 
 }  // namespace
@@ -247,6 +194,8 @@ void add_train(CLI::App& app, Action& chosen) {
                   "Go on with a run that was stopped, or with one that ended, under more --epochs or other limits")
       ->type_name("RUNDIR");
   sub->add_flag("--reset-head", r->reset_head, "With --weights: a fresh head all the same");
+  sub->add_flag("--tensorboard", r->tensorboard,
+                "Also write the curves for TensorBoard, every epoch (tensorboard --logdir RUNDIR)");
   sub->add_option("--threads", r->threads, "Worker threads; results do not depend on it [cores available]")
       ->check(CLI::Range(1, 4096))
       ->type_name("N");

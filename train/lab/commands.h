@@ -4,7 +4,9 @@
 
 namespace tessera::lab {
 
+void add_ablate(CLI::App& app, cli::Action& chosen);
 void add_probe(CLI::App& app, cli::Action& chosen);
+void add_measure(CLI::App& app, cli::Action& chosen);
 void add_report(CLI::App& app, cli::Action& chosen);
 
 }  // namespace tessera::lab

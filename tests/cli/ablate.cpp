@@ -1,0 +1,426 @@
+// A study as its folder: one process, several, killed ones, some with another clock; on a full disk, under Slurm and MPI. What is compared
+// is results.csv, to the byte.
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <thread>
+
+#include "tessera/train/lab/claim.h"
+#include "tessera/train/lab/study.h"
+#include "tests/cli/program.h"
+
+namespace tessera::test {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+using nlohmann::json;
+using Words = std::vector<std::string>;
+
+/// Six runs of a moment each.
+Words tiny_study(const std::string& out, const Words& more = {}) {
+  Words words{"ablate",
+              "--out",
+              out,
+              "--positions",
+              "none,learned,shaw",
+              "--seeds",
+              "1..2",
+              "--data",
+              "where:quadrant",
+              "--epochs",
+              "2",
+              "--batch-size",
+              "16",
+              "data.train_size=96",
+              "data.test_size=32",
+              "model.depth=1",
+              "model.embed_dim=16",
+              "model.num_heads=2",
+              "model.patch_size=8",
+              "--measures",
+              "accuracy"};
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+Words worker(const std::string& out, const Words& more = {}) {
+  Words words{"ablate", "--worker", "--out", out, "--threads", "1", "--stale-after", "2"};
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+/// results.csv of the study as one undisturbed process leaves it, made once.
+const std::string& undisturbed() {
+  static const std::string table = [] {
+    const Folder folder;
+    const Result r = tessera(tiny_study(folder / "study", {"--jobs", "1"}));
+    INFO(r.err);
+    REQUIRE(r.code == 0);
+    return read(folder / "study/results.csv");
+  }();
+  return table;
+}
+
+void begin(const std::string& out) {
+  const Result r = tessera(tiny_study(out, {"--emit", "mpi"}));
+  REQUIRE(r.code == 0);
+}
+
+bool until(const std::function<bool()>& there, double seconds = 30) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  while (std::chrono::steady_clock::now() < end) {
+    if (there()) return true;
+    std::this_thread::sleep_for(2ms);
+  }
+  return false;
+}
+
+size_t count(const std::string& folder) {
+  return exists(folder) ? static_cast<size_t>(std::distance(fs::directory_iterator(folder), {})) : 0;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "ablate: a study leaves its plan, its cells and its tables; a cell is what train makes of its configuration") {
+  const Folder folder;
+  const std::string dir = folder / "study";
+  const Result r = tessera(tiny_study(dir, {"--jobs", "2"}));
+  INFO(r.err);
+  REQUIRE(r.code == 0);
+  CHECK(r.out.empty());
+  CHECK(count(dir + "/cells") == 6);
+  CHECK(count(dir + "/work") == 0);
+  CHECK(count(dir + "/claims") == 0);
+  CHECK(read(dir + "/results.csv") == undisturbed());
+  for (const char* file : {"plan.toml", "timings.csv", "comparisons.csv"}) CHECK(exists(dir + "/" + file));
+  const std::string cell = dir + "/cells/position=shaw,seed=2";
+  const json said = json::parse(read(cell + "/cell.json"));
+  CHECK(said["keys"]["position.name"] == "shaw");
+  CHECK(said["seed"] == 2);
+  const Result alone = tessera({"train", cell + "/config.toml", "--out", folder / "alone"});
+  REQUIRE(alone.code == 0);
+  CHECK(read(folder / "alone/weights.safetensors") == read(cell + "/weights.safetensors"));
+  // the same again has nothing to do; more seeds are more cells; another study is refused
+  CHECK(tessera(tiny_study(dir, {"--jobs", "1"})).code == 0);
+  CHECK(tessera({"ablate", "--out", dir}).code == 0);
+  CHECK(read(dir + "/results.csv") == undisturbed());
+  check_refused(tessera(tiny_study(dir, {"--epochs", "3"})), 2, {"another study", "train.epochs"});
+  CHECK(tessera(tiny_study(dir, {"--seeds", "1..3", "--jobs", "2"})).code == 0);
+  CHECK(count(dir + "/cells") == 9);
+}
+
+TEST_CASE("ablate: what cannot be, and what fails, is recorded with its reason, and the rest goes on") {
+  const Folder folder;
+  const std::string dir = folder / "study";
+  write(folder / "plan.toml", R"([run]
+data = "where:quadrant"
+epochs = 1
+batch_size = 16
+seeds = [1]
+data.train_size = 48
+data.test_size = 32
+model.depth = 1
+model.embed_dim = 16
+model.num_heads = 2
+model.patch_size = 8
+[grid]
+position = ["none", "nothing", "rope_axial"]
+[[extra]]
+position = "none"
+"position.theta" = 3.0
+[[extra]]
+position = "none"
+lr = 1e20
+[[extra]]
+position = "none"
+data = "imagefolder:/nowhere/at/all"
+data.train_size = 0
+data.test_size = 0
+[report]
+measures = ["accuracy"]
+)");
+  const Result r = tessera({"ablate", folder / "plan.toml", "--out", dir, "--jobs", "1"});
+  INFO(r.err);
+  CHECK(r.code == 0);
+  const auto reason = [&](const std::string& name) -> std::string {
+    return json::parse(read(dir + "/failed/" + name + ".json"))["reason"];
+  };
+  CHECK(count(dir + "/cells") == 2);
+  CHECK(reason("position=nothing,seed=1").find("nothing") != std::string::npos);
+  CHECK(reason("position=none,position.theta=3,seed=1").find("theta") != std::string::npos);
+  CHECK(reason("position=none,optim.lr=1e+20,seed=1").find("finite") != std::string::npos);
+  CHECK(count(dir + "/failed") == 4);
+  const Result dry = tessera({"ablate", folder / "plan.toml", "--dry-run"});
+  INFO(dry.out);
+  CHECK(dry.code == 0);
+  CHECK(dry.out.find("cannot be: ") != std::string::npos);
+  CHECK(dry.out.find("one seed") != std::string::npos);
+}
+
+TEST_CASE("ablate: killed at random and started again, it ends with the same table") {
+  const Folder folder;
+  const std::string dir = folder / "study";
+  std::mt19937 random(7);
+  for (int kill = 0; kill < 3; ++kill) {
+    Process p(tiny_study(dir, {"--jobs", "1", "--stale-after", "2"}));
+    std::this_thread::sleep_for(std::chrono::milliseconds(300 + random() % 900));
+    p.signal(SIGKILL);
+    p.wait();
+  }
+  const Result r = tessera(tiny_study(dir, {"--jobs", "1", "--stale-after", "2"}));
+  INFO(r.err);
+  CHECK(r.code == 0);
+  CHECK(read(dir + "/results.csv") == undisturbed());
+  CHECK(count(dir + "/work") == 0);
+}
+
+#ifdef TESSERA_AN_HOUR_OFF
+TEST_CASE("ablate: of four workers two are killed and one lives an hour later, and the table is the same") {
+  const Folder folder;
+  const std::string dir = folder / "study";
+  begin(dir);
+  std::vector<std::unique_ptr<Process>> all;
+  for (int i = 0; i < 4; ++i) {
+    RunOptions options;
+    if (i == 3) options.env = {std::string("LD_PRELOAD=") + TESSERA_AN_HOUR_OFF};
+    all.push_back(std::make_unique<Process>(worker(dir), options));
+  }
+  // in the midst of what they do
+  REQUIRE(until([&] { return count(dir + "/work") >= 2; }));
+  std::this_thread::sleep_for(100ms);
+  all[0]->signal(SIGKILL), all[1]->signal(SIGKILL);
+  for (const int i : {0, 1}) all[static_cast<size_t>(i)]->wait();
+  for (const int i : {2, 3}) {
+    const Result r = all[static_cast<size_t>(i)]->wait();
+    INFO(r.err);
+    CHECK(r.code == 0);
+  }
+  CHECK(read(dir + "/results.csv") == undisturbed());
+}
+#endif
+
+TEST_CASE("ablate: a signal writes a checkpoint, frees the run and ends with 130; the rest follows") {
+  const Folder folder;
+  const std::string dir = folder / "study";
+  begin(dir);
+  for (const int number : {SIGTERM, SIGUSR1, SIGINT}) {
+    Process p(worker(dir));
+    REQUIRE(until([&] { return count(dir + "/work") > 0; }));
+    std::this_thread::sleep_for(50ms);
+    p.signal(number);
+    const Result r = p.wait();
+    INFO(r.err);
+    CHECK((r.code == 130 || r.code == 0));
+    CHECK(count(dir + "/claims") == 0);
+  }
+  Process whole(tiny_study(dir, {"--jobs", "2"}));
+  std::this_thread::sleep_for(500ms);
+  whole.signal(SIGTERM);
+  const int code = whole.wait().code;
+  CHECK((code == 130 || code == 0));
+  CHECK(count(dir + "/claims") == 0);
+  CHECK(tessera({"ablate", "--out", dir, "--jobs", "1"}).code == 0);
+  CHECK(read(dir + "/results.csv") == undisturbed());
+}
+
+TEST_CASE("ablate: a full disk ends it with one line, and later it goes on") {
+  const Folder folder;
+  const std::string dir = folder / "study";
+  begin(dir);
+  for (const char* fault : {"write:3000:ENOSPC", "rename:2000:EACCES"}) {
+    RunOptions options;
+    options.env = {std::string("TESSERA_FAULT=") + fault};
+    const Result r = tessera(worker(dir), options);
+    check_refused(r, 1, {dir});
+    CHECK(count(dir + "/failed") == 0);
+  }
+  CHECK(tessera(worker(dir)).code == 0);
+  CHECK(read(dir + "/results.csv") == undisturbed());
+}
+
+TEST_CASE("ablate: tasks of a Slurm array, and ranks of MPI, are workers") {
+  const Folder folder;
+  const std::string dir = folder / "it's a study";
+  const Result script = tessera(tiny_study(dir, {"--emit", "slurm", "--jobs", "2", "--threads", "1"}));
+  REQUIRE(script.code == 0);
+  write(folder / "job.sh", script.out);
+  const std::string task = "SLURM_CPUS_PER_TASK=1 SLURM_ARRAY_TASK_ID=";
+  const std::string both = task + "1 bash " + (folder / "job.sh") + " 2>/dev/null & " + task + "2 bash " +
+                           (folder / "job.sh") + " 2>/dev/null; status=$?; wait $! && exit $status";
+  CHECK(system(both.c_str()) == 0);
+  CHECK(read(dir + "/results.csv") == undisturbed());
+  if (system("command -v mpirun > /dev/null 2>&1") != 0) {
+    MESSAGE("skipped: no mpirun");
+    return;
+  }
+  const std::string other = folder / "mpi";
+  write(folder / "mpi.sh", tessera(tiny_study(other, {"--emit", "mpi", "--jobs", "2"})).out);
+  CHECK(system(("sh " + (folder / "mpi.sh") + " --oversubscribe --allow-run-as-root 2>/dev/null").c_str()) == 0);
+  CHECK(read(other + "/results.csv") == undisturbed());
+}
+
+TEST_CASE("ablate: clearly worse runs are stopped by validation alone, whoever works in which order") {
+  const Folder folder;
+  const auto words = [&](const std::string& out, const std::string& jobs) {
+    return Words{"ablate",
+                 "--out",
+                 out,
+                 "optim.lr=3e-3,0",
+                 "--seeds",
+                 "1..2",
+                 "--data",
+                 "where:quadrant",
+                 "--position",
+                 "learned",
+                 "--epochs",
+                 "4",
+                 "--batch-size",
+                 "16",
+                 "data.train_size=256",
+                 "data.val_size=64",
+                 "data.test_size=32",
+                 "model.depth=1",
+                 "model.embed_dim=16",
+                 "model.num_heads=2",
+                 "model.patch_size=8",
+                 "--measures",
+                 "accuracy",
+                 "--baseline",
+                 "0.003",
+                 "--stop-worse",
+                 "0.02",
+                 "--stop-epochs",
+                 "1",
+                 "--jobs",
+                 jobs};
+  };
+  for (const char* jobs : {"1", "2"}) {
+    const Result r = tessera(words(folder / jobs, jobs));
+    INFO(r.err);
+    REQUIRE(r.code == 0);
+  }
+  CHECK(read(folder / "1/results.csv") == read(folder / "2/results.csv"));
+  const std::string cell = folder / "1/cells/optim.lr=0,seed=1";
+  const json said = json::parse(read(cell + "/cell.json"));
+  REQUIRE(said.contains("stopped"));
+  CHECK(said["stopped"]["epoch"] < 4);
+  CHECK(json::parse(read(cell + "/summary.json"))["ended"] == "max_steps");
+  CHECK_FALSE(json::parse(read(folder / "1/cells/optim.lr=0.003,seed=1/cell.json")).contains("stopped"));
+}
+
+TEST_CASE("claims: one has it; who is dead is told by what stands still, not by any clock") {
+  const Folder folder;
+  lab::Claims mine(folder / "claims", 1.2), others(folder / "claims", 1.2);
+  auto claim = mine.take("a");
+  REQUIRE(claim);
+  CHECK_FALSE(others.take("a"));
+  CHECK(others.take("b"));
+  // a file that is an hour old, or of tomorrow, lives as long as it beats
+  for (const time_t off : {-3600, 86400}) {
+    const timespec when[2] = {{time(nullptr) + off, 0}, {time(nullptr) + off, 0}};
+    REQUIRE(utimensat(AT_FDCWD, (folder / "claims/a").c_str(), when, 0) == 0);
+    for (int i = 0; i < 10; ++i) {
+      CHECK_FALSE(others.take("a"));
+      std::this_thread::sleep_for(100ms);
+    }
+  }
+  CHECK(claim->check());
+  claim.reset();
+  CHECK(count(folder / "claims") == 0);
+  CHECK(others.take("a"));
+}
+
+TEST_CASE("claims: one that stands still goes to one taker, and its owner notices") {
+  const Folder folder;
+  lab::Owner owner = lab::myself();
+  owner.id = "elsewhere-1", owner.machine = "another boot";
+  const std::string content =
+      json{{"format", 1}, {"owner", owner.id}, {"machine", owner.machine}, {"process", 1}, {"arithmetic", ""}}.dump() +
+      "\n0.250 0000000003\n";
+  fs::create_directories(folder / "claims");
+  for (const std::string& text : {content, std::string("half a cl"), std::string()}) {
+    write(folder / "claims/a", text);
+    std::vector<std::unique_ptr<lab::Claims>> takers;
+    for (int i = 0; i < 3; ++i) takers.push_back(std::make_unique<lab::Claims>(folder / "claims", 1));
+    std::vector<std::unique_ptr<lab::Claim>> got;
+    REQUIRE(until([&] {
+      for (auto& t : takers)
+        if (auto c = t->take("a")) got.push_back(std::move(c));
+      return !got.empty();
+    }));
+    CHECK(got.size() == 1);
+    CHECK(got[0]->check());
+    // the one that was declared dead finds that it is: as if a fourth had taken it
+    write(folder / "claims/.other", content);
+    fs::rename(folder / "claims/.other", folder / "claims/a");
+    CHECK(until([&] { return got[0]->lost(); }, 5));
+    got.clear();  // and leaves the other's claim alone
+    CHECK(read(folder / "claims/a") == content);
+  }
+}
+
+TEST_CASE(
+    "claims: of a process that was here and is gone, at once; a run that is taken over moves away from its old owner") {
+  const Folder folder;
+  const lab::Study study{folder / "study"};
+  for (const auto& f : {study.cells(), study.work(), study.claims()}) fs::create_directories(f);
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    lab::Claims claims(study.claims(), 1000);
+    auto* kept = claims.take("a").release();
+    _exit(kept ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  REQUIRE(status == 0);
+  lab::Claims claims(study.claims(), 1000);
+  const auto claim = claims.take("a");
+  CHECK(claim);
+  const std::string old = study.work() + "/a@dead";
+  fs::create_directories(old);
+  write(old + "/last.ckpt", "x"), write(old + "/.lock", "process 1 on x\n");
+  const std::string now = lab::adopt_work(study, "a", lab::myself());
+  CHECK_FALSE(exists(old));
+  CHECK(read(now + "/last.ckpt") == "x");
+  CHECK_FALSE(exists(now + "/.lock"));
+  CHECK(lab::deliver(study, now, "a"));
+  fs::create_directories(now);
+  write(now + "/last.ckpt", "late");
+  CHECK_FALSE(lab::deliver(study, now, "a"));  // somebody was faster
+  CHECK(read(study.cell("a") + "/last.ckpt") == "x");
+  CHECK_FALSE(exists(now));
+}
+
+TEST_CASE("ablate: wrong usage is one line") {
+  const Folder folder;
+  check_refused(tessera({"ablate", "--positions", "none"}), 2, {"--out"});
+  check_refused(tessera({"ablate", "--out", folder / "x"}), 2, {"no plan.toml"});
+  check_refused(tessera({"ablate", "--worker", "--out", folder / "x"}), 2, {"no plan.toml"});
+  check_refused(tessera({"ablate", folder / "no.toml", "--out", folder / "x"}), 2, {"no.toml"});
+  check_refused(tessera({"ablate", "--positions", "none,shaw", "--emit", "pbs", "--out", folder / "y"}), 2, {"slurm"});
+  check_refused(
+      tessera({"ablate", "--positions", "nothing,at_all", "--data", "where", "--out", folder / "z", "--jobs", "1"}), 1,
+      {"none of"});
+  write(folder / "w", "a file");
+  check_refused(tessera({"ablate", "--positions", "none,shaw", "--out", folder / "w"}), 2, {"no directory"});
+  fs::create_directories(folder / "full/cells");
+  check_refused(tessera({"ablate", "--positions", "none,shaw", "--out", folder / "full"}), 2, {"no plan.toml"});
+  begin(folder / "isa");
+  RunOptions options;
+  options.env = {"TESSERA_ISA=scalar"};
+  check_refused(tessera(worker(folder / "isa"), options), 2, {"--allow-mixed-isa"});
+}
+
+}  // namespace tessera::test

@@ -1,0 +1,230 @@
+// tessera ablate: a study of many runs, on one machine or on many that share a folder.
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <map>
+
+#include "tessera/core/parallel.h"
+#include "tessera/train/cli/console.h"
+#include "tessera/train/cli/interrupt.h"
+#include "tessera/train/lab/commands.h"
+#include "tessera/train/lab/crew.h"
+#include "tessera/train/lab/dry_run.h"
+#include "tessera/train/lab/emit.h"
+#include "tessera/train/lab/seams.h"
+#include "tessera/train/lab/worker.h"
+#include "tessera/train/training/text.h"
+
+namespace tessera::lab {
+using namespace cli;
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Request {
+  std::vector<std::string> words;  // PLAN.toml and key=a,b
+  std::vector<std::string> values = std::vector<std::string>(shortcuts().size());
+  std::string out, seeds, baseline, measures, emit;
+  double stop_worse = -1, patience = 60;
+  int stop_epochs = 0, jobs = 0, threads = 0, parent = 0;
+  bool worker = false, dry = false, retry = false, allow_mixed = false;
+
+  bool says_a_plan() const {
+    const bool any = std::any_of(values.begin(), values.end(), [](const std::string& v) { return !v.empty(); });
+    return any || !words.empty() || !seeds.empty() || !baseline.empty() || !measures.empty() || stop_worse >= 0 ||
+           stop_epochs > 0;
+  }
+};
+
+/// The plan file and what the command line says over it.
+Words gather(const Request& r) {
+  std::string file;
+  std::vector<std::string> assignments;
+  for (const std::string& w : r.words) {
+    std::error_code none;
+    const bool is_file = w.find('=') == std::string::npos || (w.ends_with(".toml") && fs::exists(w, none));
+    if (!is_file)
+      assignments.push_back(w);
+    else if (file.empty())
+      file = w;
+    else
+      wrong_usage("two plans, {} and {}: one is enough", shown(file), shown(w));
+  }
+  Words words = file.empty() ? Words() : read_plan_file(file);
+  words.arithmetic.clear();
+  for (size_t i = 0; i < shortcuts().size(); ++i)
+    if (!r.values[i].empty()) assign(words, shortcuts()[i].option, r.values[i]);
+  for (const std::string& a : assignments) {
+    const size_t equals = a.find('=');
+    if (equals == 0) wrong_usage("{} is no key=value", shown(a));
+    if (a.substr(0, equals) == "recipe")
+      words.recipe = a.substr(equals + 1), words.recipe_text.clear();
+    else
+      assign(words, a.substr(0, equals), a.substr(equals + 1));
+  }
+  if (!r.seeds.empty()) words.seeds = seeds_of(r.seeds);
+  if (!r.baseline.empty()) words.baseline = r.baseline;
+  if (r.stop_worse >= 0) words.stop.margin = r.stop_worse;
+  if (r.stop_epochs > 0) words.stop.epochs = r.stop_epochs;
+  if (!r.measures.empty()) say_measures(words, r.measures);
+  return words;
+}
+
+void refuse_mixture(const Plan& plan, const Request& r) {
+  if (r.allow_mixed || plan.arithmetic == arithmetic()) return;
+  wrong_usage(
+      "{} was begun on {}, here is {}: the runs would differ in more than what is asked. Take machines of one kind, "
+      "set "
+      "TESSERA_ISA to what all have from the beginning, or say --allow-mixed-isa",
+      r.out, plan.arithmetic, arithmetic());
+}
+
+int work_here(const Study& study, const Plan& plan, const Request& r, Interrupt& interrupt) {
+  if (r.threads > 0) use_threads(r.threads);
+  bool asked = false;  // Slurm's USR1 says that the time is nearly over
+  WorkerOptions options;
+  options.patience = r.patience;
+  options.hooks.stop = [&] {
+    asked = asked || interrupt.take_checkpoint() || (r.parent > 0 && ::getppid() != r.parent);
+    return asked || interrupt.stop();
+  };
+  options.hooks.stopped_by = [&] { return interrupt.stop() ? interrupt.name() : asked ? "SIGUSR1" : ""; };
+  options.hooks.say = [](std::string_view line) { say(line); };
+  return work(study, plan, options) == WorkEnd::all_done ? done : interrupted;
+}
+
+int conclude(const Study& study, const Plan& plan) {
+  tidy(study, plan);
+  write_tables(study, true);
+  const Standing s = standing(study);
+  for (const Cell& cell : plan.cells)
+    if (s.failed.contains(cell.name)) say_warning(fmt::format("{}: {}", cell.name, reason_of(study, cell)));
+  const auto n = static_cast<int64_t>(s.finished.size());
+  if (n == 0)
+    fail("ablate", "none of {} can be; {} says why", plural(static_cast<int64_t>(plan.cells.size()), "run"),
+         study.failures());
+  say("{}: {} finished, {} failed; results.csv, timings.csv and more", study.dir, plural(n, "run"), s.failed.size());
+  return done;
+}
+
+/// Before hours pass: what is already known to be in vain, each reason once.
+void warn_of_refused(const Plan& plan) {
+  std::map<std::string, int> reasons;
+  for (const Cell& c : plan.cells)
+    if (!c.refused.empty()) ++reasons[c.refused];
+  for (const Cell& c : plan.cells)
+    if (const auto it = reasons.find(c.refused); it != reasons.end()) {
+      say_warning(fmt::format("{}{} cannot be: {}", c.name,
+                              it->second > 1 ? fmt::format(" and {} more", it->second - 1) : "", c.refused));
+      reasons.erase(it);
+    }
+}
+
+int ablate(const Request& r) {
+  std::signal(SIGPIPE, SIG_IGN);
+  if (r.out.empty() && !r.dry) wrong_usage("--out DIR is missing: the folder that the study is to have");
+  const Study study{r.out};
+  if (r.worker && r.says_a_plan())
+    wrong_usage(
+        "a --worker takes its plan from {}: begin the study first, by the same command without --worker, with "
+        "--emit or --dry-run left out, or leave the plan out here",
+        study.plan());
+  const bool again = !r.says_a_plan();
+  Plan plan = again ? plan_of(study) : make_plan(gather(r));
+  measure_options(plan.report);  // refuses what is none
+  if (!plan.note.empty()) say(plan.note);
+  if (r.dry) return dry_run(plan, study.dir), done;
+  if (!again || !r.worker) {
+    if (!again && is_begun(study)) plan.arithmetic = plan_of(study).arithmetic;
+    refuse_mixture(plan, r);
+    open_study(study, plan);
+  }
+  if (!r.worker) warn_of_refused(plan);
+  if (!r.emit.empty()) {
+    print(script_of(r.emit, study.dir, plan.cells.size(), r.jobs, r.threads, r.allow_mixed));
+    return done;
+  }
+  refuse_mixture(plan, r);
+  Interrupt interrupt;
+  if (r.retry)
+    if (const int n = forget_failures(study); n > 0) say("{} tried once more", plural(n, "failed run"));
+  const int code = r.worker ? work_here(study, plan, r, interrupt)
+                            : run_crew(study, plan, {r.jobs, r.threads, r.patience, r.allow_mixed}, interrupt);
+  if (code == interrupted) {
+    if (r.parent == 0) say("stopped; go on with: tessera ablate {}--out {}", r.worker ? "--worker " : "", r.out);
+    return code;
+  }
+  return r.parent > 0 ? code : conclude(study, plan);
+}
+
+constexpr const char* example = R"(PLAN.toml, for instance:
+
+  [run]                            # what all runs share: any key of `tessera train`, a recipe, the seeds
+  recipe = "vit_cifar10_small"
+  data = "cifar10"
+  "data.val_size" = 5000
+  seeds = [1, 2, 3]
+  [grid]                           # lists; the runs are their product
+  position = ["none", "learned", "shaw", "rope_axial"]
+  "model.global_pool" = ["token", "avg"]
+  [[extra]]                        # one more, as a whole
+  position = "shaw"
+  "position.max_distance" = 3
+  [report]
+  baseline = "none"
+
+About a minute, without any files (pictures made in memory):
+
+  tessera ablate --out where-study --positions none,learned,rope_axial --seeds 1..2 --data where --epochs 2 \
+    data.train_size=2000 data.test_size=500
+
+The same command goes on after an interruption. docs/ablation.md tells the rest.
+)";
+
+}  // namespace
+
+void add_ablate(CLI::App& app, Action& chosen) {
+  auto* sub =
+      app.add_subcommand("ablate", "Train and compare many runs: encodings, models, seeds; on one machine or many");
+  auto r = std::make_shared<Request>();
+  sub->add_option("PLAN key=VALUES", r->words,
+                  "A plan file, and keys: with one value for all runs, with several for a grid");
+  for (size_t i = 0; i < shortcuts().size(); ++i) {
+    const std::string option = shortcuts()[i].option, key = shortcuts()[i].key;
+    if (option == "seed") continue;
+    const bool plural_too = option == "model" || option == "position";
+    sub->add_option(plural_too ? "--" + option + "s,--" + option : "--" + option, r->values[i],
+                    key + ": one value, or several")
+        ->type_name(plural_too ? "A,B" : key);
+  }
+  sub->add_option("--out", r->out, "The folder of the study: new, or one to go on with")->type_name("DIR");
+  sub->add_option("--seeds", r->seeds, "1..5 or 1,2,7 [1..3]")->type_name("SEEDS");
+  sub->add_option("--baseline", r->baseline,
+                  "What the others are compared with: a value, or key=value [position none]");
+  sub->add_option("--measures", r->measures, "Kinds of measures, joined by commas")->type_name("A,B");
+  sub->add_option(
+         "--stop-worse", r->stop_worse,
+         "Stop a run whose validation accuracy is this much (0.1: ten points) below the baseline's of the same "
+         "seed, --stop-epochs validations in a row")
+      ->check(CLI::Range(0.0, 1.0));
+  sub->add_option("--stop-epochs", r->stop_epochs, "[3]")->check(CLI::Range(1, 1'000'000));
+  sub->add_flag("--worker", r->worker, "One of any number of processes that share DIR, on any machines");
+  sub->add_option("--jobs", r->jobs, "Runs at the same time in this process's care [measured]")
+      ->check(CLI::Range(1, 4096));
+  sub->add_option("--threads", r->threads, "Of each run; results do not depend on it [cores over jobs]")
+      ->check(CLI::Range(1, 4096));
+  sub->add_flag("--dry-run", r->dry, "Print the runs, the time they take and what difference they can show");
+  sub->add_option("--emit", r->emit, "Begin DIR and print a script that starts workers: slurm | parallel | mpi");
+  sub->add_flag("--retry", r->retry, "Try what failed once more");
+  sub->add_option("--stale-after", r->patience,
+                  "Seconds without a sign of life after which a run is taken from its worker [60]")
+      ->check(CLI::Range(1.0, 1e6));
+  sub->add_flag("--allow-mixed-isa", r->allow_mixed,
+                "Let machines of other instruction sets or OpenBLAS cores take part");
+  sub->add_option("--parent", r->parent)->group("");
+  sub->footer(example);
+  sub->callback([&chosen, r] { chosen = [=] { return ablate(*r); }; });
+}
+
+}  // namespace tessera::lab

@@ -1,0 +1,88 @@
+#include "tessera/train/lab/child.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "tessera/core/error.h"
+
+extern char** environ;
+
+namespace tessera::lab {
+
+std::string program_path() {
+  std::error_code error;
+  const auto path = std::filesystem::read_symlink("/proc/self/exe", error);
+  return error ? "tessera" : path.string();
+}
+
+Child::Child(std::vector<std::string> words, bool out_instead_of_err) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) fail("ablate", "no pipe to a worker: {}", std::strerror(errno));
+  pipe_ = ends[0];
+  ::fcntl(pipe_, F_SETFL, O_NONBLOCK);
+  std::string program = "/proc/self/exe", name = "tessera";
+  std::vector<char*> argv{name.data()};
+  for (std::string& w : words) argv.push_back(w.data());
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t files;
+  posix_spawnattr_t how;
+  posix_spawn_file_actions_init(&files);
+  posix_spawnattr_init(&how);
+  posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  const int heard = out_instead_of_err ? STDOUT_FILENO : STDERR_FILENO;
+  posix_spawn_file_actions_addopen(&files, out_instead_of_err ? STDERR_FILENO : STDOUT_FILENO, "/dev/null", O_WRONLY,
+                                   0);
+  posix_spawn_file_actions_adddup2(&files, ends[1], heard);
+  posix_spawnattr_setflags(&how, POSIX_SPAWN_SETPGROUP);
+  posix_spawnattr_setpgroup(&how, 0);
+  const int error = posix_spawn(&pid_, program.c_str(), &files, &how, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&files);
+  posix_spawnattr_destroy(&how);
+  ::close(ends[1]);
+  if (error != 0) {
+    ::close(pipe_);
+    fail("ablate", "a worker cannot be started: {}", std::strerror(error));
+  }
+}
+
+Child::~Child() {
+  if (running()) {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  ::close(pipe_);
+}
+
+void Child::signal(int number) const {
+  if (code_ < 0) ::kill(pid_, number);
+}
+
+std::vector<std::string> Child::lines() {
+  std::array<char, 4096> part{};
+  for (ssize_t n = 0; (n = ::read(pipe_, part.data(), part.size())) > 0;)
+    said_.append(part.data(), static_cast<size_t>(n));
+  std::vector<std::string> all;
+  size_t from = 0;
+  for (size_t end; (end = said_.find('\n', from)) != std::string::npos; from = end + 1)
+    all.push_back(said_.substr(from, end - from));
+  said_.erase(0, from);
+  return all;
+}
+
+bool Child::running() {
+  if (code_ >= 0) return false;
+  int status = 0;
+  if (::waitpid(pid_, &status, WNOHANG) != pid_) return true;
+  code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return false;
+}
+
+}  // namespace tessera::lab

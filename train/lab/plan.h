@@ -1,0 +1,93 @@
+#pragma once
+// A study: which cells there are, each a run of `tessera train`, and what is asked of them. A plan is a TOML file, words of the command
+// line, or both; DIR/plan.toml holds all of it, and every process that works on DIR makes the same cells out of that. docs/ablation.md
+// shows the grammar.
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "tessera/train/training/config.h"
+
+namespace tessera::lab {
+
+/// One run of a study.
+struct Cell {
+  std::string name;  ///< of its folder, from what it says and its seed: "position=shaw,seed=1"
+  std::vector<std::pair<std::string, std::string>>
+      keys;  ///< of Plan::grid in its order; "" where a key means nothing to this cell
+  int64_t seed = 1;
+  RunConfig config;     ///< to the bit what `tessera train` makes of the same words; the data complete it
+  std::string refused;  ///< why there is no such run; empty: there is, as far as is known before the data are open
+  int reference = -1;   ///< the cell of the baseline with the same other keys and seed, by index; -1: none, or itself
+};
+
+/// Clearly worse, and stopped for it: at least `margin` below the reference cell of the same seed in `epochs` validations in a row, at
+/// the same epochs. A function of the two runs' validation alone: neither the test split nor the order of work has a say.
+struct StopRule {
+  double margin = 0;  ///< of accuracy, in (0, 1]; 0: nobody is stopped
+  int epochs = 3;
+};
+
+/// A key with a value, or with several: of the grid, or a list of [report]. Values are text, as they would be typed.
+struct Assignment {
+  std::string key;  ///< in full, "optim.lr", except in [report]
+  std::vector<std::string> values;
+  bool list = false;  ///< several, if only one by chance
+};
+using Assignments = std::vector<Assignment>;
+
+struct Plan {
+  std::vector<std::string>
+      grid;  ///< keys in which cells differ, in full ("position.name"), those of [grid] first, in its order
+  std::vector<Cell>
+      cells;  ///< the product in the order of [grid], the last key fastest, then [[extra]]; seeds innermost
+  std::string baseline_key,
+      baseline_value;  ///< what others are compared with: "position.name" and "none"; "" in a study of one cell
+  StopRule stop;
+  Assignments report;      ///< what [report] says beside: the measures and their options
+  std::string arithmetic;  ///< of the machine that began it
+  std::string note;        ///< which data were chosen, where nobody named any; else empty
+  std::string text;        ///< of DIR/plan.toml
+};
+
+/// What was said, before it is known to make sense.
+struct Words {
+  std::string recipe;       ///< a file or an embedded one, or the name of ...
+  std::string recipe_text;  ///< ... what it held when the study began
+  Assignments run, grid, report;
+  std::vector<Assignments> extra;
+  std::vector<int64_t> seeds;
+  std::string baseline;    ///< "none" or "position=none"
+  std::string arithmetic;  ///< what a plan.toml says of the machine that wrote it
+  StopRule stop;
+};
+
+/// What bits depend on beside configuration and data, as far as machines of one cluster differ in it: instruction set and OpenBLAS.
+std::string arithmetic();
+
+/// Reads a plan. Throws Usage "source:line:column: what".
+Words read_plan(std::string_view toml, const std::string& source);
+/// The same of a file.
+Words read_plan_file(const std::string& path);
+/// "key=a,b" of the command line, or an option and its value: an axis of the grid if there are several values (commas inside of brackets
+/// part none), and it takes the place of what a plan says of this key.
+void assign(Words& words, const std::string& key, const std::string& values);
+/// The full name of a key: "position" is position.name, "lr" optim.lr, as the options of `tessera train` are called; "depth" is model.depth.
+std::string full_key(std::string_view word);
+/// "1..5", "1,2,7". Throws Usage.
+std::vector<int64_t> seeds_of(const std::string& text);
+
+/// DIR/plan.toml: reads back to the same plan on every machine.
+std::string plan_text(const Words& words);
+
+/// The cells. Looks for data where nobody named any, and reads the recipe; Plan::text has both. Throws Usage when the plan itself makes no
+/// sense; a cell that does not is in the plan with its reason.
+Plan make_plan(Words words);
+
+/// What of `now` the plan `before` of the same folder does not allow, in one line; "" when `now` has all its cells as they were, and
+/// maybe more.
+std::string differs(const Plan& before, const Plan& now);
+
+}  // namespace tessera::lab

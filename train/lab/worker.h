@@ -1,0 +1,34 @@
+#pragma once
+// One worker: claims a cell, trains it, measures it, delivers it, and looks for the next, until there is none.
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "tessera/train/lab/study.h"
+#include "tessera/train/training/trainer.h"
+
+namespace tessera::lab {
+
+struct WorkerOptions {
+  double patience = 60;  ///< seconds that a claim may stand still
+  Hooks hooks;           ///< stop, stopped_by, say
+};
+
+enum class WorkEnd {
+  all_done,  ///< every cell is finished or failed
+  stopped,   ///< asked to: the cell under way has its checkpoint, and its claim is free
+};
+
+/// Works until the end of the study. Throws Error when it cannot go on at all: a full disk, a missing right. What goes wrong with one cell
+/// alone is recorded with that cell.
+WorkEnd work(const Study& study, const Plan& plan, const WorkerOptions& options);
+
+/// The first epoch after which a run is to be stopped by the rule, and how many steps it then had; 0: none. Both are texts of
+/// metrics.jsonl.
+struct StopAt {
+  int epoch = 0;
+  int64_t steps = 0;
+};
+StopAt stops_at(const StopRule& rule, const std::string& metrics, const std::string& reference);
+
+}  // namespace tessera::lab
