@@ -315,6 +315,7 @@ TEST_CASE("ablate: clearly worse runs are stopped by validation alone, whoever w
   const json said = json::parse(read(cell + "/cell.json"));
   REQUIRE(said.contains("stopped"));
   CHECK(said["stopped"]["epoch"] < 4);
+  CHECK(read(folder / "1/results.csv").find("stopped_epoch") != std::string::npos);
   CHECK(json::parse(read(cell + "/summary.json"))["ended"] == "max_steps");
   CHECK_FALSE(json::parse(read(folder / "1/cells/optim.lr=0.003,seed=1/cell.json")).contains("stopped"));
 }

@@ -135,7 +135,7 @@ int ablate(const Request& r) {
   Plan plan = again ? plan_of(study) : make_plan(gather(r));
   measure_options(plan.report);  // refuses what is none
   if (!plan.note.empty()) say(plan.note);
-  if (r.dry) return dry_run(plan, study.dir), done;
+  if (r.dry) return dry_run(plan, study.dir, interrupt);
   if (!again || !r.worker) {
     if (!again && is_begun(study)) plan.arithmetic = plan_of(study).arithmetic;
     refuse_mixture(plan, r);
