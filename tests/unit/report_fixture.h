@@ -31,6 +31,8 @@ inline std::string malformed(std::string_view s) {
     } else if (s[0] != '<') {
       if (static_cast<unsigned char>(s[0]) < 0x20 && s[0] != '\n') return "a control character";
       s.remove_prefix(1);
+    } else if (s.starts_with("<![CDATA[")) {
+      if (!skip_past("]]>")) return "character data that do not end";
     } else if (s.starts_with("</")) {
       const std::string name(s.substr(2, s.find('>') - 2));
       if (open.empty() || open.back() != name)

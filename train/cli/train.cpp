@@ -12,6 +12,7 @@
 #include "tessera/train/cli/interrupt.h"
 #include "tessera/train/cli/recipes.h"
 #include "tessera/train/cli/run_config.h"
+#include "tessera/train/cli/tensorboard.h"
 #include "tessera/train/report/report.h"
 #include "tessera/train/training/text.h"
 #include "tessera/train/training/trainer.h"
@@ -26,7 +27,7 @@ struct Request {
   std::string out, resume;
   std::vector<std::string> values = std::vector<std::string>(shortcuts().size());  // of the shortcut options
   int threads = 0;
-  bool reset_head = false;
+  bool reset_head = false, tensorboard = false;
 };
 
 /// section.key=value, or a recipe? What stands before a = in a key has letters of names only, and a file that is there is a recipe, whatever
@@ -96,7 +97,7 @@ class FreeFolder {
 };
 
 /// In `out`, or if that is empty in a free folder named after the recipe.
-int run(const RunConfig& config, const std::string& out, const std::string& recipe, bool resume) {
+int run(const RunConfig& config, const std::string& out, const std::string& recipe, bool resume, bool tensorboard) {
   Interrupt interrupt;
   Hooks hooks;
   hooks.stop = [&] { return interrupt.stop(); };
@@ -113,9 +114,11 @@ int run(const RunConfig& config, const std::string& out, const std::string& reci
   std::optional<FreeFolder> made;
   if (out.empty()) made.emplace(recipe);
   const std::string rundir = made ? made->path() : out;
+  RunParts parts;
+  if (tensorboard) parts.listeners.push_back(std::make_shared<EventListener>(rundir));
   RunResult result;
   try {
-    result = train_run(config, rundir, resume, hooks);
+    result = train_run(config, rundir, resume, hooks, parts);
   } catch (const Misfit& e) {
     throw Usage(e.what());
   }
@@ -124,6 +127,7 @@ int run(const RunConfig& config, const std::string& out, const std::string& reci
     return interrupted;
   }
   report::write({rundir}, rundir + "/report.html");
+  if (tensorboard) write_events(rundir);  // the test at the end is no epoch
   say("{}: weights.safetensors, report.html, summary.json and more", rundir);
   return done;
 }
@@ -153,7 +157,7 @@ int resume_run(const Request& r, ConfigLayers config) {
         "--resume {}: there is no config.toml; a run that was stopped before it wrote that begins with --out {}",
         r.resume, r.resume);
   config.read_recipe(r.resume + "/config.toml");
-  return run(config.resolve(), r.resume, "", true);
+  return run(config.resolve(), r.resume, "", true, r.tensorboard);
 }
 
 int train(const Request& r) {
@@ -166,7 +170,7 @@ int train(const Request& r) {
     wrong_usage("--resume {} goes on with its own configuration: leave the recipe {} out", r.resume, recipe);
   if (!r.resume.empty()) return resume_run(r, config);
   const RunConfig complete = run_config(config, recipe, [](std::string_view line) { say(line); });
-  return run(complete, r.out, recipe, false);
+  return run(complete, r.out, recipe, false, r.tensorboard);
 }
 
 }  // namespace
@@ -190,6 +194,8 @@ void add_train(CLI::App& app, Action& chosen) {
                   "Go on with a run that was stopped, or with one that ended, under more --epochs or other limits")
       ->type_name("RUNDIR");
   sub->add_flag("--reset-head", r->reset_head, "With --weights: a fresh head all the same");
+  sub->add_flag("--tensorboard", r->tensorboard,
+                "Also write the curves for TensorBoard, every epoch (tensorboard --logdir RUNDIR)");
   sub->add_option("--threads", r->threads, "Worker threads; results do not depend on it [cores available]")
       ->check(CLI::Range(1, 4096))
       ->type_name("N");

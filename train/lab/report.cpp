@@ -1,4 +1,4 @@
-// tessera report: the page and the table about one run or about all runs below a folder.
+// tessera report: the page and the tables about one run, about all runs below a folder, or about an ablation.
 #include "tessera/train/report/report.h"
 
 #include <spawn.h>
@@ -8,7 +8,10 @@
 
 #include "tessera/core/io/replace_file.h"
 #include "tessera/train/cli/console.h"
+#include "tessera/train/cli/tensorboard.h"
 #include "tessera/train/lab/commands.h"
+#include "tessera/train/lab/page.h"
+#include "tessera/train/report/event_file.h"
 #include "tessera/train/report/results.h"
 
 extern char** environ;
@@ -58,10 +61,42 @@ void open_page(const std::string& path) {
     say_warning("xdg-open is missing; open " + file);
 }
 
-int report(const std::vector<std::string>& folders, std::string output, bool open) {
+struct Request {
+  std::vector<std::string> folders;
+  std::string output;
+  bool open = false, tensorboard = false;
+};
+
+/// Of runs that can be read; the others have been named.
+void events(const std::vector<std::string>& rundirs) {
+  for (const std::string& dir : rundirs) write_events(dir);
+  say("{}/{}: the curves of {} run{} for TensorBoard", rundirs.size() == 1 ? rundirs[0] : "RUN", report::event_file,
+      rundirs.size(), rundirs.size() == 1 ? "" : "s");
+}
+
+int report_study(const Request& r) {
+  const std::string& folder = r.folders[0];
+  const std::vector<std::string> skipped = write_study(folder, r.output);
+  for (const std::string& line : skipped) say_warning(line + "; this run is skipped");
+  const std::string page = r.output.empty() ? folder + "/report.html" : r.output;
+  say("{}: an ablation{}", page, skipped.empty() ? "" : fmt::format(", {} skipped", skipped.size()));
+  std::error_code none;
+  if (r.tensorboard && fs::is_directory(folder + "/cells", none)) {
+    std::vector<std::string> dirs;
+    for (const auto& run : report::read_runs(runs_in(folder + "/cells")).runs) dirs.push_back(run.dir);
+    events(dirs);
+  }
+  if (r.open) open_page(page);
+  return done;
+}
+
+int report(const Request& r) {
+  const std::vector<std::string>& folders = r.folders;
+  if (folders.size() == 1 && is_study(folders[0])) return report_study(r);
+  std::string output = r.output;
   std::vector<std::string> dirs;
   for (const std::string& f : folders)
-    for (std::string& r : runs_in(f)) dirs.push_back(std::move(r));
+    for (std::string& dir : runs_in(f)) dirs.push_back(std::move(dir));
   const report::Readable read = report::read_runs(dirs);
   const auto fatal = read.runs.empty() ? read.skipped.back() : std::string();
   for (const std::string& line : read.skipped)
@@ -79,7 +114,12 @@ int report(const std::vector<std::string>& folders, std::string output, bool ope
   const size_t n = read.runs.size();
   say("{}: {} run{}{}", output, n, n == 1 ? "" : "s",
       read.skipped.empty() ? "" : fmt::format(", {} skipped", read.skipped.size()));
-  if (open) open_page(output);
+  if (r.tensorboard) {
+    std::vector<std::string> those;
+    for (const auto& run : read.runs) those.push_back(run.dir);
+    events(those);
+  }
+  if (r.open) open_page(output);
   return done;
 }
 
@@ -87,19 +127,17 @@ int report(const std::vector<std::string>& folders, std::string output, bool ope
 
 void add_report(CLI::App& app, Action& chosen) {
   auto* sub = app.add_subcommand(
-      "report", "(Re)write report.html, results.csv and timings.csv of a run, or of all runs in a folder");
-  struct Options {
-    std::vector<std::string> folders;
-    std::string output;
-    bool open = false;
-  };
-  auto o = std::make_shared<Options>();
-  sub->add_option("DIR", o->folders, "A run directory or a folder of them; several are compared in one page")
+      "report", "(Re)write report.html and the tables of a run, of all runs in a folder, or of an ablation");
+  auto o = std::make_shared<Request>();
+  sub->add_option("DIR", o->folders,
+                  "A run directory, a folder of them, or that of an ablation (also if only its tables are left); "
+                  "several are compared in one page")
       ->required();
   sub->add_option("--output", o->output, "The page to write [DIR/report.html, of several ./report.html]")
       ->type_name("FILE.html");
   sub->add_flag("--open", o->open, "Show it with xdg-open");
-  sub->callback([&chosen, o] { chosen = [=] { return report(o->folders, o->output, o->open); }; });
+  sub->add_flag("--tensorboard", o->tensorboard, "Also write the curves for TensorBoard, into each run directory");
+  sub->callback([&chosen, o] { chosen = [=] { return report(*o); }; });
 }
 
 }  // namespace tessera::lab

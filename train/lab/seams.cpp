@@ -9,6 +9,8 @@
 #include "tessera/core/io/json.h"
 #include "tessera/core/io/replace_file.h"
 #include "tessera/train/cli/config_file.h"
+#include "tessera/train/cli/console.h"
+#include "tessera/train/lab/page.h"
 #include "tessera/train/lab/results.h"
 #include "tessera/train/training/text.h"
 
@@ -131,12 +133,13 @@ std::optional<double> spread_of_differences(const std::string& dir) {
 }
 
 void write_tables(const Study& study, bool end) {
+  if (end) {
+    for (const std::string& line : write_study(study.dir)) say_warning(line);
+    return;
+  }
   const Results results = read_results(study.dir);
   io::replace_file(study.dir + "/results.csv", results_csv(results));
   io::replace_file(study.dir + "/timings.csv", timings_csv(results));
-  if (!end) return;
-  io::replace_file(study.dir + "/comparisons.csv", comparisons_csv(results));
-  io::replace_file(study.dir + "/pairwise.csv", pairwise_csv(results));
 }
 
 }  // namespace tessera::lab

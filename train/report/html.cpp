@@ -4,8 +4,11 @@
 
 #include <array>
 #include <cmath>
+#include <vector>
 
 #include "tessera/core/io/text.h"
+#include "tessera/train/data/digest.h"
+#include "tessera/train/training/report_data.h"
 
 namespace tessera::report {
 namespace {
@@ -76,6 +79,14 @@ footer { margin-top: 44px; color: var(--faint); font-size: 12.5px; } h2.sub { fo
   .confusion { grid-template-columns: minmax(0, 1fr); } .matrix { max-width: min(460px, calc(var(--classes) * 48px + 90px)); } .fine { max-width: 420px; } .scroll { overflow: visible; } table { font-size: 10.5px; } td, th { padding-right: 8px; } td.key, th.key { white-space: normal; }
   details.card[open], details.run { break-inside: auto; } details pre { white-space: pre-wrap; overflow-wrap: anywhere; overflow: visible; } .hit { display: none; } }
 )";
+
+/// "a0ff" as its two bytes.
+std::vector<uint8_t> bytes_of(std::string_view hex) {
+  std::vector<uint8_t> bytes;
+  for (size_t i = 0; i + 1 < hex.size(); i += 2)
+    bytes.push_back(static_cast<uint8_t>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16)));
+  return bytes;
+}
 
 }  // namespace
 
@@ -154,24 +165,33 @@ std::string duration(double s) {
   return fmt::format("{} h {} min", whole / 3600, whole % 3600 / 60);
 }
 
-std::string page(std::string_view title, std::string_view body) {
+std::string page(std::string_view title, std::string_view body, std::string_view more_style, std::string_view script) {
+  // the page is XML too, which would read the signs of a program as markup
+  const std::string program = script.empty() ? "" : fmt::format("//<![CDATA[\n{}//]]>", script);
+  std::string allowed, element;
+  if (!program.empty()) {
+    const auto sum = bytes_of(
+        data::hex_digest(data::Digest::sha256, {reinterpret_cast<const uint8_t*>(program.data()), program.size()}));
+    allowed = fmt::format("; script-src 'sha256-{}'", base64(sum.data(), sum.size()));
+    element = "<script>" + program + "</script>\n";
+  }
   return fmt::format(
       R"(<!DOCTYPE html>
 <html lang="en" xmlns="http://www.w3.org/1999/xhtml">
 <head>
 <meta charset="utf-8"/>
 <meta name="viewport" content="width=device-width, initial-scale=1"/>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'"/>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'{}"/>
 <title>{}</title>
-<style>{}</style>
+<style>{}{}</style>
 </head>
 <body>
 <main>
 {}</main>
-</body>
+{}</body>
 </html>
 )",
-      escape(title), style, body);
+      allowed, escape(title), style, more_style, body, element);
 }
 
 std::string section(std::string_view heading, std::string_view note, std::string_view body) {

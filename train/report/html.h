@@ -19,8 +19,10 @@ std::string duration(double seconds);
 /// At most `digits` significant digits, without trailing zeros: 0.0005, 1.25, 3e-07.
 std::string number(double v, int digits = 4);
 
-/// The whole document: well-formed XML syntax too, no script; a content policy forbids every request.
-std::string page(std::string_view title, std::string_view body);
+/// The whole document: well-formed XML syntax too; a content policy forbids every request, and every script but `script`, by its checksum.
+/// `style` follows the page's own. Neither may hold "]]>".
+std::string page(std::string_view title, std::string_view body, std::string_view style = "",
+                 std::string_view script = "");
 /// <section> with a heading, and a sentence under it unless `note` is empty. `body` is HTML, the rest is text.
 std::string section(std::string_view heading, std::string_view note, std::string_view body);
 

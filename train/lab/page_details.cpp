@@ -1,0 +1,136 @@
+// What stands behind the numbers of a study: its runs, their configurations, the commands that repeat them; and what is missing.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "tessera/train/lab/page_parts.h"
+#include "tessera/train/report/html.h"
+
+namespace tessera::lab {
+namespace {
+
+using report::breakable;
+using report::escape;
+
+std::string keys_in_words(const Findings& study, const std::vector<std::string>& keys) {
+  std::string words;
+  for (size_t k = 0; k < keys.size(); ++k)
+    if (!keys[k].empty()) words += (words.empty() ? "" : ", ") + study.grid[k] + " = " + keys[k];
+  return words;
+}
+
+std::string setting(const Findings& study, const StudyGroup& g, const std::string& seed, const std::string& key) {
+  for (const StudySetting& s : study.settings)
+    if (s.key == key && (s.of == "all" || (s.keys == g.keys && (s.seed.empty() || s.seed == seed)))) return s.value;
+  return "";
+}
+
+/// Seeds in rows: the accuracies, the folder, the machine.
+std::string runs_table(const Findings& study, const StudyGroup& g) {
+  std::string html =
+      "<table><thead><tr><th class=\"n\">seed</th><th class=\"n\">test, last epoch</th><th class=\"n\">best "
+      "validation</th><th class=\"n less\">test of that "
+      "epoch</th><th>again with</th></tr></thead><tbody>\n";
+  for (const StudyRun& run : g.runs) {
+    const auto number = [&](const std::string& measure) {
+      const auto it = run.numbers.find(measure);
+      return points(it == run.numbers.end() ? NAN : it->second);
+    };
+    const std::string cell = setting(study, g, run.seed, "cell");
+    html += fmt::format(
+        "<tr><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n "
+        "less\">{}</td><td><code>{}</code></td></tr>\n",
+        escape(run.seed), number(ranked_by(study)), number("best_val_acc1"), number("best_val.test_acc1"),
+        cell.empty() ? "\u2013" : breakable("tessera train \"cells/" + cell + "/config.toml\" --out again"));
+  }
+  return html + "</tbody></table>\n";
+}
+
+/// Lines of TOML that are this group's own.
+std::string own_settings(const Findings& study, const StudyGroup& g) {
+  std::string text;
+  for (size_t k = 0; k < g.keys.size(); ++k)
+    if (!g.keys[k].empty()) text += study.grid[k] + " = " + g.keys[k] + "\n";
+  for (const StudySetting& s : study.settings)
+    if (s.keys == g.keys && s.of != "all" && s.key != "cell")
+      text += s.key + " = " + s.value + (s.seed.empty() ? "" : "   (seed " + s.seed + ")") + "\n";
+  return text;
+}
+
+std::string comparisons_in_words(const Findings& study, size_t group) {
+  std::string rows;
+  for (const StudyComparison& c : study.comparisons)
+    if (c.group == group && !c.words.empty() && c.verdict != "baseline")
+      rows += fmt::format("<tr><td>{}</td><td>{}</td></tr>\n", breakable(c.measure), escape(c.words));
+  if (rows.empty()) return "";
+  return "<table><thead><tr><th>measure</th><th>beside " +
+         escape(study.baseline.empty() ? "the baseline" : study.baseline) + "</th></tr></thead><tbody>\n" + rows +
+         "</tbody></table>\n";
+}
+
+std::string shared_settings(const Findings& study) {
+  std::string text;
+  for (const StudySetting& s : study.settings)
+    if (s.of == "all") text += s.key + " = " + s.value + "\n";
+  return text.empty() ? ""
+                      : "<details class=\"card\"><summary>Configuration that all runs share</summary><pre>" +
+                            escape(text) + "</pre></details>\n";
+}
+
+}  // namespace
+
+std::string gaps(const Findings& study) {
+  if (study.gaps.empty()) return "";
+  // a reason is said once, with all it holds for
+  std::vector<std::pair<std::string, std::string>> order;  // measure, reason
+  std::map<std::pair<std::string, std::string>, std::map<std::string, std::vector<std::string>>> cells;
+  for (const StudyGap& g : study.gaps) {
+    const std::pair kind(g.measure.substr(0, g.measure.find('.')), g.reason);
+    if (!cells.contains(kind)) order.push_back(kind);
+    auto& seeds = cells[kind][keys_in_words(study, g.keys)];
+    if (std::ranges::find(seeds, g.seed) == seeds.end()) seeds.push_back(g.seed);
+  }
+  std::stable_sort(order.begin(), order.end(),
+                   [](const auto& a, const auto& b) { return a.first.empty() > b.first.empty(); });
+  std::string html =
+      "<div class=\"card scroll\"><table><thead><tr><th>what</th><th>of</th><th>why</th></tr></thead><tbody>\n";
+  for (const auto& kind : order) {
+    std::string of;
+    for (const auto& [words, seeds] : cells[kind]) {
+      of += (of.empty() ? "" : "; ") + words + (seeds.size() == 1 ? ", seed " : ", seeds ");
+      for (size_t i = 0; i < seeds.size(); ++i) of += (i > 0 ? ", " : "") + seeds[i];
+    }
+    html += fmt::format("<tr><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+                        kind.first.empty() ? "<span class=\"wrong\">failed</span>" : breakable(kind.first),
+                        breakable(of), escape(kind.second));
+  }
+  return report::section("What is missing", "Runs that failed, and measures that a run does not have, with the reason.",
+                         html + "</tbody></table></div>\n");
+}
+
+std::string behind_the_numbers(const Findings& study) {
+  std::string html = "<div class=\"stack behind\">\n";
+  if (!study.plan.empty())
+    html +=
+        "<details class=\"card\"><summary>The plan: <code>tessera ablate plan.toml --out AGAIN</code> repeats the "
+        "study</summary><pre>" +
+        escape(study.plan) + "</pre></details>\n";
+  html += shared_settings(study);
+  for (size_t g = 0; g < study.groups.size(); ++g) {
+    const StudyGroup& group = study.groups[g];
+    html += fmt::format(
+        "<details class=\"card\"><summary>{}<small>{} run{}</small></summary>\n<div "
+        "id=\"group-{}\">{}{}<pre>{}</pre></div></details>\n",
+        chip(group.encoding, breakable(study.label(group))), group.runs.size(), group.runs.size() == 1 ? "" : "s",
+        g + 1, runs_table(study, group), comparisons_in_words(study, g), escape(own_settings(study, group)));
+  }
+  return report::section("Behind the numbers",
+                         "The runs of each row, what is said of them in words, the part of their configuration that is "
+                         "their own, and the command that repeats one in this folder.",
+                         html + "</div>\n");
+}
+
+}  // namespace tessera::lab
