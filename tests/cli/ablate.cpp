@@ -128,8 +128,8 @@ data = "where:quadrant"
 epochs = 1
 batch_size = 16
 seeds = [1]
-data.train_size = 48
-data.test_size = 32
+"data.train_size" = 48
+"data.test_size" = 32
 model.depth = 1
 model.embed_dim = 16
 model.num_heads = 2
@@ -145,8 +145,8 @@ lr = 1e20
 [[extra]]
 position = "none"
 data = "imagefolder:/nowhere/at/all"
-data.train_size = 0
-data.test_size = 0
+"data.train_size" = 0
+"data.test_size" = 0
 [report]
 measures = ["accuracy"]
 )");
@@ -216,7 +216,7 @@ TEST_CASE("ablate: a signal writes a checkpoint, frees the run and ends with 130
   begin(dir);
   for (const int number : {SIGTERM, SIGUSR1, SIGINT}) {
     Process p(worker(dir));
-    REQUIRE(until([&] { return count(dir + "/work") > 0; }));
+    REQUIRE(until([&] { return count(dir + "/claims") > 0; }));
     std::this_thread::sleep_for(50ms);
     p.signal(number);
     const Result r = p.wait();
@@ -315,6 +315,7 @@ TEST_CASE("ablate: clearly worse runs are stopped by validation alone, whoever w
   const json said = json::parse(read(cell + "/cell.json"));
   REQUIRE(said.contains("stopped"));
   CHECK(said["stopped"]["epoch"] < 4);
+  CHECK(read(folder / "1/results.csv").find("stopped_epoch") != std::string::npos);
   CHECK(json::parse(read(cell + "/summary.json"))["ended"] == "max_steps");
   CHECK_FALSE(json::parse(read(folder / "1/cells/optim.lr=0.003,seed=1/cell.json")).contains("stopped"));
 }

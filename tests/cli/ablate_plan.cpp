@@ -122,6 +122,7 @@ TEST_CASE("plan: what makes no sense is one line that says where") {
            {"[report]\nstop_worse = 7", "in [0, 1]"},
            {"[run]\nx = " + std::string(100, '['), "brackets"},
            {"[run]\nepochs = 1979-05-27", "epochs must be"},
+           {"[run]\ndata = \"where\"\ndata.val_size = 3", "\"section.key\" in quotes"},
            {"[run", "p.toml:1"}}) {
     INFO(text);
     const std::string what = refusal(text);
@@ -223,7 +224,7 @@ TEST_CASE("the view keeps to its columns") {
   p.runs = 40, p.finished = 12, p.failed = 1, p.left = 5000;
   for (int i = 0; i < 20; ++i) p.running.push_back({"position=" + std::string(90, 'x') + ",seed=1", 0.05 * i});
   const auto lines = lab::view_lines(p, {" 71.20 % [70.1, 72.3] " + std::string(100, 'y')}, 80);
-  CHECK(lines[0] == "12 of 40 runs done, 1 failed, 20 under way, about 1 h 23 min left");
+  CHECK(lines[0] == "12 of 40 runs done, 1 failed, 20 under way, about 83 min left");
   CHECK(lines.size() < 20);
   for (const std::string& line : lines) CHECK(line.size() < 80);
 }

@@ -123,6 +123,7 @@ void warn_of_refused(const Plan& plan) {
 
 int ablate(const Request& r) {
   std::signal(SIGPIPE, SIG_IGN);
+  Interrupt interrupt;
   if (r.out.empty() && !r.dry) wrong_usage("--out DIR is missing: the folder that the study is to have");
   const Study study{r.out};
   if (r.worker && r.says_a_plan())
@@ -134,7 +135,7 @@ int ablate(const Request& r) {
   Plan plan = again ? plan_of(study) : make_plan(gather(r));
   measure_options(plan.report);  // refuses what is none
   if (!plan.note.empty()) say(plan.note);
-  if (r.dry) return dry_run(plan, study.dir), done;
+  if (r.dry) return dry_run(plan, study.dir, interrupt);
   if (!again || !r.worker) {
     if (!again && is_begun(study)) plan.arithmetic = plan_of(study).arithmetic;
     refuse_mixture(plan, r);
@@ -146,7 +147,6 @@ int ablate(const Request& r) {
     return done;
   }
   refuse_mixture(plan, r);
-  Interrupt interrupt;
   if (r.retry)
     if (const int n = forget_failures(study); n > 0) say("{} tried once more", plural(n, "failed run"));
   const int code = r.worker ? work_here(study, plan, r, interrupt)

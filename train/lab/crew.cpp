@@ -51,11 +51,11 @@ std::vector<std::string> bench_words(const RunConfig& c, int threads) {
 }
 
 /// So many at the same time; the sum of their speeds, and the largest of their memories. Zero if one of them could not.
-Speed measure(const RunConfig& config, int jobs, int threads) {
+Speed measure(const RunConfig& config, int jobs, int threads, const Interrupt& interrupt) {
   std::vector<std::unique_ptr<Child>> all;
   for (int i = 0; i < jobs; ++i) all.push_back(std::make_unique<Child>(bench_words(config, threads), true));
   std::vector<std::string> said(all.size());
-  for (bool running = true; running;) {
+  for (bool running = true; running && !interrupt.stop();) {
     running = false;
     for (size_t i = 0; i < all.size(); ++i) {
       running = all[i]->running() || running;
@@ -83,14 +83,14 @@ double available_mb() {
 
 }  // namespace
 
-Split best_split(const Cell& cell, int runs, int cores) {
+Split best_split(const Cell& cell, int runs, int cores, const Interrupt& interrupt) {
   if (cores < 2 || runs < 2) return {1, cores, ""};
   const int jobs = std::min(cores, runs);
-  const Speed together = measure(cell.config, 1, cores);
+  const Speed together = measure(cell.config, 1, cores, interrupt);
   const int fit = static_cast<int>(0.8 * available_mb() / (together.peak_rss_mb + 250));  // and its data
   const int most = std::clamp(fit, 1, jobs);
   if (most < 2 || together.images_per_s == 0) return {1, cores, ""};
-  const Speed apart = measure(cell.config, most, cores / most);
+  const Speed apart = measure(cell.config, most, cores / most, interrupt);
   const bool better = apart.images_per_s > together.images_per_s;
   return {better ? most : 1, better ? cores / most : cores,
           fmt::format("{} (measured: {} at a time {:.0f} images/s in all, one with {} {:.0f}; --jobs says otherwise)",
@@ -109,7 +109,8 @@ int run_crew(const Study& study, const Plan& plan, const CrewOptions& o, const I
   }
   const int cores = parallel::available_cores();
   Split split{std::max(o.jobs, 1), 1, ""};
-  if (o.jobs == 0 && example) split = best_split(*example, runs, o.threads > 0 ? o.threads : cores);
+  if (o.jobs == 0 && example) split = best_split(*example, runs, o.threads > 0 ? o.threads : cores, interrupt);
+  if (interrupt.stop()) return interrupted;
   if (o.jobs > 0) split.threads = o.threads > 0 ? o.threads : std::max(1, cores / o.jobs);
   if (!split.why.empty()) say(split.why);
 

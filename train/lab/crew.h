@@ -23,7 +23,7 @@ struct Split {
 };
 /// For so many runs that are left, of which `cell` is one: measures a few steps with all threads against as many processes as cores with one
 /// thread each, at the same time, within the memory there is. A few seconds.
-Split best_split(const Cell& cell, int runs, int cores);
+Split best_split(const Cell& cell, int runs, int cores, const cli::Interrupt& interrupt);
 
 /// Works until the study is at its end. Returns the exit code: done, or interrupted. Throws Error when no worker can go on.
 int run_crew(const Study& study, const Plan& plan, const CrewOptions& options, const cli::Interrupt& interrupt);

@@ -89,12 +89,13 @@ std::string detectable(int seeds, double sd, const std::string& whence) {
 
 }  // namespace
 
-void dry_run(const Plan& plan, const std::string& dir) {
+int dry_run(const Plan& plan, const std::string& dir, const Interrupt& interrupt) {
   std::map<std::string, Look> known;  // by configuration, whatever the seed
   Sizes sizes;
   double total = 0;
   int can = 0, seeds = 0;
   for (const Cell& cell : plan.cells) {
+    if (interrupt.stop()) return interrupted;
     seeds += cell.name == plan.cells[0].name || cell.keys == plan.cells[0].keys;
     RunConfig same = cell.config;
     same.train.seed = 0;
@@ -125,6 +126,7 @@ void dry_run(const Plan& plan, const std::string& dir) {
       detectable(seeds, found ? 100 * *found : assumed,
                  found ? "as the finished runs have it" : "an assumption until runs are finished: half a point a run") +
       "\n");
+  return done;
 }
 
 }  // namespace tessera::lab

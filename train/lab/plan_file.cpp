@@ -251,6 +251,8 @@ Words read_plan(std::string_view toml, const std::string& source) {
   } catch (const toml::parse_error& e) {
     std::string what(e.description());
     std::replace(what.begin(), what.end(), '\n', ' ');
+    if (what.find("cannot redefine existing string") != std::string::npos)  // data = "where" beside data.val_size = 3
+      what += "; beside a name alone, write \"section.key\" in quotes";
     wrong_usage("{}:{}:{}: {}", source, e.source().begin.line, e.source().begin.column, what);
   }
   return w;

@@ -49,12 +49,11 @@ std::vector<std::string> view_lines(const Progress& p, const std::vector<std::st
   return lines;
 }
 
-View::View(const Study& study, const Plan& plan) : study_(study), plan_(plan), lively_(cli::stderr_is_lively()) {}
-View::~View() { drawn_ = 0; }
+View::View(const Study& study, const Plan& plan)
+    : study_(study), plan_(plan), claims_(study.claims(), 60), lively_(cli::stderr_is_lively()) {}
 
 Progress View::look() {
   const Standing s = standing(study_);
-  const Claims claims(study_.claims(), 60);
   Progress p;
   p.runs = static_cast<int>(plan_.cells.size());
   double done = 0;
@@ -62,7 +61,7 @@ Progress View::look() {
     if (s.finished.contains(cell.name)) ++p.finished;
     if (s.failed.contains(cell.name)) ++p.failed;
     if (!open(s, cell.name)) continue;
-    const Owner owner = claims.holder(cell.name);
+    const Owner owner = claims_.holder(cell.name);
     if (owner.id.empty()) continue;
     p.running.push_back({cell.name, owner.share});
     done += owner.share;
@@ -81,7 +80,9 @@ void View::erase() {
 }
 
 void View::update() {
-  if (!lively_) return;
+  const auto time = std::chrono::steady_clock::now();
+  if (!lively_ || (drawn_ > 0 && time - drawn_at_ < std::chrono::seconds(1))) return;
+  drawn_at_ = time;
   const Progress now = look();
   if (now.finished != ranked_) ranking_ = ranking_lines(study_, most_ranked), ranked_ = now.finished;
   const std::vector<std::string> lines = view_lines(now, ranking_, cli::terminal_columns());

@@ -23,10 +23,7 @@ std::vector<std::string> view_lines(const Progress& progress, const std::vector<
 class View {
  public:
   View(const Study& study, const Plan& plan);
-  ~View();  ///< leaves the last picture on the screen
-  View(const View&) = delete;
-  View& operator=(const View&) = delete;
-  /// Looks at the folder and draws; does nothing where there is no lively terminal.
+  /// Looks at the folder and draws, at most once a second; does nothing where there is no lively terminal.
   void update();
   /// A line that stays, above the view.
   void say(const std::string& line);
@@ -36,8 +33,10 @@ class View {
   void erase();
   const Study& study_;
   const Plan& plan_;
+  const Claims claims_;
   const bool lively_;
   int drawn_ = 0;  ///< lines on the screen
+  std::chrono::steady_clock::time_point drawn_at_{};
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   double done_at_start_ = -1;
   int ranked_ = 0;  ///< finished cells of which the ranking is

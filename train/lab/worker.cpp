@@ -61,7 +61,7 @@ struct Meter final : Listener {
 /// Would the next cell fail in the same way? A line about a file of the study that the disk or its rights did not take.
 bool of_the_disk(const std::string& what, const std::string& dir) {
   if (what.find(dir) == std::string::npos) return false;
-  for (const int error : {ENOSPC, EDQUOT, EROFS, EACCES, EPERM, EIO, EFBIG, EMFILE, ENFILE})
+  for (const int error : {ENOSPC, EDQUOT, EROFS, EACCES, EPERM, EIO, EFBIG, EMFILE, ENFILE, ENOLCK, ENOSYS, EOPNOTSUPP})
     if (what.find(std::generic_category().message(error)) != std::string::npos) return true;
   return false;
 }
@@ -189,6 +189,7 @@ class Worker {
       if (at.epoch == 0 || stop()) return false;
     }
     write_cell(cell, rundir, cut ? at : StopAt{});
+    stopped_ = cut ? at.epoch : 0;
     return true;
   }
 
@@ -212,9 +213,18 @@ class Worker {
     const bool measured = measure(rundir, measuring_, hooks);
     if (claim.lost() || !claim.check()) return leave(cell);
     if (!measured) return;
+    if (stopped_ > 0) label(rundir);
     const std::string line = headline(rundir);
     if (deliver(study_, rundir, cell.name)) say(fmt::format("{}: {}", cell.name, line));
     tables();
+  }
+
+  /// A column of results.csv: the epoch after which it was stopped.
+  void label(const std::string& rundir) const {
+    const std::string file = rundir + "/measures.json";
+    io::Json measures = io::read_json(file, uint64_t{1} << 24);
+    measures["numbers"]["stopped_epoch"] = stopped_;
+    io::replace_file(file, measures.dump(2) + "\n");
   }
 
   const Study& study_;
@@ -222,6 +232,7 @@ class Worker {
   const WorkerOptions& options_;
   const MeasureOptions measuring_;
   Claims claims_;
+  int stopped_ = 0;  ///< the run that was trained last, by the rule, after this epoch; 0: it was not
 };
 
 }  // namespace
