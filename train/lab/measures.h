@@ -50,10 +50,10 @@ const std::vector<MeasureFamily>& measure_families();
 
 /// Which, and of how many images. The defaults are what an ablation wants.
 struct MeasureOptions {
-  std::vector<std::string> families;  ///< names of measure_families(), in any order; empty: the usual ones
+  std::vector<std::string> families{};  ///< names of measure_families(), in any order; empty: the usual ones
   int images = 2000;          ///< of the test split, evenly spread, for everything but accuracy and lossless; 0: all
   int attention_images = 64;  ///< the same for entropies, distances and maps; 0: all
-  std::vector<cli::ImageSize> sizes;                ///< of `resolution`; empty: usual_sizes()
+  std::vector<cli::ImageSize> sizes{};              ///< of `resolution`; empty: usual_sizes()
   std::vector<int> shifts{1, 2, 3, 4, 5, 6, 7, 8};  ///< in pixels
   std::vector<int> tiles{2, 4, 8};                  ///< K of grid_shuffle
   int64_t seed = 0;                                 ///< of the permutations
