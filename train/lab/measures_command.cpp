@@ -46,7 +46,6 @@ int run(Request r) {
   cli::Interrupt interrupt;
   Hooks hooks;
   hooks.stop = [&] { return interrupt.stop(); };
-  hooks.say = [](std::string_view line) { say(line); };
   if (cli::stderr_is_lively()) hooks.progress = cli::show_progress;
   if (!measure(r.run, r.options, hooks)) {
     say("stopped by {}; nothing was written", interrupt.name());
