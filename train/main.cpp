@@ -27,6 +27,7 @@ constexpr const char* first_screen =
   tessera train --resume runs/none          go on after an interruption
   tessera eval --run runs/none              accuracy on the test split
   tessera predict --run runs/none cat.png   classes of pictures
+  tessera measure runs/none                 other sizes, shifts, orders; where attention looks
   tessera report runs/none --open           curves, confusion matrix, position tables
 
 Subcommands (tessera SUBCOMMAND --help):

@@ -4,8 +4,9 @@
 //
 // measures.json   {"format":1, "about":{...}, "numbers":{NAME: number}, "timed":{NAME: number}, "absent":{NAME: "reason"}}
 //   numbers   accuracies and shares in [0, 1], distances in cells. They depend on weights, data and MeasureOptions; not on threads, time or host
-//     last_acc1, best_val_acc1, best_val.test_acc1, lossless_acc1      of all test samples; best_val.*: weights of the epoch that validated best
-//     subset_acc1                                  of the MeasureOptions::images images that all below is asked of
+//     last_acc1                                    of all test samples; always there
+//     subset_acc1                                  of the MeasureOptions::images samples that all below is asked of; always there
+//     best_val_acc1, best_val.test_acc1, lossless_acc1      best_val.test_acc1: with the weights of the epoch that validated best
 //     resolution.HxW.acc1, resolution.HxW.entropy  height x width in pixels
 //     attention_entropy                            at the size of training, also of frames and tokens; 1: uniform over the keys a query sees
 //     attention_distance.BLOCK.HEAD                BLOCK counts the attentions of the model from 0 (Site::id)
@@ -50,10 +51,10 @@ const std::vector<MeasureFamily>& measure_families();
 
 /// Which, and of how many images. The defaults are what an ablation wants.
 struct MeasureOptions {
-  std::vector<std::string> families;  ///< names of measure_families(), in any order; empty: the usual ones
-  int images = 2000;          ///< of the test split, evenly spread, for everything but accuracy and lossless; 0: all
+  std::vector<std::string> families{};  ///< names of measure_families(), in any order; empty: the usual ones
+  int images = 1000;          ///< of the test split, evenly spread, for everything but accuracy and lossless; 0: all
   int attention_images = 64;  ///< the same for entropies, distances and maps; 0: all
-  std::vector<cli::ImageSize> sizes;                ///< of `resolution`; empty: usual_sizes()
+  std::vector<cli::ImageSize> sizes{};              ///< of `resolution`; empty: usual_sizes()
   std::vector<int> shifts{1, 2, 3, 4, 5, 6, 7, 8};  ///< in pixels
   std::vector<int> tiles{2, 4, 8};                  ///< K of grid_shuffle
   int64_t seed = 0;                                 ///< of the permutations

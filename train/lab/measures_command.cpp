@@ -26,12 +26,12 @@ void show(const Json& all) {
   for (const auto& [name, value] : all.at("numbers").items()) {
     const auto v = value.get<double>();
     const bool share = name.ends_with("acc1") || name.ends_with("consistency");
-    print(share ? fmt::format("{:<36} {:8.2f} %\n", name, 100 * v) : fmt::format("{:<36} {:10.6g}\n", name, v));
+    print(share ? fmt::format("{:<42} {:8.2f} %\n", name, 100 * v) : fmt::format("{:<42} {:10.6g}\n", name, v));
   }
   for (const auto& [name, value] : all.at("timed").items())
-    print(fmt::format("{:<36} {:10.4g}\n", name, value.get<double>()));
+    print(fmt::format("{:<42} {:10.4g}\n", name, value.get<double>()));
   for (const auto& [name, why] : all.at("absent").items())
-    print(fmt::format("{:<36}          - {}\n", name, why.get<std::string>()));
+    print(fmt::format("{:<42}          - {}\n", name, why.get<std::string>()));
 }
 
 int run(Request r) {
@@ -46,7 +46,6 @@ int run(Request r) {
   cli::Interrupt interrupt;
   Hooks hooks;
   hooks.stop = [&] { return interrupt.stop(); };
-  hooks.say = [](std::string_view line) { say(line); };
   if (cli::stderr_is_lively()) hooks.progress = cli::show_progress;
   if (!measure(r.run, r.options, hooks)) {
     say("stopped by {}; nothing was written", interrupt.name());

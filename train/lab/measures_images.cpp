@@ -93,6 +93,11 @@ void measure_resolution(Session& s) {
       s.out.leave_out(acc1, fixed), s.out.leave_out(entropy, fixed);
       continue;
     }
+    constexpr double most = 2e9;  // bytes of pixels at once
+    if (static_cast<double>(size.h) * size.w * s.images->channels * static_cast<double>(s.images->size()) > most) {
+      s.out.leave_out(name, fmt::format("{} images of this size are more than 2 GB", s.images->size()));
+      continue;
+    }
     const auto set = resized(s.images, size);
     const auto said = size == s.size ? s.base : s.changed_answers(*set, {acc1, entropy});
     if (!said) continue;

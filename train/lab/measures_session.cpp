@@ -132,6 +132,7 @@ Session::Session(const std::string& dir, const MeasureOptions& o, const Hooks& h
          answers.undecided, test->size(), test->form().unit(), dir);
   part = spread(test->size(), o.images);
   base = part.size() == test->size() ? answers : ask(*net.model, *test, part, *task, hooks);
+  out.add("last_acc1", answers.acc1()), out.add("subset_acc1", base.acc1());
   if (const auto set = std::dynamic_pointer_cast<const data::Set>(test)) {
     images = std::make_shared<data::Set>(data::subset(*set, part));
     size = {set->h, set->w}, patch = patch_of(net), window = window_of(net);
