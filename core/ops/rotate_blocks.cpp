@@ -36,12 +36,15 @@ struct Geometry {
   }
 };
 
-// Three products of a block with the same block of all samples, X (B, b) with rows far apart. Large ones are left to the products of a linear layer.
+// Three products of a block with the same block of all samples, X (B, b) with rows far apart. The usual widths are known when this is compiled
+// (width 0: another), large ones are left to the products of a linear layer.
 
 constexpr int64_t wide = 16;
 
 /// Y = X R^T
-void turn(int64_t B, int64_t b, const real* X, int64_t ldx, const real* R, real* Y, int64_t ldy) {
+template <int64_t width>
+void turn(int64_t B, int64_t any, const real* X, int64_t ldx, const real* R, real* Y, int64_t ldy) {
+  const int64_t b = width ? width : any;
   if (b >= wide) return gemm_nt(B, b, b, X, ldx, R, b, 0, Y, ldy, nullptr, nullptr, Precision::f32);
   real columns[wide * wide];  // of R, so that the innermost loop runs along memory
   for (int64_t r = 0; r < b; ++r)
@@ -50,34 +53,45 @@ void turn(int64_t B, int64_t b, const real* X, int64_t ldx, const real* R, real*
     real y[wide] = {};
     for (int64_t c = 0; c < b; ++c)
       for (int64_t r = 0; r < b; ++r) y[r] += columns[c * b + r] * X[s * ldx + c];
-    std::copy_n(y, b, Y + s * ldy);
+    for (int64_t r = 0; r < b; ++r) Y[s * ldy + r] = y[r];
   }
 }
 /// dX += dY R
-void turn_back(int64_t B, int64_t b, const real* dY, int64_t ldy, const real* R, real* dX, int64_t ldx) {
+template <int64_t width>
+void turn_back(int64_t B, int64_t any, const real* dY, int64_t ldy, const real* R, real* dX, int64_t ldx) {
+  const int64_t b = width ? width : any;
   if (b >= wide) return gemm_nn(B, b, b, dY, ldy, R, b, 1, dX, ldx, nullptr, {}, Precision::f32);
-  for (int64_t s = 0; s < B; ++s)
+  for (int64_t s = 0; s < B; ++s) {
+    real x[wide] = {};
     for (int64_t r = 0; r < b; ++r)
-      for (int64_t c = 0; c < b; ++c) dX[s * ldx + c] += R[r * b + c] * dY[s * ldy + r];
+      for (int64_t c = 0; c < b; ++c) x[c] += R[r * b + c] * dY[s * ldy + r];
+    for (int64_t c = 0; c < b; ++c) dX[s * ldx + c] += x[c];
+  }
 }
 /// dR += dY^T X
-void outer(int64_t B, int64_t b, const real* dY, int64_t ldy, const real* X, int64_t ldx, real* dR) {
+template <int64_t width>
+void outer(int64_t B, int64_t any, const real* dY, int64_t ldy, const real* X, int64_t ldx, real* dR) {
+  const int64_t b = width ? width : any;
   if (b >= wide) return gemm_tn(b, b, B, dY, ldy, X, ldx, 1, dR, b, Precision::f32);
+  real sum[wide * wide] = {};
   for (int64_t s = 0; s < B; ++s)
     for (int64_t r = 0; r < b; ++r)
-      for (int64_t c = 0; c < b; ++c) dR[r * b + c] += dY[s * ldy + r] * X[s * ldx + c];
+      for (int64_t c = 0; c < b; ++c) sum[r * b + c] += dY[s * ldy + r] * X[s * ldx + c];
+  for (int64_t i = 0; i < b * b; ++i) dR[i] += sum[i];
 }
 
+template <int64_t width>
 void forward(const Geometry& g, const real* x, const real* R, const int32_t* at, real* y) {
+  const int64_t ldx = g.apart() * g.stride, ldy = g.apart() * g.H * g.d;
   g.each(at, [&](int64_t n, int64_t h, int64_t i, int64_t place) {
     const real* X = x + g.in(0, n, h) + i * g.b;
     real* Y = y + g.out(0, n, h) + i * g.b;
-    if (place >= 0)
-      return turn(g.rows(), g.b, X, g.apart() * g.stride, R + g.matrix(place, h, i), Y, g.apart() * g.H * g.d);
-    for (int64_t s = 0; s < g.B; ++s) std::copy_n(X + s * g.N * g.stride, g.b, Y + s * g.N * g.H * g.d);
+    if (place >= 0) return turn<width>(g.rows(), g.b, X, ldx, R + g.matrix(place, h, i), Y, ldy);
+    for (int64_t s = 0; s < g.B; ++s) std::copy_n(X + s * ldx, g.b, Y + s * ldy);
   });
 }
 
+template <int64_t width>
 void backward(const Geometry& g, const Tensor& x, const Tensor& R, const int32_t* at, const Tensor& dy, Back& back) {
   const int64_t ldx = g.apart() * g.stride, ldy = g.apart() * g.H * g.d;
   const auto open =
@@ -88,20 +102,22 @@ void backward(const Geometry& g, const Tensor& x, const Tensor& R, const int32_t
       };
   if (back.wants(x)) {
     real* dx = open(x);
+    const real* matrices = R.read().data();
     g.each(at, [&](int64_t n, int64_t h, int64_t i, int64_t place) {
       const real* dY = dy.data() + g.out(0, n, h) + i * g.b;
       real* dX = dx + g.in(0, n, h) + i * g.b;
-      if (place >= 0) return turn_back(g.rows(), g.b, dY, ldy, R.read().data() + g.matrix(place, h, i), dX, ldx);
+      if (place >= 0) return turn_back<width>(g.rows(), g.b, dY, ldy, matrices + g.matrix(place, h, i), dX, ldx);
       for (int64_t s = 0; s < g.B; ++s)
         for (int64_t c = 0; c < g.b; ++c) dX[s * ldx + c] += dY[s * ldy + c];
     });
   }
   if (back.wants(R)) {
     real* dR = open(R);
+    const real* from = x.read().data();
     g.each(at, [&](int64_t n, int64_t h, int64_t i, int64_t place) {
       if (place < 0) return;
-      outer(g.rows(), g.b, dy.data() + g.out(0, n, h) + i * g.b, ldy, x.read().data() + g.in(0, n, h) + i * g.b, ldx,
-            dR + g.matrix(place, h, i));
+      outer<width>(g.rows(), g.b, dy.data() + g.out(0, n, h) + i * g.b, ldy, from + g.in(0, n, h) + i * g.b, ldx,
+                   dR + g.matrix(place, h, i));
     });
   }
 }
@@ -127,12 +143,15 @@ Tensor rotate_blocks(const Heads& x, const Tensor& R, std::span<const int32_t> a
   const Geometry g{x.x.dim(0), x.tokens, x.heads, x.d, R.dim(3), R.dim(1) == 1, one_place, x.offset, x.stride};
   const Tensor kept = named ? detail::save(at) : Tensor();
   Tensor y({static_cast<int>(g.B), x.tokens, x.heads * x.d});
-  forward(g, x.x.read().data(), R.read().data(), named ? at.data() : nullptr, y.data());
+  const auto go = g.b == 2 ? forward<2> : g.b == 4 ? forward<4> : g.b == 8 ? forward<8> : forward<0>;
+  go(g, x.x.read().data(), R.read().data(), named ? at.data() : nullptr, y.data());
   const double macs = static_cast<double>(g.B * g.N * g.H * g.d * g.b);
-  return record({"rotate_blocks", macs, {{"at", at}, {"offset", x.offset}, {"heads", x.heads}, {"d", x.d}}}, y,
-                {&x.x, &R}, [=, in = x.x](const Tensor& dy, Back& back) {
-                  backward(g, in, R, named ? detail::indices_of(kept) : nullptr, dy, back);
-                });
+  return record(
+      {"rotate_blocks", macs, {{"at", at}, {"offset", x.offset}, {"heads", x.heads}, {"d", x.d}}}, y, {&x.x, &R},
+      [=, in = x.x](const Tensor& dy, Back& back) {
+        const auto go_back = g.b == 2 ? backward<2> : g.b == 4 ? backward<4> : g.b == 8 ? backward<8> : backward<0>;
+        go_back(g, in, R, named ? detail::indices_of(kept) : nullptr, dy, back);
+      });
 }
 
 }  // namespace TESSERA_NS

@@ -12,6 +12,8 @@
 #include "tessera/core/ops/layernorm.h"
 #include "tessera/core/ops/linear.h"
 #include "tessera/core/ops/linear_attention.h"
+#include "tessera/core/ops/rotate_blocks.h"
+#include "tessera/core/ops/skew_exp.h"
 #include "tessera/core/parallel.h"
 #include "tessera/models/model.h"
 #include "tessera/nn/params.h"
@@ -94,6 +96,8 @@ int bench_ops(const BenchOptions& o) {
                b4 = weight("b4", {4 * D});
   const Tensor g = weight("g", {D}), b = weight("b", {D}), K = weight("k", {64, 64, 3, 3}),
                dw = weight("dw", {64, 1, 3, 3}), samples = weight("samples", {B, 16, 16, 18});
+  const int block = site.head_dim % 8 ? 1 : 8;
+  const Tensor rotations = weight("rotations", {N, H, site.head_dim / block, block, block});
   const Pattern who = global_pattern(N, N);
   const double mb = double(B) * N * D * sizeof(real);
 
@@ -114,6 +118,10 @@ int bench_ops(const BenchOptions& o) {
                                  {.similarity = Similarity::taylor});
        },
        0},
+      {fmt::format("exponentials of {} {}x{}", rotations.size() / block / block, block, block), rotations.copy(),
+       [&](const Tensor& t) { return skew_exp(t); }, 0},
+      {fmt::format("rotate_blocks {}x{}", block, block), x,
+       [&](const Tensor& t) { return rotate_blocks(heads(t, H), rotations); }, 0},
       {"conv 3x3 64 -> 64 on 16x16", image, [&](const Tensor& t) { return conv2d(t, K, {}, conv_options(1, 1)); }, 0},
       {"deformable 3x3 64 -> 64", image,
        [&](const Tensor& t) { return deform_conv2d(t, samples, {}, K, {}, conv_options(1, 1)); }, 0},
