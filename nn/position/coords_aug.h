@@ -5,7 +5,8 @@
 //   shift and no jitter. Evaluation sees none of it. Encodings that count cells shift by halves of the grid, which is the same S.
 //
 // An encoding uses it so:
-//   struct Config : CoordsAugmentation { ... };         and in fields(): joined<Config>({{...}, coords_fields<Config>()}); check: check_coords("rope_axial", c)
+//   struct Config : CoordsAugmentation { ... };         and in fields(): joined<Config>({{...}, coords_fields<Config>()})
+//   check: check_coords("rope_axial", c)
 //   terms: const CoordsDraw draw = draw_coords(c, run, site.path);      draw.y(cy), draw.x(cx), with half a grid where they count cells
 //   What is made with a draw that is not `still()` goes through no Memo.
 #include <cmath>

@@ -2,7 +2,7 @@
 //   o = (1 - g) softmax(scale q.k) v + g softmax(w . (dx, dy, dx^2 + dy^2) + b) v,      g = sigmoid(gating_param), per head
 //   hooks: mix (two fused attentions, mixed)      parameters: 4 heads + heads per block      cost: a second attention without content
 //   class tokens: positional logit 0 (ours: timm joins its class token only after the gated blocks)
-//   another resolution: offsets recomputed
+//   another resolution: offsets recomputed; scaling=interpolate measures them in cells of the trained grid
 //   local_init starts head (h1, h2) at an offset of the k x k neighbourhood, k^2 = heads; local_values = true also sets the value
 //   projection to the identity, the one option that touches the backbone's own weights.
 #include <cmath>
@@ -13,6 +13,7 @@
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/exact_linear.h"
 #include "tessera/nn/position/pairs.h"
+#include "tessera/nn/position/scaling.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -23,6 +24,7 @@ struct Gpsa final : PositionEncoding {
     int local_up_to_layer = 0;
     double locality_strength = 1, gate = 1;
     bool local_init = true, local_values = false;
+    std::string scaling = "none";
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
@@ -34,6 +36,7 @@ struct Gpsa final : PositionEncoding {
         {"local_init", &Config::local_init, "start heads at offsets of their neighbourhood; else N(0, 0.02)"},
         {"local_values", &Config::local_values,
          "also start the value projection at the identity (changes the backbone)"},
+        {"scaling", &Config::scaling, distance_scaling, scaled_distances()},
     };
     return table;
   }
@@ -62,7 +65,8 @@ struct Gpsa final : PositionEncoding {
     Tensor content = attention(query, all, run);
     if (!o.w) return content;
     const Extent e = extent(now);
-    const Tensor logits = exact_linear(features(e), o.w, o.b);  // (offsets, heads)
+    const Tensor logits =
+        exact_linear(features(e, config.scaling == "none" ? e : extent(s.trained)), o.w, o.b);  // (offsets, heads)
     const Terms where =
         Terms{}.add({Relative::bias, permute(logits, {1, 0}).reshape({s.heads, logits.dim(0), 1}), 0, index(now)});
     Query by_place = query.with(query.who, 0);
@@ -75,6 +79,10 @@ struct Gpsa final : PositionEncoding {
     };
     const Tensor mixed = add(by_head(content), mul(sub(by_head(positional), by_head(content)), g));
     return mixed.reshape({B, N, C});
+  }
+
+  std::string unit_warning(const Places& from, const Places& to) const override {
+    return scaling_warning("gpsa", {config.scaling}, from, to);
   }
 
  private:
@@ -93,13 +101,16 @@ struct Gpsa final : PositionEncoding {
     for (int i = 0; i < C; ++i)
       for (int j = 0; j < C; ++j) qkv[static_cast<int64_t>(2 * C + i) * C + j] = i == j;
   }
-  /// (offsets, 3): dx, dy, dx^2 + dy^2 of every key-minus-query offset.
-  static Tensor features(const Extent& e) {
-    static Memo<Extent, Tensor> memo;
-    return memo(e, [&] {
+  /// (offsets, 3): dx, dy, dx^2 + dy^2 of every key-minus-query offset, in cells of a grid of `unit` laid over the one of `e`.
+  static Tensor features(const Extent& e, const Extent& unit) {
+    static Memo<std::pair<Extent, Extent>, Tensor> memo;
+    return memo({e, unit}, [&] {
       std::vector<double> v;
-      for (int dy = 1 - e.h; dy < e.h; ++dy)
-        for (int dx = 1 - e.w; dx < e.w; ++dx) v.insert(v.end(), {1.0 * dx, 1.0 * dy, 1.0 * dx * dx + dy * dy});
+      for (int y = 1 - e.h; y < e.h; ++y)
+        for (int x = 1 - e.w; x < e.w; ++x) {
+          const double dy = static_cast<double>(y) * unit.h / e.h, dx = static_cast<double>(x) * unit.w / e.w;
+          v.insert(v.end(), {dx, dy, dx * dx + dy * dy});
+        }
       return tensor({static_cast<int>(v.size() / 3), 3}, v);
     });
   }

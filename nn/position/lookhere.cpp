@@ -5,7 +5,7 @@
 //   s_head = 2^-p of the p-th round of eight directions, 2^-(2k + 1) of the k-th head that sees everything (the paper's, for s_global = 1)
 //   hooks: bias      parameters: none      cost: one addition a pair; what is hidden is -inf in the table and weighs exactly 0
 //   class tokens: no bias, seen by all and seeing all      windows: window-local      reduced keys: whole query cells over key cells
-//   another resolution: recomputed; the paper tunes s_global there
+//   another resolution: recomputed; the paper tunes s_global there, scaling=interpolate measures distances in trained cells
 //   other head counts (ours): 4 round(H / 6) heads are directed, at 12 the paper's 8; of H < 4 the first direction, its opposite and one that
 //   sees everything, in this order, one alone sees everything. The order of directions of 180 and 45 is ours, of 90 that of a published run.
 #include <cmath>
@@ -13,6 +13,7 @@
 
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/pairs.h"
+#include "tessera/nn/position/scaling.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -78,6 +79,7 @@ struct LookHere final : PositionEncoding {
     int variant = 90;
     double global_slope = 1;
     std::vector<double> layer_slopes = {1.5, 0.5};
+    std::string scaling = "none";
   };
   static bool angle(const Value& v) {
     const int degrees = std::get<int>(v);
@@ -96,6 +98,7 @@ struct LookHere final : PositionEncoding {
          within(0, 1e3)},
         {"layer_slopes", &Config::layer_slopes, "of the first and of the last block, linear between",
          such_that(two, "two numbers in [0, 1000] such as [1.5, 0.5]")},
+        {"scaling", &Config::scaling, distance_scaling, scaled_distances()},
     };
     return table;
   }
@@ -110,23 +113,28 @@ struct LookHere final : PositionEncoding {
   }
 
   Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
-    static Memo<std::tuple<Extent, int, int, double>, Tensor> memo;
+    static Memo<std::tuple<Extent, Extent, int, int, double>, Tensor> memo;
     const double depth = static_cast<double>(rank.at(static_cast<size_t>(s.id))) / last,
                  slope = config.global_slope *
                          (config.layer_slopes[0] + (config.layer_slopes[1] - config.layer_slopes[0]) * depth);
-    const Extent e = extent(now);
-    const Tensor t = memo({e, s.heads, config.variant, slope}, [&] { return table(e, s.heads, slope); });
+    const Extent e = extent(now), unit = config.scaling == "none" ? e : extent(s.trained);
+    const Tensor t = memo({e, unit, s.heads, config.variant, slope}, [&] { return table(e, unit, s.heads, slope); });
     return Terms{}.add({Relative::bias, t, 0, index(now)});
+  }
+
+  std::string unit_warning(const Places& from, const Places& to) const override {
+    return scaling_warning("lookhere", {config.scaling}, from, to);
   }
 
  private:
   /// (heads, (2h - 1)(2w - 1), 1), by the offset key minus query.
-  Tensor table(const Extent& e, int H, double slope) const {
+  Tensor table(const Extent& e, const Extent& unit, int H, double slope) const {
+    const double uy = static_cast<double>(unit.h) / e.h, ux = static_cast<double>(unit.w) / e.w;
     std::vector<double> v;
     for (const Head& head : heads_of(config.variant, H))
       for (int y = 1 - e.h; y < e.h; ++y)
         for (int x = 1 - e.w; x < e.w; ++x)
-          v.push_back(head.sees(y, x) ? -slope * head.slope * std::hypot(y, x)
+          v.push_back(head.sees(y, x) ? -slope * head.slope * std::hypot(y * uy, x * ux)
                                       : -std::numeric_limits<double>::infinity());
     return tensor({H, (2 * e.h - 1) * (2 * e.w - 1), 1}, v);
   }

@@ -8,8 +8,8 @@
 //                   ramp=rotations: g linear in r_t from beta_slow to beta_fast (the paper); ramp=index: linear in t (the authors' code)
 //     clip          the slowest share of pairs is slowed down to rest: times (1 + cos(pi k / (n - 1))) / 2 (taper, "CoPE") or 0 (hard), on every
 //                   grid, the trained one too                                                          Li et al. 2026, arXiv 2602.05258
-//   ntk and yarn change nothing up to the trained size. Axes are scaled one by one. Of text come all but these (ours): axes, betas of 2 and
-//   0.25 instead of 32 and 1, which on 14 cells no pair would reach, and the slowest 5/16 of an axis, as CoPE's 20 of 64.
+//   ntk and yarn change nothing up to the trained size. The sources are about text; ours for images: each axis by itself, betas of 2 and 0.25
+//   instead of 32 and 1 (on 14 cells no pair turns 32 times), and 5/16 of an axis clipped, as CoPE clips 20 of 64 pairs.
 //
 // An encoding uses it so:
 //   struct Config : Scaling { ... };                                        and in fields(): joined<Config>({{...}, scaling_fields<Config>()})

@@ -124,22 +124,22 @@ std::string bytes(const Tensor& t) {
   return t.shape().str() + s;
 }
 
-/// Where a difference may show: parameters as they start, the output at the size it is built for, at another, and in training.
+/// Where a difference may show: parameters as they start, the output at the size it is built for, at another, and as training begins.
 constexpr int looks = 4;
 std::string seen(const Bench& bench, const char* name, const Options& options, int look) try {
   // heads wide enough for every band of frequencies
   const Options wide =
       bench.family == std::string_view("swin") ? Options{} : Options{{"embed_dim", 32}, {"num_heads", 2}};
-  Net net(bench, name, options, wide, 1, look == 0);
+  Net net(bench, name, options, wide, 1, look == 0 || look == 3);
   std::string s;
   if (look == 0)
     for (const auto& e : net.params.entries())
       s += fmt::format("{} {} {} ", e.name, e.buffer, static_cast<int>(e.decay)) + bytes(e.value);
-  const Tensor own =
-      random_image(1, std::get<int>(bench.options.at("img_size")), std::get<int>(bench.options.at("img_width")), 2);
-  if (look == 1) s = bytes(net(own));
+  if (look == 1)
+    s = bytes(net(
+        random_image(1, std::get<int>(bench.options.at("img_size")), std::get<int>(bench.options.at("img_width")), 2)));
   if (look == 2) s = bytes(net(random_image(1, 12, 40, 2)));  // larger, and of another shape
-  if (look == 3) s = bytes(net.model->forward({Mode::train, 1, 1, 0}, own).logits);
+  if (look == 3) s = bytes(net.model->forward(Run{Mode::train, 1, 1, 0}, random_image(1, 12, 40, 2)).logits);
   return s;
 } catch (const Error& e) {
   return std::string("refused: ") + e.what();
@@ -174,6 +174,8 @@ TEST_CASE("position options: a value that does nothing is refused, whatever the 
       for (const auto& mode : all) {
         if (mode.first == one.first) continue;
         const std::string beside = mode.first + "=" + text(mode.second);
+        // in cells of 3 x 4 no offset reaches the buckets that stand for several
+        if (encoding == "t5_axial" && one.first == "max_distance" && mode.first == "scaling") continue;
         CHECK_MESSAGE(!in_vain(row.name, {one, mode}, {mode}), said << " changes nothing beside " << beside);
       }
     }
