@@ -139,11 +139,11 @@ std::string seen(const Bench& bench, const char* name, const Options& options, i
   if (look == 0)
     for (const auto& e : net.params.entries())
       s += fmt::format("{} {} {} ", e.name, e.buffer, static_cast<int>(e.decay)) + bytes(e.value);
-  const Tensor own =
-      random_image(1, std::get<int>(bench.options.at("img_size")), std::get<int>(bench.options.at("img_width")), 2);
-  if (look == 1) s = bytes(net(own));
+  if (look == 1)
+    s = bytes(net(
+        random_image(1, std::get<int>(bench.options.at("img_size")), std::get<int>(bench.options.at("img_width")), 2)));
   if (look == 2) s = bytes(net(random_image(1, 12, 40, 2)));  // larger, and of another shape
-  if (look == 3) s = bytes(net.model->forward({Mode::train, 1, 1, 0}, own).logits);
+  if (look == 3) s = bytes(net.model->forward(Run{Mode::train, 1, 1, 0}, random_image(1, 12, 40, 2)).logits);
   return s;
 } catch (const Error& e) {
   return std::string("refused: ") + e.what();
