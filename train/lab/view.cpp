@@ -70,7 +70,7 @@ Progress View::look() {
   if (done_at_start_ < 0) done_at_start_ = done, start_ = std::chrono::steady_clock::now();
   const double took = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
   const double gained = done - done_at_start_;
-  if (gained > 0.02 && took > 5) p.left = took / gained * (p.runs - done);
+  if (gained > 0.02 && took > 5 && done < p.runs) p.left = took / gained * (p.runs - done);
   return p;
 }
 
