@@ -1,7 +1,10 @@
 // What `tessera probe` asks, and that it answers.
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <csignal>
 
 #include "program.h"
 #include "tessera/core/io/json.h"
@@ -169,6 +172,27 @@ TEST_CASE(
     if (table.out[from] != '-') CHECK(end - from <= 80 + 16);  // ± is two bytes
     from = end + 1;
   }
+}
+
+TEST_CASE("probe: one that was stopped goes on to what it would have been") {
+  const Folder folder;
+  std::vector<std::string> args = words({"probe", "--positions", "none,peg", "--tasks", "row"});
+  std::ranges::replace(args, std::string("train.epochs=1"), std::string("train.epochs=40"));
+  args.insert(args.end(), {"--out", folder / "stopped"});
+  {
+    Process process(args);
+    while (process.running() && !exists(folder / "stopped/runs")) ::usleep(1000);
+    process.signal(SIGINT);
+    const Result r = process.wait();
+    REQUIRE_MESSAGE(r.code == 130, r.err);
+    CHECK(r.err.find("goes on with what is in") != std::string::npos);
+    CHECK(!exists(folder / "stopped/probe.csv"));
+  }
+  REQUIRE(test::tessera(args).code == 0);
+  const std::string gone_on = read(folder / "stopped/probe.csv");
+  args.back() = folder / "whole";
+  REQUIRE(test::tessera(args).code == 0);
+  CHECK(read(folder / "whole/probe.csv") == gone_on);
 }
 
 TEST_CASE("probe: what makes no sense is refused in one line") {
