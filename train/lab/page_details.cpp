@@ -95,14 +95,20 @@ std::string gaps(const Findings& study) {
   }
   std::stable_sort(order.begin(), order.end(),
                    [](const auto& a, const auto& b) { return a.first.empty() > b.first.empty(); });
+  size_t runs = 0;
+  for (const StudyGroup& g : study.groups) runs += g.runs.size();
   std::string html =
-      "<div class=\"card scroll\"><table><thead><tr><th>what</th><th>of</th><th>why</th></tr></thead><tbody>\n";
+      "<div class=\"card scroll\"><table "
+      "class=\"gaps\"><thead><tr><th>what</th><th>of</th><th>why</th></tr></thead><tbody>\n";
   for (const auto& kind : order) {
     std::string of;
+    size_t here = 0;
     for (const auto& [words, seeds] : cells[kind]) {
+      here += seeds.size();
       of += (of.empty() ? "" : "; ") + words + (seeds.size() == 1 ? ", seed " : ", seeds ");
       for (size_t i = 0; i < seeds.size(); ++i) of += (i > 0 ? ", " : "") + seeds[i];
     }
+    if (!kind.first.empty() && here == runs) of = "all runs";
     html += fmt::format("<tr><td>{}</td><td>{}</td><td>{}</td></tr>\n",
                         kind.first.empty() ? "<span class=\"wrong\">failed</span>" : breakable(kind.first),
                         breakable(of), escape(kind.second));

@@ -13,19 +13,35 @@
 namespace tessera::lab {
 namespace {
 
-/// Rasters side by side, `columns` in a row, a cell of background between them; each has its own scale. Weights are positive and drawn on the
-/// blue side.
+/// A weight beside what an even spread over the picture would give, on the scale of pictures: blue (negative there) is more, red is less, full
+/// colour is eight times as much.
+double beside_even(const Raster& r, int y, int x, double even) {
+  const double v = r.at(static_cast<size_t>(y) * static_cast<size_t>(r.w) + static_cast<size_t>(x));
+  if (std::isnan(v) || !(even > 0)) return static_cast<double>(NAN);
+  return std::clamp(-std::log2(std::max(v, 1e-6) / even) / 3, -1.0, 1.0);
+}
+
+double mean(const Raster& r) {
+  double sum = 0, n = 0;
+  for (size_t i = 0; i < r.values.size(); ++i)
+    if (const double v = r.at(i); !std::isnan(v)) sum += v, ++n;
+  return n > 0 ? sum / n : 0;
+}
+
+/// Rasters side by side, `columns` in a row, a cell of background between them.
 std::string mosaic(const std::vector<const Raster*>& of, size_t columns, const std::string& alt, int pitch) {
   int h = 0, w = 0;
   for (const Raster* r : of) h = std::max(h, r->h), w = std::max(w, r->w);
   if (h == 0 || w == 0) return "";
   const int rows = static_cast<int>((of.size() + columns - 1) / columns);
   const int H = rows * (h + 1) - 1, W = static_cast<int>(std::min(columns, of.size())) * (w + 1) - 1;
+  std::vector<double> even;
+  for (const Raster* r : of) even.push_back(mean(*r));
   const auto value = [&](int y, int x) {
     const size_t i = static_cast<size_t>(y / (h + 1)) * columns + static_cast<size_t>(x / (w + 1));
     const int yy = y % (h + 1), xx = x % (w + 1);
     if (i >= of.size() || yy >= of[i]->h || xx >= of[i]->w) return static_cast<double>(NAN);
-    return -of[i]->at(static_cast<size_t>(yy) * static_cast<size_t>(of[i]->w) + static_cast<size_t>(xx));
+    return beside_even(*of[i], yy, xx, even[i]);
   };
   return "<div class=\"mosaic\">" + report::heat_map(H, W, value, alt, W * pitch) + "</div>\n";
 }
@@ -84,9 +100,10 @@ std::string study_pictures(const Findings& study) {
              ? ""
              : report::section(
                    "Pictures of attention and tables",
-                   "Of the first seed. By offset: the mean weight of a key at each distance from its "
-                   "query, block after block; the query is in the "
-                   "middle, and each picture has its own scale.",
+                   "Of the first seed. By offset: the mean weight of a key at each distance from its query, block "
+                   "after block; the query is in the middle. Blue is more "
+                   "than the mean of a picture, red is less, full colour eight times as much; a picture without "
+                   "colours is attention that looks everywhere alike.",
                    overview + (folded.empty() ? "" : "<div class=\"stack behind\">\n" + folded + "</div>\n"));
 }
 
