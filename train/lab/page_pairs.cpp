@@ -55,7 +55,7 @@ std::string pair_matrix(const Findings& study) {
     std::stable_sort(of.begin(), of.end(),
                      [&](auto* a, auto* b) { return measured(*a, measure).mean > measured(*b, measure).mean; });
     std::vector<std::vector<Difference>> table;
-    double largest = 1e-9;
+    double largest = 0.01;  // less than a point is pale, whatever the others are
     for (const StudyGroup* a : of) {
       table.emplace_back();
       for (const StudyGroup* b : of) table.back().push_back(difference(*a, *b, measure));
