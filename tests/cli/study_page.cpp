@@ -69,6 +69,29 @@ TEST_CASE("study page: it is well-formed, holds what was measured and what is mi
   CHECK(page.find("data-e=\"2\"", rows) < page.find("data-e=\"0\"", rows));
 }
 
+TEST_CASE("study page: no runs, one run, no grid and numbers beyond all measure are a page, too") {
+  const Folder folder;
+  const auto drawn = [&](const std::string& results) {
+    const std::string dir = folder / "kept";
+    fs::create_directories(dir);
+    write(dir + "/plan.toml", ""), write(dir + "/results.csv", results);
+    const Result r = tessera({"report", dir});
+    INFO(r.err);
+    REQUIRE(r.code == 0);
+    const std::string page = read(dir + "/report.html");
+    CHECK(report::malformed(page) == "");
+    return page.substr(page.find("<main>"), page.find("<script>") - page.find("<main>"));
+  };
+  CHECK(drawn("seed\n").find("No run has ended yet") != std::string::npos);
+  CHECK(drawn("seed,last_acc1\n1,0.5\n2,0.6\n").find("all runs") != std::string::npos);
+  CHECK(drawn("position.name,seed,last_acc1\nnone,1,0.5\n").find("50.00") != std::string::npos);
+  std::string rows = "position.name,seed,last_acc1,resolution.32x32.acc1,shift.crop.1.consistency\n";
+  for (const char* name : {"a", "b", "c"})
+    for (int seed = 1; seed <= 2; ++seed)
+      rows += std::string(name) + "," + std::to_string(seed) + ",1e300,1e308,-1e308\n";
+  CHECK(drawn(rows).find("nan") == std::string::npos);
+}
+
 TEST_CASE("study page: answers of a probe are a section of it, or a page of their own") {
   const Folder folder;
   const std::string study = folder / "study", alone = folder / "alone";

@@ -12,6 +12,8 @@
 namespace tessera::lab {
 namespace {
 
+constexpr size_t most_groups = 64;
+
 /// Of the seeds both have.
 Difference difference(const StudyGroup& a, const StudyGroup& b, const std::string& measure) {
   std::map<std::string, double> of_b;
@@ -49,11 +51,11 @@ std::string pair_matrix(const Findings& study) {
     std::vector<const StudyGroup*> of;
     for (const StudyGroup& g : study.groups)
       if (g.facet == f && measured(g, measure).n > 0) of.push_back(&g);
-    if (of.size() < 3) continue;  // of two the table says it
+    if (of.size() < 3 || of.size() > most_groups) continue;  // of two the table says it; of very many nobody sees it
     std::stable_sort(of.begin(), of.end(),
                      [&](auto* a, auto* b) { return measured(*a, measure).mean > measured(*b, measure).mean; });
     std::vector<std::vector<Difference>> table;
-    double largest = 1e-9;
+    double largest = 0.01;  // less than a point is pale, whatever the others are
     for (const StudyGroup* a : of) {
       table.emplace_back();
       for (const StudyGroup* b : of) table.back().push_back(difference(*a, *b, measure));
