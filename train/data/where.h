@@ -38,8 +38,7 @@ struct Box {
 
 /// Draws picture `index` of the stream `seed` under `label` into pixels (width x width x 3). On a larger canvas the same shapes have more
 /// places to go to. Returns the boxes of the shapes, the red one first (quadrant: of the one, twice).
-std::array<Box, 2> draw(const Task& task, uint64_t seed, uint64_t index, int label, uint8_t* pixels,
-                        int width = side);
+std::array<Box, 2> draw(const Task& task, uint64_t seed, uint64_t index, int label, uint8_t* pixels, int width = side);
 
 /// n of them, classes balanced to within one. Throws Error unless width is from 32 to 4096 and a multiple of the task's tile.
 Samples pictures(const Task& task, size_t n, uint64_t seed, int width = side);

@@ -47,7 +47,7 @@ std::string probe_csv(const std::vector<ProbeCell>& cells) {
 }
 
 std::string probe_table(const std::vector<ProbeCell>& cells) {
-  constexpr size_t name_width = 22, width = 7;
+  constexpr size_t name_width = 23, width = 7;
   std::string text;
   std::set<std::pair<std::string, std::string>> reasons;
   size_t tasks = 0;  // columns: the cells of the first encoding
