@@ -9,7 +9,7 @@
 //                  Halves. lo and hi are ours: the source's 1 and 10000 turn most pairs by more than half a turn from cell to cell.
 //   hooks: rotary      parameters: none      cost: as rope_axial
 //   class tokens: angle 0      windows: window-local coordinates      reduced keys: cell centres
-//   another resolution: recomputed. spiral divides the trained grid finer, as its authors do, unless rescale=false
+//   another resolution: recomputed. spiral divides the trained grid finer, as its authors do, unless rescale=false; sequences go on
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -23,6 +23,9 @@ inline namespace TESSERA_NS {
 namespace {
 
 constexpr const char* says_rescale = "squeeze another resolution into the trained range of coordinates";
+
+/// A map of another size is a finer or coarser picture of the same; of two sequences the shorter begins the longer.
+bool squeezed(const Layout& now, bool rescale) { return rescale && !now.q.sequence; }
 
 Point times(const Point& p, double y, double x) { return {p.y * y, p.x * x, p.prefix}; }
 
@@ -72,7 +75,7 @@ struct Spiral final : PositionEncoding {
 
   Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     static Memo<std::tuple<Layout, Extent, int, Config>, Rotary> memo;
-    const Extent is = query_extent(now), unit = config.rescale ? query_extent(s.trained) : is;
+    const Extent is = query_extent(now), unit = squeezed(now, config.rescale) ? query_extent(s.trained) : is;
     Terms t;
     t.rotary = memo({now, unit, s.head_dim, config}, [&] {
       const std::vector<double> f = frequencies(s.head_dim);
@@ -155,7 +158,8 @@ struct GoldenGate final : PositionEncoding {
 
   Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     static Memo<std::tuple<Layout, Extent, int, int, double, double, double>, Rotary> memo;
-    const Extent is = query_extent(now), trained = query_extent(s.trained), unit = config.rescale ? trained : is;
+    const Extent is = query_extent(now), trained = query_extent(s.trained),
+                 unit = squeezed(now, config.rescale) ? trained : is;
     const double low = config.min_freq > 0 ? config.min_freq : golden_gate_slowest(trained);
     Terms t;
     t.rotary = memo({now, unit, s.heads, s.head_dim, low, config.max_freq, config.p_zero_freqs}, [&] {

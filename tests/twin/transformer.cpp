@@ -50,7 +50,7 @@ template <class F>
 std::vector<std::string> under_every_encoding(F f) {
   std::vector<std::string> refused;
   for (const auto& row : positions()) {
-    CAPTURE(row.name);
+    CAPTURE(std::string(row.name));
     try {
       f(Net(row.name));
     } catch (const Error&) {

@@ -73,7 +73,7 @@ TWIN_CASE(
   const double allowed = sizeof(real) == 8 ? 1e-12 : 1e-5;
   int ran = 0;
   for (const auto& row : positions()) {
-    CAPTURE(row.name);
+    CAPTURE(std::string(row.name));
     const bool relative =
         std::ranges::none_of(row.hooks, [](const auto& h) { return h == "tokens" || h == "between"; });
     if (!relative || row.name == std::string("sasa")) continue;

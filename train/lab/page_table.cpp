@@ -191,8 +191,8 @@ std::string cost_table(const Findings& study) {
                                  {"images_per_s_vs_none", "speed beside none", false},
                                  {"peak_tensors_mb", "tensors at the peak, MB", true},
                                  {"peak_tensors_vs_none", "beside none", false},
-                                 {"peak_rss_mb", "memory at the peak, MB", true},
-                                 {"peak_rss_vs_none", "beside none", false}};
+                                 {"peak_tensors_mb", "tensors at the peak, MB", true},
+                                 {"peak_tensors_vs_none", "beside none", false}};
   std::erase_if(columns, [&](const Column& c) { return !any(study, c.measure); });
   if (columns.empty()) return "";
   std::string html = "<div class=\"card scroll\"><table class=\"dense\"><thead><tr><th></th>";

@@ -61,7 +61,7 @@ Unit unit_of(std::string_view measure) {
   if (is("_mb")) return {1, " MB", 1, Good::lower};
   if (measure == "images_per_s") return {1, " images/s", 0, Good::higher};
   if (measure == "images_per_s_vs_none") return {1, "", 3, Good::higher};
-  if (measure == "peak_rss_vs_none") return {1, "", 3, Good::lower};
+  if (measure == "peak_tensors_vs_none") return {1, "", 3, Good::lower};
   return {1, "", 4, Good::neither};
 }
 
