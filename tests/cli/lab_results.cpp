@@ -1,4 +1,5 @@
 // What a folder of an ablation holds, and its tables.
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -59,7 +60,7 @@ void make_study(const std::string& dir) {
   fs::create_directories(dir);
   write(dir + "/plan.toml",
         "[run]\nepochs = 1\n[grid]\nposition = [\"shaw\", \"none\", \"learned\"]\n\"model.depth\" = [2, 10]\n"
-        "[report]\nbaseline = \"none\"\nmeasures = [\"last_acc1\", \"resolution\", \"params\"]\n");
+        "[report]\nbaseline = \"none\"\nmeasures = [\"accuracy\", \"resolution\", \"cost\"]\n");
   const std::array<size_t, 3> luck{0, 11, 5};
   for (int depth : {2, 10})
     for (int seed : {1, 2, 3}) {
@@ -93,7 +94,7 @@ TEST_CASE("results: a study's tables are in the order of its plan, and the same 
   CHECK(all.groups[0].label == "shaw, model.depth = 2");
   CHECK(all.groups[1].label == "shaw, model.depth = 10");  // as the plan lists them, not as text
   CHECK(all.skipped.empty());
-  CHECK(all.measures == std::vector<std::string>{"last_acc1", "params", "resolution.48x48.acc1"});
+  CHECK(all.measures == std::vector<std::string>{"last_acc1", "resolution.48x48.acc1"});
   CHECK(all.baseline_of(0) == 2);
   CHECK(all.baseline_of(1) == 3);
   CHECK(all.baseline_of(5) == 3);
@@ -111,6 +112,26 @@ TEST_CASE("results: a study's tables are in the order of its plan, and the same 
   CHECK(results_csv(other) == results_csv(all));
   CHECK(comparisons_csv(other) == comparisons_csv(all));
   CHECK(pairwise_csv(other) == pairwise_csv(all));
+}
+
+TEST_CASE("results: options of an encoding are no reason to lose the baseline") {
+  const Folder folder;
+  const std::string dir = folder / "study";
+  fs::create_directories(dir);
+  write(dir + "/plan.toml", "[grid]\nposition = [\"none\", \"shaw\"]\n[report]\nbaseline = \"none\"\n");
+  for (const char* max_distance : {"", "3"})
+    for (const char* name : {"none", "shaw"}) {
+      if (std::string_view(name) == "none" && *max_distance) continue;
+      const std::string cell = dir + "/cells/" + name + max_distance;
+      fs::create_directories(cell);
+      write(cell + "/cell.json",
+            fmt::format(R"({{"format":1,"keys":{{"position.name":"{}","position.max_distance":"{}"}},"seed":1}})", name,
+                        max_distance));
+      write(cell + "/measures.json", R"({"format":1,"numbers":{"last_acc1":0.5}})");
+    }
+  const Results all = read_results(dir);
+  REQUIRE(all.groups.size() == 3);
+  for (size_t g = 0; g < 3; ++g) CHECK(all.groups[all.baseline_of(g)].values == std::vector<std::string>{"none", ""});
 }
 
 TEST_CASE("results: groups are compared with the baseline of the same other keys, over seeds and over images") {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <optional>
@@ -76,7 +77,9 @@ Owner parse(const std::string& content) try {
   const auto j = io::parse_json(content.substr(0, end), "claim");
   o.id = j.at("owner"), o.machine = j.at("machine"), o.arithmetic = j.at("arithmetic");
   o.pid = static_cast<pid_t>(io::integer(j.at("process"), "process", 0, 1 << 30));
-  o.share = std::clamp(std::strtod(content.c_str() + std::min(end, content.size()), nullptr), 0.0, 1.0);
+  const size_t beat = content.find_first_not_of(" \n", end);
+  if (beat != std::string::npos) std::from_chars(content.data() + beat, content.data() + content.size(), o.share);
+  o.share = std::clamp(o.share, 0.0, 1.0);
   return o;
 } catch (const std::exception&) {
   return {};

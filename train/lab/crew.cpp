@@ -76,8 +76,9 @@ Speed measure(const RunConfig& config, int jobs, int threads, const Interrupt& i
 /// Megabytes that new processes may take; a lot where the system does not tell.
 double available_mb() {
   std::ifstream info("/proc/meminfo");
-  for (std::string line; std::getline(info, line);)
-    if (line.starts_with("MemAvailable:")) return std::strtod(line.c_str() + 13, nullptr) / 1024;
+  std::string word;
+  for (int64_t kb = 0; info >> word;)
+    if (word == "MemAvailable:" && info >> kb) return static_cast<double>(kb) / 1024;
   return 1e9;
 }
 

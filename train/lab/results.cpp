@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <set>
 #include <tuple>
 
 #include "tessera/core/error.h"
@@ -185,18 +186,14 @@ void choose_baseline(Results& all, const std::string& said) {
   all.baseline_value = !said.empty() || all.groups.empty() ? said : all.groups.front().values[k];
 }
 
-void choose_measures(Results& all, const std::vector<std::string>& said) {
-  std::map<std::string, bool> names;
+/// Every accuracy and consistency that some run has: which were measured at all is what the plan says.
+void choose_measures(Results& all) {
+  std::set<std::string> names;
   for (const CellRun& run : all.runs)
-    for (const auto& [name, value] : run.numbers) names[name] = false;
-  for (auto& [name, wanted] : names)
-    wanted = said.empty() ? name.ends_with("acc1") || name.ends_with(".consistency")
-                          : std::ranges::any_of(said, [&, &measure = name](const std::string& s) {
-                              return measure == s || measure.starts_with(s + ".");
-                            });
-  if (names.contains("last_acc1")) all.measures.push_back("last_acc1");
-  for (const auto& [name, wanted] : names)
-    if (wanted && name != "last_acc1") all.measures.push_back(name);
+    for (const auto& [name, value] : run.numbers)
+      if (name.ends_with("acc1") || name.ends_with(".consistency")) names.insert(name);
+  if (names.erase("last_acc1")) all.measures.emplace_back("last_acc1");
+  all.measures.insert(all.measures.end(), names.begin(), names.end());
 }
 
 }  // namespace
@@ -219,7 +216,16 @@ size_t Results::baseline_of(size_t group) const {
   if (k == keys.size()) return groups.size();
   std::vector<std::string> wanted = groups[group].values;
   wanted[k] = baseline_value;
-  return static_cast<size_t>(std::ranges::find(groups, wanted, &CellGroup::values) - groups.begin());
+  const auto find = [&] {
+    return static_cast<size_t>(std::ranges::find(groups, wanted, &CellGroup::values) - groups.begin());
+  };
+  if (const size_t same = find(); same != groups.size()) return same;
+  // options of an encoding or a model mean nothing to another one: shaw with its max_distance is compared with none without
+  if (!baseline_key.ends_with(".name")) return groups.size();
+  const std::string section = baseline_key.substr(0, baseline_key.size() - 4);
+  for (size_t i = 0; i < keys.size(); ++i)
+    if (i != k && keys[i].starts_with(section)) wanted[i].clear();
+  return find();
 }
 
 Results read_results(const std::string& dir) {
@@ -268,7 +274,7 @@ Results read_results(const std::string& dir) {
     }
   group(all);
   choose_baseline(all, plan.baseline);
-  choose_measures(all, plan.measures);
+  choose_measures(all);
   return all;
 }
 

@@ -51,13 +51,14 @@ struct Results {
   std::vector<std::string> measures;  ///< to be compared, last_acc1 first; all of them stand in some run
   /// Of one group's runs that have it, by seed.
   std::vector<double> of(const CellGroup& group, const std::string& measure) const;
-  /// The group a group is compared with, or groups.size() where there is none.
+  /// The group a group is compared with, or groups.size() where there is none: all other keys are equal, but for options of another encoding
+  /// (or model) than the baseline's.
   size_t baseline_of(size_t group) const;
 };
 
-/// Reads DIR. Baseline and measures are those of [report] in DIR/plan.toml (baseline = "none" or "key=value"; a measure is a whole name, or
-/// what stands before a dot of it: "resolution", "shift.crop"). Without: position none, or else the first value; every accuracy
-/// and consistency. Throws Error when DIR is no folder or cannot be read, or its plan is damaged.
+/// Reads DIR. The baseline is that of [report] in DIR/plan.toml (baseline = "none" or "key=value"); without: position none, or else the first
+/// value. Compared is every accuracy and consistency that was measured. Throws Error when DIR is no folder or cannot be read, or its plan is
+/// damaged.
 Results read_results(const std::string& dir);
 
 /// How a measure is written and which way of it is good, by its name.
@@ -88,7 +89,7 @@ std::string timings_csv(const Results& results);
 /// difference_sd, difference_low, difference_high, t, p, holm_p, comparisons (that Holm's correction is among), detectable, images_low,
 /// images_high, seeds_and_images_low, seeds_and_images_high, verdict, words.
 std::string comparisons_csv(const Results& results);
-/// The matrix as rows of a pair of groups, a and b, by their labels: measure, a, b, pairs, difference, low, high, p (uncorrected),
+/// The matrix of last_acc1 as rows of a pair of groups, a and b, by their labels: measure, a, b, pairs, difference, low, high, p (uncorrected),
 /// improvement (the probability that a run of a has more than one of b), improvement_low, improvement_high.
 std::string pairwise_csv(const Results& results);
 /// What there is no number of: the grid's keys, seed, measure, reason; without a measure for a cell that failed.

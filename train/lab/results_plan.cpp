@@ -122,7 +122,6 @@ PlanSays read_plan_says(const std::string& file) {
   std::ranges::stable_sort(axes, [](const Axis& a, const Axis& b) { return a.at < b.at; });  // the table is by name
   for (Axis& a : axes) says.grid.emplace_back(std::move(a.key), std::move(a.values));
   if (const auto* baseline = root["report"]["baseline"].node()) says.baseline = text_of(*baseline);
-  if (const auto* measures = root["report"]["measures"].node()) says.measures = list_of(*measures);
   return says;
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-// What the tables need of DIR/plan.toml: the order of the grid, the baseline, the measures.
+// What the tables need of DIR/plan.toml: the order of the grid and the baseline.
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,7 +9,6 @@ namespace tessera::lab {
 struct PlanSays {
   std::vector<std::pair<std::string, std::vector<std::string>>> grid;  ///< key -> values in their order
   std::string baseline;
-  std::vector<std::string> measures;
 
   /// Grid values order rows: first those the plan lists, as it lists them; then the rest, numbers before words.
   using Rank = std::pair<std::pair<size_t, double>, std::string>;
