@@ -86,7 +86,9 @@ class Composed final : public PositionEncoding {
       for (size_t i = before; i < entries.size(); ++i) owners_[entries[i].name] = parts_.back().get();
       if (p.has("mix")) mixes_ = parts_.back().get();
     }
-    if (!at.sites.empty()) check_values(parts, at.sites.front());
+    if (at.sites.empty()) return;
+    check_values(parts, at.sites.front());
+    check_shapes(parts, at.sites.front());
   }
   Tensor tokens(const Spot& spot, const Grid& now, const Tensor& x, const Run& run) const override {
     Tensor y = x;
@@ -147,6 +149,26 @@ class Composed final : public PositionEncoding {
     if (turns && adds)
       fail("position", "{} turns the values and would turn what {} adds to them: leave out one, or say values=false",
            turns, adds);
+  }
+
+  /// A part that makes heads wider may leave no place for matrices or gates of the width of a head: one call on a sample of zeros decides.
+  void check_shapes(const std::vector<Part>& parts, const Site& s) const {
+    const auto acts = [](const Part& p) {
+      return std::ranges::any_of(p.row->hooks, [](const auto& h) { return h != "tokens" && h != "between"; });
+    };
+    if (std::ranges::none_of(parts, [](const Part& p) { return p.has("shape"); })) return;
+    if (std::ranges::count_if(parts, acts) < 2 || s.trained.cross) return;
+    const Layout now = s.trained.window.h ? Layout::global({s.trained.window.h, s.trained.window.w, 0}) : s.trained;
+    const int n = now.q.tokens(), m = now.k.tokens(), width = s.heads * s.head_dim;
+    const Tensor q = zeros({1, n, width}), k = zeros({1, m, width});
+    const Query query(heads(q, s.heads), heads(k, s.heads), heads(k, s.heads), global_pattern(n, m), s.scale);
+    try {
+      attend(s, now, query, {zeros({1, n, s.dim}), zeros({1, m, s.dim})}, {});
+    } catch (const Error& e) {
+      std::string names;
+      for (const Part& p : parts) names += (names.empty() ? "" : " and ") + std::string(p.row->name);
+      fail("position", "{} do not fit each other in this order ({}): leave one out", names, e.what());
+    }
   }
 
   std::vector<std::unique_ptr<PositionEncoding>> parts_;

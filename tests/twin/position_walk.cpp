@@ -246,6 +246,10 @@ TWIN_CASE("walk: what has no meaning is refused with a sentence that says why") 
   says(avg, "shaw+shaw", {}, "named twice");
   says(avg, "learned+pvt", {}, "pvt cannot stand beside learned");
   says(avg, "shaw+conformer_shaw", {}, "attn.position.key");
+  says(avg, "pope+lie", {}, "pope and lie do not fit each other in this order");
+  says(swin, "pope+comrope_ld", {}, "pope and comrope_ld do not fit each other in this order");
+  says(avg, "pope+huang3", {}, "pope and huang3 do not fit each other in this order");
+  for (const char* fits : {"lie+pope", "pope+huang1", "lie+harope", "pope+shaw_kv"}) CHECK(refusal(avg, fits).empty());
   says(avg, "rope_axal", {}, "did you mean \"rope_axial\"");
   says(avg, "learned+rope_axal", {}, "did you mean \"rope_axial\"");
   says(avg, "shaw", {{"max_distanc", 3}}, "did you mean \"max_distance\"");
