@@ -36,7 +36,8 @@ struct Alibi final : PositionEncoding {
   Alibi(const Scope&, const Places&, const Config& c) : config(c) {}
 
   Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
-    const Extent is = extent(now), unit = config.rescale || config.scaling == "interpolate" ? extent(s.trained) : is;
+    const Extent is = extent(now),
+                 unit = config.rescale || config.scaling == "interpolate" ? extent(measured_on(s.trained, now)) : is;
     static Memo<std::tuple<Extent, Extent, int, std::string>, Tensor> memo;
     const Tensor& t = memo({is, unit, s.heads, config.metric}, [&] { return table(is, unit, s.heads); });
     return Terms{}.add({Relative::bias, t, 0, index(now, config.metric == "raster")});

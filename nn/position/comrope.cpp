@@ -65,8 +65,7 @@ struct ComRope final : PositionEncoding {
     return turned(query, q, same_slots(now) ? q : rotations(coordinates(s, now, true, run), by_axis));
   }
   std::string unit_warning(const Places& from, const Places& to) const override {
-    const bool sequence = !from.sites.empty() && from.sites[0].trained.q.sequence;
-    const std::string unit = sequence ? warn_unit_of_sites(from, to) : "";
+    const std::string unit = warn_unit_of_sequences(from, to);
     return unit.empty() ? "" : std::string(ld ? "comrope_ld: " : "comrope_ap: ") + unit;
   }
 

@@ -26,6 +26,7 @@ constexpr const char* says_rescale = "squeeze another resolution into the traine
 
 /// A map of another size is a finer or coarser picture of the same; of two sequences the shorter begins the longer.
 bool squeezed(const Layout& now, bool rescale) { return rescale && !now.q.sequence; }
+bool squeezes(const Places& at, bool rescale) { return !at.sites.empty() && squeezed(at.sites[0].trained, rescale); }
 
 Point times(const Point& p, double y, double x) { return {p.y * y, p.x * x, p.prefix}; }
 
@@ -92,7 +93,7 @@ struct Spiral final : PositionEncoding {
     return t;
   }
   std::string unit_warning(const Places& from, const Places& to) const override {
-    const std::string unit = config.rescale ? warn_unit_of_sites(from, to) : "";
+    const std::string unit = squeezes(to, config.rescale) ? warn_unit_of_sites(from, to) : "";
     return unit.empty() ? "" : "spiral rescale=true: " + unit;
   }
 
@@ -175,8 +176,9 @@ struct GoldenGate final : PositionEncoding {
     return t;
   }
   std::string unit_warning(const Places& from, const Places& to) const override {
-    const std::string unit = config.rescale || config.min_freq == 0 ? warn_unit_of_sites(from, to) : "";
-    return unit.empty() ? "" : fmt::format("golden_gate {}: {}", config.rescale ? "rescale=true" : "min_freq=0", unit);
+    const bool by_unit = squeezes(to, config.rescale);
+    const std::string unit = by_unit || config.min_freq == 0 ? warn_unit_of_sites(from, to) : "";
+    return unit.empty() ? "" : fmt::format("golden_gate {}: {}", by_unit ? "rescale=true" : "min_freq=0", unit);
   }
 
  private:

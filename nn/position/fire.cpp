@@ -53,7 +53,7 @@ struct Fire final : PositionEncoding {
 
   Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     const Own& o = own.at(static_cast<size_t>(s.id));
-    const Extent e = extent(now), unit = config.scaling == "none" ? e : extent(s.trained);
+    const Extent e = extent(now), unit = config.scaling == "none" ? e : extent(measured_on(s.trained, now));
     const Tensor& d = distances(e, unit);  // (cells, 1)
     const Tensor c = clamp(o.c, 1e-6, std::numeric_limits<double>::infinity());
     const auto warp = [&](const Tensor& t) { return log(add_scalar(mul(c, t), 1)); };
@@ -66,7 +66,8 @@ struct Fire final : PositionEncoding {
   }
 
   std::string unit_warning(const Places& from, const Places& to) const override {
-    return scaling_warning("fire", {config.scaling}, from, to);
+    const std::string unit = config.scaling == "none" ? warn_unit_of_sequences(from, to) : "";  // that of D
+    return unit.empty() ? scaling_warning("fire", {config.scaling}, from, to) : "fire: " + unit;
   }
 
  private:

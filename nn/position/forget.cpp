@@ -25,6 +25,7 @@
 #include "tessera/nn/position/exact_linear.h"
 #include "tessera/nn/position/formulas.h"
 #include "tessera/nn/position/pairs.h"
+#include "tessera/nn/position/scaling.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -157,7 +158,7 @@ struct Forget final : PositionEncoding {
 
   Terms terms(const Site& s, const Layout& now, const Tokens& x, const Run&) const override {
     const Gates& gates = own.at(static_cast<size_t>(s.id));
-    const Extent unit = extent(config.rescale ? s.trained : now);
+    const Extent unit = extent(config.rescale ? measured_on(s.trained, now) : now);
     if (!s.causal) {
       const std::vector<Sum> kinds{Sum::raster, config.mirror ? Sum::before : Sum::raster};
       const Tensor rows = tensor({1, 2, 2}, std::vector<double>{1, 0, 0, -1});  // F_i - F_j, R_j - R_i
@@ -221,7 +222,7 @@ struct ForgetProfiles final : PositionEncoding {
 
   Terms terms(const Site& s, const Layout& now, const Tokens& x, const Run&) const override {
     const Tensor C = own.at(static_cast<size_t>(s.id))(x.k, now, s.heads, {Sum::columns, Sum::rows},
-                                                       extent(config.rescale ? s.trained : now));
+                                                       extent(config.rescale ? measured_on(s.trained, now) : now));
     // sums of gates fall, so -|C_i - C_j| = sign(x_i - x_j) (C_i - C_j)
     // row 3 (sign dy + 1) + sign dx + 1: sign dx, sign dy
     const Tensor signs =

@@ -65,8 +65,8 @@ struct Gpsa final : PositionEncoding {
     Tensor content = attention(query, all, run);
     if (!o.w) return content;
     const Extent e = extent(now);
-    const Tensor logits =
-        exact_linear(features(e, config.scaling == "none" ? e : extent(s.trained)), o.w, o.b);  // (offsets, heads)
+    const Tensor logits = exact_linear(features(e, config.scaling == "none" ? e : extent(measured_on(s.trained, now))),
+                                       o.w, o.b);  // (offsets, heads)
     const Terms where =
         Terms{}.add({Relative::bias, permute(logits, {1, 0}).reshape({s.heads, logits.dim(0), 1}), 0, index(now)});
     Query by_place = query.with(query.who, 0);

@@ -40,7 +40,7 @@ struct Kerple final : PositionEncoding {
     const double most = std::numeric_limits<double>::infinity();
     const Tensor a = clamp(r1.at(static_cast<size_t>(s.id)), 0.01, most);
     const Tensor b = clamp(r2.at(static_cast<size_t>(s.id)), 0.01, config.power ? 2 : most);
-    const Extent e = extent(now), unit = config.scaling == "none" ? e : extent(s.trained);
+    const Extent e = extent(now), unit = config.scaling == "none" ? e : extent(measured_on(s.trained, now));
     // distance^r2 = exp(r2 ln distance); distance 0 has its own exact 0
     const Tensor shape = config.power ? mul(exp(mul(b, distances(e, unit, true))), nonzero(e.cells()))
                                       : log(add_scalar(mul(b, distances(e, unit, false)), 1));

@@ -56,10 +56,11 @@ struct LogCpb final : PositionEncoding {
 
   Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     const Mlp& m = own.at(static_cast<size_t>(s.id));
+    const bool begins = now.k.sequence && now.k.w <= s.trained.k.w,  // a longer sequence, whose unit it has
+        own_unit = config.scaling == "interpolate" && !begins;
     const Extent unit = config.pretrained_window_size
                             ? Extent{config.pretrained_window_size, config.pretrained_window_size}
-                        : config.scaling == "interpolate" ? extent(now)
-                                                          : extent(s.trained);
+                            : extent(own_unit ? now : s.trained);
     const bool classes = now.q.prefix && !now.window.h;
     const Tensor z = point_mlp(coordinates(extent(now), unit, classes), m.w0, m.b0, m.w2);  // (R, heads)
     const Tensor z0 = classes ? mul(z, mask(z.dim(0))) : z;
@@ -68,8 +69,9 @@ struct LogCpb final : PositionEncoding {
   }
 
   std::string unit_warning(const Places& from, const Places& to) const override {
-    const std::string unit =
-        config.pretrained_window_size || config.scaling != "none" ? "" : warn_unit_of_sites(from, to);
+    const std::string unit = config.pretrained_window_size ? ""
+                             : config.scaling != "none"    ? warn_unit_of_sequences(from, to)
+                                                           : warn_unit_of_sites(from, to);
     return unit.empty() ? "" : "log_cpb: " + unit + "; pretrained_window_size keeps a unit";
   }
 

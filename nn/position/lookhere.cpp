@@ -117,7 +117,7 @@ struct LookHere final : PositionEncoding {
     const double depth = static_cast<double>(rank.at(static_cast<size_t>(s.id))) / last,
                  slope = config.global_slope *
                          (config.layer_slopes[0] + (config.layer_slopes[1] - config.layer_slopes[0]) * depth);
-    const Extent e = extent(now), unit = config.scaling == "none" ? e : extent(s.trained);
+    const Extent e = extent(now), unit = config.scaling == "none" ? e : extent(measured_on(s.trained, now));
     const Tensor t = memo({e, unit, s.heads, config.variant, slope}, [&] { return table(e, unit, s.heads, slope); });
     return Terms{}.add({Relative::bias, t, 0, index(now)});
   }

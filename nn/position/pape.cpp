@@ -21,6 +21,7 @@
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/exact_linear.h"
 #include "tessera/nn/position/pairs.h"
+#include "tessera/nn/position/scaling.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -33,7 +34,7 @@ constexpr const char* unit_help = "offsets in units of the grid: the far corner 
 /// The largest offset of a call either way, class tokens included.
 Extent reach(const Layout& now, bool class_has_cell) {
   const Extent e = extent(now);
-  const int more = class_has_cell && now.q.prefix && !now.window.h ? 1 : 0;
+  const int more = class_has_cell && (now.q.prefix || now.k.prefix) && !now.window.h ? 1 : 0;
   return {e.h - 1 + more, e.w - 1 + more};
 }
 
@@ -57,6 +58,12 @@ Unit unit_of(const Site& s, const Layout& now, bool normalize) {
   if (!normalize) return {};
   const Extent e = extent(now.k.sequence ? s.trained : now);
   return {e.h, e.w};
+}
+
+/// Offsets over a map have the unit of the call, those of a sequence that of the model.
+std::string unit_moved(const char* name, bool normalize, const Places& from, const Places& to) {
+  const std::string unit = normalize ? warn_unit_of_sequences(from, to) : "";
+  return unit.empty() ? "" : fmt::format("{} normalize=true: {}", name, unit);
 }
 
 /// f(dy, dx) for every row of offsets(): (1, rows, width).
@@ -107,6 +114,9 @@ struct Pape final : PositionEncoding {
     const bool with_class = config.class_cell == "origin";
     return Terms{}.add({Relative::query, powers(reach(now, with_class), unit_of(s, now, config.normalize)), 0,
                         offsets(now, with_class), heads(u.reshape({B, N, 5 * s.heads}), s.heads)});
+  }
+  std::string unit_warning(const Places& from, const Places& to) const override {
+    return unit_moved("pape", config.normalize, from, to);
   }
 
  private:
@@ -169,6 +179,9 @@ struct PapeRi final : PositionEncoding {
     const Tensor squares = distances(reach(now, with_class), unit_of(s, now, config.normalize));
     return Terms{}.add({Relative::query, mul(squares, mul(o.lambda, o.lambda)), 0, offsets(now, with_class),
                         heads(softplus(exact_linear(tokens.q, o.a)), s.heads)});
+  }
+  std::string unit_warning(const Places& from, const Places& to) const override {
+    return unit_moved("pape_ri", config.normalize, from, to);
   }
 
  private:

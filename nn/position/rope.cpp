@@ -46,7 +46,8 @@ struct Rope final : PositionEncoding {
 
   Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     static Memo<std::tuple<Layout, Extent, int, double, bool, int, Scaling>, Rotary> memo;
-    const Extent is = query_extent(now), unit = looks_at_trained(scaling) ? query_extent(s.trained) : is;
+    const Extent is = query_extent(now),
+                 unit = looks_at_trained(scaling) ? query_extent(measured_on(s.trained, now)) : is;
     const bool halves = config.layout == "halves";
     Terms t;
     t.rotary = memo({now, unit, s.head_dim, config.base, halves, config.start, scaling}, [&] {
@@ -130,7 +131,9 @@ struct RopeAxial final : PositionEncoding {
 
   Terms terms(const Site& s, const Layout& now, const Tokens&, const Run& run) const override {
     static Memo<std::tuple<Layout, Extent, int, Config>, Rotary> memo;
-    const Extent is = query_extent(now), unit = looks_at_trained(scaling) ? query_extent(s.trained) : is;
+    const Extent is = query_extent(now), unit = in_shares() ? query_extent(now.q.sequence ? s.trained : now)
+                                                : looks_at_trained(scaling) ? query_extent(measured_on(s.trained, now))
+                                                                            : is;
     const CoordsDraw draw = draw_coords(config, run, s.path);
     const auto make = [&] { return turned(now, s.head_dim, is, unit, draw); };
     Terms t;
@@ -139,17 +142,21 @@ struct RopeAxial final : PositionEncoding {
     return t;
   }
   std::string unit_warning(const Places& from, const Places& to) const override {
-    return scaling_warning(title(config), config, from, to, config.rescale);
+    const bool by_length = in_shares() && config.normalize != "min";  // the shorter side of a sequence is one row
+    const std::string unit = by_length ? warn_unit_of_sequences(from, to) : "";
+    return unit.empty() ? scaling_warning(title(config), config, from, to, config.rescale)
+                        : fmt::format("rope_axial variant={}: {}", config.variant, unit);
   }
 
  private:
+  /// Coordinates are parts of the grid; of a sequence, whose own length may be that of its padding, parts of the trained length.
+  bool in_shares() const { return config.variant == "timm_pixel" || config.variant == "dinov3"; }
   static const char* title(const Config& c) { return c.variant == "gta" ? "gta" : "rope_axial"; }
   Rotary turned(const Layout& now, int d, const Extent& is, const Extent& unit, const CoordsDraw& draw) const {
     const std::vector<double> f = frequencies(d / 4, now.window.h > 0);
     const ScaledAxis y = scaled_axis(scaling, f, unit.h, is.h), x = scaled_axis(scaling, f, unit.w, is.w);
-    const bool in_turns = config.variant == "gta", columns_first = config.variant == "rope_vit",
-               cells = in_turns || columns_first || config.variant == "timm_language";
-    const int longer = std::max(is.h, is.w), shorter = std::min(is.h, is.w);
+    const bool in_turns = config.variant == "gta", columns_first = config.variant == "rope_vit", cells = !in_shares();
+    const int longer = std::max(unit.h, unit.w), shorter = std::min(unit.h, unit.w);
     const auto coordinate = [&](const ScaledAxis& axis, double at, int n) {
       if (cells) return config.start + axis.at(at);
       if (config.variant == "timm_pixel") return n > 1 ? 2 * at / (n - 1) - 1 : -1;
@@ -160,8 +167,8 @@ struct RopeAxial final : PositionEncoding {
         [&](const Point& p, int, int pair) {
           const bool column = in_turns ? pair % 2 == 1 : (pair < d / 4) == columns_first;
           const auto t = static_cast<size_t>(in_turns ? pair / 2 : pair % (d / 4));
-          if (column) return draw.x(coordinate(x, p.x, is.w), cells ? x.at(is.w) / 2 : 1) * x.f[t];
-          return draw.y(coordinate(y, p.y, is.h), cells ? y.at(is.h) / 2 : 1) * y.f[t];
+          if (column) return draw.x(coordinate(x, p.x, unit.w), cells ? x.at(is.w) / 2 : 1) * x.f[t];
+          return draw.y(coordinate(y, p.y, unit.h), cells ? y.at(is.h) / 2 : 1) * y.f[t];
         },
         scaling_temperature(scaling, static_cast<double>(is.h) / unit.h, static_cast<double>(is.w) / unit.w));
   }

@@ -67,7 +67,8 @@ struct RopeMixed final : PositionEncoding {
   }
 
   Terms terms(const Site& s, const Layout& now, const Tokens&, const Run& run) const override {
-    const Extent is = query_extent(now), unit = looks_at_trained(scaling) ? query_extent(s.trained) : is;
+    const Extent is = query_extent(now),
+                 unit = looks_at_trained(scaling) ? query_extent(measured_on(s.trained, now)) : is;
     const Tensor f = scaled(frequencies(s), unit, is);
     const int pairs = s.head_dim / 2;
     const Tensor per_axis =

@@ -86,6 +86,11 @@ std::string scaling_warning(std::string_view name, const Scaling& c, const Place
   return unit.empty() ? "" : fmt::format("{} {}: {}", name, rescale ? "rescale=true" : "scaling=" + c.scaling, unit);
 }
 
+std::string warn_unit_of_sequences(const Places& from, const Places& to) {
+  const bool sequences = !to.sites.empty() && to.sites[0].trained.k.sequence;
+  return sequences ? warn_unit_of_sites(from, to) : "";
+}
+
 std::string scaling_warning_of_tokens(std::string_view name, const Scaling& c, const Places& from, const Places& to) {
   const std::string unit = looks_at_trained(c) ? warn_unit_of_tokens(from, to) : "";
   return unit.empty() ? "" : fmt::format("{} scaling={}: {}", name, c.scaling, unit);

@@ -76,9 +76,20 @@ std::string scaling_refuses(const Scaling& c, int pairs);
 /// clip has none: it is the same on every grid.
 std::string scaling_warning(std::string_view name, const Scaling& c, const Places& from, const Places& to,
                             bool rescale = false);
+/// The same for what has the trained length of sequences for its unit, while maps have their own: warn_unit_of_sites() of sequences, else "".
+std::string warn_unit_of_sequences(const Places& from, const Places& to);
 std::string scaling_warning_of_tokens(std::string_view name, const Scaling& c, const Places& from, const Places& to);
 /// Does a call look at the geometry that a model is built for?
 inline bool looks_at_trained(const Scaling& c) { return c.scaling != "none" && c.scaling != "clip"; }
+
+/// The geometry in whose cells a scaled call is measured: the trained one. Of two sequences the shorter begins the longer, and its length in a batch
+/// may be that of the padding: up to the trained length it is measured in its own.
+inline const Layout& measured_on(const Layout& trained, const Layout& now) {
+  return now.k.sequence && now.k.w <= trained.k.w ? now : trained;
+}
+inline const Grid& measured_on(const Grid& trained, const Grid& now) {
+  return now.sequence && now.w <= trained.w ? now : trained;
+}
 
 /// The distance of row r of unsigned_pairs(), on the raster or in the plane, in cells of a grid of `unit` laid over the one of `is`.
 double measured(int r, const Extent& is, const Extent& unit, bool on_raster);

@@ -103,7 +103,7 @@ struct SinCos2d final : PositionEncoding {
 
  private:
   Tensor table(const Grid& trained, const Grid& now, int C) const {
-    const Grid unit = looks_at_trained(scaling) ? trained : now;
+    const Grid unit = looks_at_trained(scaling) ? measured_on(trained, now) : now;
     static Memo<std::tuple<std::string, int, int, int, int, int, double, Scaling>, Tensor> memo;
     return memo({config.variant, unit.h, unit.w, now.h, now.w, C, config.temperature, scaling}, [&] {
       return tensor({now.h * now.w, C}, rows(unit, now, C));

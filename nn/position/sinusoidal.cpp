@@ -91,9 +91,9 @@ struct Sinusoidal final : PositionEncoding {
   }
 
   Tensor table(const Grid& trained, const Grid& now, int C) const {
-    const bool as_map = config.resolution == "interpolate" && (trained.h != now.h || trained.w != now.w);
-    const Grid from = as_map ? trained : now;
-    const Grid unit = looks_at_trained(config) ? trained : now;
+    const Grid over = measured_on(trained, now);
+    const bool as_map = config.resolution == "interpolate" && (over.h != now.h || over.w != now.w);
+    const Grid from = as_map ? over : now, unit = looks_at_trained(config) ? over : now;
     static Memo<std::tuple<Grid, Grid, Grid, int, std::string, std::string, std::string, std::string, double, Scaling>,
                 Tensor>
         memo;

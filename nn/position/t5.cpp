@@ -68,7 +68,7 @@ struct T5 final : PositionEncoding {
     const auto& [first, second] = table.at(static_cast<size_t>(s.id));
     const auto term = [&](const Tensor& t, int axis) {
       return Relative{Relative::bias, permute(t, {1, 0}).reshape({s.heads, config.num_buckets, 1}), 0,
-                      index(now, config.scaling == "none" ? extent(now) : extent(s.trained), axis)};
+                      index(now, extent(config.scaling == "none" ? now : measured_on(s.trained, now)), axis)};
     };
     Terms t;
     t.add(term(first, config.axial ? 1 : 0));

@@ -116,7 +116,7 @@ struct TransformerXl final : PositionEncoding {
   Tensor sinusoids(const Site& s, const Layout& now, int axis) const {
     static Memo<std::tuple<int, int, int, int, Scaling>, Tensor> memo;
     const int reach = reachable(now, axis), C = s.dim,
-              trained = looks_at_trained(config) ? reachable(s.trained, axis) : reach;
+              trained = looks_at_trained(config) ? reachable(measured_on(s.trained, now), axis) : reach;
     return memo({reach, trained, C, config.clamp_len, config}, [&] {
       std::vector<double> f;
       for (int t = 0; t < C / 2; ++t) f.push_back(std::pow(10000.0, -2.0 * t / C));

@@ -368,6 +368,20 @@ TWIN_CASE("forget: `rescale` makes gates of a finer grid as much weaker") {
   }
 }
 
+TWIN_CASE("property: parabolas know the cell of a class token that is on one side of an attention alone") {
+  for (const char* name : {"pape", "pape_ri"})
+    for (const Layout& l : {Layout::reduced({2, 3, 1}, {2, 3, 0}, 1), Layout::reduced({2, 3, 0}, {2, 3, 1}, 1)}) {
+      const Terms both = Bed(name, {}, Grid{2, 3, 1}).terms(), one = Bed(name, {}, l).terms();
+      const Relative &all = both.relative[0], &some = one.relative[0];
+      CHECK(same_bits(all.table, some.table));
+      const int q = 1 - l.q.prefix, k = 1 - l.k.prefix;  // what the first token of `one` is in `both`
+      for (int i = 0; i < some.rho->n; ++i)
+        for (int j = 0; j < some.rho->m; ++j)
+          CHECK(some.rho->at[static_cast<size_t>(i * some.rho->m + j)] ==
+                all.rho->at[static_cast<size_t>((i + q) * 7 + j + k)]);
+    }
+}
+
 }  // namespace
 }  // namespace TESSERA_NS
 }  // namespace tessera

@@ -288,6 +288,36 @@ TWIN_CASE("property: clipped encodings keep the meaning of an offset on another 
   }
 }
 
+TWIN_CASE(
+    "property: weights of a shorter sequence model answer as before in a longer one, or their encoding says why "
+    "not") {
+  int alike = 0;
+  for (const Variant& v : variants()) {
+    CAPTURE(v.label());
+    const auto bed = [&](int T) { return Bed(v.name, v.options, Layout::sequence(T)); };
+    try {
+      bed(6);
+    } catch (const Error&) {
+      continue;  // no encoding of sequences
+    }
+    const Bed was = bed(6), is = bed(9), calls[] = {bed(4), bed(12)};
+    const auto same = [&](const auto& e) { return is[e.name].shape() == e.value.shape(); };
+    if (!std::ranges::all_of(was.params.entries(), same)) continue;  // tables, which are resampled
+    double off = 0;
+    for (const Bed& call : calls) {
+      const Tensor none = zeros(call.q.shape());
+      const auto added = [&](const Bed& b) { return b.encoding->tokens(b.places.tokens[0], call.layout.q, none, {}); };
+      const auto answer = [&](const Bed& b) {
+        return b.encoding->attend(b.places.sites[0], call.layout, call.query(), call.tokens(), {});
+      };
+      off = std::max({off, farthest(added(was), added(is)), farthest(answer(was), answer(is))});
+    }
+    CHECK((off > 0) == !is.encoding->unit_warning(was.places, is.places).empty());
+    ++alike;
+  }
+  CHECK((alike > 60 || !walked_alone().empty()));
+}
+
 }  // namespace
 }  // namespace TESSERA_NS
 }  // namespace tessera

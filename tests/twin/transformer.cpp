@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tessera/nn/weights.h"
+#include "tests/twin/position_walk.h"
 #include "tests/twin/small_models.h"
 #include "tests/twin/twin.h"
 
@@ -18,9 +19,9 @@ const ModelRow& family() { return model("transformer"); }
 struct Net {
   Params params{1};
   std::unique_ptr<Model> net;
-  explicit Net(const std::string& encoding, Options more = {}) {
+  explicit Net(const std::string& encoding, Options more = {}, const Options& of_encoding = {}) {
     for (const auto& [key, value] : small_options(family())) more.emplace(key, value);
-    net = family().make(Scope(params), more, position(encoding));
+    net = family().make(Scope(params), more, position(encoding, of_encoding));
     double i = 0;
     for (const auto& e : params.entries())
       for (real& v : e.value.values()) v += static_cast<real>(0.2 * std::sin(1.7 * ++i));
@@ -82,6 +83,27 @@ TWIN_CASE("transformer: a padded batch says of each sample what is said of it al
     }
   });
   CHECK(refused == std::vector<std::string>{"sasa"});
+}
+
+TWIN_CASE("transformer: padding says nothing whatever the options of an encoding are") {
+  int ran = 0;
+  for (const walk::Variant& v : walk::variants()) {
+    CAPTURE(v.label());
+    std::unique_ptr<Net> net;
+    try {
+      net = std::make_unique<Net>(v.name, Options{}, v.options);
+    } catch (const Error&) {
+      continue;  // no heads of this width
+    }
+    const Input in = padded();
+    const Tensor all = (*net)(in).logits;
+    Input one;
+    one.tokens = first(in.tokens.rows(1, 2), 3), one.target = first(in.target.rows(1, 2), 5);
+    const Tensor alone = (*net)(one).logits;
+    CHECK(largest_difference(all, 60, alone, alone.size()) <= (sizeof(real) == 8 ? 1e-12 : 1e-5));
+    ++ran;
+  }
+  CHECK((ran > 80 || !walk::walked_alone().empty()));
 }
 
 TWIN_CASE("transformer: no logit depends on what the decoder is given later, under every encoding") {
