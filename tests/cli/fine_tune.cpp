@@ -97,9 +97,11 @@ TEST_CASE(
 
 TEST_CASE("train: configurations of runs that are older than some options have the digests they had") {
   const Folder folder;
-  for (const auto& [family, digest] :
-       {std::pair("vit", "2eb4df0f0e0e07f1"), {"swin", "724a78c0fc4ff2fe"}, {"simple_vit", "24d2ef90db50186e"}}) {
-    CAPTURE(family);
+  for (const auto& [family, digest] : {std::pair("vit", "2eb4df0f0e0e07f1"),
+                                       {"swin", "724a78c0fc4ff2fe"},
+                                       {"simple_vit", "24d2ef90db50186e"},
+                                       {"rope", "287eadc2493b142b"}}) {
+    CAPTURE(std::string(family));
     const std::string run = folder / family;
     REQUIRE(tessera({"train", std::string(TESSERA_SOURCE_DIR "/tests/cli/data/older_") + family + ".toml",
                      "--max-steps", "1", "--out", run})

@@ -85,7 +85,7 @@ TEST_CASE("train --help explains every key of the position") {
   CHECK(lines_of({"train", "--model", "swin", "--help"}) == 2);
   CHECK(lines_of({"train", "--position", "irpe", "--help"}) == 5);
   CHECK(lines_of({"train", "--position", "shaw+peg", "--help"}) == 10);
-  CHECK(lines_of({"inspect", "--model", "vit", "--position", "rope_axial", "--help"}) == 7);
+  CHECK(lines_of({"inspect", "--model", "vit", "--position", "rope_axial", "--help"}) == 22);
 }
 
 TEST_CASE(

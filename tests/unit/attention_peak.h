@@ -14,11 +14,13 @@ inline Terms watched(Tape& tape, Terms terms) {
   return terms;
 }
 
-/// Peak pool bytes of forward and backward with gradients of q, k, v and every table; inputs and gradients included.
+/// Peak pool bytes of forward and backward with gradients of q, k, v and every table; inputs and gradients included, what others hold
+/// meanwhile (tables that are remembered) not.
 /// look(tape, terms) sees the gradients before they go.
 template <class Look>
 int64_t attention_peak(const Tensor& qkv, const Tensor& dy, int H, const Terms& where, Look look) {
   const int N = qkv.dim(1);
+  const int64_t others = Pool::total().live - (qkv.size() + dy.size()) * int64_t{sizeof(real)};
   Pool::reset_peaks();
   Tape tape;
   Grads grads;
@@ -28,7 +30,7 @@ int64_t attention_peak(const Tensor& qkv, const Tensor& dy, int H, const Terms& 
       attention({heads(x, H, 0, 3), heads(x, H, 1, 3), heads(x, H, 2, 3), global_pattern(N, N), 0.2}, own, {});
   tape.backward(o, dy, grads);
   look(tape, own);
-  return Pool::total().peak;
+  return Pool::total().peak - others;
 }
 
 }  // namespace tessera::test

@@ -58,10 +58,9 @@ struct Reader {
   }
 };
 
-std::string unguarded(std::string value) {
-  if (value.size() > 1 && value[0] == '\'' && std::string_view("=+-@\t").find(value[1]) != std::string_view::npos)
-    value.erase(0, 1);
-  return value;
+/// Has csv_cell() put a ' before it?
+bool guarded(std::string_view value) {
+  return value.size() > 1 && value[0] == '\'' && std::string_view("=+-@\t").find(value[1]) != std::string_view::npos;
 }
 
 }  // namespace
@@ -84,7 +83,7 @@ Csv parse_csv(std::string_view text, const std::string& file) {
     std::vector<std::string> row;
     for (char after = ','; after == ',';) {
       auto [value, sign] = reader.cell();
-      row.push_back(unguarded(std::move(value)));
+      row.push_back(guarded(value) ? value.substr(1) : value);
       after = sign;
     }
     if (table.columns.empty()) {

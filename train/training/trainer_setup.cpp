@@ -1,4 +1,5 @@
 // Before the loop: the data, a complete configuration that fits them, the model, and where an earlier part of the run stood.
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
@@ -90,6 +91,24 @@ constexpr Younger younger_options[] = {{"vit", "attention"},
                                        {"simple_vit", "weight_init"},
                                        {"swin", "stem"},
                                        {"swin", "window_width"}};
+/// The same of position encodings, whatever their name.
+constexpr std::string_view younger_of_positions[] = {"beta_fast",   "beta_slow",     "clip",           "clip_share",
+                                                     "coords_draw", "coords_jitter", "coords_rescale", "coords_shift",
+                                                     "max_period",  "min_period",    "normalize",      "parameters",
+                                                     "ramp",        "scaling",       "values"};
+
+/// Is this option of an encoding, or "NAME.KEY" of one of several, a younger one at its default?
+bool younger_default(const std::string& position, const std::string& name, const Value& value) {
+  const size_t dot = name.find('.');
+  const std::string of = dot == std::string::npos ? position : name.substr(0, dot), key = name.substr(dot + 1);
+  const auto row = std::ranges::find_if(positions(), [&](const PositionRow& r) { return r.name == of; });
+  if (row == positions().end()) return false;
+  const auto standard = row->defaults.find(key);
+  if (standard == row->defaults.end() || standard->second != value) return false;
+  // sinusoids have had a temperature, a number, from the beginning; that of rotations is YaRN's, a switch
+  return std::ranges::count(younger_of_positions, key) > 0 ||
+         (key == "temperature" && std::holds_alternative<bool>(value));
+}
 
 }  // namespace
 
@@ -100,6 +119,8 @@ std::string config_digest(RunConfig c) {
       if (row.name != c.model || row.family != y.family || said == c.model_options.end()) continue;
       if (said->second == row.defaults.at(y.key)) c.model_options.erase(said);
     }
+  std::erase_if(c.position_options,
+                [&](const auto& said) { return younger_default(c.position, said.first, said.second); });
   const TrainConfig standard;
   TrainConfig& t = c.train;
   c.data.name = without_folder(c.data.name), c.data.dir.clear(), c.data.workers = 1;
