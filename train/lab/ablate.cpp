@@ -108,6 +108,12 @@ int conclude(const Study& study, const Plan& plan) {
   return done;
 }
 
+/// A word that is wrong in every cell is a slip of the plan: it is told before the folder is this plan's.
+void refuse_plan_in_vain(const Plan& plan) {
+  if (std::any_of(plan.cells.begin(), plan.cells.end(), [](const Cell& c) { return c.refused.empty(); })) return;
+  wrong_usage("none of {} can be: {}", plural(static_cast<int64_t>(plan.cells.size()), "run"), plan.cells[0].refused);
+}
+
 /// Before hours pass: what is already known to be in vain, each reason once.
 void warn_of_refused(const Plan& plan) {
   std::map<std::string, int> reasons;
@@ -136,6 +142,7 @@ int ablate(const Request& r) {
   measure_options(plan.report);  // refuses what is none
   if (!plan.note.empty()) say(plan.note);
   if (r.dry) return dry_run(plan, study.dir, interrupt);
+  if (!again) refuse_plan_in_vain(plan);
   if (!again || !r.worker) {
     if (!again && is_begun(study)) plan.arithmetic = plan_of(study).arithmetic;
     refuse_mixture(plan, r);
