@@ -132,6 +132,16 @@ TEST_CASE(
   check_refused(tessera(tiny_study(dir, {"--epochs", "3"})), 2, {"another study", "train.epochs"});
   CHECK(tessera(tiny_study(dir, {"--seeds", "1..3", "--jobs", "2"})).code == 0);
   CHECK(count(dir + "/cells") == 9);
+  // what is damaged is not counted as finished, and is made anew where its folder is gone
+  const std::string table = read(dir + "/results.csv");
+  write(cell + "/measures.json", "{");
+  const Result hurt = tessera({"ablate", "--out", dir});
+  INFO(hurt.err);
+  CHECK(hurt.err.find("8 runs finished, 0 failed, 1 damaged") != std::string::npos);
+  CHECK(hurt.err.find("remove its folder") != std::string::npos);
+  fs::remove_all(cell);
+  CHECK(tessera({"ablate", "--out", dir, "--jobs", "1"}).code == 0);
+  CHECK(read(dir + "/results.csv") == table);
 }
 
 TEST_CASE("ablate: what cannot be, and what fails, is recorded with its reason, and the rest goes on") {

@@ -96,15 +96,22 @@ int work_here(const Study& study, const Plan& plan, const Request& r, Interrupt&
 
 int conclude(const Study& study, const Plan& plan) {
   tidy(study, plan);
-  write_tables(study, true);
+  int64_t damaged = 0;
+  for (const std::string& line : write_tables(study, true)) {
+    const bool cell = line.find(study.cells() + "/") != std::string::npos;
+    damaged += cell;
+    say_warning(line +
+                (cell ? "; the tables are without this run: remove its folder and give the same command again" : ""));
+  }
   const Standing s = standing(study);
   for (const Cell& cell : plan.cells)
     if (s.failed.contains(cell.name)) say_warning(fmt::format("{}: {}", cell.name, reason_of(study, cell)));
-  const auto n = static_cast<int64_t>(s.finished.size());
-  if (n == 0)
+  const auto n = static_cast<int64_t>(s.finished.size()) - damaged;
+  if (n == 0 && damaged == 0)
     fail("ablate", "none of {} can be; {} says why", plural(static_cast<int64_t>(plan.cells.size()), "run"),
          study.failures());
-  say("{}: {} finished, {} failed; results.csv, timings.csv and more", study.dir, plural(n, "run"), s.failed.size());
+  say("{}: {} finished, {} failed{}; results.csv, timings.csv and more", study.dir, plural(n, "run"), s.failed.size(),
+      damaged > 0 ? fmt::format(", {} damaged", damaged) : "");
   return done;
 }
 
