@@ -132,6 +132,16 @@ TEST_CASE(
   check_refused(tessera(tiny_study(dir, {"--epochs", "3"})), 2, {"another study", "train.epochs"});
   CHECK(tessera(tiny_study(dir, {"--seeds", "1..3", "--jobs", "2"})).code == 0);
   CHECK(count(dir + "/cells") == 9);
+  // what is damaged is not counted as finished, and is made anew where its folder is gone
+  const std::string table = read(dir + "/results.csv");
+  write(cell + "/measures.json", "{");
+  const Result hurt = tessera({"ablate", "--out", dir});
+  INFO(hurt.err);
+  CHECK(hurt.err.find("8 runs finished, 0 failed, 1 damaged") != std::string::npos);
+  CHECK(hurt.err.find("remove its folder") != std::string::npos);
+  fs::remove_all(cell);
+  CHECK(tessera({"ablate", "--out", dir, "--jobs", "1"}).code == 0);
+  CHECK(read(dir + "/results.csv") == table);
 }
 
 TEST_CASE("ablate: what cannot be, and what fails, is recorded with its reason, and the rest goes on") {
@@ -418,6 +428,28 @@ TEST_CASE(
   CHECK_FALSE(exists(now));
 }
 
+TEST_CASE("ablate: of two studies that begin in one folder in the same moment one has it, and the other is told") {
+  for (int round = 0; round < 8; ++round) {
+    const Folder folder;
+    std::vector<std::unique_ptr<Process>> all;
+    for (int i = 0; i < 4; ++i)
+      all.push_back(std::make_unique<Process>(
+          tiny_study(folder / "study", {"--emit", "mpi", "optim.lr=0.00" + std::to_string(1 + i % 2)})));
+    int codes[4];
+    for (int i = 0; i < 4; ++i) {
+      const Result r = all[static_cast<size_t>(i)]->wait();
+      codes[i] = r.code;
+      INFO(r.err);
+      CHECK((r.code == 0 || (r.code == 2 && r.err.find("another study") != std::string::npos)));
+    }
+    CHECK(codes[0] == codes[2]);
+    CHECK(codes[1] == codes[3]);
+    CHECK(codes[0] != codes[1]);
+    const bool first = read(folder / "study/plan.toml").find("\"optim.lr\" = 0.001") != std::string::npos;
+    CHECK(codes[first ? 0 : 1] == 0);
+  }
+}
+
 TEST_CASE("ablate: wrong usage is one line") {
   const Folder folder;
   check_refused(tessera({"ablate", "--positions", "none"}), 2, {"--out"});
@@ -425,9 +457,9 @@ TEST_CASE("ablate: wrong usage is one line") {
   check_refused(tessera({"ablate", "--worker", "--out", folder / "x"}), 2, {"no plan.toml"});
   check_refused(tessera({"ablate", folder / "no.toml", "--out", folder / "x"}), 2, {"no.toml"});
   check_refused(tessera({"ablate", "--positions", "none,shaw", "--emit", "pbs", "--out", folder / "y"}), 2, {"slurm"});
-  check_refused(
-      tessera({"ablate", "--positions", "nothing,at_all", "--data", "where", "--out", folder / "z", "--jobs", "1"}), 1,
-      {"none of"});
+  check_refused(tessera({"ablate", "--positions", "nothing,at_all", "--data", "where", "--out", folder / "z"}), 2,
+                {"none of 6 runs can be", "nothing"});
+  CHECK(!exists(folder / "z"));  // the slip is mended, and the folder still free
   write(folder / "w", "a file");
   check_refused(tessera({"ablate", "--positions", "none,shaw", "--out", folder / "w"}), 2, {"no directory"});
   fs::create_directories(folder / "full/cells");

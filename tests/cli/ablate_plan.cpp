@@ -112,6 +112,8 @@ TEST_CASE("plan: what makes no sense is one line that says where") {
            {"[run]\nseeds = [1, 1]", "there twice"},
            {"[run]\nseeds = \"1..x\"", "whole numbers"},
            {"[run]\nseeds = [-1]", "whole numbers"},
+           {"[run]\nseeds = \"0..9223372036854775807\"", "no range"},
+           {"[run]\nseeds = [9223372036854775807, 9223372036854775807]", "there twice"},
            {"[run]\nrecipe = \"nothing_like_it\"", "nothing_like_it"},
            {"[extra]\nposition = \"none\"", "two brackets"},
            {"run = 3", "must be a section"},

@@ -96,16 +96,29 @@ int work_here(const Study& study, const Plan& plan, const Request& r, Interrupt&
 
 int conclude(const Study& study, const Plan& plan) {
   tidy(study, plan);
-  write_tables(study, true);
+  int64_t damaged = 0;
+  for (const std::string& line : write_tables(study, true)) {
+    const bool cell = line.find(study.cells() + "/") != std::string::npos;
+    damaged += cell;
+    say_warning(line +
+                (cell ? "; the tables are without this run: remove its folder and give the same command again" : ""));
+  }
   const Standing s = standing(study);
   for (const Cell& cell : plan.cells)
     if (s.failed.contains(cell.name)) say_warning(fmt::format("{}: {}", cell.name, reason_of(study, cell)));
-  const auto n = static_cast<int64_t>(s.finished.size());
-  if (n == 0)
+  const auto n = static_cast<int64_t>(s.finished.size()) - damaged;
+  if (n == 0 && damaged == 0)
     fail("ablate", "none of {} can be; {} says why", plural(static_cast<int64_t>(plan.cells.size()), "run"),
          study.failures());
-  say("{}: {} finished, {} failed; results.csv, timings.csv and more", study.dir, plural(n, "run"), s.failed.size());
+  say("{}: {} finished, {} failed{}; results.csv, timings.csv and more", study.dir, plural(n, "run"), s.failed.size(),
+      damaged > 0 ? fmt::format(", {} damaged", damaged) : "");
   return done;
+}
+
+/// A word that is wrong in every cell is a slip of the plan: it is told before the folder is this plan's.
+void refuse_plan_in_vain(const Plan& plan) {
+  if (std::any_of(plan.cells.begin(), plan.cells.end(), [](const Cell& c) { return c.refused.empty(); })) return;
+  wrong_usage("none of {} can be: {}", plural(static_cast<int64_t>(plan.cells.size()), "run"), plan.cells[0].refused);
 }
 
 /// Before hours pass: what is already known to be in vain, each reason once.
@@ -136,6 +149,7 @@ int ablate(const Request& r) {
   measure_options(plan.report);  // refuses what is none
   if (!plan.note.empty()) say(plan.note);
   if (r.dry) return dry_run(plan, study.dir, interrupt);
+  if (!again) refuse_plan_in_vain(plan);
   if (!again || !r.worker) {
     if (!again && is_begun(study)) plan.arithmetic = plan_of(study).arithmetic;
     refuse_mixture(plan, r);

@@ -189,7 +189,8 @@ std::vector<int64_t> seeds_of(const std::string& text) {
     const int64_t first = seed_of(std::string_view(part).substr(0, dots), text);
     const int64_t last = dots == std::string::npos ? first : seed_of(std::string_view(part).substr(dots + 2), text);
     if (last < first || last - first >= 10'000) wrong_usage("seeds {}: {} is no range", shown(text), shown(part));
-    for (int64_t s = first; s <= last; ++s) {
+    for (int64_t i = 0; i <= last - first; ++i) {  // the last one may be the largest number there is
+      const int64_t s = first + i;
       if (std::find(all.begin(), all.end(), s) != all.end()) wrong_usage("seeds {}: {} is there twice", shown(text), s);
       all.push_back(s);
     }

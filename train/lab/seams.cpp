@@ -132,14 +132,12 @@ std::optional<double> spread_of_differences(const std::string& dir) {
   return std::sqrt(squares / freedom);
 }
 
-void write_tables(const Study& study, bool end) {
-  if (end) {
-    for (const std::string& line : write_study(study.dir)) say_warning(line);
-    return;
-  }
+std::vector<std::string> write_tables(const Study& study, bool end) {
+  if (end) return write_study(study.dir);
   const Results results = read_results(study.dir);
   io::replace_file(study.dir + "/results.csv", results_csv(results));
   io::replace_file(study.dir + "/timings.csv", timings_csv(results));
+  return results.skipped;
 }
 
 }  // namespace tessera::lab

@@ -66,25 +66,48 @@ Plan plan_of(const Study& study) {
   return make_plan(read_plan_file(study.plan()));
 }
 
+namespace {
+
+/// Makes plan.toml unless there is one, however many processes try in the same moment; false: another's is there.
+bool first_plan(const Study& study, const std::string& text) {
+  const std::string mine = fmt::format("{}/.plan.toml.{}", study.dir, myself().id);
+  io::replace_file(mine, text);
+  const bool made = ::link(mine.c_str(), study.plan().c_str()) == 0;
+  const int error = errno;
+  ::unlink(mine.c_str());
+  if (!made && error == EEXIST) return false;
+  if (!made && error != EPERM && error != EOPNOTSUPP && error != ENOSYS && error != EMLINK)
+    fail("ablate", "cannot make {}: {}", study.plan(), io::explain(error));
+  if (!made) io::replace_file(study.plan(), text);  // a file system without hard links
+  sync_folder(study.dir);
+  return true;
+}
+
+/// The plan that is there may grow by cells, and nothing else.
+void grow_plan(const Study& study, const Plan& plan) {
+  const Plan before = plan_of(study);
+  if (const std::string what = differs(before, plan); !what.empty()) {
+    wrong_usage("{} is another study's: {}; choose another --out, or leave the plan out to go on with the one there",
+                study.dir, what);
+  }
+  const bool grown = before.cells.size() != plan.cells.size() || before.baseline_key != plan.baseline_key ||
+                     before.baseline_value != plan.baseline_value;
+  if (grown) io::replace_file(study.plan(), plan.text);
+}
+
+}  // namespace
+
 void open_study(const Study& study, const Plan& plan) {
-  if (is_begun(study)) {
-    const Plan before = plan_of(study);
-    if (const std::string what = differs(before, plan); !what.empty()) {
-      wrong_usage("{} is another study's: {}; choose another --out, or leave the plan out to go on with the one there",
-                  study.dir, what);
-    }
-    const bool grown = before.cells.size() != plan.cells.size() || before.baseline_key != plan.baseline_key ||
-                       before.baseline_value != plan.baseline_value;
-    if (grown) io::replace_file(study.plan(), plan.text);
-  } else {
+  if (!is_begun(study)) {
     std::error_code error;
     if (fs::exists(study.dir, error) && !fs::is_directory(study.dir, error))
       wrong_usage("{} is no directory", study.dir);
-    for (const std::string& name : names_in(study.dir))
-      wrong_usage("{} holds {} and no plan.toml: choose a folder that is new or empty", study.dir, name);
+    const std::set<std::string> there = names_in(study.dir);
+    if (!there.empty() && !is_begun(study))  // it may have been begun since it was asked
+      wrong_usage("{} holds {} and no plan.toml: choose a folder that is new or empty", study.dir, *there.begin());
     make_folder(study.dir);
-    io::replace_file(study.plan(), plan.text);
   }
+  if (is_begun(study) || !first_plan(study, plan.text)) grow_plan(study, plan);
   for (const std::string& folder : {study.cells(), study.work(), study.claims(), study.failures()}) make_folder(folder);
 }
 
