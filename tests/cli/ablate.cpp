@@ -105,6 +105,26 @@ size_t count(const std::string& folder) {
 
 }  // namespace
 
+TEST_CASE("ablate: a finished run of another plan does not stand in the tables as if it were of this one") {
+  const Folder folder;
+  const std::string dir = folder / "study";
+  const Words one = tiny_study(dir, {"--positions", "none", "--seeds", "1", "--jobs", "1"});
+  REQUIRE(tessera(one).code == 0);
+  const std::string cell = fs::directory_iterator(dir + "/cells")->path().string();
+  fs::copy(cell, dir + "/cells/stranger", fs::copy_options::recursive);
+  const Result more = tessera(one);
+  CHECK(more.code == 0);
+  CHECK(more.err.find("cells/stranger is no run of this plan") != std::string::npos);
+  fs::remove_all(dir + "/cells/stranger");
+  std::string plan = read(dir + "/plan.toml");
+  const size_t at = plan.find("epochs");
+  REQUIRE(at != std::string::npos);
+  plan.replace(plan.find('2', at), 1, "3");
+  write(dir + "/plan.toml", plan);
+  check_refused(tessera({"ablate", "--out", dir}), 2, {cell, "another plan"});
+  check_refused(tessera(worker(dir)), 2, {cell, "another plan"});
+}
+
 TEST_CASE(
     "ablate: a study leaves its plan, its cells and its tables; a cell is what train makes of its configuration") {
   const Folder folder;

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "tessera/core/parallel.h"
 #include "tessera/train/cli/console.h"
@@ -134,6 +135,17 @@ void warn_of_refused(const Plan& plan) {
     }
 }
 
+/// What is finished must be of this plan: of an older text of it, or of another study, it would stand in the tables as if it were.
+void check_cells(const Study& study, const Plan& plan) {
+  std::set<std::string> strangers = standing(study).finished;
+  for (const Cell& cell : plan.cells)
+    if (strangers.erase(cell.name) > 0 && of_another_plan(study, cell))
+      wrong_usage("{} is a run of another plan than {}: move it away, or give the plan it was made by",
+                  study.cell(cell.name), study.plan());
+  for (const std::string& name : strangers)
+    say_warning(fmt::format("{} is no run of this plan, but stands in its tables: move it away", study.cell(name)));
+}
+
 int ablate(const Request& r) {
   std::signal(SIGPIPE, SIG_IGN);
   Interrupt interrupt;
@@ -155,6 +167,7 @@ int ablate(const Request& r) {
     refuse_mixture(plan, r);
     open_study(study, plan);
   }
+  check_cells(study, plan);
   if (!r.worker) warn_of_refused(plan);
   if (!r.emit.empty()) {
     print(script_of(r.emit, study.dir, plan.cells.size(), r.jobs, r.threads, r.allow_mixed));
@@ -190,8 +203,8 @@ constexpr const char* example = R"(PLAN.toml, for instance:
 
 About a minute, without any files (pictures made in memory):
 
-  tessera ablate --out where-study --positions none,learned,rope_axial --seeds 1..2 --data where --epochs 2 \
-    data.train_size=2000 data.test_size=500
+  tessera ablate --out where-study --positions none,learned,rope_axial --seeds 1..2 --data where:quadrant --epochs 6 \
+    data.train_size=4000 data.test_size=500 model.depth=2 optim.lr=2e-3 sched.warmup_epochs=0.5
 
 The same command goes on after an interruption. docs/ablation.md tells the rest.
 )";

@@ -35,7 +35,7 @@ std::string cell(const Findings& study, const StudyGroup& a, const StudyGroup& b
     title += fmt::format(" [{:+.2f}, {:+.2f}]", 100 * d.interval.low, 100 * d.interval.high);
   title += fmt::format(", {} pair{}", d.n, d.n == 1 ? "" : "s");
   if (std::isfinite(d.p)) title += fmt::format(", p = {:.2g}, not corrected", d.p);
-  const double ink = std::min(1.0, std::sqrt(std::abs(d.mean) / largest));
+  const double ink = (sure ? 1 : 0.3) * std::min(1.0, std::sqrt(std::abs(d.mean) / largest));
   return fmt::format(
       "<div class=\"cell{}\" title=\"{}\"><i class=\"{}\" style=\"opacity: {:.3f}\"></i><b>{:+.{}f}</b></div>",
       sure ? " sure" : "", report::escape(title), d.mean < 0 ? "minus" : "plus", 0.04 + 0.7 * ink, 100 * d.mean,
@@ -77,12 +77,13 @@ std::string pair_matrix(const Findings& study) {
     html += "\n</div></div>\n";
   }
   return html.empty() ? ""
-                      : report::section("All pairs",
-                                        "Row minus column in points of accuracy, of runs with the same seed, the best "
-                                        "first: blue is better than the column, red is worse. "
-                                        "A frame marks pairs whose 95 % interval leaves out 0; each pair is judged "
-                                        "alone, so of 20 pairs without a difference one will have a frame.",
-                                        html);
+                      : report::section(
+                            "All pairs",
+                            "Row minus column in points of accuracy, of runs with the same seed, the best "
+                            "first: blue is better than the column, red is worse. "
+                            "A frame and full colour mark pairs whose 95 % interval leaves out 0; each pair is judged "
+                            "alone, so of 20 pairs without a difference one will have a frame.",
+                            html);
 }
 
 }  // namespace tessera::lab

@@ -10,6 +10,7 @@
 #include "tessera/core/io/json.h"
 #include "tessera/core/io/replace_file.h"
 #include "tessera/train/cli/config_file.h"
+#include "tessera/train/training/training.h"
 
 namespace tessera::lab {
 using namespace cli;
@@ -112,6 +113,18 @@ void open_study(const Study& study, const Plan& plan) {
 }
 
 Standing standing(const Study& study) { return {names_in(study.cells()), names_in(study.failures(), ".json")}; }
+
+std::string fingerprint(const Cell& cell) {
+  return fmt::format("{} epochs={} max_steps={}", config_digest(cell.config), cell.config.train.epochs,
+                     cell.config.train.max_steps);
+}
+
+bool of_another_plan(const Study& study, const Cell& cell) try {
+  const std::string made = io::read_json(study.cell(cell.name) + "/cell.json", 1 << 20).value("config", "");
+  return !made.empty() && made != fingerprint(cell);
+} catch (const std::exception&) {
+  return false;
+}
 
 void record_failure(const Study& study, const Cell& cell, const std::string& reason) {
   std::string line = reason;

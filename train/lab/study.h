@@ -36,6 +36,11 @@ struct Standing {
 };
 Standing standing(const Study& study);
 
+/// What a cell's run depends on, for cell.json: a digest of its configuration, and where it ends.
+std::string fingerprint(const Cell& cell);
+/// Is the finished run of this name that of another configuration? What cannot be read is left to whoever reads the tables.
+bool of_another_plan(const Study& study, const Cell& cell);
+
 /// failed/CELL.json: a cell that cannot be, or whose training failed.
 void record_failure(const Study& study, const Cell& cell, const std::string& reason);
 /// Why a cell failed.

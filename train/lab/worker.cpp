@@ -196,7 +196,7 @@ class Worker {
   void write_cell(const Cell& cell, const std::string& rundir, const StopAt& at) const {
     io::Json keys = io::Json::object();
     for (const auto& [key, value] : cell.keys) keys[key] = value;
-    io::Json all{{"format", 1}, {"keys", keys}, {"seed", cell.seed}};
+    io::Json all{{"format", 1}, {"keys", keys}, {"seed", cell.seed}, {"config", fingerprint(cell)}};
     if (at.epoch > 0)
       all["stopped"] = {
           {"epoch", at.epoch},
