@@ -1,0 +1,107 @@
+// Who works on which run of a study: claims, who is dead, and what a take-over leaves to whom.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "tessera/train/lab/claim.h"
+#include "tessera/train/lab/study.h"
+#include "tests/cli/waiting.h"
+
+namespace tessera::test {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+using nlohmann::json;
+
+TEST_CASE("claims: one has it; who is dead is told by what stands still, not by any clock") {
+  const Folder folder;
+  lab::Claims mine(folder / "claims", 1.2), others(folder / "claims", 1.2);
+  auto claim = mine.take("a");
+  REQUIRE(claim);
+  CHECK_FALSE(others.take("a"));
+  CHECK(others.take("b"));
+  // a file that is an hour old, or of tomorrow, lives as long as it beats
+  for (const time_t off : {-3600, 86400}) {
+    const timespec when[2] = {{time(nullptr) + off, 0}, {time(nullptr) + off, 0}};
+    REQUIRE(utimensat(AT_FDCWD, (folder / "claims/a").c_str(), when, 0) == 0);
+    for (int i = 0; i < 10; ++i) {
+      CHECK_FALSE(others.take("a"));
+      std::this_thread::sleep_for(100ms);
+    }
+  }
+  CHECK(claim->check());
+  claim.reset();
+  CHECK(count(folder / "claims") == 0);
+  CHECK(others.take("a"));
+}
+
+TEST_CASE("claims: one that stands still goes to one taker, and its owner notices") {
+  const Folder folder;
+  lab::Owner owner = lab::myself();
+  owner.id = "elsewhere-1", owner.machine = "another boot";
+  const std::string content =
+      json{{"format", 1}, {"owner", owner.id}, {"machine", owner.machine}, {"process", 1}, {"arithmetic", ""}}.dump() +
+      "\n0.250 0000000003\n";
+  fs::create_directories(folder / "claims");
+  for (const std::string& text : {content, std::string("half a cl"), std::string()}) {
+    write(folder / "claims/a", text);
+    std::vector<std::unique_ptr<lab::Claims>> takers;
+    for (int i = 0; i < 3; ++i) takers.push_back(std::make_unique<lab::Claims>(folder / "claims", 1));
+    std::vector<std::unique_ptr<lab::Claim>> got;
+    REQUIRE(until([&] {
+      for (auto& t : takers)
+        if (auto c = t->take("a")) got.push_back(std::move(c));
+      return !got.empty();
+    }));
+    CHECK(got.size() == 1);
+    CHECK(got[0]->check());
+    // the one that was declared dead finds that it is: as if a fourth had taken it
+    write(folder / "claims/.other", content);
+    fs::rename(folder / "claims/.other", folder / "claims/a");
+    CHECK(until([&] { return got[0]->lost(); }, 5));
+    got.clear();  // and leaves the other's claim alone
+    CHECK(read(folder / "claims/a") == content);
+  }
+}
+
+TEST_CASE(
+    "claims: of a process that was here and is gone, at once; a run that is taken over moves away from its old owner") {
+  const Folder folder;
+  const lab::Study study{folder / "study"};
+  for (const auto& f : {study.cells(), study.work(), study.claims()}) fs::create_directories(f);
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    lab::Claims claims(study.claims(), 1000);
+    auto* kept = claims.take("a").release();
+    _exit(kept ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  REQUIRE(status == 0);
+  lab::Claims claims(study.claims(), 1000);
+  const auto claim = claims.take("a");
+  CHECK(claim);
+  const std::string old = study.work() + "/a@dead";
+  fs::create_directories(old);
+  write(old + "/last.ckpt", "x"), write(old + "/.lock", "process 1 on x\n");
+  const std::string now = lab::adopt_work(study, "a", lab::myself());
+  CHECK_FALSE(exists(old));
+  CHECK(read(now + "/last.ckpt") == "x");
+  CHECK_FALSE(exists(now + "/.lock"));
+  CHECK(lab::deliver(study, now, "a"));
+  fs::create_directories(now);
+  write(now + "/last.ckpt", "late");
+  CHECK_FALSE(lab::deliver(study, now, "a"));  // somebody was faster
+  CHECK(read(study.cell("a") + "/last.ckpt") == "x");
+  CHECK_FALSE(exists(now));
+}
+
+}  // namespace tessera::test
