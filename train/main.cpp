@@ -28,6 +28,7 @@ constexpr const char* first_screen =
   tessera eval --run runs/none              accuracy on the test split
   tessera predict --run runs/none cat.png   classes of pictures
   tessera measure runs/none                 other sizes, shifts, orders; where attention looks
+  tessera ablate --out study --positions none,learned,shaw --seeds 1..5
   tessera report runs/none --open           curves, confusion matrix, position tables
 
 Subcommands (tessera SUBCOMMAND --help):
