@@ -10,6 +10,7 @@
 
 #include "tessera/core/gemm.h"
 #include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/detail/loops.h"
 
 namespace tessera {
 
@@ -107,7 +108,7 @@ Tensor forward(const Plan& p, const Tensor& x, const Tensor& w, const Tensor& b)
 void backward(const Plan& p, const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& dy, Back& back) {
   if (b && back.wants(b)) {
     const auto [db, beta] = back.into(b);
-    kernels().sum_rows(dy.data(), db, beta, p.s.B * p.s.Ho * p.s.Wo, p.O);
+    detail::sum_rows(dy.data(), db, beta, p.s.B * p.s.Ho * p.s.Wo, p.O);
   }
   const bool wants_x = back.wants(x), wants_w = back.wants(w);
   if (!wants_x && !wants_w) return;

@@ -5,7 +5,9 @@ import torchvision
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from common import write
+from safetensors.torch import load_file, save_file
+
+from common import DATA, trace, write
 
 FACTS = {"torchvision": torchvision.__version__, "torch": torch.__version__}
 
@@ -48,3 +50,19 @@ write("resnet_b", Narrow((1, 2), (4, 8), "cifar", "B", 5), (3, 3, 9, 14), 5, FAC
 write("resnet_b_train", Narrow((1, 2), (4, 8), "cifar", "B", 5), (3, 3, 9, 14), 5, FACTS, train=True)
 write("resnet_a_train", Narrow((1, 1, 1), (4, 6, 8), "cifar", "A", 5), (3, 3, 12, 10), 5, FACTS, train=True)
 write("resnet_imagenet", Narrow((1, 1, 1, 1), (4, 6, 6, 8), "imagenet", "B", 5), (2, 3, 32, 40), 5, FACTS)
+
+
+def of_a_large_batch():
+    """resnet_b's weights, ten AdamW steps on a batch of 128 made images, whose statistics BatchNorm takes: the losses, and what the running
+    statistics then give. Image numbers are ((7919 i) mod 257) / 128 - 1 in the order (B, H, W, C), labels i mod 5."""
+    model = Narrow((1, 2), (4, 8), "cifar", "B", 5)
+    model.load_state_dict(load_file(DATA / "resnet_b.weights.safetensors"), strict=False)
+    model = model.double()
+    x = ((7919 * torch.arange(128 * 9 * 14 * 3)) % 257).double() / 128 - 1
+    x = x.reshape(128, 9, 14, 3).permute(0, 3, 1, 2)
+    out = {"trace": trace(model, x, torch.arange(128) % 5)}
+    out["logits"] = model.eval()(x[:4]).detach()
+    save_file(out, DATA / "resnet_batch.golden.safetensors", metadata=FACTS)
+
+
+of_a_large_batch()
