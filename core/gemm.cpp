@@ -14,17 +14,9 @@
 namespace tessera {
 inline namespace TESSERA_NS {
 
-/// A way to read a weight: as W^T (forward) or as W (backward), in which precision, whole or in part.
-struct Reading {
-  bool transposed, bf16;
-  const real* b;
-  int64_t K, N, ldb;
-  bool operator==(const Reading&) const = default;
-};
-
 /// The panels of a weight, one entry for each way it has been read.
 struct PackedWeight {
-  Reading reading;
+  PanelKey key;
   real* panels;
   std::atomic<bool> ready;
   std::mutex packing;
@@ -54,54 +46,37 @@ void pack(bool bf16, bool transposed, const real* b, int64_t ldb, int64_t K, int
 
 real* take(int64_t n) { return static_cast<real*>(Pool::mine().take(static_cast<size_t>(n) * sizeof(real))); }
 
-/// B in panels: those a weight keeps, or fresh ones that live as long as this object.
-class Panels {
- public:
-  Panels(Leaf* weight, bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N, bool bf16) {
-    if (weight && !weight->lent.load(std::memory_order_acquire)) {  // a lent weight may change at any moment
-      data_ = kept(*weight, {transposed, bf16, b, K, N, ldb});
-    } else {
-      own_ = take(panels_size(bf16, K, N));
-      pack(bf16, transposed, b, ldb, K, N, own_);
-      data_ = own_;
-    }
+PackedWeight* find(PackedWeight* p, const PanelKey& key) {
+  while (p && !(p->key == key)) p = p->next;
+  return p;
+}
+PackedWeight& entry(Leaf& weight, const PanelKey& key, int64_t size) {
+  if (auto* p = find(weight.packed.load(std::memory_order_acquire), key)) return *p;
+  static std::mutex adding;
+  std::lock_guard guard(adding);
+  PackedWeight* head = weight.packed.load(std::memory_order_relaxed);
+  if (auto* p = find(head, key)) return *p;
+  auto* p = new PackedWeight{key, take(size), false, {}, head};
+  weight.packed.store(p, std::memory_order_release);
+  return *p;
+}
+const real* kept(PackedWeight& p, parallel::Ref<void(real*)> make) {
+  if (p.ready.load(std::memory_order_acquire)) return p.panels;
+  std::lock_guard guard(p.packing);  // several workers may ask at once: one packs, the others wait
+  if (!p.ready.load(std::memory_order_relaxed)) {
+    make(p.panels);
+    p.ready.store(true, std::memory_order_release);
   }
-  ~Panels() {
-    if (own_) Pool::give(own_);
-  }
-  Panels(const Panels&) = delete;
-  Panels& operator=(const Panels&) = delete;
-  const real* data() const { return data_; }
+  return p.panels;
+}
 
- private:
-  static const real* kept(Leaf& weight, const Reading& r) {
-    PackedWeight& p = entry(weight, r);
-    if (p.ready.load(std::memory_order_acquire)) return p.panels;
-    std::lock_guard guard(p.packing);  // several workers may ask at once: one packs, the others wait
-    if (!p.ready.load(std::memory_order_relaxed)) {
-      pack(r.bf16, r.transposed, r.b, r.ldb, r.K, r.N, p.panels);
-      p.ready.store(true, std::memory_order_release);
-    }
-    return p.panels;
-  }
-  static PackedWeight* find(PackedWeight* p, const Reading& r) {
-    while (p && !(p->reading == r)) p = p->next;
-    return p;
-  }
-  static PackedWeight& entry(Leaf& weight, const Reading& r) {
-    if (auto* p = find(weight.packed.load(std::memory_order_acquire), r)) return *p;
-    static std::mutex adding;
-    std::lock_guard guard(adding);
-    PackedWeight* head = weight.packed.load(std::memory_order_relaxed);
-    if (auto* p = find(head, r)) return *p;
-    auto* p = new PackedWeight{r, take(panels_size(r.bf16, r.K, r.N)), false, {}, head};
-    weight.packed.store(p, std::memory_order_release);
-    return *p;
-  }
-
-  const real* data_;
-  real* own_ = nullptr;
-};
+/// B in panels.
+KeptPanels panels_of(Leaf* weight, bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N, bool bf16) {
+  return {weight,
+          {b, transposed ? PanelKey::transposed : PanelKey::as_is, bf16, {K, N, ldb}},
+          panels_size(bf16, K, N),
+          [=](real* panels) { pack(bf16, transposed, b, ldb, K, N, panels); }};
+}
 
 GemmTask task(int64_t M, int64_t N, int64_t K, const real* a, int64_t a_row, int64_t a_col, const real* panels,
               real beta, real* C, int64_t ldc) {
@@ -165,7 +140,7 @@ void gemm_nt(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const 
     blas_rows(false, true, M, N, K, A, lda, B, ldb, beta, C, ldc);
     return finish_rows(M, N, C, ldc, end);
   }
-  const Panels panels(weight, true, B, ldb, K, N, bf16);
+  const KeptPanels panels = panels_of(weight, true, B, ldb, K, N, bf16);
   GemmTask t = task(M, N, K, A, lda, 1, panels.data(), beta, C, ldc);
   t.bias = end.bias, t.add = end.add, t.ld_add = end.ld_add, t.gelu = end.gelu, t.slope = end.slope,
   t.ld_slope = end.ld_slope;
@@ -184,7 +159,7 @@ void gemm_nn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const 
   if (M <= 0 || N <= 0) return;
   const bool bf16 = rounds(in);
   if (prefer_blas(M, N, K, bf16)) return blas_rows(false, false, M, N, K, A, lda, B, ldb, beta, C, ldc);
-  const Panels panels(weight, false, B, ldb, K, N, bf16);
+  const KeptPanels panels = panels_of(weight, false, B, ldb, K, N, bf16);
   GemmTask t = task(M, N, K, A, lda, 1, panels.data(), beta, C, ldc);
   t.soon = soon.data(), t.soon_bytes = static_cast<int64_t>(soon.size_bytes());
   run(t, bf16);
@@ -200,7 +175,7 @@ void gemm_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const 
   parallel::rows(N, parallel::grain_of_products(M * K, panel), [&](int64_t j, int64_t e) {
     GemmTask t = task(M, e - j, K, A, 1, lda, nullptr, beta, C + j, ldc);
     if (bf16) {
-      const Panels panels(nullptr, false, B + j, ldb, K, e - j, true);
+      const KeptPanels panels = panels_of(nullptr, false, B + j, ldb, K, e - j, true);
       t.panels = panels.data();
       return run(t, 0, M, true);
     }
@@ -208,6 +183,19 @@ void gemm_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const 
     kernels().gemm(&t);
     Pool::give(t.scratch);
   });
+}
+
+KeptPanels::KeptPanels(Leaf* weight, const PanelKey& key, int64_t size, parallel::Ref<void(real*)> make) {
+  if (weight && !weight->lent.load(std::memory_order_acquire)) {  // a lent weight may change at any moment
+    data_ = kept(entry(*weight, key, size), make);
+    return;
+  }
+  own_ = take(size);
+  make(own_);
+  data_ = own_;
+}
+KeptPanels::~KeptPanels() {
+  if (own_) Pool::give(own_);
 }
 
 Packed::Packed(bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N)

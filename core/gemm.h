@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <span>
 
+#include "tessera/core/parallel.h"
 #include "tessera/core/precision.h"
 #include "tessera/core/real.h"
 
@@ -41,6 +42,31 @@ void gemm_nn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const 
 /// C (M,N) = beta C + A(K,M)^T B (K,N).
 void gemm_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
              real* C, int64_t ldc, Precision in = precision());
+
+/// A way of reading a weight, for which its panels are kept: as it lies, transposed, or as an op of that name arranges it, which depends on `of`.
+struct PanelKey {
+  enum Order { as_is, transposed, conv, conv_input, conv_winograd, conv_winograd_input };
+  const real* values;
+  Order order;
+  bool bf16;
+  int64_t of[7];
+  bool operator==(const PanelKey&) const = default;
+};
+
+/// `size` reals that `make` writes: those a weight keeps until its values are rewritten, or, without a weight and where a pointer to its values is
+/// lent, fresh ones that live as long as this object.
+class KeptPanels {
+ public:
+  KeptPanels(Leaf* weight, const PanelKey& key, int64_t size, parallel::Ref<void(real*)> make);
+  ~KeptPanels();
+  KeptPanels(const KeptPanels&) = delete;
+  KeptPanels& operator=(const KeptPanels&) = delete;
+  const real* data() const { return data_; }
+
+ private:
+  const real* data_;
+  real* own_ = nullptr;
+};
 
 /// A matrix in panels, for several products with it.
 class Packed {
