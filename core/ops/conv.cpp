@@ -39,7 +39,7 @@ Tensor forward(const Plan& p, const Tensor& x, const Tensor& w, const Tensor& b)
   const real* bias = b ? b.data() : nullptr;
   each_images(p, [&](const Plan& some, int64_t first) {
     const int from = static_cast<int>(first), to = static_cast<int>(first + some.s.B);
-    const Tensor of = x.rows(from, to);
+    const Tensor of = x.detach().rows(from, to);
     Tensor out = y.rows(from, to);
     if (p.depthwise) {
       kernels().depthwise(some.s, of.data(), permuted(p, w).data(), bias, out.data());
@@ -73,7 +73,7 @@ void weight_gradient_of_many(const Plan& p, const Tensor& x, const Tensor& w, co
       const int from = static_cast<int>(i * together), end = static_cast<int>(std::min(p.s.B, (i + 1) * together));
       Plan some = p;
       some.s.B = end - from;
-      weight_gradient(some, x.rows(from, end), dy.rows(from, end), {sums.data() + i * w.size(), 0});
+      weight_gradient(some, x.detach().rows(from, end), dy.rows(from, end), {sums.data() + i * w.size(), 0});
     }
   });
   detail::sum_rows(sums.data(), to.to, to.beta, blocks, w.size());
