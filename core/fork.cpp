@@ -1,5 +1,7 @@
 #include "tessera/core/fork.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <chrono>
 #include <thread>
@@ -28,6 +30,12 @@ void pause() {
 }
 
 }  // namespace
+
+double thread_seconds() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
 
 Fork* Fork::mine() { return here.fork; }
 
@@ -121,8 +129,11 @@ void Fork::work() {
   for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < n_;) {
     const Here before = std::exchange(here, {this, slot});
     int skipped = 0;
+    Watch* const watch = watching.load(std::memory_order_relaxed);
+    const double start = watch ? thread_seconds() : 0;
     try {
       f_(i);
+      if (watch) watch->shards[static_cast<size_t>(i)] = thread_seconds() - start;
     } catch (...) {
       std::lock_guard guard(lock_);
       if (!error_) error_ = std::current_exception();

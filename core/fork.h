@@ -12,15 +12,28 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <vector>
 
 #include "tessera/core/parallel.h"
 
 namespace tessera::parallel {
 
+/// For benches: the processor seconds of the tasks of one fork, and of all rows() outside of shards.
+struct Watch {
+  std::vector<double> shards;  ///< of the last fork, by number
+  std::atomic<double> rows{0};
+};
+/// What is watched, or null. Changed between forks only.
+inline std::atomic<Watch*> watching{nullptr};
+/// Processor time of this thread, in seconds.
+double thread_seconds();
+
 class Fork {
  public:
   /// f(i) for i in [0, n), on the threads that call work().
-  Fork(int n, Ref<void(int)> f) : f_(f), n_(n), running_(n) {}
+  Fork(int n, Ref<void(int)> f) : f_(f), n_(n), running_(n) {
+    if (Watch* w = watching) w->shards.assign(static_cast<size_t>(n), 0);
+  }
   Fork(const Fork&) = delete;
   Fork& operator=(const Fork&) = delete;
 

@@ -247,7 +247,10 @@ void rows(int64_t n, int64_t grain, Ref<void(int64_t, int64_t)> f) {
   };
   const auto part = [&](int64_t begin, int64_t end) {
     const Inside inside;
+    Watch* const watch = in_shard() ? nullptr : watching.load(std::memory_order_relaxed);
+    const double start = watch ? thread_seconds() : 0;
     f(begin, end);
+    if (watch) watch->rows.fetch_add(thread_seconds() - start, std::memory_order_relaxed);
   };
   if (cutting_all > 0) {
     for (int64_t end = n; end > 0;) {  // from the last to the first
@@ -261,7 +264,7 @@ void rows(int64_t n, int64_t grain, Ref<void(int64_t, int64_t)> f) {
     if (!fork || !fork->share(n, grain, part)) f(0, n);
     return;
   }
-  if (threads() == 1) return f(0, n);
+  if (threads() == 1) return part(0, n);
   const auto task = [&](int64_t i) {
     [[maybe_unused]] const Task in_order;
     part(i * grain, std::min(n, (i + 1) * grain));

@@ -10,8 +10,7 @@
 
 using namespace tessera;
 
-TEST_CASE(
-    "golden: ten AdamW steps with BatchNorm over a batch of 128 give torchvision's losses and running statistics") {
+TEST_CASE("golden: ten SGD steps with BatchNorm over a batch of 128 give torchvision's losses and running statistics") {
   const io::TensorFile golden(golden_file("resnet_batch", "golden"));
   const Tensor trace = golden.read("trace"), logits = golden.read("logits");
   REQUIRE(trace.size() == 10);
@@ -27,7 +26,7 @@ TEST_CASE(
     Params params(1);
     const auto net = model(c.model).make(Scope(params), c.options, position("none"));
     io::load(params, golden_file("resnet_b", "weights"));
-    AdamW optimiser(params, {.weight_decay = 0.05, .clip_grad = 1});
+    Optimiser optimiser(params, SgdOptions{.momentum = 0.9});
     TrainConfig config;
     config.batch_size = 128, config.batchnorm = "batch";
     Lanes lanes(lanes_of(config, 128));
@@ -36,8 +35,8 @@ TEST_CASE(
                                        [&](const Run& run, const Batch& shard) {
                                          return soft_cross_entropy(net->forward(run, shard.in).logits, shard, 0.1);
                                        });
-      optimiser.step(grads, 1e-2);
-      CHECK(std::abs(loss - static_cast<double>(trace[step])) <= 1e-4);
+      optimiser.step(grads, 0.02);
+      CHECK(std::abs(loss - static_cast<double>(trace[step])) <= 2e-4);  // float32 of PyTorch: 6e-5
       if (threads == 1) losses.push_back(loss);
       if (threads != 1) CHECK(loss == losses[static_cast<size_t>(step)]);
     }
@@ -45,7 +44,7 @@ TEST_CASE(
     double size = 0;
     for (int64_t i = 0; i < y.size(); ++i) size = std::max(size, std::abs(static_cast<double>(logits[i])));
     for (int64_t i = 0; i < y.size(); ++i)
-      CHECK(std::abs(static_cast<double>(y[i]) - static_cast<double>(logits[i])) <= 1e-3 * size);
+      CHECK(std::abs(static_cast<double>(y[i]) - static_cast<double>(logits[i])) <= 5e-3 * size);  // of PyTorch: 1.7e-3
   }
   parallel::set_threads(before);
 }
