@@ -213,9 +213,12 @@ std::vector<double> learning_rates(const RunConfig& config, const PositionTables
 std::vector<std::string> not_hidden(const RunConfig& config, const PositionTables& positions, const Params& params) {
   if (config.optim.opt != "muon") return {};
   std::vector<std::string> at_the_ends;
-  for (const char* of_the_data : {"num_classes", "in_chans", "input_dim", "vocab_size", "target_vocab_size"})
-    for (std::string& name : shaped_by(config.model, config.model_options, of_the_data))
-      at_the_ends.push_back(std::move(name));
+  for (const char* of_the_data : {"num_classes", "in_chans", "input_dim", "vocab_size", "target_vocab_size"}) try {
+      for (std::string& name : shaped_by(config.model, config.model_options, of_the_data))
+        at_the_ends.push_back(std::move(name));
+    } catch (const Error&) {
+      continue;  // two vocabularies that are one: what they share is an embedding by its name
+    }
   std::vector<std::string> names;
   for (const auto& e : params.entries()) {
     const bool named = e.name.find("embed") != std::string::npos || e.name.find("token") != std::string::npos;
