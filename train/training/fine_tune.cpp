@@ -221,7 +221,7 @@ std::vector<std::string> not_hidden(const RunConfig& config, const PositionTable
     }
   std::vector<std::string> names;
   for (const auto& e : params.entries()) {
-    const bool named = e.name.find("embed") != std::string::npos || e.name.find("token") != std::string::npos;
+    const bool named = e.name.find("embed") != std::string::npos;
     if (named || contains(positions.names, e.name) || contains(at_the_ends, e.name)) names.push_back(e.name);
   }
   return names;

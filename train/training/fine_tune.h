@@ -30,7 +30,7 @@ void freeze(Params& params, const std::string& patterns);
 /// attention, and for a pattern of lr_scale that matches no parameter.
 std::vector<double> learning_rates(const RunConfig& config, const PositionTables& positions, const Params& params);
 
-/// What Muon leaves to AdamW though it is a matrix, as its author does: tables of positions, whatever has "embed" or "token" in its name, and
+/// What Muon leaves to AdamW though it is a matrix, as its author does: tables of positions, whatever has "embed" in its name, and
 /// what other data would give another shape, which are the first layers and the head. None unless optim.opt=muon.
 std::vector<std::string> not_hidden(const RunConfig& config, const PositionTables& positions, const Params& params);
 
