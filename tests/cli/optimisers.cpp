@@ -23,7 +23,7 @@ std::vector<std::string> plus(std::vector<std::string> words, const std::vector<
 const std::vector<std::vector<std::string>>& kinds() {
   static const std::vector<std::vector<std::string>> all = {
       {"optim.opt=lion", "sched.sched=linear", "optim.lr_scale=head.*=3, pos_embed=0.5"},
-      {"optim.opt=muon", "sched.sched=triangular", "sched.peak=0.25", "optim.layer_decay=0.9"},
+      {"optim.opt=muon", "sched.sched=triangular", "sched.warmup_epochs=0", "sched.peak=0.25", "optim.layer_decay=0.9"},
       {"optim.opt=schedule_free_adamw", "sched.sched=constant"},
       {"optim.opt=sam", "optim.rho=0.1"},
       {"optim.opt=sam", "optim.base_optimizer=sgd", "optim.momentum=0.8", "optim.lr=0.05"},
@@ -106,7 +106,7 @@ TEST_CASE("train: what an optimiser, a schedule or a size does not take is one l
   refused(2, {"data.progressive=16@1"}, {"data.progressive"});
   refused(2, {"data.progressive=16@0,24@0"}, {"data.progressive"});
   refused(1, {"data.progressive=64@0"}, {"data.progressive", "larger"});
-  refused(1, {"data.progressive=13@0"}, {"data.progressive", "13 x 13"});
+  refused(2, {"data.progressive=13@0"}, {"data.progressive", "13 x 13"});
 }
 
 }  // namespace tessera::test
