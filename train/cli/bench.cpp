@@ -15,6 +15,7 @@
 #include "tessera/train/cli/profile.h"
 #include "tessera/train/cli/stopwatch.h"
 #include "tessera/train/data/source.h"
+#include "tessera/train/training/fine_tune.h"
 #include "tessera/train/training/lanes.h"
 #include "tessera/train/training/optim.h"
 #include "tessera/train/training/sequence_task.h"
@@ -23,7 +24,9 @@
 namespace tessera::cli {
 namespace {
 
-constexpr std::string_view used_by_train[] = {"train.lanes", "train.shard_size", "train.batchnorm"};
+constexpr std::string_view used_by_train[] = {"train.lanes", "train.shard_size",     "train.batchnorm",
+                                              "optim.opt",   "optim.base_optimizer", "optim.ns_steps",
+                                              "sched.sched"};
 constexpr std::string_view used_by_infer[] = {"train.shard_size"};
 
 struct Resources {
@@ -154,13 +157,24 @@ int bench_train(const BenchOptions& o) {
   TrainConfig how = config.train;
   how.batch_size = o.batch_size;
   Lanes lanes(lanes_of(how, o.batch_size));
-  AdamW optimiser(*net.params, {.weight_decay = 0.05, .clip_grad = 1});
+  OptimConfig optim = config.optim;
+  optim.clip_grad = 1;  // as recipes have it
+  Optimiser optimiser(*net.params, optimiser_of(optim, 0, not_hidden(config, net.positions, *net.params)));
   uint64_t step = 0;
   const Measured m = measure_steps(o, [&] {
-    const auto [loss, grads] = lanes({Mode::train, 1, step++, 0}, batch, [&](const Run& run, const Batch& shard) {
-      Tally said;
-      return task->loss(*net.model, run, shard, said);
-    });
+    const Run now{Mode::train, 1, step++, 0};
+    const auto pass = [&] {
+      return lanes(now, batch, [&](const Run& run, const Batch& shard) {
+        Tally said;
+        return task->loss(*net.model, run, shard, said);
+      });
+    };
+    const Grads& grads = pass().grads;
+    if (optim.opt == "sam") {
+      optimiser.climb(grads, optim.rho);
+      pass();
+      optimiser.back();
+    }
     optimiser.step(grads, 1e-4);
   });
   show(o, config, net, m, 3 * macs);  // the backward pass multiplies twice as much as the forward pass
