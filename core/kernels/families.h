@@ -4,6 +4,7 @@
 #include "tessera/core/kernels/attention_products.h"
 #include "tessera/core/kernels/attention_softmax.h"
 #include "tessera/core/kernels/conv.h"
+#include "tessera/core/kernels/conv_lines.h"
 #include "tessera/core/kernels/elementwise.h"
 #include "tessera/core/kernels/gelu.h"
 #include "tessera/core/kernels/gemm.h"
@@ -13,6 +14,7 @@
 #include "tessera/core/kernels/random.h"
 #include "tessera/core/kernels/softmax.h"
 #include "tessera/core/kernels/unary.h"
+#include "tessera/core/kernels/winograd.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -22,6 +24,8 @@ struct Kernels : AttentionPairKernels,
                  AttentionProductKernels,
                  AttentionSoftmaxKernels,
                  ConvKernels,
+                 ConvLineKernels,
+                 ConvLineBf16Kernels,
                  ElementwiseKernels,
                  GeluKernels,
                  GemmKernels,
@@ -30,7 +34,8 @@ struct Kernels : AttentionPairKernels,
                  OptimKernels,
                  RandomKernels,
                  SoftmaxKernels,
-                 UnaryKernels {
+                 UnaryKernels,
+                 WinogradKernels {
   int lanes;  ///< reals per register
 };
 

@@ -19,11 +19,12 @@
 #include "tessera/train/training/lanes.h"
 #include "tessera/train/training/optim.h"
 #include "tessera/train/training/sequence_task.h"
+#include "tessera/train/training/training.h"
 
 namespace tessera::cli {
 namespace {
 
-constexpr std::string_view used_by_train[] = {"train.lanes", "train.shard_size"};
+constexpr std::string_view used_by_train[] = {"train.lanes", "train.shard_size", "train.batchnorm"};
 constexpr std::string_view used_by_infer[] = {"train.shard_size"};
 
 struct Resources {
@@ -151,7 +152,9 @@ int bench_train(const BenchOptions& o) {
   const Noise noise(net.input, o.batch_size, classes);
   const Batch batch = noise.batch();
   const auto task = task_of(net.input, noise, 0.1);
-  Lanes lanes({.lanes = config.train.lanes, .shard_size = config.train.shard_size});
+  TrainConfig how = config.train;
+  how.batch_size = o.batch_size;
+  Lanes lanes(lanes_of(how, o.batch_size));
   AdamW optimiser(*net.params, {.weight_decay = 0.05, .clip_grad = 1});
   uint64_t step = 0;
   const Measured m = measure_steps(o, [&] {

@@ -105,6 +105,10 @@ constexpr Field<T> train_table[] = {
     {"shard_size", &T::shard_size, "samples that run through the network together; part of the arithmetic",
      within(1, 1 << 20)},
     {"lanes", &T::lanes, "partial sums of the gradient; part of the arithmetic, independent of threads", within(1, 64)},
+    {"batchnorm", &T::batchnorm,
+     "whose statistics BatchNorm takes in training: those of shard_size samples, or of the batch, which then is one "
+     "shard",
+     one_of("shard", "batch")},
     {"accumulate", &T::accumulate,
      "batches of batch_size that make one optimiser step, as one batch of their size would", within(1, 1 << 20)},
     {"drop_last", &T::drop_last, "leave out the samples of an epoch that do not fill a step"},

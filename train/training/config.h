@@ -65,8 +65,10 @@ struct TrainConfig {
   std::string precision = "f32";  ///< of matrix products: f32 | bf16 (core/precision.h)
   double ema_decay = 0;           ///< exponential moving average of the weights; 0: off
   double label_smoothing = 0.1;
-  int shard_size = 8;      ///< images that run through the network together: part of the arithmetic
-  int lanes = 8;           ///< partial sums of the gradient: part of the arithmetic, unlike threads
+  int shard_size = 8;  ///< images that run through the network together: part of the arithmetic
+  int lanes = 8;       ///< partial sums of the gradient: part of the arithmetic, unlike threads
+  std::string batchnorm =
+      "shard";             ///< what BatchNorm's statistics in training are of: shard | batch, which then is one shard
   int accumulate = 1;      ///< batches of batch_size that make one step: the bits of one batch of their size
   bool drop_last = false;  ///< leave out the images of an epoch that do not fill a step
   int max_steps = 0;       ///< stop after so many steps; 0: no limit

@@ -137,7 +137,7 @@ std::string config_digest(RunConfig c) {
   for (const std::string_view younger :
        {"\ndrop_last = false", "\nweights = \"\"", "\nreset_head = false", "\nlayer_decay = 1.0", "\nfreeze = \"\"",
         "\nn_mels = 40", "\nsample_rate = 0", "\nwindow_ms = 25.0", "\nhop_ms = 10.0", "\nbucket = 0",
-        "\nfreq_masks = 0", "\nfreq_width = 8", "\ntime_masks = 0", "\ntime_width = 10"})
+        "\nbatchnorm = \"shard\"", "\nfreq_masks = 0", "\nfreq_width = 8", "\ntime_masks = 0", "\ntime_width = 10"})
     if (const size_t at = text.rfind(std::string(younger) + "\n"); at != std::string::npos)
       text.erase(at, younger.size());
   io::Checksum sum;
@@ -147,6 +147,12 @@ std::string config_digest(RunConfig c) {
 
 int64_t step_size(const TrainConfig& t, size_t images) {
   return std::min(int64_t{t.batch_size} * t.accumulate, static_cast<int64_t>(images));
+}
+
+LanesOptions lanes_of(const TrainConfig& t, int64_t step) {
+  const int shard = t.batchnorm == "batch" ? t.batch_size : t.shard_size;
+  return {.lanes = t.lanes,
+          .shard_size = static_cast<int>(std::min<int64_t>(shard, step))};  // a larger one is the whole step, too
 }
 
 Training::Training(const RunConfig& config, const std::string& rundir, bool resume_run, const Hooks& hooks,
@@ -186,11 +192,7 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
                             .workers = config_.data.workers,
                             .drop_last = config_.train.drop_last,
                             .bucket = config_.data.bucket}),
-      // a larger shard is the whole step, too
-      lanes_({.lanes = config_.train.lanes,
-              .shard_size = static_cast<int>(
-                  std::min<int64_t>(config_.train.shard_size, step_size(config_.train, data_.train->size())))},
-             world_),
+      lanes_(lanes_of(config_.train, step_size(config_.train, data_.train->size())), world_),
       tallies_(
           static_cast<size_t>((step_size(config_.train, data_.train->size()) - 1) / lanes_.options().shard_size + 1)),
       by_rank_(static_cast<size_t>(world_.size())),

@@ -120,6 +120,8 @@ std::string config_digest(RunConfig config);
 
 /// Images of a step: accumulate batches, or all there are.
 int64_t step_size(const TrainConfig& train, size_t images);
+/// The shards and lanes of a run whose steps have so many samples.
+LanesOptions lanes_of(const TrainConfig& train, int64_t step);
 
 }  // namespace TESSERA_NS
 }  // namespace tessera
