@@ -179,7 +179,7 @@ Output Conformer::forward(const Run& run, const Input& in) const {
   if (input_linear_) x = (*input_linear_)(run, x);
   const int T = x.dim(1);
   const Sequence at{Layout::sequence(T), config_.causal ? causal_pattern(T) : global_pattern(T, T), lengths};
-  x = pos_drop_(run, position_->tokens(at_.tokens[0], at.now.q, x, run));
+  x = pos_drop_(run, with_positions(*position_, at_.tokens[0], at.now.q, x, lengths, run));
   const auto between = [&](int block) {
     if (!config_.causal) x = position_->between(at_.gap(0, block), at.now.q, keep_valid(x, lengths), run);
   };

@@ -3,7 +3,7 @@
 //   image (B, H, W, 3)
 //     -> stage s, width embed_dims[s]:
 //          patch_embed: overlapping convolution, norm     the map becomes patch_strides[s] times smaller a side
-//          last stage: cls_token in front                 (B, 1 + h w, C)
+//          last stage: cls_token, reg_token in front      (B, P + h w, C), P = 1 + reg_tokens     (0 + with global_pool = avg)
 //          position.tokens, dropout                       nothing by default: zeros around the maps say where a token is
 //          depths[s] x [ position.between,
 //                        x += drop_path(attn(norm1 x)),
@@ -53,7 +53,11 @@ Fields<Config> fields() {
          within(1, 64).only_with("method", "dw_bn", "avg")},
         {"qkv_bias", &Config::qkv_bias, "biases in the query, key and value projection"},
         {"qk_scale", &Config::qk_scale, "factor of the logits, 0: (width of the stage)^-1/2", scale_domain()},
-        {"class_token", &Config::class_token, "a learned token in front of the last stage; false: the mean of its map"},
+        {"global_pool", &Config::global_pool, "token (class token of the last stage) | avg (mean of the last map)",
+         one_of("token", "avg")},
+        {"class_token", &Config::class_token, "false: global_pool = avg under its older name"},
+        {"reg_tokens", &Config::reg_tokens,
+         "registers: further learned tokens in front of the last stage, which no head reads", within(0, 1024)},
         {"act_layer", &Config::act_layer, "the nonlinearity of the MLP", activation_domain()},
         {"pos_drop_rate", &Config::pos_drop_rate, "dropout after the embeddings", below_one()},
         {"drop_path_rate", &Config::drop_path_rate,
@@ -247,7 +251,12 @@ Tensor Block::operator()(const Run& run, const Tensor& x, const Grid& map, const
 
 Cvt::Stage::Stage(const Scope& s, const Config& c, int stage, const Places& places)
     : patch_embed(s / "patch_embed", c, stage),
-      cls_token(c.prefix(stage) ? s.param("cls_token", {1, 1, at(c.embed_dims, stage)}, tn02(), Decay::no) : Tensor()),
+      cls_token(c.prefix(stage) > c.reg_tokens
+                    ? s.param("cls_token", {1, 1, at(c.embed_dims, stage)}, tn02(), Decay::no)
+                    : Tensor()),
+      reg_token(c.prefix(stage) > 0 && c.reg_tokens > 0
+                    ? s.param("reg_token", {1, c.reg_tokens, at(c.embed_dims, stage)}, tn02(), Decay::no)
+                    : Tensor()),
       pos_drop(s / "pos_drop", c.pos_drop_rate) {
   const int depth = at(c.depths, stage);
   for (int i = 0; i < depth; ++i) {
@@ -279,6 +288,7 @@ Output Cvt::forward(const Run& run, const Input& input) const {
     const Stage& stage = stages_[static_cast<size_t>(s)];
     Grid grid{0, 0, config_.prefix(s)};
     x = stage.patch_embed(run, map, grid);
+    if (stage.reg_token) x = prepend(stage.reg_token, x);
     if (stage.cls_token) x = prepend(stage.cls_token, x);
     x = stage.pos_drop(run, position_->tokens(at_.tokens[static_cast<size_t>(s)], grid, x, run));
     for (const Block& block : stage.blocks) {
@@ -291,7 +301,9 @@ Output Cvt::forward(const Run& run, const Input& input) const {
     if (input.features) out.stages.push_back(map);
   }
   // A norm acts on each token alone, so the class token's row is taken first.
-  const Tensor pooled = config_.class_token ? norm_(run, select_row(x, 1, 0)) : mean(norm_(run, x), {1});
+  const bool registers = config_.reg_tokens > 0 && !config_.pools_token();
+  const Tensor cells = registers ? slice(x, 1, config_.reg_tokens, x.dim(1)) : x;
+  const Tensor pooled = config_.pools_token() ? norm_(run, select_row(x, 1, 0)) : mean(norm_(run, cells), {1});
   out.logits = head_(run, head_drop_(run, pooled));
   return out;
 }

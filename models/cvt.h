@@ -21,14 +21,18 @@ struct Config {
   std::string method = "dw_bn";       ///< of queries, keys and values: dw_bn | avg (keys and values alone) | linear
   int kernel_qkv = 3, stride_kv = 2;  ///< of dw_bn and avg
   bool qkv_bias = true;
-  double qk_scale = 0;      ///< 0: width^-1/2, of the whole stage and not of a head, as the official code has it
-  bool class_token = true;  ///< in the last stage; false: the mean of its map
+  double qk_scale = 0;  ///< 0: width^-1/2, of the whole stage and not of a head, as the official code has it
+  std::string global_pool = "token";     ///< token (a class token in the last stage) | avg (none: mean of the last map)
+  bool class_token = true;               ///< false: global_pool = avg under its older name
+  int reg_tokens = 0;                    ///< registers of the last stage, which no head reads
   std::string act_layer = "quick_gelu";  ///< transformers' port has gelu
   double drop_rate = 0, pos_drop_rate = 0, proj_drop_rate = 0, attn_drop_rate = 0, drop_path_rate = 0;
 
   int width() const { return img_width ? img_width : img_size; }
   int stages() const { return static_cast<int>(depths.size()); }
-  int prefix(int stage) const { return class_token && stage + 1 == stages() ? 1 : 0; }
+  bool pools_token() const { return class_token && global_pool == "token"; }
+  /// Tokens before the map's, of the last stage alone: before it a convolution would have no place for them.
+  int prefix(int stage) const { return stage + 1 == stages() ? (pools_token() ? 1 : 0) + reg_tokens : 0; }
 };
 Fields<Config> fields();
 /// Throws Error on a configuration that makes no sense.
@@ -93,7 +97,7 @@ class Cvt final : public Model {
  private:
   struct Stage {
     ConvEmbed patch_embed;
-    Tensor cls_token;
+    Tensor cls_token, reg_token;
     Dropout pos_drop;
     std::deque<Block> blocks;
     Stage(const Scope& s, const Config& c, int stage, const Places& at);

@@ -3,7 +3,7 @@
 //   image (B, H, W, 3)
 //     -> stage s = 1..S, on a map h x w of width C_s:
 //          patch_embed_s, norm                 tokens (B, h w, C), h = H/p in stage 1, half of the last map's in the others
-//          last stage: cls_token in front      (B, 1 + h w, C)           with global_pool = token
+//          last stage: cls_token, reg_token    (B, P + h w, C)           with global_pool = token, reg_tokens > 0
 //          position.tokens, dropout            a learned table for each stage
 //          depths[s] x [ position.between,
 //                        x += drop_path(attn(norm1 x)),                  keys of a map R_s times smaller a side: nn/reduced_attention.h
@@ -12,7 +12,7 @@
 //     -> token: norm, row 0 | avg: norm, mean  (B, C)
 //     -> dropout, head                         logits (B, K)
 //
-// Only the last stage has a class token: before, a convolution would have no place for it. So its R must be 1.
+// Only the last stage has a class token and registers: before, a convolution would have no place for them. So its R must be 1.
 #include "tessera/models/pvt.h"
 
 #include <algorithm>
@@ -33,7 +33,9 @@ Fields<Config> fields() {
        drop_fields<Config>(),
        pyramid::stage_fields<Config>(),
        {{"global_pool", &Config::global_pool, "token (class token of the last stage) | avg (mean of the last map)",
-         one_of("token", "avg")}}});
+         one_of("token", "avg")},
+        {"reg_tokens", &Config::reg_tokens,
+         "registers: further learned tokens in front of the last stage, which no head reads", within(0, 1024)}}});
   return table;
 }
 
@@ -44,8 +46,8 @@ std::vector<pyramid::Stage> checked(const Config& c) {
   const auto stages = pyramid::stages_of("pvt", c);
   if (c.prefix() && stages.back().sr_ratio != 1)
     fail("pvt",
-         "the last stage's sr_ratio is {} but must be 1: its class token has no place on a map; or choose "
-         "global_pool = avg",
+         "the last stage's sr_ratio is {} but must be 1: its class token and registers have no place on a map; or "
+         "choose global_pool = avg and reg_tokens = 0",
          stages.back().sr_ratio);
   return stages;
 }
@@ -114,7 +116,9 @@ std::deque<Pvt::Stage> Pvt::build(const Scope& s, const Config& c, const Places&
 Pvt::Pvt(const Scope& s, const Config& c, const MakePosition& position)
     : at_(places(c)),
       stages_(build(s, c, at_)),
-      cls_token_(c.prefix() ? s.param("cls_token", {1, 1, c.embed_dims.back()}, tn02(), Decay::no) : Tensor()),
+      cls_token_(c.class_token() ? s.param("cls_token", {1, 1, c.embed_dims.back()}, tn02(), Decay::no) : Tensor()),
+      reg_token_(c.reg_tokens ? s.param("reg_token", {1, c.reg_tokens, c.embed_dims.back()}, tn02(), Decay::no)
+                              : Tensor()),
       position_(position(s, at_)),
       norm_(s / "norm", c.embed_dims.back(), pyramid::block_eps),
       head_drop_(s / "head_drop", c.drop_rate),
@@ -129,7 +133,8 @@ Output Pvt::forward(const Run& run, const Input& input) const {
     Grid now;
     x = stage.embed(run, x, now);
     const int B = x.dim(0);
-    if (s == last && cls_token_) x = prepend(cls_token_, x), now.prefix = 1;
+    if (s == last && reg_token_) x = prepend(reg_token_, x), now.prefix += reg_token_.dim(1);
+    if (s == last && cls_token_) x = prepend(cls_token_, x), now.prefix += 1;
     x = stage.pos_drop(run, position_->tokens(at_.tokens[static_cast<size_t>(s)], now, x, run));
     int i = 0;
     for (const auto& block : stage.blocks) {
@@ -144,7 +149,8 @@ Output Pvt::forward(const Run& run, const Input& input) const {
     if (s < last) x = map();
   }
   // A norm acts on each token alone, so the class token's row is taken first.
-  const Tensor y = cls_token_ ? norm_(run, select_row(x, 1, 0)) : mean(norm_(run, x), {1});
+  const Tensor cells = reg_token_ && !cls_token_ ? slice(x, 1, reg_token_.dim(1), x.dim(1)) : x;
+  const Tensor y = cls_token_ ? norm_(run, select_row(x, 1, 0)) : mean(norm_(run, cells), {1});
   out.logits = head_(run, head_drop_(run, y));
   return out;
 }

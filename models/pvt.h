@@ -16,6 +16,7 @@ struct Config {
   int patch_size = 2;                ///< of the first stage; the others halve their map
   int in_chans = 3, num_classes = 10;
   std::string global_pool = "token";  ///< token (a class token in the last stage) | avg (none: mean of the last map)
+  int reg_tokens = 0;                 ///< registers of the last stage, which no head reads
   std::vector<int> embed_dims{48, 96, 192}, depths{2, 2, 2}, num_heads{1, 2, 4};
   std::vector<double> mlp_ratios{4, 4, 4};
   std::vector<int> sr_ratios{4, 2, 1};
@@ -24,7 +25,8 @@ struct Config {
   double drop_rate = 0, pos_drop_rate = 0, proj_drop_rate = 0, attn_drop_rate = 0, drop_path_rate = 0;
 
   int width() const { return img_width ? img_width : img_size; }
-  int prefix() const { return global_pool == "token" ? 1 : 0; }  ///< class tokens of the last stage
+  bool class_token() const { return global_pool == "token"; }
+  int prefix() const { return (class_token() ? 1 : 0) + reg_tokens; }  ///< tokens before the map's, in the last stage
 };
 Fields<Config> fields();
 /// Throws Error on a configuration that makes no sense.
@@ -52,7 +54,7 @@ class Pvt final : public Model {
 
   Places at_;
   std::deque<Stage> stages_;
-  Tensor cls_token_;
+  Tensor cls_token_, reg_token_;
   std::unique_ptr<PositionEncoding> position_;
   LayerNorm norm_;
   Dropout head_drop_;

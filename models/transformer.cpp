@@ -22,6 +22,7 @@
 #include "tessera/core/ops/linear.h"
 #include "tessera/models/extents.h"
 #include "tessera/models/row.h"
+#include "tessera/nn/sequences.h"
 
 namespace tessera::transformer {
 inline namespace TESSERA_NS {
@@ -223,16 +224,16 @@ Transformer::Transformer(const Scope& s, const Config& c, const MakePosition& po
   if (c.tie == "none") generator_.emplace(s / "generator", c.d_model, c.targets(), true, torch_init(c.d_model));
 }
 
-Tensor Transformer::embed(const Run& run, const Tensor& table, const Ints& tokens, const Spot& spot,
-                          const Dropout& drop) const {
+Tensor Transformer::embed(const Run& run, const Tensor& table, const Ints& tokens, std::span<const int32_t> lengths,
+                          const Spot& spot, const Dropout& drop) const {
   const int B = tokens.count(), T = tokens.width();
   const Tensor x = scale(embedding(table, tokens).reshape({B, T, -1}), std::sqrt(static_cast<double>(config_.d_model)));
-  return drop(run, position_->tokens(spot, Layout::sequence(T).q, x, run));
+  return drop(run, with_positions(*position_, spot, Layout::sequence(T).q, x, lengths, run));
 }
 
 Tensor Transformer::encode(const Run& run, const Ints& tokens, const Ints& lengths) const {
   const Grid line = Layout::sequence(tokens.width()).q;
-  Tensor x = embed(run, src_embed_, tokens, at_.tokens[0], src_drop_);
+  Tensor x = embed(run, src_embed_, tokens, lengths, at_.tokens[0], src_drop_);
   for (const EncoderLayer& layer : encoder_) {
     x = position_->between(at_.gap(0, layer.site.block), line, keep_valid(x, lengths), run);
     x = layer(run, x, *position_, lengths);
@@ -243,7 +244,7 @@ Tensor Transformer::encode(const Run& run, const Ints& tokens, const Ints& lengt
 
 Tensor Transformer::decode(const Run& run, const Ints& target, std::span<const int32_t> target_lengths,
                            const Tensor& memory, std::span<const int32_t> lengths) const {
-  Tensor x = embed(run, tgt_embed_, target, at_.tokens[1], tgt_drop_);
+  Tensor x = embed(run, tgt_embed_, target, target_lengths, at_.tokens[1], tgt_drop_);
   for (const DecoderLayer& layer : decoder_) x = layer(run, x, memory, *position_, target_lengths, lengths);
   return decoder_norm_ ? (*decoder_norm_)(run, x) : x;
 }

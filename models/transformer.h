@@ -98,7 +98,8 @@ class Transformer final : public Model {
   Tensor logits(const Run& run, const Tensor& x) const;
 
  private:
-  Tensor embed(const Run& run, const Tensor& table, const Ints& tokens, const Spot& spot, const Dropout& drop) const;
+  Tensor embed(const Run& run, const Tensor& table, const Ints& tokens, std::span<const int32_t> lengths,
+               const Spot& spot, const Dropout& drop) const;
 
   Config config_;
   Places at_;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "tessera/nn/sequences.h"
+
 namespace tessera {
 inline namespace TESSERA_NS {
 
@@ -24,6 +26,8 @@ Tensor PositionEncoding::mix(const Site&, const Layout&, const Query& query, con
 Tensor PositionEncoding::attend(const Site& site, const Layout& now, const Query& query, const Tokens& x,
                                 const Run& run) const {
   if (now.cross) return attention(query, {}, run);
+  if (longer_than_trained(site.trained.k, now.k, query.lengths))
+    return attend_one_by_one(*this, site, now, query, x, run);
   const Query shaped = shape(site, now, query, x, run);
   return unshape(site, now, mix(site, now, shaped, terms(site, now, x, run), x, run), x, run);
 }

@@ -51,7 +51,8 @@ std::string help(const CLI::App& app) {
   return text +
          "\nEnvironment: TESSERA_DATA, TESSERA_THREADS, TESSERA_ISA=scalar|avx2|avx512|avx512_bf16|amx|neon, "
          "NO_COLOR.\n"
-         "Exit codes: 0 done, 1 failure, 2 wrong usage, 130 interrupted (a checkpoint is written).\n";
+         "Exit codes: 0 done, 1 failure, 2 wrong usage, 3 done but for runs of a study that failed, 130 interrupted (a "
+         "checkpoint is written).\n";
 }
 
 /// The subcommand that was chosen, the innermost one, and how to ask for its help.

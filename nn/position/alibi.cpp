@@ -21,6 +21,7 @@ struct Alibi final : PositionEncoding {
     std::string metric = "raster";
     bool rescale = false;
     std::string scaling = "none";
+    std::string row = "alibi";  ///< of the registry, for what is said
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
@@ -32,7 +33,7 @@ struct Alibi final : PositionEncoding {
     };
     return table;
   }
-  static void check(const Config& c) { check_scaling("alibi", {c.scaling}, c.rescale); }
+  static void check(const Config& c) { check_scaling(c.row, {c.scaling}, c.rescale); }
   Alibi(const Scope&, const Places&, const Config& c) : config(c) {}
 
   Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
@@ -43,7 +44,7 @@ struct Alibi final : PositionEncoding {
     return Terms{}.add({Relative::bias, t, 0, index(now, config.metric == "raster")});
   }
   std::string unit_warning(const Places& from, const Places& to) const override {
-    return scaling_warning("alibi", {config.scaling}, from, to, config.rescale);
+    return scaling_warning(config.row, {config.scaling}, from, to, config.rescale);
   }
 
  private:
@@ -74,7 +75,7 @@ struct Alibi final : PositionEncoding {
 }  // namespace
 
 Encoding alibi() { return encoding<Alibi>(); }
-Encoding alibi_2d() { return encoding<Alibi>({"euclidean", false}); }
+Encoding alibi_2d() { return encoding<Alibi>({.metric = "euclidean", .row = "alibi_2d"}); }
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

@@ -77,6 +77,7 @@ Encoding cpe_raster();
 Encoding peg();
 Encoding rope();
 Encoding rope_axial();
+Encoding rope_dinov3();
 Encoding rope_mixed();
 Encoding polar();
 Encoding gta();

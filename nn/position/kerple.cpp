@@ -19,6 +19,7 @@ struct Kerple final : PositionEncoding {
   struct Config {
     bool power = false;
     std::string metric = "raster", scaling = "none";
+    std::string row = "kerple_log";  ///< of the registry, for what is said
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
@@ -49,7 +50,7 @@ struct Kerple final : PositionEncoding {
   }
 
   std::string unit_warning(const Places& from, const Places& to) const override {
-    return scaling_warning("kerple", {config.scaling}, from, to);
+    return scaling_warning(config.row, {config.scaling}, from, to);
   }
 
  private:
@@ -85,7 +86,7 @@ struct Kerple final : PositionEncoding {
 }  // namespace
 
 Encoding kerple_log() { return encoding<Kerple>(); }
-Encoding kerple_power() { return encoding<Kerple>({true, "raster"}); }
+Encoding kerple_power() { return encoding<Kerple>({.power = true, .row = "kerple_power"}); }
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

@@ -62,6 +62,7 @@ std::vector<PositionRow> built_in() {
       row("peg", "Positional encoding generator", {"between"}, true, 2021, "Chu et al. 2021 (CPVT), arXiv 2102.10882", "recompute", peg()),
       row("rope", "Rotary embedding of the raster index", {"rotary"}, false, 2021, "Su et al. 2021, arXiv 2104.09864", "recompute", rope()),
       row("rope_axial", "Axial rotary embedding", {"rotary"}, false, 2024, "Heo et al. 2024, arXiv 2403.13298", "recompute", rope_axial()),
+      row("rope_dinov3", "Axial rotary embedding as DINOv3 trains it", {"rotary"}, false, 2025, "Simeoni et al. 2025, arXiv 2508.10104", "recompute", rope_dinov3()),
       row("rope_mixed", "Mixed rotary embedding", {"rotary"}, true, 2024, "Heo et al. 2024, arXiv 2403.13298", "recompute", rope_mixed()),
       row("polar", "Mixed rotary embedding in polar form", {"rotary"}, true, 2026, "Heo et al. 2024 in the polar form of Compass-RoPE (ICML 2026, abstract)", "recompute", polar()),
       row("gta", "GTA: values rotate, too", {"rotary"}, false, 2024, "Miyato et al. 2024, arXiv 2310.10375", "recompute", gta()),

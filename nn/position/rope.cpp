@@ -2,6 +2,7 @@
 //   (q_2t, q_2t+1) and (k_2t, k_2t+1) turn by an angle of their token; s_ij then depends on differences of angles only.
 //     rope        angle_t = p base^(-2t/d)                                   p the raster index, d the head width
 //     rope_axial  angle_t = x theta^(-4t/d) for the first d/4 pairs, y theta^(-4t/d) for the next d/4
+//     rope_dinov3 angle_t = 2 pi y / 100^(4t/d), then x, of cell centres in [-1, 1], stretched at random in training
 //     gta         angle_2t = y theta^(-4t/d), angle_2t+1 = x theta^(-4t/d), and values turn, too
 //   values=true: o_i = R_i^T sum_j p_ij R_j v_j, so that values travel as seen from the query and o depends on offsets only
 //   hooks: rotary      parameters: none      cost: 2 multiplications per channel of q and k; of v and o, too, where values turn
@@ -79,6 +80,7 @@ struct RopeAxial final : PositionEncoding {
     std::string variant = "rope_vit", bands = "linear", layout = "interleaved", normalize = "separate";
     int start = 0;
     bool rescale = false, values = false;
+    std::string row = "rope_axial";  ///< of the registry, for what is said
     auto operator<=>(const Config&) const = default;
   };
   static Fields<Config> fields() {
@@ -114,14 +116,13 @@ struct RopeAxial final : PositionEncoding {
     return table;
   }
   static void check(const Config& c) {
-    check_scaling(title(c), c, c.rescale);
-    check_coords(title(c), c);
+    check_scaling(c.row, c, c.rescale);
+    check_coords(c.row, c);
     if ((c.min_period > 0) != (c.max_period > 0) || c.min_period > c.max_period)
-      fail(fmt::format("position {}", title(c)),
-           "periods from {} to {}: set both min_period and max_period, the shorter one first", c.min_period,
-           c.max_period);
+      fail("position " + c.row, "periods from {} to {}: set both min_period and max_period, the shorter one first",
+           c.min_period, c.max_period);
     if (c.min_period > 0 && c.theta > 0)
-      fail(fmt::format("position {}", title(c)), "theta and periods both space the frequencies: set one or the other");
+      fail("position " + c.row, "theta and periods both space the frequencies: set one or the other");
   }
   static std::string refuses(const Places& at, const Config& c) {
     const std::string width = needs_width(at, 2, c);
@@ -144,14 +145,13 @@ struct RopeAxial final : PositionEncoding {
   std::string unit_warning(const Places& from, const Places& to) const override {
     const bool by_length = in_shares() && config.normalize != "min";  // the shorter side of a sequence is one row
     const std::string unit = by_length ? warn_unit_of_sequences(from, to) : "";
-    return unit.empty() ? scaling_warning(title(config), config, from, to, config.rescale)
-                        : fmt::format("rope_axial variant={}: {}", config.variant, unit);
+    return unit.empty() ? scaling_warning(config.row, config, from, to, config.rescale)
+                        : fmt::format("{} variant={}: {}", config.row, config.variant, unit);
   }
 
  private:
   /// Coordinates are parts of the grid; of a sequence, whose own length may be that of its padding, parts of the trained length.
   bool in_shares() const { return config.variant == "timm_pixel" || config.variant == "dinov3"; }
-  static const char* title(const Config& c) { return c.variant == "gta" ? "gta" : "rope_axial"; }
   Rotary turned(const Layout& now, int d, const Extent& is, const Extent& unit, const CoordsDraw& draw) const {
     const std::vector<double> f = frequencies(d / 4, now.window.h > 0);
     const ScaledAxis y = scaled_axis(scaling, f, unit.h, is.h), x = scaled_axis(scaling, f, unit.w, is.w);
@@ -201,7 +201,12 @@ Encoding rope() { return encoding<Rope>(); }
 Encoding rope_axial() { return encoding<RopeAxial>(); }
 Encoding gta() {
   RopeAxial::Config published;
-  published.variant = "gta", published.values = true;
+  published.variant = published.row = "gta", published.values = true;
+  return encoding<RopeAxial>(published);
+}
+Encoding rope_dinov3() {
+  RopeAxial::Config published;
+  published.variant = "dinov3", published.row = "rope_dinov3", published.coords_rescale = 2;
   return encoding<RopeAxial>(published);
 }
 

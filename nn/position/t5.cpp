@@ -24,6 +24,7 @@ struct T5 final : PositionEncoding {
     int num_buckets = 32, max_distance = 128;
     bool axial = false;
     std::string scaling = "none";
+    std::string row = "t5";  ///< of the registry, for what is said
   };
   static bool fours(const Value& v) {
     const int n = std::get<int>(v);
@@ -41,7 +42,7 @@ struct T5 final : PositionEncoding {
   }
   static void check(const Config& c) {
     if (c.max_distance <= c.num_buckets / 4)
-      fail("position t5", "max_distance {} must exceed num_buckets/4", c.max_distance);
+      fail("position " + c.row, "max_distance {} must exceed num_buckets/4", c.max_distance);
   }
 
   T5(const Scope& net, const Places& at, const Config& c) : config(c) {
@@ -77,7 +78,7 @@ struct T5 final : PositionEncoding {
   }
 
   std::string unit_warning(const Places& from, const Places& to) const override {
-    return scaling_warning("t5", {config.scaling}, from, to);
+    return scaling_warning(config.row, {config.scaling}, from, to);
   }
 
  private:
@@ -103,7 +104,7 @@ struct T5 final : PositionEncoding {
 }  // namespace
 
 Encoding t5() { return encoding<T5>(); }
-Encoding t5_axial() { return encoding<T5>({32, 128, true}); }
+Encoding t5_axial() { return encoding<T5>({.axial = true, .row = "t5_axial"}); }
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

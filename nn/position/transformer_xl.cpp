@@ -45,6 +45,7 @@ struct TransformerXl final : PositionEncoding {
     bool shared = false, axial = false;
     int clamp_len = 0;
     std::string init = "normal";
+    std::string row = "transformer_xl";  ///< of the registry, for what is said
   };
   static Fields<Config> fields() {
     static const Fields<Config> table = joined<Config>(
@@ -56,7 +57,7 @@ struct TransformerXl final : PositionEncoding {
          scaling_fields<Config>(scaled_frequencies(), true, false)});
     return table;
   }
-  static void check(const Config& c) { check_scaling("transformer_xl", c); }
+  static void check(const Config& c) { check_scaling(c.row, c); }
   static std::string refuses(const Places& at, const Config& c) {
     for (const Site& s : at.sites) {
       if (std::string why = scaling_refuses(c, s.dim / 2); !why.empty()) return why;
@@ -108,7 +109,7 @@ struct TransformerXl final : PositionEncoding {
   }
 
   std::string unit_warning(const Places& from, const Places& to) const override {
-    return scaling_warning("transformer_xl", config, from, to);
+    return scaling_warning(config.row, config, from, to);
   }
 
  private:
@@ -195,7 +196,9 @@ struct TransformerXlLearned final : PositionEncoding {
 }  // namespace
 
 Encoding transformer_xl() { return encoding<TransformerXl>(); }
-Encoding transformer_xl_axial() { return encoding<TransformerXl>({{}, false, true, 0, "normal"}); }
+Encoding transformer_xl_axial() {
+  return encoding<TransformerXl>({{}, false, true, 0, "normal", "transformer_xl_axial"});
+}
 Encoding transformer_xl_learned() { return encoding<TransformerXlLearned>(); }
 
 }  // namespace TESSERA_NS

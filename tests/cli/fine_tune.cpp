@@ -1,6 +1,7 @@
 // Fine-tuning from the command line: weights that timm wrote, and those of a run.
 #include <nlohmann/json.hpp>
 
+#include "tessera/core/io/checksum.h"
 #include "tessera/core/io/tensor_file.h"
 #include "tests/cli/program.h"
 
@@ -50,6 +51,32 @@ TEST_CASE(
   CHECK(has(r.err, "are frozen"));
   CHECK(json::parse(read(run + "/summary.json")).contains("test_acc1"));
   CHECK(has(read(run + "/config.toml"), "layer_decay = 0.75"));
+}
+
+TEST_CASE(
+    "train --weights: the run knows the checksum of the weights it began from, also when they are others by then") {
+  const Folder folder;
+  const std::string run = folder / "run", weights = folder / "w.safetensors";
+  const std::string bytes = read(timm_file);
+  write(weights, bytes);
+  io::Checksum sum;
+  sum.add(bytes.data(), bytes.size());
+  const std::string checksum = "fnv1a-64:" + sum.hex();
+  REQUIRE(tessera(from_timm(run, {"--weights", weights, "--max-steps", "1"})).code == 0);
+  const json from = json::parse(read(run + "/started_from.json"));
+  CHECK(from.at("checksum") == checksum);
+  CHECK(from.at("weights") == weights);
+  CHECK(from.at("bytes") == bytes.size());
+  CHECK(json::parse(read(run + "/summary.json")).at("weights_checksum") == checksum);
+  CHECK(has(read(run + "/report.html"), "began from weights " + checksum));
+  write(weights, "something else");
+  REQUIRE(tessera({"train", "--resume", run, "--max-steps", "2"}).code == 0);
+  CHECK(json::parse(read(run + "/summary.json")).at("weights_checksum") == checksum);
+  REQUIRE(tessera({"report", run}).code == 0);
+  CHECK(has(read(run + "/results.csv"), checksum));
+  REQUIRE(tessera(tiny_run(folder / "fresh")).code == 0);
+  CHECK_FALSE(exists(folder / "fresh/started_from.json"));
+  CHECK_FALSE(json::parse(read(folder / "fresh/summary.json")).contains("weights_checksum"));
 }
 
 TEST_CASE("train --weights RUN: the model and its positions come along; the recipe and other data decide the rest") {

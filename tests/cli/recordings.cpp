@@ -97,6 +97,14 @@ TEST_CASE("a run on recordings is trained, evaluated and asked, by the normalisa
       {"--img-size resizes pictures"});
 }
 
+TEST_CASE("a recording that is too short for a model is named by its file, before anything is trained") {
+  const Tones tones(60);
+  const Result r = tessera(tones.run("short", {"model.subsampling=4"}));
+  check_refused(r, 1, {tones.folder / "tones/", ".wav", "6 frames", "subsampling=4"});
+  CHECK(!exists(tones.folder / "short/metrics.jsonl"));
+  CHECK(r.err.find("sample ") == std::string::npos);
+}
+
 TEST_CASE("predict goes on past what is no recording, with one line for each") {
   const Tones tones(3);
   REQUIRE(tessera(tones.run("run", {"--epochs", "1"})).code == 0);

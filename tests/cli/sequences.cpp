@@ -26,6 +26,37 @@ TEST_CASE("sequences: a Transformer is trained, its answers are decoded, and bot
   const Result text = tessera({"eval", "--run", run});
   CHECK(text.code == 0);
   CHECK(text.out.find("greedy") != std::string::npos);
+  for (const char* beam : {"1", "3"}) {
+    const Result typed =
+        tessera({"predict", "--run", run, "--tokens", "0 2 1", "--tokens", "1", "--beam", beam, "--json"});
+    INFO(typed.err);
+    REQUIRE(typed.code == 0);
+    const auto all = nlohmann::json::parse(typed.out);
+    REQUIRE(all.size() == 2);
+    CHECK(all[0]["tokens"] == nlohmann::json({0, 2, 1}));
+    CHECK(all[1]["tokens"] == nlohmann::json::array({1}));
+    for (const auto& a : all) {
+      CHECK(a["beam"] == std::stoi(beam));
+      CHECK(a["log_probability"].get<double>() <= 0);
+      for (const auto& symbol : a["answer"]) CHECK((symbol.is_null() || (symbol >= 0 && symbol < 3)));
+    }
+  }
+  const Result line = tessera({"predict", "--run", run, "--tokens", "0,2"});
+  CHECK(line.code == 0);
+  CHECK(line.out.find("0,2:  ") == 0);
+  CHECK(line.out.find("log probability") != std::string::npos);
+  const Result some =
+      tessera({"predict", "--run", run, "--tokens", "0 3", "--tokens", "x", "--tokens", "", "--tokens", "2"});
+  CHECK(some.code == 1);
+  CHECK(some.errors().size() == 3);
+  CHECK(some.errors()[0].find("symbols from 0 to 2") != std::string::npos);
+  CHECK(some.out.find("2:  ") == 0);
+  check_refused(tessera({"predict", "--run", run}), 2, {"--tokens"});
+  check_refused(tessera({"predict", "--run", run, "x.png", "--tokens", "1"}), 2, {"different models"});
+  check_refused(tessera({"predict", "--run", run, "--top", "3", "--tokens", "1"}), 2, {"--top"});
+  check_refused(tessera({"predict", "--run", run, "--beam", "3", "x.png"}), 2, {"--beam"});
+  REQUIRE(tessera(tiny_run(folder / "pictures")).code == 0);
+  check_refused(tessera({"predict", "--run", folder / "pictures", "--tokens", "1"}), 1, {"sequences with sequences"});
   const Result predicted = tessera({"predict", "--run", run, run + "/config.toml"});
   CHECK(predicted.code != 0);
   CHECK(predicted.errors().size() == 1);

@@ -1,6 +1,9 @@
 // Words that were taken for something else, options that did nothing, and messages that sent one the wrong way.
+#include <fmt/format.h>
+
 #include <cstdlib>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "tessera/core/sanitizer.h"
 #include "tests/cli/program.h"
@@ -22,6 +25,31 @@ std::vector<std::string> with(std::vector<std::string> words, const std::vector<
 }
 
 }  // namespace
+
+TEST_CASE("words: a precision's usual spellings are one value, stored as one") {
+  const Folder folder;
+  write(folder / "recipe.toml", "[data]\nname = \"where\"\n[train]\nprecision = \"float32\"\n");
+  for (const auto& [said, stored] : {std::pair("fp32", "f32"), {"float32", "f32"}, {"bfloat16", "bf16"}}) {
+    const std::string a = folder / said, line = fmt::format("precision = \"{}\"", stored);
+    REQUIRE(tessera(with({"train", "--precision", said, "--out", a})).code == 0);
+    CHECK(read(a + "/config.toml").find(line) != std::string::npos);
+    REQUIRE(tessera(with({"train", std::string("train.precision=") + said, "--out", a + "k"})).code == 0);
+    CHECK(read(a + "k/config.toml") == read(a + "/config.toml"));
+    CHECK(nlohmann::json::parse(read(a + "k/summary.json")).at("precision") == stored);
+    const Result bench = tessera({"bench", "infer", "--json", "--steps", "1", "--warmup", "0", "--precision", said,
+                                  "--batch-size", "1", "--model", "vit", "embed_dim=8", "depth=1", "num_heads=2"});
+    INFO(bench.err);
+    REQUIRE(bench.code == 0);
+    CHECK(nlohmann::json::parse(bench.out).at("precision") == stored);
+  }
+  REQUIRE(tessera(with({"train", folder / "recipe.toml", "--out", folder / "r"})).code == 0);
+  CHECK(read(folder / "r/config.toml").find("precision = \"f32\"") != std::string::npos);
+  for (const char* wrong : {"fp16", "float64", "FP32"})
+    check_refused(tessera(with({"train", "--precision", wrong, "--out", folder / "no"})), 2, {wrong, "f32 | bf16"});
+  const Result study = tessera(with({"ablate", "--dry-run", "--precision", "fp32,bfloat16", "--seeds", "1"}));
+  INFO(study.err);
+  CHECK(study.out.find("precision=bf16") != std::string::npos);
+}
 
 TEST_CASE("words: a key without its section is the model's, and no other") {
   const Folder folder;

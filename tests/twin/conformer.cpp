@@ -55,6 +55,7 @@ TWIN_CASE("conformer: a padded batch has the logits of each sample alone, whatev
                                "cpe", "cpe_raster", "peg", "music_transformer"}) {
     CAPTURE(encoding);
     check_padding({}, encoding);
+    for (const int trained : {12, 7}) check_padding({{"num_frames", trained}}, encoding);  // longer than trained
   }
 }
 

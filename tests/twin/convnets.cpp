@@ -164,12 +164,29 @@ TWIN_CASE(
     for (int k = 0; k < 10; ++k) CHECK(one[k] == doctest::Approx(static_cast<double>(two[k])).epsilon(1e-4));
   }
   check_position("sasa", {},
-                 model("cvt").places({{"method", "linear"}, {"class_token", false}}));  // its keys are its queries
+                 model("cvt").places({{"method", "linear"}, {"global_pool", "avg"}}));  // its keys are its queries
   const auto why = [](const Options& o) { return refusal([&] { model("cvt").places(o); }); };
   CHECK(why({{"depths", List{1, 1}}}).find("depths has 2 stages and embed_dims 3") != std::string::npos);
   CHECK(why({{"num_heads", List{1, 3, 4}}}).find("3 heads do not divide the width 64") != std::string::npos);
   CHECK(why({{"method", "linear"}, {"stride_kv", 3}}).find("stride_kv") != std::string::npos);
   CHECK(why({{"patch_paddings", List{0, 0, 0}}, {"img_size", 8}}).find("larger image") != std::string::npos);
+}
+
+TWIN_CASE("cvt: class_token=false is global_pool=avg by its older name: the same weights and bits, also of registers") {
+  for (const int registers : {0, 2}) {
+    std::vector<Tensor> said;
+    for (const Options& older : {Options{{"class_token", false}}, Options{{"global_pool", std::string("avg")}}}) {
+      Options options = older;
+      options["reg_tokens"] = registers;
+      Params params(1);
+      const auto net = model("cvt").make(Scope(params), options, position("none"));
+      for (const auto& e : params.entries()) CHECK(e.name.find("cls_token") == std::string::npos);
+      CHECK((params.find("stage2.reg_token") != nullptr) == (registers > 0));
+      redraw(params);
+      said.push_back(net->forward(Run{}, image(2, 32, 32)).logits);
+    }
+    for (int64_t i = 0; i < said[0].size(); ++i) CHECK(said[0][i] == said[1][i]);
+  }
 }
 
 TWIN_CASE("golden names: CvT as transformers saves it") {

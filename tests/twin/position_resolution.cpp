@@ -8,6 +8,7 @@
 #include "tessera/models/weights_metadata.h"
 #include "tessera/nn/position_weights.h"
 #include "tessera/nn/windows.h"
+#include "tests/error_of.h"
 #include "tests/twin/position_walk.h"
 
 namespace tessera {
@@ -137,6 +138,8 @@ TWIN_CASE("resolution: loaded into another geometry, weights answer as the train
     const std::string unit = moved.encoding->unit_warning(trained.tables.places, moved.tables.places);
     if (unit.empty()) CHECK(off <= rounding);
     CHECK(unit.find('\n') == std::string::npos);
+    if (!unit.empty() && row_of(v.name))
+      CHECK_MESSAGE(unit.starts_with(v.name), unit);  // what was typed, not its family
     if (v.size == Variant::as_row) CHECK(unit.empty());
     if (v.size != Variant::as_row) differs[v.label()] = differs[v.label()] || (!unit.empty() && off > 1e-7);
     const PositionRow* row = row_of(v.name);
@@ -146,6 +149,26 @@ TWIN_CASE("resolution: loaded into another geometry, weights answer as the train
   const auto has_unit = [](const Variant& v) { return v.size != Variant::as_row; };
   CHECK(differs.size() == static_cast<size_t>(std::ranges::count_if(variants(), has_unit)));
   for (const auto& pair : differs) CHECK_MESSAGE(pair.second, pair.first);
+}
+
+TWIN_CASE("resolution: options that exclude each other are refused by the name that was typed") {
+  int asked = 0;
+  for (const PositionRow& row : positions()) {
+    Options both;
+    if (row.defaults.contains("rescale") && row.defaults.contains("scaling"))
+      both = {{"rescale", true}, {"scaling", "interpolate"}};
+    else if (row.defaults.contains("beta_fast"))
+      both = {{"scaling", "yarn"}, {"beta_fast", 0.5}, {"beta_slow", 1.0}};
+    else if (row.defaults.contains("num_buckets"))
+      both = {{"max_distance", 4}};
+    else
+      continue;
+    if (row.name == std::string_view("rope_dinov3")) both = {{"theta", 3.0}, {"min_period", 1.0}, {"max_period", 2.0}};
+    const std::string why = test::error_of([&] { position(row.name, both); });
+    CHECK_MESSAGE(why.find(fmt::format("position {}]", row.name)) != std::string::npos, why);
+    ++asked;
+  }
+  CHECK((asked >= 12 || !walked_alone().empty()));
 }
 
 TWIN_CASE("resolution: to the same geometry nothing changes, bit for bit") {

@@ -300,6 +300,20 @@ TWIN_CASE("random coordinates: evaluation sees none; patches see no shift, class
   }
 }
 
+TWIN_CASE(
+    "coordinates: rope_dinov3 is what DINOv3 trains with, of rope_axial's options, and gives way to what is said") {
+  const Layout l = Layout::global({3, 5, 1});
+  const Options dino{{"variant", word("dinov3")}, {"coords_rescale", 2.0}};
+  const Rotary row = rotary_of("rope_dinov3", {}, l, 8), drawn = rotary_of("rope_dinov3", {}, l, 8, training);
+  CHECK(row.halves);
+  CHECK(same_bits(row.cos_q, rotary_of("rope_axial", dino, l, 8).cos_q));
+  CHECK(same_bits(drawn.sin_k, rotary_of("rope_axial", dino, l, 8, training).sin_k));
+  CHECK_FALSE(same_bits(row.cos_q, drawn.cos_q));
+  CHECK(same_bits(row.cos_q, rotary_of("rope_dinov3", {{"coords_rescale", 1.0}}, l, 8, training).cos_q));
+  CHECK(same_bits(rotary_of("rope_dinov3", {{"normalize", word("max")}}, l, 8).cos_q,
+                  rotary_of("rope_axial", {{"variant", word("dinov3")}, {"normalize", word("max")}}, l, 8).cos_q));
+}
+
 TWIN_CASE("random coordinates: a rescaled image is one of other periods; blocks draw their own or share") {
   const Layout l = Layout::global({3, 5, 0});
   const Options dino{{"variant", word("dinov3")}, {"min_period", 0.5}, {"max_period", 8.0}};

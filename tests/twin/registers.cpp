@@ -41,13 +41,27 @@ const std::vector<Family>& families() {
     Options cct{{"n_conv_layers", 1}, {"embed_dim", 16}, {"depth", 2}, {"num_heads", 2}, {"drop_path_rate", 0.0}};
     Options token = cct;
     token.insert({{"global_pool", "token"}});
+    using Ints = std::vector<int>;
+    Options pvt{{"patch_size", 2},      {"embed_dims", Ints{16}}, {"depths", Ints{2}},
+                {"num_heads", Ints{2}}, {"sr_ratios", Ints{1}},   {"mlp_ratios", std::vector<double>{1}}};
+    Options pvt_mean = pvt;
+    pvt_mean.insert({{"global_pool", "avg"}});
+    Options cvt{{"patch_sizes", Ints{2}}, {"patch_strides", Ints{2}}, {"patch_paddings", Ints{0}},
+                {"embed_dims", Ints{16}}, {"depths", Ints{2}},        {"num_heads", Ints{2}},
+                {"method", "avg"}};
+    Options cvt_mean = cvt;
+    cvt_mean.insert({{"global_pool", "avg"}});
     return std::vector<Family>{{"vit", with(vit)},
                                {"vit", with(mean)},
                                {"vit", with(late)},
                                {"conformer_image", with(conformer)},
                                {"conformer_image", with(with_class)},
                                {"cct", with(cct)},
-                               {"cct", with(token)}};
+                               {"cct", with(token)},
+                               {"pvt", with(pvt)},
+                               {"pvt", with(pvt_mean)},
+                               {"cvt", with(cvt)},
+                               {"cvt", with(cvt_mean)}};
   }();
   return all;
 }
@@ -68,9 +82,15 @@ struct Built {
     for (const real v : out.stages[0].values()) REQUIRE(std::isfinite(v));
     return out;
   }
+  /// The only parameter of that last name: of a stage, "stage2.reg_token".
+  const Tensor& find(std::string_view name) const {
+    for (const auto& e : params.entries())
+      if (e.name == name || e.name.ends_with("." + std::string(name))) return e.value;
+    fail("registers", "there is no {}", name);
+  }
   /// Rows `from` and `from` + 2 of a table (1, rows, width) exchanged.
   void exchange(std::string_view name, int from) {
-    const Tensor& t = params.find(name)->value;
+    const Tensor& t = find(name);
     for (int c = 0; c < t.dim(2); ++c) std::swap(t[int64_t{from} * t.dim(2) + c], t[int64_t{from + 2} * t.dim(2) + c]);
     params.commit();
   }
@@ -115,7 +135,7 @@ TWIN_CASE("registers: they change what patches become, and no head reads them") 
     Built net(f, "none");
     const Output before = net();
     REQUIRE(before.stages[0].rank() == 4);
-    for (real& v : net.params.find("reg_token")->value.values()) v *= -3;  // a constant would be nothing to a norm
+    for (real& v : Tensor(net.find("reg_token")).values()) v *= -3;  // a constant would be nothing to a norm
     net.params.commit();
     CHECK(farthest(before.stages[0], net().stages[0]) > 1e-6);
   }

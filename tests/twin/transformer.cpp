@@ -48,12 +48,12 @@ Ints first(const Ints& row, int n) { return Ints(row.view().first(static_cast<si
 
 /// f under every encoding that runs in the model; the names of the others.
 template <class F>
-std::vector<std::string> under_every_encoding(F f) {
+std::vector<std::string> under_every_encoding(F f, const Options& options = {}) {
   std::vector<std::string> refused;
   for (const auto& row : positions()) {
     CAPTURE(std::string(row.name));
     try {
-      f(Net(row.name));
+      f(Net(row.name, options));
     } catch (const Error&) {
       refused.emplace_back(row.name);
     }
@@ -68,8 +68,13 @@ double largest_difference(const Tensor& a, int64_t from, const Tensor& b, int64_
   return most;
 }
 
-TWIN_CASE("transformer: a padded batch says of each sample what is said of it alone, under every encoding") {
-  const auto refused = under_every_encoding([](const Net& net) {
+/// Trained lengths that hold all of padded(), some of it, and next to nothing of it.
+constexpr int trained_lengths[] = {16, 4, 2};
+
+TWIN_CASE(
+    "transformer: a padded batch says of each sample what is said of it alone, under every encoding, also beyond the "
+    "trained length") {
+  const auto check = [](const Net& net) {
     const Input in = padded();
     const Tensor all = net(in).logits;
     REQUIRE(all.shape() == Shape{3, 5, 12});
@@ -81,29 +86,34 @@ TWIN_CASE("transformer: a padded batch says of each sample what is said of it al
       const Tensor alone = net(one).logits;
       CHECK(largest_difference(all, b * 60, alone, alone.size()) <= (sizeof(real) == 8 ? 1e-12 : 1e-5));
     }
-  });
-  CHECK(refused == std::vector<std::string>{"sasa"});
+  };
+  for (const int trained : trained_lengths) {
+    CAPTURE(trained);
+    CHECK(under_every_encoding(check, {{"max_length", trained}}) == std::vector<std::string>{"sasa"});
+  }
 }
 
 TWIN_CASE("transformer: padding says nothing whatever the options of an encoding are") {
   int ran = 0;
-  for (const walk::Variant& v : walk::variants()) {
-    CAPTURE(v.label());
-    std::unique_ptr<Net> net;
-    try {
-      net = std::make_unique<Net>(v.name, Options{}, v.options);
-    } catch (const Error&) {
-      continue;  // no heads of this width
+  for (const walk::Variant& v : walk::variants())
+    for (const int trained : trained_lengths) {
+      CAPTURE(v.label());
+      CAPTURE(trained);
+      std::unique_ptr<Net> net;
+      try {
+        net = std::make_unique<Net>(v.name, Options{{"max_length", trained}}, v.options);
+      } catch (const Error&) {
+        continue;  // no heads of this width
+      }
+      const Input in = padded();
+      const Tensor all = (*net)(in).logits;
+      Input one;
+      one.tokens = first(in.tokens.rows(1, 2), 3), one.target = first(in.target.rows(1, 2), 5);
+      const Tensor alone = (*net)(one).logits;
+      CHECK(largest_difference(all, 60, alone, alone.size()) <= (sizeof(real) == 8 ? 1e-12 : 1e-5));
+      ++ran;
     }
-    const Input in = padded();
-    const Tensor all = (*net)(in).logits;
-    Input one;
-    one.tokens = first(in.tokens.rows(1, 2), 3), one.target = first(in.target.rows(1, 2), 5);
-    const Tensor alone = (*net)(one).logits;
-    CHECK(largest_difference(all, 60, alone, alone.size()) <= (sizeof(real) == 8 ? 1e-12 : 1e-5));
-    ++ran;
-  }
-  CHECK((ran > 80 || !walk::walked_alone().empty()));
+  CHECK((ran > 240 || !walk::walked_alone().empty()));
 }
 
 TWIN_CASE("transformer: no logit depends on what the decoder is given later, under every encoding") {

@@ -9,6 +9,7 @@
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/core/parallel.h"
 #include "tessera/core/peak.h"
+#include "tessera/core/precision.h"
 #include "tessera/train/cli/console.h"
 #include "tessera/train/cli/count_malloc.h"
 #include "tessera/train/cli/json.h"
@@ -115,7 +116,7 @@ void show(const BenchOptions& o, const RunConfig& config, const Network& net, co
     print_json(Json{{"model", config.model},
                     {"position", config.position},
                     {"params", net.params->count()},
-                    {"precision", o.precision},
+                    {"precision", std::string(name(precision()))},
                     {"threads", parallel::threads()},
                     {"isa", name(isa())},
                     {"batch_size", o.batch_size},
@@ -136,7 +137,7 @@ void show(const BenchOptions& o, const RunConfig& config, const Network& net, co
   print(fmt::format("ms a step         {:>10.2f}   min {:.2f}, max {:.2f}, {} steps\n", m.ms.median, m.ms.min, m.ms.max,
                     o.steps));
   print(fmt::format("GFLOP/s           {:>10.1f}   {:.0f} % of the {} peak measured in this run, {:.1f}\n", gflops,
-                    100 * gflops / m.peak, o.precision, m.peak));
+                    100 * gflops / m.peak, name(precision()), m.peak));
   print(fmt::format("page faults       {:>10}   a step (median)\n", m.faults));
   print(fmt::format("allocations       {:>10}   a step (median)\n", m.mallocs));
   print(fmt::format("peak memory       {:>10.1f} MB\n", static_cast<double>(usage().peak_rss_kb) / 1024));

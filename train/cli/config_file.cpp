@@ -13,6 +13,7 @@
 #include "tessera/models/model.h"
 #include "tessera/train/cli/nesting.h"
 #include "tessera/train/cli/recipes.h"
+#include "tessera/train/training/spellings.h"
 
 namespace tessera::cli {
 namespace {
@@ -317,7 +318,7 @@ std::string ConfigLayers::apply(const Entry& e, std::span<const Key> keys, Optio
     unknown_key(e, keys, to, at);
   }
   try {
-    to[key->name] = convert(key->name, e.value, key->value, key->domain, section_of(key->name));
+    to[key->name] = convert(key->name, canonical(key->name, e.value), key->value, key->domain, section_of(key->name));
     return key->name;
   } catch (const Error& error) {
     wrong_usage("{}{}", at, error.what());

@@ -16,6 +16,7 @@
 #include "tessera/train/training/evaluate.h"
 #include "tessera/train/training/finite.h"
 #include "tessera/train/training/sequence_task.h"
+#include "tessera/train/training/shortest.h"
 #include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
 
@@ -113,6 +114,7 @@ int eval(const Request& r) {
   if (r.data.empty() && !run.digest.empty() && splits.train->digest != run.digest)
     say_warning(fmt::format("{} holds other data than those that {} was trained on", data.name, r.run));
   const auto task = task_of(run.net.input, *source, 0);
+  ask_shortest(*run.net.model, source.get(), *task);
   const Evaluation e = evaluate(*run.net.model, *source, *task);
   if (e.undecided > 0)
     fail("eval", "the answers of {} to {} of {} {}s are not finite; first {}", r.run, e.undecided, source->size(),

@@ -10,11 +10,11 @@ namespace tessera::cli {
 namespace {
 
 std::atomic<int> stops{0}, first{0};
-std::atomic<bool> checkpoint{false};
+std::atomic<bool> checkpoint{false}, usr1_stops{false};
 static_assert(std::atomic<int>::is_always_lock_free, "a signal handler writes it");
 
 void on_signal(int signal) {
-  if (signal == SIGUSR1) {
+  if (signal == SIGUSR1 && !usr1_stops) {
     checkpoint = true;
     return;
   }
@@ -28,8 +28,8 @@ struct sigaction previous[std::size(watched)];
 
 }  // namespace
 
-Interrupt::Interrupt() {
-  stops = first = 0, checkpoint = false;
+Interrupt::Interrupt(Usr1 usr1) {
+  stops = first = 0, checkpoint = false, usr1_stops = usr1 == Usr1::stop;
   struct sigaction action = {};
   action.sa_handler = on_signal;
   sigemptyset(&action.sa_mask);
@@ -53,6 +53,8 @@ std::string Interrupt::name() const {
       return "SIGTERM";
     case SIGHUP:
       return "SIGHUP";
+    case SIGUSR1:
+      return "SIGUSR1";
     default:
       return "";
   }

@@ -2,6 +2,7 @@
 #include "tessera/core/parallel.h"
 #include "tessera/core/precision.h"
 #include "tessera/train/cli/commands.h"
+#include "tessera/train/training/spellings.h"
 
 namespace tessera::cli {
 
@@ -44,8 +45,9 @@ void use_threads(int threads) {
 }
 
 void use_precision(const std::string& name) {
-  if (name != "f32" && name != "bf16") wrong_usage("--precision {}: expected f32 or bf16", shown(name));
-  set_precision(precision(name));
+  const std::string canonical = canonical_precision(name);
+  if (canonical != "f32" && canonical != "bf16") wrong_usage("--precision {}: expected f32 or bf16", shown(name));
+  set_precision(precision(canonical));
 }
 
 }  // namespace tessera::cli

@@ -1,4 +1,4 @@
-// tessera predict: the classes of pictures, or of recordings.
+// tessera predict: the classes of pictures, or of recordings; of a model that answers sequences, its answers.
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
@@ -9,6 +9,7 @@
 #include "tessera/train/cli/commands.h"
 #include "tessera/train/cli/console.h"
 #include "tessera/train/cli/json.h"
+#include "tessera/train/cli/predict_tokens.h"
 #include "tessera/train/cli/saved_run.h"
 #include "tessera/train/data/image.h"
 #include "tessera/train/data/log_mel.h"
@@ -26,9 +27,9 @@ namespace fs = std::filesystem;
 
 struct Request {
   std::string run;
-  std::vector<std::string> images;
-  int k = 5, threads = 0;
-  bool best = false, json = false;
+  std::vector<std::string> images, tokens;
+  int k = 5, threads = 0, beam = 1;
+  bool best = false, json = false, top_said = false, beam_said = false;
 };
 
 /// The picture as the model saw its training images: size, channels, normalisation.
@@ -148,7 +149,14 @@ std::vector<double> answer(const SavedRun& run, const std::string& path, const d
 /// Goes on past a file that cannot be answered, with a line of error for each of them, and then exits with 1.
 int predict(const Request& r) {
   use_threads(r.threads);
+  if (r.images.empty() && r.tokens.empty())
+    wrong_usage("nothing to predict: name files or folders, or say --tokens \"3 1 2\"");
+  if (!r.images.empty() && !r.tokens.empty())
+    wrong_usage("files and --tokens are of different models: name one of them");
+  if (r.tokens.empty() && r.beam_said) wrong_usage("--beam is of answers that are sequences: it needs --tokens");
+  if (!r.tokens.empty() && r.top_said) wrong_usage("--top is of classes: leave it out beside --tokens");
   const SavedRun run = open_run(r.run, r.best ? Weights::best : Weights::final);
+  if (!r.tokens.empty()) return predict_tokens(run, r.run, r.tokens, r.beam, r.json);
   const Kind& kind = kind_of(run, r.run);
   std::optional<data::LogMel> mel;
   if (&kind == &recording()) {
@@ -194,19 +202,30 @@ int predict(const Request& r) {
 }  // namespace
 
 void add_predict(CLI::App& app, Action& chosen) {
-  auto* sub = app.add_subcommand("predict", "Classes of pictures or recordings, with probabilities");
+  auto* sub = app.add_subcommand("predict",
+                                 "Classes of pictures or recordings, with probabilities; answers to typed sequences");
   auto r = std::make_shared<Request>();
   sub->add_option("--run", r->run, "The run directory")->required()->type_name("RUNDIR");
   sub->add_flag("--best", r->best, "The weights that were best in validation (best.ckpt) instead of the final ones");
   sub->add_option("FILE", r->images,
-                  "PNG or JPEG files, for a run on recordings WAV, FLAC or Ogg files, or folders of them")
-      ->required();
+                  "PNG or JPEG files, for a run on recordings WAV, FLAC or Ogg files, or folders of them");
+  sub->add_option("--tokens", r->tokens,
+                  "A question to a model that answers sequences: its symbols from 0 on, \"3 1 2\"; may be said again")
+      ->type_name("\"A B ...\"")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
+  sub->add_option("--beam", r->beam, "Answers followed at once with --tokens; 1: greedy")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
   sub->add_option("--top", r->k, "Classes shown")->check(CLI::Range(1, 1000000))->capture_default_str();
   sub->add_option("--threads", r->threads, "Worker threads [cores available]")
       ->check(CLI::Range(1, 4096))
       ->type_name("N");
   sub->add_flag("--json", r->json, "One JSON document on stdout");
-  sub->callback([&chosen, r] { chosen = [=] { return predict(*r); }; });
+  sub->callback([&chosen, r, sub] {
+    r->top_said = sub->count("--top") > 0, r->beam_said = sub->count("--beam") > 0;
+    chosen = [=] { return predict(*r); };
+  });
 }
 
 }  // namespace tessera::cli

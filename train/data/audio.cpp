@@ -25,13 +25,18 @@ const FileKind& recordings() {
   return kind;
 }
 
+/// Sequences, and the files they come from.
+struct Heard : Sequences {
+  std::vector<std::string> files;
+};
+
 /// Reads files as frames, all at one rate.
 class Recordings {
  public:
   explicit Recordings(const LogMelOptions& options) : options_(options) {}
 
-  Sequences read(const std::vector<LabelledFile>& files) {
-    Sequences s;
+  Heard read(const std::vector<LabelledFile>& files) {
+    Heard s;
     s.features = options_.n_mels;
     for (const LabelledFile& file : files) {
       const std::vector<float> frames = frames_of(file);
@@ -40,7 +45,7 @@ class Recordings {
              most_numbers, file.path);
       s.values.insert(s.values.end(), frames.begin(), frames.end());
       s.lengths.push_back(static_cast<int32_t>(frames.size() / static_cast<size_t>(options_.n_mels)));
-      s.labels.push_back(file.label);
+      s.labels.push_back(file.label), s.files.push_back(file.path);
       longest_ = std::max(longest_, s.lengths.back());
     }
     return s;
@@ -74,7 +79,7 @@ class Recordings {
 };
 
 struct Parts {
-  Sequences train, val, test;
+  Heard train, val, test;
 };
 
 /// The splits of a set: one form, one digest, normalised by the first.
@@ -84,10 +89,10 @@ Splits splits_of(const std::string& name, Parts parts, const std::vector<std::st
     fail("data", "{} has no recordings to test on: more of each class are needed, or a folder test", name);
   const Normalisation by = normalisation_of(parts.train);
   const std::string digest = read.digest();
-  const auto make = [&](Sequences& s, const char* what) -> std::shared_ptr<const Source> {
+  const auto make = [&](Heard& s, const char* what) -> std::shared_ptr<const Source> {
     if (s.lengths.empty()) return nullptr;
     auto frames = std::make_shared<Frames>(std::make_shared<const Sequences>(std::move(s)), read.longest());
-    frames->name = name + what, frames->digest = digest, frames->by = by;
+    frames->files = std::move(s.files), frames->name = name + what, frames->digest = digest, frames->by = by;
     frames->classes = static_cast<int>(classes.size()), frames->class_names = classes;
     return frames;
   };
@@ -98,18 +103,20 @@ Splits splits_of(const std::string& name, Parts parts, const std::vector<std::st
   return splits;
 }
 
-Sequences some_of(const Sequences& all, const Index& which) {
+Heard some_of(const Heard& all, const Index& which) {
   std::vector<size_t> begins;
   size_t at = 0;
   for (const int32_t n : all.lengths)
     begins.push_back(at), at += static_cast<size_t>(n) * static_cast<size_t>(all.features);
-  Sequences some{all.features, {}, {}, {}};
+  Heard some;
+  some.features = all.features;
   for (const int32_t i : which) {
     const auto k = static_cast<size_t>(i);
     const size_t n = static_cast<size_t>(all.lengths[k]) * static_cast<size_t>(all.features);
     const float* from = all.values.data() + begins[k];
     some.values.insert(some.values.end(), from, from + n);
     some.lengths.push_back(all.lengths[k]), some.labels.push_back(all.labels[k]);
+    some.files.push_back(all.files[k]);
   }
   return some;
 }

@@ -21,7 +21,8 @@ struct Frames final : Source {
   const float* frames(size_t i) const { return data->values.data() + begins[i]; }
 
   std::shared_ptr<const Sequences> data;
-  std::vector<size_t> begins;  ///< of each sample in data->values
+  std::vector<std::string> files;  ///< that each sample comes from, for messages; or none
+  std::vector<size_t> begins;      ///< of each sample in data->values
   int longest;
   Normalisation by;
 };

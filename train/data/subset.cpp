@@ -8,7 +8,9 @@
 
 #include "tessera/core/error.h"
 #include "tessera/core/rng.h"
+#include "tessera/train/data/frames.h"
 #include "tessera/train/data/readers.h"
+#include "tessera/train/data/sample_name.h"
 
 namespace tessera::data {
 namespace {
@@ -101,6 +103,13 @@ std::pair<std::shared_ptr<const Source>, std::shared_ptr<const Source>> split(
 
 std::shared_ptr<const Source> fraction(const std::shared_ptr<const Source>& source, double share, uint64_t seed) {
   return subset(source, fraction_rows(*source, share, seed));
+}
+
+std::string sample_name(const Source& source, size_t i) {
+  if (const auto* view = dynamic_cast<const View*>(&source)) return sample_name(*view->of, view->at(i));
+  if (const auto* frames = dynamic_cast<const Frames*>(&source))
+    if (!frames->files.empty()) return frames->files[i];
+  return fmt::format("sample {} of {}", i, source.name);
 }
 
 std::shared_ptr<const Source> under_names(const std::shared_ptr<const Source>& source,

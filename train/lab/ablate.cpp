@@ -23,6 +23,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// Exit code beside those of every command: the study is at its end, and not all of its runs are there.
+constexpr int some_failed = 3;
+
 struct Request {
   std::vector<std::string> words;  // PLAN.toml and key=a,b
   std::vector<std::string> values = std::vector<std::string>(shortcuts().size());
@@ -81,16 +84,16 @@ void refuse_mixture(const Plan& plan, const Request& r) {
       r.out, plan.arithmetic, arithmetic());
 }
 
-int work_here(const Study& study, const Plan& plan, const Request& r, Interrupt& interrupt) {
+int work_here(const Study& study, const Plan& plan, const Request& r, const Interrupt& interrupt) {
   if (r.threads > 0) use_threads(r.threads);
-  bool asked = false;  // Slurm's USR1 says that the time is nearly over
+  bool orphan = false;
   WorkerOptions options;
   options.patience = r.patience;
   options.hooks.stop = [&] {
-    asked = asked || interrupt.take_checkpoint() || (r.parent > 0 && ::getppid() != r.parent);
-    return asked || interrupt.stop();
+    orphan = orphan || (r.parent > 0 && ::getppid() != r.parent);
+    return orphan || interrupt.stop();
   };
-  options.hooks.stopped_by = [&] { return interrupt.stop() ? interrupt.name() : asked ? "SIGUSR1" : ""; };
+  options.hooks.stopped_by = [&] { return interrupt.name(); };
   options.hooks.say = [](std::string_view line) { say(line); };
   return work(study, plan, options) == WorkEnd::all_done ? done : interrupted;
 }
@@ -111,9 +114,11 @@ int conclude(const Study& study, const Plan& plan) {
   if (n == 0 && damaged == 0)
     fail("ablate", "none of {} can be; {} says why", plural(static_cast<int64_t>(plan.cells.size()), "run"),
          study.failures());
-  say("{}: {} finished, {} failed{}; results.csv, timings.csv and more", study.dir, plural(n, "run"), s.failed.size(),
-      damaged > 0 ? fmt::format(", {} damaged", damaged) : "");
-  return done;
+  std::string line = fmt::format("{}: {} finished, {} failed", study.dir, plural(n, "run"), s.failed.size());
+  if (!s.failed.empty()) line += fmt::format(" ({} says why, --retry tries once more)", study.failures());
+  if (damaged > 0) line += fmt::format(", {} damaged", damaged);
+  say(line + "; results.csv, timings.csv and more");
+  return s.failed.empty() && damaged == 0 ? done : some_failed;
 }
 
 /// A word that is wrong in every cell is a slip of the plan: it is told before the folder is this plan's.
@@ -148,7 +153,7 @@ void check_cells(const Study& study, const Plan& plan) {
 
 int ablate(const Request& r) {
   std::signal(SIGPIPE, SIG_IGN);
-  Interrupt interrupt;
+  const Interrupt interrupt(Usr1::stop);  // of Slurm: the time is nearly over
   if (r.out.empty() && !r.dry) wrong_usage("--out DIR is missing: the folder that the study is to have");
   const Study study{r.out};
   if (r.worker && r.says_a_plan())
@@ -179,7 +184,8 @@ int ablate(const Request& r) {
   const int code = r.worker ? work_here(study, plan, r, interrupt)
                             : run_crew(study, plan, {r.jobs, r.threads, r.patience, r.allow_mixed}, interrupt);
   if (code == interrupted) {
-    if (r.parent == 0) say("stopped; go on with: tessera ablate {}--out {}", r.worker ? "--worker " : "", r.out);
+    if (r.parent == 0)
+      say("stopped by {}; go on with: tessera ablate {}--out {}", interrupt.name(), r.worker ? "--worker " : "", r.out);
     return code;
   }
   return r.parent > 0 ? code : conclude(study, plan);
@@ -206,7 +212,8 @@ About a minute, without any files (pictures made in memory):
   tessera ablate --out where-study --positions none,learned,rope_axial --seeds 1..2 --data where:quadrant --epochs 6 \
     data.train_size=4000 data.test_size=500 model.depth=2 optim.lr=2e-3 sched.warmup_epochs=0.5
 
-The same command goes on after an interruption. docs/ablation.md tells the rest.
+The same command goes on after an interruption. Exit code 0: all runs are finished; 3: the study is at its end, but some of its
+runs failed (DIR/failed says why); 130: it was stopped and can go on. docs/ablation.md tells the rest.
 )";
 
 }  // namespace

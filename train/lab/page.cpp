@@ -65,6 +65,30 @@ std::string chip(size_t encoding, std::string_view name) {
       encoding % 8, name);
 }
 
+int stopped_early(const StudyGroup& group) {
+  return static_cast<int>(
+      std::ranges::count_if(group.runs, [](const StudyRun& r) { return r.numbers.contains(stopped_epoch); }));
+}
+
+std::string dagger(const StudyGroup& group) {
+  const int n = stopped_early(group);
+  if (n == 0) return "";
+  return fmt::format(
+      "<sup class=\"early\" title=\"{} of {} stopped early: numbers of a shorter training\">\u2020</sup>", n,
+      plural(group.runs.size(), "run"));
+}
+
+std::string daggers_note(const Findings& study) {
+  int runs = 0;
+  for (const StudyGroup& g : study.groups) runs += stopped_early(g);
+  if (runs == 0) return "";
+  return fmt::format(
+      "<p class=\"note\" id=\"early\">\u2020 {} stopped early, clearly worse than the baseline in validation "
+      "(<code>stop_worse</code>). All their numbers are of a training with fewer epochs: they tell that a setting is "
+      "worse, not by how much.</p>\n",
+      runs == 1 ? "One run was" : fmt::format("{} runs were", runs));
+}
+
 std::string points(double fraction, int decimals) {
   return std::isfinite(fraction) ? fmt::format("{:.{}f}", 100 * fraction, decimals) : "\u2013";
 }
@@ -95,7 +119,8 @@ std::string study_tiles(const Findings& study) {
         best = &g;
     if (best)
       html += tile("highest mean" + (study.facets[f].empty() ? "" : ", " + study.facets[f]),
-                   study.encodings[best->encoding], points(measured(*best, measure).mean) + " % on the test split");
+                   study.encodings[best->encoding] + (stopped_early(*best) > 0 ? " \u2020" : ""),
+                   points(measured(*best, measure).mean) + " % on the test split");
   }
   size_t runs = 0, failed = 0, better = 0, compared = 0;
   for (const StudyGroup& g : study.groups) runs += g.runs.size();
@@ -119,7 +144,7 @@ std::string study_page(const StudyFiles& files, const std::string& folder) {
   } else if (study.groups.empty()) {
     body += report::section("Accuracy", "No run has ended yet.", "") + gaps(study);
   } else {
-    body += study_tiles(study) + accuracy_table(study) + pair_matrix(study);
+    body += daggers_note(study) + study_tiles(study) + accuracy_table(study) + pair_matrix(study);
     const std::string curves =
         training_curves(study) + resolution_curves(study) + shift_curves(study) + attention_distances(study);
     body += fmt::format("<div class=\"curves{}\">\n{}{}</div>\n", study.encodings.size() > 8 ? " many" : "",

@@ -18,7 +18,10 @@ using report::Series;
 constexpr size_t most_points = 200;  // of a curve; longer ones are thinned
 
 Series series(const Findings& study, const StudyGroup& group) {
-  Series s{study.encodings[group.encoding], {}, static_cast<int>(group.encoding % 32), ""};
+  Series s{study.encodings[group.encoding] + (stopped_early(group) > 0 ? " \u2020" : ""),
+           {},
+           static_cast<int>(group.encoding % 32),
+           ""};
   s.mark = mark(group);
   return s;
 }
@@ -97,7 +100,7 @@ std::string resolution_table(const Findings& study, const std::vector<std::strin
   for (const std::string& size : sizes) html += "<th class=\"n\">" + report::escape(size) + "</th>";
   html += "</tr></thead><tbody class=\"sifted\">\n";
   for (const StudyGroup& g : study.groups) {
-    html += fmt::format("<tr {}><td>{}</td>", mark(g), chip(g.encoding, report::breakable(study.label(g))));
+    html += fmt::format("<tr {}><td>{}</td>", mark(g), chip(g.encoding, report::breakable(study.label(g)) + dagger(g)));
     for (const std::string& size : sizes)
       html += "<td class=\"n\">" + with_interval(measured(g, "resolution." + size + ".acc1")) + "</td>";
     html += "</tr>\n";
@@ -109,10 +112,15 @@ std::string resolution_table(const Findings& study, const std::vector<std::strin
 
 std::string chart_legend(const Findings& study) {
   if (study.encodings.size() < 2) return "";
+  const auto early = [&](size_t encoding) {
+    const auto it = std::ranges::find_if(
+        study.groups, [&](const StudyGroup& g) { return g.encoding == encoding && stopped_early(g) > 0; });
+    return it == study.groups.end() ? std::string() : dagger(*it);
+  };
   std::string html = "<div class=\"legend keys\">";
   for (size_t e = 0; e < study.encodings.size(); ++e)
-    html += fmt::format("<span data-e=\"{}\">{}<i>{}</i></span>", e, report::line_sample(static_cast<int>(e % 32)),
-                        report::breakable(study.encodings[e]));
+    html += fmt::format("<span data-e=\"{}\">{}<i>{}{}</i></span>", e, report::line_sample(static_cast<int>(e % 32)),
+                        report::breakable(study.encodings[e]), early(e));
   return html + "</div>\n";
 }
 

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "tessera/train/lab/page_parts.h"
+#include "tessera/train/lab/results.h"
 #include "tessera/train/report/html.h"
 
 namespace tessera::lab {
@@ -39,11 +40,16 @@ std::string runs_table(const Findings& study, const StudyGroup& g) {
       const auto it = run.numbers.find(measure);
       return points(it == run.numbers.end() ? NAN : it->second);
     };
+    const auto early = [](const StudyRun& r) {
+      const auto it = r.numbers.find(stopped_epoch);
+      return it == r.numbers.end() ? std::string()
+                                   : fmt::format(" <small>stopped after epoch {:g}</small>", it->second);
+    };
     const std::string cell = setting(study, g, run.seed, "cell");
     html += fmt::format(
         "<tr><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n "
         "less\">{}</td><td><code>{}</code></td></tr>\n",
-        escape(run.seed), number(ranked_by(study)), number("best_val_acc1"), number("best_val.test_acc1"),
+        escape(run.seed) + early(run), number(ranked_by(study)), number("best_val_acc1"), number("best_val.test_acc1"),
         cell.empty() ? "\u2013" : breakable("tessera train \"cells/" + cell + "/config.toml\" --out again"));
   }
   return html + "</tbody></table>\n";
@@ -130,8 +136,9 @@ std::string behind_the_numbers(const Findings& study) {
     html += fmt::format(
         "<details class=\"card\"><summary>{}<small>{} run{}</small></summary>\n<div "
         "id=\"group-{}\">{}{}<pre>{}</pre></div></details>\n",
-        chip(group.encoding, breakable(study.label(group))), group.runs.size(), group.runs.size() == 1 ? "" : "s",
-        g + 1, runs_table(study, group), comparisons_in_words(study, g), escape(own_settings(study, group)));
+        chip(group.encoding, breakable(study.label(group)) + dagger(group)), group.runs.size(),
+        group.runs.size() == 1 ? "" : "s", g + 1, runs_table(study, group), comparisons_in_words(study, g),
+        escape(own_settings(study, group)));
   }
   return report::section("Behind the numbers",
                          "The runs of each row, what is said of them in words, the part of their configuration that is "

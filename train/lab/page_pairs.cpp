@@ -34,6 +34,7 @@ std::string cell(const Findings& study, const StudyGroup& a, const StudyGroup& b
   if (std::isfinite(d.interval.low))
     title += fmt::format(" [{:+.2f}, {:+.2f}]", 100 * d.interval.low, 100 * d.interval.high);
   title += fmt::format(", {} pair{}", d.n, d.n == 1 ? "" : "s");
+  if (stopped_early(a) + stopped_early(b) > 0) title += ", of runs that were stopped early";
   if (std::isfinite(d.p)) title += fmt::format(", p = {:.2g}, not corrected", d.p);
   const double ink = (sure ? 1 : 0.3) * std::min(1.0, std::sqrt(std::abs(d.mean) / largest));
   return fmt::format(
@@ -69,9 +70,10 @@ std::string pair_matrix(const Findings& study) {
                                         : "",
                         of.size());
     for (const StudyGroup* b : of)
-      html += fmt::format("<span class=\"to\">{}</span>", report::escape(study.encodings[b->encoding]));
+      html += fmt::format("<span class=\"to\">{}</span>", report::escape(study.encodings[b->encoding]) + dagger(*b));
     for (size_t a = 0; a < of.size(); ++a) {
-      html += fmt::format("\n<span class=\"is\">{}</span>", report::escape(study.encodings[of[a]->encoding]));
+      html += fmt::format("\n<span class=\"is\">{}</span>",
+                          report::escape(study.encodings[of[a]->encoding]) + dagger(*of[a]));
       for (size_t b = 0; b < of.size(); ++b) html += cell(study, *of[a], *of[b], table[a][b], largest);
     }
     html += "\n</div></div>\n";

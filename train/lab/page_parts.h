@@ -11,6 +11,12 @@ namespace tessera::lab {
 std::string mark(const StudyGroup& group);
 /// The colour of an encoding before its name; the name is HTML.
 std::string chip(size_t encoding, std::string_view name);
+/// How many of a group's runs were stopped early.
+int stopped_early(const StudyGroup& group);
+/// Stands behind the name of a group wherever its numbers are: a dagger if some of its runs were stopped early, else nothing.
+std::string dagger(const StudyGroup& group);
+/// The sentence about them at the top of the page; empty where there are none.
+std::string daggers_note(const Findings& study);
 /// 0.7312 -> "73.12"; a dash for NaN.
 std::string points(double fraction, int decimals = 2);
 /// "73.12 ± 0.41" in percent, the interval small; a dash without a value.

@@ -80,7 +80,7 @@ std::string study_pictures(const Findings& study) {
   for (const Scene& scene : scenes_in(study.pictures, "pictures.json")) {
     const auto it = std::ranges::find_if(study.groups, [&](const StudyGroup& g) { return g.keys == scene.keys; });
     if (it == study.groups.end()) continue;
-    const std::string label = chip(it->encoding, report::breakable(study.label(*it)));
+    const std::string label = chip(it->encoding, report::breakable(study.label(*it)) + dagger(*it));
     if (const std::string picture = offsets(scene); !picture.empty())
       overview += fmt::format("<tr {}><td>{}</td><td>{}</td></tr>\n", mark(*it), label, picture);
     std::string tables;

@@ -71,7 +71,7 @@ std::string axis_labels(const Axis& a) {
 /// "better", "worse"; of the others what the sentence begins with: "no difference seen".
 std::string verdict_in_words(const StudyComparison& c) {
   if (c.verdict == "better" || c.verdict == "worse") return fmt::format("<span class=\"{0}\">{0}</span>", c.verdict);
-  return escape(c.words.substr(0, c.words.find_first_of(":,(")));
+  return escape(c.words.substr(0, c.words.find_first_of(":,(;")));
 }
 
 const StudyComparison* comparison(const Findings& study, const StudyGroup& group, const std::string& measure) {
@@ -157,7 +157,8 @@ std::string accuracy_table(const Findings& study) {
     const StudyGroup* baseline = study.find(static_cast<size_t>(base - study.encodings.begin()), g->facet);
     html += fmt::format("<tr {} data-words=\"{}\"><td>{}</td>", mark(*g), escape(study.label(*g)),
                         chip(g->encoding, fmt::format("<a href=\"#group-{}\">{}</a>", g - study.groups.data() + 1,
-                                                      breakable(study.encodings[g->encoding]))));
+                                                      breakable(study.encodings[g->encoding])) +
+                                              dagger(*g)));
     if (facets) html += "<td>" + breakable(study.facets[g->facet]) + "</td>";
     html += number_cell(m, with_interval(m));
     html += "<td class=\"whisk\">" +
@@ -172,9 +173,13 @@ std::string accuracy_table(const Findings& study) {
       "Accuracy",
       "Mean over seeds with Student's 95 % interval, of the last epoch on the test split; small dots are the seeds." +
           base +
-          " A difference is that of runs with the same seed; it is called better or worse only if a paired t-test, "
-          "corrected for the number of "
-          "comparisons, gives p < 0.05. No difference seen does not mean that there is none.",
+          " A difference is that of runs with the same seed; it is called better or worse only if a paired t-test "
+          "gives "
+          "p < 0.05 after Holm's correction. That is within one measure: a family are the comparisons of one measure "
+          "with "
+          "the baseline, and of twenty measures without any difference one may still have a verdict. No difference "
+          "seen "
+          "does not mean that there is none.",
       html + "</tbody></table></div>\n");
 }
 
@@ -199,7 +204,7 @@ std::string cost_table(const Findings& study) {
   for (const Column& c : columns) html += fmt::format("<th class=\"n\">{}</th>", c.heading);
   html += "</tr></thead><tbody class=\"sifted\">\n";
   for (const StudyGroup& g : study.groups) {
-    html += fmt::format("<tr {}><td>{}</td>", mark(g), chip(g.encoding, breakable(study.label(g))));
+    html += fmt::format("<tr {}><td>{}</td>", mark(g), chip(g.encoding, breakable(study.label(g)) + dagger(g)));
     for (const Column& c : columns) {
       const Measured m = measured(g, c.measure);
       html += number_cell(m, c.whole ? report::si(m.mean) : fmt::format("{:.2f} \u00d7", m.mean));
@@ -230,7 +235,7 @@ std::string reliance_table(const Findings& study) {
   for (const auto& [name, heading] : columns) html += "<th class=\"n\">" + escape(heading) + "</th>";
   html += "</tr></thead><tbody class=\"sifted\">\n";
   for (const StudyGroup& g : study.groups) {
-    html += fmt::format("<tr {}><td>{}</td>", mark(g), chip(g.encoding, breakable(study.label(g))));
+    html += fmt::format("<tr {}><td>{}</td>", mark(g), chip(g.encoding, breakable(study.label(g)) + dagger(g)));
     for (const auto& [name, heading] : columns) {
       const Measured m = measured(g, name);
       html += m.n == 0 ? "<td class=\"n\">\u2013</td>"

@@ -131,7 +131,7 @@ int run(const Request& r) try {
   const ProbeOptions o = options_of(r);
   const Place place(r.out);
   if (!r.out.empty()) fs::create_directories(r.out);
-  Interrupt interrupt;
+  const Interrupt interrupt(Usr1::stop);
   Hooks hooks;
   hooks.stop = [&] { return interrupt.stop(); };
   hooks.stopped_by = [&] { return interrupt.name(); };

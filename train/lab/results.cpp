@@ -211,6 +211,11 @@ std::vector<double> Results::of(const CellGroup& group, const std::string& measu
   return values;
 }
 
+int Results::stopped(const CellGroup& group) const {
+  return static_cast<int>(
+      std::ranges::count_if(group.runs, [&](size_t i) { return std::isfinite(runs[i].number(stopped_epoch)); }));
+}
+
 size_t Results::baseline_of(size_t group) const {
   const auto k = static_cast<size_t>(std::ranges::find(keys, baseline_key) - keys.begin());
   if (k == keys.size()) return groups.size();

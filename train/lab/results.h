@@ -11,6 +11,9 @@
 
 namespace tessera::lab {
 
+/// The number of a run that was stopped early: after which epoch. It stands in measures.json, and measure() does not ask it.
+constexpr const char* stopped_epoch = "stopped_epoch";
+
 /// A finished cell: DIR/cells/CELL.
 struct CellRun {
   std::string cell, dir;
@@ -51,6 +54,8 @@ struct Results {
   std::vector<std::string> measures;  ///< to be compared, last_acc1 first; all of them stand in some run
   /// Of one group's runs that have it, by seed.
   std::vector<double> of(const CellGroup& group, const std::string& measure) const;
+  /// How many of a group's runs were stopped early (`stop_worse`): their numbers are those of a shorter training.
+  int stopped(const CellGroup& group) const;
   /// The group a group is compared with, or groups.size() where there is none: all other keys are equal, but for options of another encoding
   /// (or model) than the baseline's.
   size_t baseline_of(size_t group) const;
@@ -72,7 +77,8 @@ struct Comparison {
   Interval images{};            ///< of the difference over test images, these seeds; last_acc1 only
   Interval seeds_and_images{};  ///< over both; last_acc1 only, from three shared seeds on
   Verdict verdict = Verdict::baseline;
-  std::string words;  ///< in_words(), or why there is no comparison
+  int stopped = 0, baseline_stopped = 0;  ///< runs that were stopped early, of either side
+  std::string words;  ///< in_words(), or why there is no comparison; and how many of either side were stopped early
 };
 /// In the order of the groups.
 std::vector<Comparison> compare(const Results& results, const std::string& measure);
@@ -86,11 +92,13 @@ std::string results_csv(const Results& results);
 /// The same with what depends on the machine: times, rates, memory.
 std::string timings_csv(const Results& results);
 /// One row a measure and group: the grid's keys, then measure, n, mean, sd, low, high, baseline (its label), pairs, difference,
-/// difference_sd, difference_low, difference_high, t, p, holm_p, comparisons (that Holm's correction is among), detectable, images_low,
-/// images_high, seeds_and_images_low, seeds_and_images_high, verdict, words.
+/// difference_sd, difference_low, difference_high, t, p, holm_p, comparisons (that Holm's correction is among: those of this measure), detectable,
+/// images_low, images_high, seeds_and_images_low, seeds_and_images_high, stopped, baseline_stopped (runs of either side that were stopped early),
+/// verdict, words.
 std::string comparisons_csv(const Results& results);
 /// The matrix of last_acc1 as rows of a pair of groups, a and b, by their labels: measure, a, b, pairs, difference, low, high, p (uncorrected),
-/// improvement (the probability that a run of a has more than one of b), improvement_low, improvement_high.
+/// improvement (the probability that a run of a has more than one of b), improvement_low, improvement_high, a_stopped, b_stopped (runs that were
+/// stopped early).
 std::string pairwise_csv(const Results& results);
 /// What there is no number of: the grid's keys, seed, measure, reason; without a measure for a cell that failed.
 std::string missing_csv(const Results& results);

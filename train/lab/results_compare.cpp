@@ -1,9 +1,12 @@
 // Groups beside their baselines, and beside each other.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <map>
 
 #include "tessera/train/lab/results.h"
+#include "tessera/train/training/text.h"
 
 namespace tessera::lab {
 namespace {
@@ -65,12 +68,33 @@ Unit unit_of(std::string_view measure) {
   return {1, "", 4, Good::neither};
 }
 
+namespace {
+
+/// "; 2 of its 3 runs were stopped early", and the same of the baseline: a difference to a shorter training is no difference of encodings alone.
+std::string stopped_in_words(const Results& all, const Comparison& c) {
+  std::string words;
+  const auto add = [&](int stopped, size_t of, const char* whose) {
+    if (stopped > 0)
+      words += fmt::format("; {} of {} {} {} stopped early, after fewer epochs", stopped,
+                           plural(static_cast<int64_t>(all.groups[of].runs.size()), "run"), whose,
+                           stopped == 1 ? "was" : "were");
+  };
+  add(c.stopped, c.group, "here");
+  add(c.baseline_stopped, c.baseline, "of the baseline");
+  return words;
+}
+
+}  // namespace
+
 std::vector<Comparison> compare(const Results& results, const std::string& measure) {
   std::vector<Comparison> table;
   std::vector<Difference> differences;
   for (size_t g = 0; g < results.groups.size(); ++g) {
     Comparison& c = table.emplace_back();
     c.group = g, c.baseline = results.baseline_of(g);
+    c.stopped = results.stopped(results.groups[g]);
+    if (c.baseline != g && c.baseline != results.groups.size())
+      c.baseline_stopped = results.stopped(results.groups[c.baseline]);
     c.mean = mean_of(results.of(results.groups[g], measure));
     if (c.baseline != g && c.baseline != results.groups.size()) {
       const auto pairs = shared(results, results.groups[g], results.groups[c.baseline], measure);
@@ -90,6 +114,7 @@ std::vector<Comparison> compare(const Results& results, const std::string& measu
       const Unit unit = unit_of(measure);
       c.verdict = judged(c.difference, unit.good), c.words = in_words(c.difference, unit);
     }
+    c.words += stopped_in_words(results, c);
   }
   return table;
 }

@@ -103,6 +103,7 @@ PlanSays read_plan_says(const std::string& file) {
   } catch (const toml::parse_error& e) {
     fail("results", "{}:{}: {}", file, e.source().begin.line, e.description());
   }
+  if (root.empty()) fail("results", "{} says nothing: it was emptied; write it again from a copy", file);
   struct Axis {
     toml::source_position at;
     std::string key;

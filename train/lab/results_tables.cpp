@@ -89,6 +89,8 @@ std::string comparisons_csv(const Results& results) {
              "images_high",
              "seeds_and_images_low",
              "seeds_and_images_high",
+             "stopped",
+             "baseline_stopped",
              "verdict",
              "words"});
   std::string csv;
@@ -102,6 +104,7 @@ std::string comparisons_csv(const Results& results) {
       row.push_back(c.baseline < results.groups.size() ? results.groups[c.baseline].label : "");
       add(row, of(c.difference));
       for (const Interval& i : {c.images, c.seeds_and_images}) add(row, {number(i.low), number(i.high)});
+      add(row, {fmt::format("{}", c.stopped), fmt::format("{}", c.baseline_stopped)});
       add(row, {std::string(name(c.verdict)), c.words});
       write_row(csv, row);
     }
@@ -111,7 +114,7 @@ std::string comparisons_csv(const Results& results) {
 std::string pairwise_csv(const Results& results) {
   std::string csv;
   write_row(csv, {"measure", "a", "b", "pairs", "difference", "low", "high", "p", "improvement", "improvement_low",
-                  "improvement_high"});
+                  "improvement_high", "a_stopped", "b_stopped"});
   constexpr Resampling how{.resamples = 2000};
   const std::string measure = "last_acc1";
   const auto matrix = pairwise(results, measure);
@@ -121,9 +124,11 @@ std::string pairwise_csv(const Results& results) {
       if (a == b || x[0].empty() || y[0].empty()) continue;
       const Difference& d = matrix[a][b];
       const Interval i = probability_of_improvement_interval(x, y, how);
-      write_row(csv, {measure, results.groups[a].label, results.groups[b].label, fmt::format("{}", d.n), number(d.mean),
-                      number(d.interval.low), number(d.interval.high), number(d.p),
-                      number(probability_of_improvement(x, y)), number(i.low), number(i.high)});
+      write_row(csv,
+                {measure, results.groups[a].label, results.groups[b].label, fmt::format("{}", d.n), number(d.mean),
+                 number(d.interval.low), number(d.interval.high), number(d.p), number(probability_of_improvement(x, y)),
+                 number(i.low), number(i.high), fmt::format("{}", results.stopped(results.groups[a])),
+                 fmt::format("{}", results.stopped(results.groups[b]))});
     }
   return csv;
 }

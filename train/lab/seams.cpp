@@ -102,7 +102,9 @@ std::vector<std::string> ranking_lines(const Study& study, size_t most) {
     if (m.n == 0) continue;
     const std::string spread =
         m.n < 2 ? "" : fmt::format(" [{:.2f}, {:.2f}]", 100 * m.interval.low, 100 * m.interval.high);
-    all.push_back({m, fmt::format("{:6.2f} %{} {} ({})", 100 * m.mean, spread, g.label, plural(m.n, "seed"))});
+    const int stopped = results.stopped(g);
+    all.push_back({m, fmt::format("{:6.2f} %{} {} ({}{})", 100 * m.mean, spread, g.label, plural(m.n, "seed"),
+                                  stopped > 0 ? fmt::format(", {} stopped early", stopped) : "")});
   }
   std::ranges::stable_sort(all, [](const Ranked& a, const Ranked& b) { return a.of.mean > b.of.mean; });
   std::vector<std::string> lines;
@@ -112,6 +114,7 @@ std::vector<std::string> ranking_lines(const Study& study, size_t most) {
 }
 
 std::optional<double> spread_of_differences(const std::string& dir) {
+  const auto whole = [](const CellRun& run) { return !std::isfinite(run.number(stopped_epoch)); };
   if (dir.empty() || !is_begun({dir})) return {};
   const Results results = read_results(dir);
   double squares = 0;
@@ -122,7 +125,7 @@ std::optional<double> spread_of_differences(const std::string& dir) {
     std::vector<double> a, b;
     for (const size_t i : results.groups[g].runs)
       for (const size_t j : results.groups[base].runs)
-        if (results.runs[i].seed == results.runs[j].seed)
+        if (results.runs[i].seed == results.runs[j].seed && whole(results.runs[i]) && whole(results.runs[j]))
           a.push_back(results.runs[i].number(accuracy)), b.push_back(results.runs[j].number(accuracy));
     const Difference d = paired(a, b);
     if (d.n < 2 || !std::isfinite(d.sd)) continue;

@@ -18,8 +18,8 @@ MeasureOptions measure_options(const Assignments& report);
 std::string headline(const std::string& rundir);
 /// The groups of finished cells by their mean test accuracy, best first, each with its interval; at most `most`.
 std::vector<std::string> ranking_lines(const Study& study, size_t most);
-/// The spread over seeds of a group's accuracy less the baseline's, as a fraction, pooled over what is finished in `dir`; none without at
-/// least two pairs of one group.
+/// The spread over seeds of a group's accuracy less the baseline's, as a fraction, pooled over what is finished in `dir` and was not stopped
+/// early; none without at least two pairs of one group.
 std::optional<double> spread_of_differences(const std::string& dir);
 /// results.csv and timings.csv of all cells that are there; at the `end` what takes longer, too. Returns a line for each file that cannot be read.
 std::vector<std::string> write_tables(const Study& study, bool end);

@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
+#include <memory>
+#include <thread>
 
 #include "tessera/core/io/json.h"
 #include "tessera/core/io/replace_file.h"
@@ -64,10 +67,18 @@ bool is_begun(const Study& study) {
 Plan plan_of(const Study& study) {
   if (!is_begun(study))
     wrong_usage("{} holds no study (no plan.toml): begin one with a PLAN.toml or --positions", study.dir);
-  return make_plan(read_plan_file(study.plan()));
+  const Words words = read_plan_file(study.plan());
+  if (words.run.empty() && words.grid.empty() && words.extra.empty() && words.recipe.empty())
+    wrong_usage(
+        "{} says nothing of any run: it was emptied; write it again from a copy, or give the whole plan and another "
+        "--out",
+        study.plan());
+  return make_plan(words);
 }
 
 namespace {
+
+constexpr const char* plan_claim = "@plan";  // no cell's name has an @
 
 /// Makes plan.toml unless there is one, however many processes try in the same moment; false: another's is there.
 bool first_plan(const Study& study, const std::string& text) {
@@ -84,8 +95,24 @@ bool first_plan(const Study& study, const std::string& text) {
   return true;
 }
 
-/// The plan that is there may grow by cells, and nothing else.
+/// Held while plan.toml is compared and rewritten: a claim as those of cells, which needs no file locks between machines. It is a moment;
+/// one who died in it is told as ever.
+std::unique_ptr<Claim> claim_on_the_plan(const Study& study) {
+  constexpr double patience = 20;  // seconds that a claim of another machine may stand still
+  Claims claims(study.claims(), patience);
+  for (const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);;) {
+    if (auto claim = claims.take(plan_claim)) return claim;
+    if (std::chrono::steady_clock::now() > end)
+      fail("ablate", "{} is being changed by {}; try again when it is done", study.plan(),
+           claims.holder(plan_claim).id);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
+/// The plan that is there may grow by cells, and nothing else. Of two that grow it in the same moment the second one sees what the first
+/// one made of it.
 void grow_plan(const Study& study, const Plan& plan) {
+  const auto claim = claim_on_the_plan(study);
   const Plan before = plan_of(study);
   if (const std::string what = differs(before, plan); !what.empty()) {
     wrong_usage("{} is another study's: {}; choose another --out, or leave the plan out to go on with the one there",
@@ -93,7 +120,9 @@ void grow_plan(const Study& study, const Plan& plan) {
   }
   const bool grown = before.cells.size() != plan.cells.size() || before.baseline_key != plan.baseline_key ||
                      before.baseline_value != plan.baseline_value;
-  if (grown) io::replace_file(study.plan(), plan.text);
+  if (!grown) return;
+  if (!claim->check()) fail("ablate", "{} is another process's by now; give the same command again", study.plan());
+  io::replace_file(study.plan(), plan.text);
 }
 
 }  // namespace
@@ -192,7 +221,9 @@ void tidy(const Study& study, const Plan& plan) {
   std::vector<fs::path> left;
   for (fs::directory_iterator e(study.claims(), gone), end; e != end && !gone; e.increment(gone))
     left.push_back(e->path());
-  for (const fs::path& claim : left) fs::remove(claim, gone);
+  for (const fs::path& claim : left)
+    if (claim.filename() != plan_claim && !claim.filename().string().starts_with("." + std::string(plan_claim)))
+      fs::remove(claim, gone);
 }
 
 }  // namespace tessera::lab

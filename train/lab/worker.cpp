@@ -13,6 +13,7 @@
 #include "tessera/core/io/json.h"
 #include "tessera/core/io/read_file.h"
 #include "tessera/core/io/replace_file.h"
+#include "tessera/train/lab/results.h"
 #include "tessera/train/lab/seams.h"
 #include "tessera/train/training/text.h"
 
@@ -223,7 +224,7 @@ class Worker {
   void label(const std::string& rundir) const {
     const std::string file = rundir + "/measures.json";
     io::Json measures = io::read_json(file, uint64_t{1} << 24);
-    measures["numbers"]["stopped_epoch"] = stopped_;
+    measures["numbers"][stopped_epoch] = stopped_;
     io::replace_file(file, measures.dump(2) + "\n");
   }
 

@@ -87,6 +87,7 @@ std::string under_title(const RunFiles& run) {
     if (v.empty()) continue;
     note += std::string(" \u00b7 ") + (std::string_view(key) == "data.name" ? "data" : key) + " " + v;
   }
+  if (const std::string sum = run.said("weights_checksum"); !sum.empty()) note += " \u00b7 began from weights " + sum;
   return note;
 }
 

@@ -6,6 +6,7 @@
 #include "tessera/train/data/named.h"
 #include "tessera/train/data/progressive.h"
 #include "tessera/train/training/optim_config.h"
+#include "tessera/train/training/spellings.h"
 
 namespace tessera {
 namespace {
@@ -131,7 +132,8 @@ constexpr Field<T> train_table[] = {
     {"epochs", &T::epochs, "passes over the training set", within(1, 1e6)},
     {"batch_size", &T::batch_size, "samples of a batch", within(1, 1 << 20)},
     {"seed", &T::seed, "of the weights, the order of samples, augmentation and dropout", at_least(0)},
-    {"precision", &T::precision, "of matrix products", one_of("f32", "bf16")},
+    {"precision", &T::precision, "of matrix products (fp32, float32 and bfloat16 are taken, too)",
+     one_of("f32", "bf16")},
     {"ema_decay", &T::ema_decay, "moving average of the weights, which is then evaluated and saved; 0: off",
      below_one()},
     {"label_smoothing", &T::label_smoothing, "share of the target spread over all classes", below_one()},
@@ -226,7 +228,7 @@ RunConfig config(const Options& all) {
   for (const auto& [key, value] : all) {
     const size_t dot = key.find('.');
     if (dot == std::string::npos) fail("config", "{} has no section; expected SECTION.KEY such as optim.lr", key);
-    sections[key.substr(0, dot)][key.substr(dot + 1)] = value;
+    sections[key.substr(0, dot)][key.substr(dot + 1)] = canonical(key, value);
   }
   const auto named = [&](const char* section, std::string& name, Options& options) {
     options = sections[section];

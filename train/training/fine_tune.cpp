@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 
+#include "tessera/core/io/checksum.h"
+#include "tessera/core/io/json.h"
 #include "tessera/models/model.h"
 #include "tessera/models/weights_metadata.h"
 
@@ -125,6 +128,27 @@ std::vector<std::string> start_from(const RunConfig& config, const PositionTable
     if (const std::string moved = positions.encoding->unit_warning(*from, positions.places); !moved.empty())
       lines.push_back("warning: " + moved);
   return lines;
+}
+
+std::string started_from(const RunConfig& config) {
+  if (config.train.weights.empty()) return "";
+  const std::string path = file_of(config.train.weights);
+  std::ifstream file(path, std::ios::binary);
+  if (!file) fail("train", "train.weights: cannot read {}", path);
+  io::Checksum sum;
+  int64_t bytes = 0;
+  for (std::vector<char> part(1 << 20); file;) {
+    file.read(part.data(), static_cast<std::streamsize>(part.size()));
+    sum.add(part.data(), static_cast<size_t>(file.gcount())), bytes += file.gcount();
+  }
+  const io::Json all{{"format", 1}, {"weights", path}, {"bytes", bytes}, {"checksum", "fnv1a-64:" + sum.hex()}};
+  return all.dump(2, ' ', false, io::Json::error_handler_t::replace) + "\n";
+}
+
+std::string weights_checksum(const std::string& text) try {
+  return text.empty() ? "" : io::parse_json(text, "started_from.json").at("checksum").get<std::string>();
+} catch (const std::exception&) {
+  return "";
 }
 
 void freeze(Params& params, const std::string& patterns) {

@@ -19,6 +19,12 @@ std::vector<std::string> head_of(const std::string& model, const Options& option
 /// tensors that are missing, unknown or of another shape, all in one.
 std::vector<std::string> start_from(const RunConfig& config, const PositionTables& positions, Params& params);
 
+/// started_from.json of a run that began from train.weights: the file, and the checksum of its bytes (core/io/checksum.h), so that it is
+/// known which they were when the file is another by then; "" for a run that did not.
+std::string started_from(const RunConfig& config);
+/// The checksum in such a text; "" where there is none.
+std::string weights_checksum(const std::string& started_from);
+
 /// Stops the gradients of the parameters that the patterns match, "patch_embed.*, pos_embed". Throws Error on a pattern that matches
 /// none, and when nothing is left to train.
 void freeze(Params& params, const std::string& patterns);

@@ -3,12 +3,14 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "tessera/core/io/read_file.h"
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/core/parallel.h"
 #include "tessera/core/tape.h"
 #include "tessera/models/weights_metadata.h"
 #include "tessera/nn/weights.h"
 #include "tessera/train/training/environment.h"
+#include "tessera/train/training/fine_tune.h"
 #include "tessera/train/training/finite.h"
 #include "tessera/train/training/report_collect.h"
 #include "tessera/train/training/training.h"
@@ -163,6 +165,8 @@ void Training::write_summary(const RunResult& result, const Evaluation& test) co
                                    {"test_images", size_of(data_.test)},
                                    {"classes", data_.train->class_names}}}};
   if (!by.mean.empty()) summary["data"].update({{"mean", numbers(by.mean)}, {"std", numbers(by.std)}});
+  if (!config_.train.weights.empty() && folder_.has("started_from.json"))
+    summary["weights_checksum"] = weights_checksum(io::read_file(folder_ / "started_from.json"));
   if (!result.finished) summary["finished"] = false;
   folder_.write("summary.json", summary.dump(2) + "\n");
 }

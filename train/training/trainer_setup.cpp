@@ -11,6 +11,7 @@
 #include "tessera/train/training/fine_tune.h"
 #include "tessera/train/training/narrator.h"
 #include "tessera/train/training/sequence_task.h"
+#include "tessera/train/training/shortest.h"
 #include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
 #include "tessera/train/training/training.h"
@@ -85,6 +86,9 @@ constexpr Younger younger_options[] = {{"vit", "attention"},
                                        {"vit", "reg_tokens"},
                                        {"cct", "reg_tokens"},
                                        {"conformer_image", "reg_tokens"},
+                                       {"cvt", "global_pool"},
+                                       {"cvt", "reg_tokens"},
+                                       {"pvt", "reg_tokens"},
                                        {"simple_vit", "head_dim"},
                                        {"simple_vit", "patch"},
                                        {"simple_vit", "proj_bias"},
@@ -180,8 +184,12 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
       task_(parts.task ? parts.task
                        : task_of(model(config_.model).input(config_.model_options), *data_.train,
                                  config_.train.label_smoothing)),
-      began_from_(resume_run && has_checkpoint(rundir) ? std::vector<std::string>()
-                                                       : start_from(config_, positions_, params_)),
+      began_from_([&] {
+        const bool goes_on = resume_run && has_checkpoint(rundir);
+        auto lines = goes_on ? std::vector<std::string>() : start_from(config_, positions_, params_);
+        for (const auto& source : {data_.train, data_.val, data_.test}) ask_shortest(*model_, source.get(), *task_);
+        return lines;
+      }()),
       optimiser_(params_,
                  optimiser_of(config_.optim, config_.train.ema_decay, not_hidden(config_, positions_, params_)),
                  learning_rates(config_, positions_, params_)),
@@ -208,6 +216,7 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
   } else {
     folder_.write("config.toml", config_text());
   }
+  if (!began_from_.empty()) folder_.write("started_from.json", started_from(config_));
 }
 
 /// Those of data.progressive. What the model or its encoding cannot take is told before anything is written.
