@@ -20,11 +20,13 @@ namespace v3 {
 Kernels table();
 }
 namespace v4 {
+extern const AttentionBf16Kernels attention_bf16_kernels;
 Kernels table();
-}
+}  // namespace v4
 namespace dot {
+extern const AttentionBf16Kernels attention_bf16_kernels;
 extern const GemmBf16Kernels gemm_bf16_kernels;
-}
+}  // namespace dot
 namespace amx {
 extern const GemmBf16Kernels gemm_bf16_kernels;
 }
@@ -49,8 +51,9 @@ Bf16 bf16_features() {
   return has;
 }
 
-Kernels v4_with(const GemmBf16Kernels& products) {
+Kernels v4_with(const GemmBf16Kernels& products, const AttentionBf16Kernels& of_attention) {
   Kernels k = v4::table();
+  static_cast<AttentionBf16Kernels&>(k) = of_attention;
   static_cast<GemmBf16Kernels&>(k) = products;
   return k;
 }
@@ -58,7 +61,8 @@ Kernels v4_with(const GemmBf16Kernels& products) {
 /// AVX-512's kernels with other products in bf16, or null where this CPU lacks the instructions.
 const Kernels* with_bf16(Isa which) {
   static const Bf16 has = bf16_features();
-  static const Kernels dots = v4_with(dot::gemm_bf16_kernels), tiles = v4_with(amx::gemm_bf16_kernels);
+  static const Kernels dots = v4_with(dot::gemm_bf16_kernels, dot::attention_bf16_kernels),
+                       tiles = v4_with(amx::gemm_bf16_kernels, v4::attention_bf16_kernels);
   if (which == Isa::amx) return has.tiles ? &tiles : nullptr;
   return has.dots ? &dots : nullptr;
 }
