@@ -20,7 +20,6 @@ namespace v3 {
 Kernels table();
 }
 namespace v4 {
-extern const AttentionBf16Kernels attention_bf16_kernels;
 Kernels table();
 }  // namespace v4
 namespace dot {
@@ -28,8 +27,9 @@ extern const AttentionBf16Kernels attention_bf16_kernels;
 extern const GemmBf16Kernels gemm_bf16_kernels;
 }  // namespace dot
 namespace amx {
+extern const AttentionBf16Kernels attention_bf16_kernels;
 extern const GemmBf16Kernels gemm_bf16_kernels;
-}
+}  // namespace amx
 
 namespace {
 
@@ -62,7 +62,7 @@ Kernels v4_with(const GemmBf16Kernels& products, const AttentionBf16Kernels& of_
 const Kernels* with_bf16(Isa which) {
   static const Bf16 has = bf16_features();
   static const Kernels dots = v4_with(dot::gemm_bf16_kernels, dot::attention_bf16_kernels),
-                       tiles = v4_with(amx::gemm_bf16_kernels, v4::attention_bf16_kernels);
+                       tiles = v4_with(amx::gemm_bf16_kernels, amx::attention_bf16_kernels);
   if (which == Isa::amx) return has.tiles ? &tiles : nullptr;
   return has.dots ? &dots : nullptr;
 }
