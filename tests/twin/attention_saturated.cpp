@@ -84,19 +84,15 @@ std::vector<Tensor> written_out(const Model& m, const Case& c) {
   return all;
 }
 
-/// The same call with queries, keys and values that bf16 holds exactly, and a power of 2 as scale: so what it loses is lost by rounding weights
-/// and their gradients, and not in its scores.
+/// The same call with queries, keys, values and cotangent that bf16 holds exactly, and a power of 2 as scale: so what it loses is lost by
+/// rounding weights and their gradients, and not in its scores.
 Case in_bf16(Case c) {
   for (size_t t = 0; t < 3; ++t) {
     c.leaf[t] = c.leaf[t].copy();
-    for (real& x : c.leaf[t].values()) {
-      int exponent = 0;
-      std::frexp(double(x), &exponent);
-      const double step = std::ldexp(1.0, exponent - 8);
-      x = static_cast<real>(std::nearbyint(double(x) / step) * step);
-    }
+    for (real& x : c.leaf[t].values()) x = coarse(x);
   }
   c.scale = std::exp2(std::round(std::log2(c.scale)));
+  c.coarse_cotangent = true;
   return c;
 }
 

@@ -80,7 +80,8 @@ void HeadWorker::run(int64_t from, int64_t to) {
     for (int g = 0; g < p.G; ++g) {
       begin_group(g);
       for (int b = b0; b < b1; ++b) {
-        next_b_ = std::min(b + 1, b1 - 1);
+        next_head_ = b + 1 == b1 && g + 1 == p.G && from + (b1 - b0) < to;
+        next_b_ = next_head_ ? 0 : std::min(b + 1, b1 - 1);
         backward_ ? backward(b, g, h) : forward(b, g, h);
       }
     }

@@ -120,8 +120,11 @@ class HeadWorker {
   const real* raw_q() const { return p.rotates ? q_raw : q; }
 
   static int64_t place(const Heads& x, int b, int h) { return int64_t{b} * x.tokens * x.stride + x.offset + h * x.d; }
-  /// How far on the rows are that are needed next: the next image's, or of a long sequence the next block's.
-  int64_t ahead(const Heads& x, int b) const { return int64_t{next_b_ - b} * x.tokens * x.stride; }
+  /// How far on the rows are that are needed next: the next image's, after the last one the next head's, or of a long sequence the next
+  /// block's.
+  int64_t ahead(const Heads& x, int b) const {
+    return int64_t{next_b_ - b} * x.tokens * x.stride + (next_head_ ? x.d : 0);
+  }
   int64_t ahead(const Heads& x, const Block& at) const {
     return p.blocks == 1 ? ahead(x, at.b) : int64_t{at.count} * x.stride;
   }
@@ -145,7 +148,8 @@ class HeadWorker {
   PairBlocks pairs_;
   Arena arena_;
   std::array<Table, Terms::most> tables_;
-  int next_b_ = 0;  ///< the image after this one, whose rows are fetched ahead
+  int next_b_ = 0;          ///< the image after this one, whose rows are fetched ahead
+  bool next_head_ = false;  ///< ... and it is the first one of the next head
 
   // a block of query rows: q rotated, q_raw not; s scores, then weights; ds their gradients; content: scores before gates
   real *q = nullptr, *q_raw = nullptr, *o = nullptr, *dq = nullptr, *s = nullptr, *ds = nullptr, *content = nullptr;
