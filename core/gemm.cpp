@@ -1,5 +1,6 @@
 #include "tessera/core/gemm.h"
 
+#include <algorithm>
 #include <mutex>
 #include <new>
 
@@ -13,17 +14,9 @@
 namespace tessera {
 inline namespace TESSERA_NS {
 
-/// A way to read a weight: as W^T (forward) or as W (backward), in which precision, whole or in part.
-struct Reading {
-  bool transposed, bf16;
-  const real* b;
-  int64_t K, N, ldb;
-  bool operator==(const Reading&) const = default;
-};
-
 /// The panels of a weight, one entry for each way it has been read.
 struct PackedWeight {
-  Reading reading;
+  PanelKey key;
   real* panels;
   std::atomic<bool> ready;
   std::mutex packing;
@@ -32,7 +25,7 @@ struct PackedWeight {
 
 namespace {
 
-constexpr int64_t block = 128;  // rows of C per task outside of shards
+constexpr int64_t blas_block = 128;  // rows of C in a call of OpenBLAS, whose sums may depend on it
 
 /// Does it round operands? The double twin never does.
 bool rounds(Precision in) { return sizeof(real) == sizeof(float) && in == Precision::bf16; }
@@ -53,54 +46,37 @@ void pack(bool bf16, bool transposed, const real* b, int64_t ldb, int64_t K, int
 
 real* take(int64_t n) { return static_cast<real*>(Pool::mine().take(static_cast<size_t>(n) * sizeof(real))); }
 
-/// B in panels: those a weight keeps, or fresh ones that live as long as this object.
-class Panels {
- public:
-  Panels(Leaf* weight, bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N, bool bf16) {
-    if (weight && !weight->lent.load(std::memory_order_acquire)) {  // a lent weight may change at any moment
-      data_ = kept(*weight, {transposed, bf16, b, K, N, ldb});
-    } else {
-      own_ = take(panels_size(bf16, K, N));
-      pack(bf16, transposed, b, ldb, K, N, own_);
-      data_ = own_;
-    }
+PackedWeight* find(PackedWeight* p, const PanelKey& key) {
+  while (p && !(p->key == key)) p = p->next;
+  return p;
+}
+PackedWeight& entry(Leaf& weight, const PanelKey& key, int64_t size) {
+  if (auto* p = find(weight.packed.load(std::memory_order_acquire), key)) return *p;
+  static std::mutex adding;
+  std::lock_guard guard(adding);
+  PackedWeight* head = weight.packed.load(std::memory_order_relaxed);
+  if (auto* p = find(head, key)) return *p;
+  auto* p = new PackedWeight{key, take(size), false, {}, head};
+  weight.packed.store(p, std::memory_order_release);
+  return *p;
+}
+const real* kept(PackedWeight& p, parallel::Ref<void(real*)> make) {
+  if (p.ready.load(std::memory_order_acquire)) return p.panels;
+  std::lock_guard guard(p.packing);  // several workers may ask at once: one packs, the others wait
+  if (!p.ready.load(std::memory_order_relaxed)) {
+    make(p.panels);
+    p.ready.store(true, std::memory_order_release);
   }
-  ~Panels() {
-    if (own_) Pool::give(own_);
-  }
-  Panels(const Panels&) = delete;
-  Panels& operator=(const Panels&) = delete;
-  const real* data() const { return data_; }
+  return p.panels;
+}
 
- private:
-  static const real* kept(Leaf& weight, const Reading& r) {
-    PackedWeight& p = entry(weight, r);
-    if (p.ready.load(std::memory_order_acquire)) return p.panels;
-    std::lock_guard guard(p.packing);  // several workers may ask at once: one packs, the others wait
-    if (!p.ready.load(std::memory_order_relaxed)) {
-      pack(r.bf16, r.transposed, r.b, r.ldb, r.K, r.N, p.panels);
-      p.ready.store(true, std::memory_order_release);
-    }
-    return p.panels;
-  }
-  static PackedWeight* find(PackedWeight* p, const Reading& r) {
-    while (p && !(p->reading == r)) p = p->next;
-    return p;
-  }
-  static PackedWeight& entry(Leaf& weight, const Reading& r) {
-    if (auto* p = find(weight.packed.load(std::memory_order_acquire), r)) return *p;
-    static std::mutex adding;
-    std::lock_guard guard(adding);
-    PackedWeight* head = weight.packed.load(std::memory_order_relaxed);
-    if (auto* p = find(head, r)) return *p;
-    auto* p = new PackedWeight{r, take(panels_size(r.bf16, r.K, r.N)), false, {}, head};
-    weight.packed.store(p, std::memory_order_release);
-    return *p;
-  }
-
-  const real* data_;
-  real* own_ = nullptr;
-};
+/// B in panels.
+KeptPanels panels_of(Leaf* weight, bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N, bool bf16) {
+  return {weight,
+          {b, transposed ? PanelKey::transposed : PanelKey::as_is, bf16, {K, N, ldb}},
+          panels_size(bf16, K, N),
+          [=](real* panels) { pack(bf16, transposed, b, ldb, K, N, panels); }};
+}
 
 GemmTask task(int64_t M, int64_t N, int64_t K, const real* a, int64_t a_row, int64_t a_col, const real* panels,
               real beta, real* C, int64_t ldc) {
@@ -120,7 +96,7 @@ void run(const GemmTask& whole, int64_t i, int64_t e, bool bf16) {
 }
 
 void run(const GemmTask& t, bool bf16) {
-  parallel::rows(t.M, block, [&](int64_t i, int64_t e) { run(t, i, e, bf16); });
+  parallel::rows(t.M, parallel::grain_of_products(t.N * t.K, 32), [&](int64_t i, int64_t e) { run(t, i, e, bf16); });
 }
 
 int narrow(int64_t v) { return static_cast<int>(v); }
@@ -133,16 +109,17 @@ bool prefer_blas(int64_t M, int64_t N, int64_t K, bool bf16) {
 
 void blas_rows(bool ta, bool tb, int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B,
                int64_t ldb, real beta, real* C, int64_t ldc) {
-  parallel::rows(M, block, [&](int64_t a, int64_t b) {
-    blas::gemm(ta, tb, narrow(b - a), narrow(N), narrow(K), real(1), ta ? A + a : A + a * lda, narrow(lda), B,
-               narrow(ldb), beta, C + a * ldc, narrow(ldc));
+  parallel::rows(M, blas_block, [&](int64_t from, int64_t to) {
+    for (int64_t a = from; a < to; a += blas_block)
+      blas::gemm(ta, tb, narrow(std::min(blas_block, to - a)), narrow(N), narrow(K), real(1), ta ? A + a : A + a * lda,
+                 narrow(lda), B, narrow(ldb), beta, C + a * ldc, narrow(ldc));
   });
 }
 
 /// The epilogue as passes of their own, behind OpenBLAS.
 void finish_rows(int64_t M, int64_t N, real* C, int64_t ldc, const Epilogue& end) {
   if (!end.bias && !end.add && !end.gelu) return;
-  parallel::rows(M, block, [&](int64_t a, int64_t b) {
+  parallel::rows(M, blas_block, [&](int64_t a, int64_t b) {
     for (int64_t i = a; i < b; ++i) {
       real* c = C + i * ldc;
       if (end.bias) kernels().accumulate(end.bias, c, N);
@@ -163,7 +140,7 @@ void gemm_nt(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const 
     blas_rows(false, true, M, N, K, A, lda, B, ldb, beta, C, ldc);
     return finish_rows(M, N, C, ldc, end);
   }
-  const Panels panels(weight, true, B, ldb, K, N, bf16);
+  const KeptPanels panels = panels_of(weight, true, B, ldb, K, N, bf16);
   GemmTask t = task(M, N, K, A, lda, 1, panels.data(), beta, C, ldc);
   t.bias = end.bias, t.add = end.add, t.ld_add = end.ld_add, t.gelu = end.gelu, t.slope = end.slope,
   t.ld_slope = end.ld_slope;
@@ -182,7 +159,7 @@ void gemm_nn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const 
   if (M <= 0 || N <= 0) return;
   const bool bf16 = rounds(in);
   if (prefer_blas(M, N, K, bf16)) return blas_rows(false, false, M, N, K, A, lda, B, ldb, beta, C, ldc);
-  const Panels panels(weight, false, B, ldb, K, N, bf16);
+  const KeptPanels panels = panels_of(weight, false, B, ldb, K, N, bf16);
   GemmTask t = task(M, N, K, A, lda, 1, panels.data(), beta, C, ldc);
   t.soon = soon.data(), t.soon_bytes = static_cast<int64_t>(soon.size_bytes());
   run(t, bf16);
@@ -193,19 +170,37 @@ void gemm_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const 
   if (M <= 0 || N <= 0) return;
   const bool bf16 = rounds(in);
   if (prefer_blas(M, N, K, bf16)) return blas_rows(true, false, M, N, K, A, lda, B, ldb, beta, C, ldc);
-  if (!bf16 && (parallel::in_shard() || M <= block)) {
-    GemmTask t = task(M, N, K, A, 1, lda, nullptr, beta, C, ldc);
-    t.b = B, t.ldb = ldb, t.scratch = take(panels_size(false, K, N));
+  // B is read once: whoever takes columns of C packs those of B
+  const int64_t panel = std::max<int64_t>(32, 2 * int64_t{kernels().lanes});
+  parallel::rows(N, parallel::grain_of_products(M * K, panel), [&](int64_t j, int64_t e) {
+    GemmTask t = task(M, e - j, K, A, 1, lda, nullptr, beta, C + j, ldc);
+    if (bf16) {
+      const KeptPanels panels = panels_of(nullptr, false, B + j, ldb, K, e - j, true);
+      t.panels = panels.data();
+      return run(t, 0, M, true);
+    }
+    t.b = B + j, t.ldb = ldb, t.scratch = take(panels_size(false, K, e - j));
     kernels().gemm(&t);
-    return Pool::give(t.scratch);
+    Pool::give(t.scratch);
+  });
+}
+
+KeptPanels::KeptPanels(Leaf* weight, const PanelKey& key, int64_t size, parallel::Ref<void(real*)> make) {
+  if (weight && !weight->lent.load(std::memory_order_acquire)) {  // a lent weight may change at any moment
+    data_ = kept(entry(*weight, key, size), make);
+    return;
   }
-  const Panels panels(nullptr, false, B, ldb, K, N, bf16);
-  run(task(M, N, K, A, 1, lda, panels.data(), beta, C, ldc), bf16);
+  own_ = take(size);
+  make(own_);
+  data_ = own_;
+}
+KeptPanels::~KeptPanels() {
+  if (own_) Pool::give(own_);
 }
 
 Packed::Packed(bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N)
     : transposed_(transposed), bf16_(rounds(precision())), b_(b), ldb_(ldb), K_(K), N_(N) {
-  if (N <= 0 || prefer_blas(block, N, K, bf16_)) return;
+  if (N <= 0 || prefer_blas(blas_block, N, K, bf16_)) return;
   panels_ = take(panels_size(bf16_, K, N));
   pack(bf16_, transposed, b, ldb, K, N, panels_);
 }

@@ -4,12 +4,13 @@
 //   input     dx (M,K) = dy (M,N) W                    gemm_nn
 //   weight    dW (N,K) = dy^T x                        gemm_tn
 // All matrices are row-major with explicit row strides; C = beta C + product (beta 0 overwrites, whatever C held).
-// Inside a shard they are serial; outside, rows of C are cut into fixed blocks, so that bits never depend on threads.
+// Rows of C (of dW: columns) are shared with idle workers; an element's sum is one chain whoever computes it, so bits never depend on threads.
 // Our own kernels (core/kernels/gemm.cpp) are 1.1 to 1.6 times as fast as OpenBLAS on the shapes of a ViT; it is their oracle
 // in the tests, and takes over where vectors are narrow.
 #include <cstdint>
 #include <span>
 
+#include "tessera/core/parallel.h"
 #include "tessera/core/precision.h"
 #include "tessera/core/real.h"
 
@@ -41,6 +42,31 @@ void gemm_nn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const 
 /// C (M,N) = beta C + A(K,M)^T B (K,N).
 void gemm_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real beta,
              real* C, int64_t ldc, Precision in = precision());
+
+/// A way of reading a weight, for which its panels are kept: as it lies, transposed, or as an op of that name arranges it, which depends on `of`.
+struct PanelKey {
+  enum Order { as_is, transposed, conv, conv_input, conv_winograd, conv_winograd_input };
+  const real* values;
+  Order order;
+  bool bf16;
+  int64_t of[7];
+  bool operator==(const PanelKey&) const = default;
+};
+
+/// `size` reals that `make` writes: those a weight keeps until its values are rewritten, or, without a weight and where a pointer to its values is
+/// lent, fresh ones that live as long as this object.
+class KeptPanels {
+ public:
+  KeptPanels(Leaf* weight, const PanelKey& key, int64_t size, parallel::Ref<void(real*)> make);
+  ~KeptPanels();
+  KeptPanels(const KeptPanels&) = delete;
+  KeptPanels& operator=(const KeptPanels&) = delete;
+  const real* data() const { return data_; }
+
+ private:
+  const real* data_;
+  real* own_ = nullptr;
+};
 
 /// A matrix in panels, for several products with it.
 class Packed {

@@ -5,6 +5,7 @@
 #include "tessera/core/kernels/attention_products.h"
 #include "tessera/core/kernels/attention_softmax.h"
 #include "tessera/core/kernels/conv.h"
+#include "tessera/core/kernels/conv_lines.h"
 #include "tessera/core/kernels/elementwise.h"
 #include "tessera/core/kernels/gelu.h"
 #include "tessera/core/kernels/gemm.h"
@@ -14,6 +15,7 @@
 #include "tessera/core/kernels/random.h"
 #include "tessera/core/kernels/softmax.h"
 #include "tessera/core/kernels/unary.h"
+#include "tessera/core/kernels/winograd.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -24,6 +26,8 @@ struct Kernels : AttentionBf16Kernels,
                  AttentionProductKernels,
                  AttentionSoftmaxKernels,
                  ConvKernels,
+                 ConvLineKernels,
+                 ConvLineBf16Kernels,
                  ElementwiseKernels,
                  GeluKernels,
                  GemmKernels,
@@ -32,7 +36,8 @@ struct Kernels : AttentionBf16Kernels,
                  OptimKernels,
                  RandomKernels,
                  SoftmaxKernels,
-                 UnaryKernels {
+                 UnaryKernels,
+                 WinogradKernels {
   int lanes;  ///< reals per register
 };
 

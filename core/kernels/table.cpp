@@ -9,6 +9,8 @@ extern const AttentionPairKernels attention_pair_kernels;
 extern const AttentionProductKernels attention_product_kernels;
 extern const AttentionSoftmaxKernels attention_softmax_kernels;
 extern const ConvKernels conv_kernels;
+extern const ConvLineKernels conv_line_kernels;
+extern const ConvLineBf16Kernels conv_line_bf16_kernels;
 extern const ElementwiseKernels elementwise_kernels;
 extern const GeluKernels gelu_kernels;
 extern const GemmKernels gemm_kernels;
@@ -18,6 +20,7 @@ extern const OptimKernels optim_kernels;
 extern const RandomKernels random_kernels;
 extern const SoftmaxKernels softmax_kernels;
 extern const UnaryKernels unary_kernels;
+extern const WinogradKernels winograd_kernels;
 
 /// A function, called where the CPU has the instructions: a variable would be filled at the program's start, on any CPU,
 /// by code compiled for this one. The families' values are constants.
@@ -27,6 +30,8 @@ Kernels table() {
           attention_product_kernels,
           attention_softmax_kernels,
           conv_kernels,
+          conv_line_kernels,
+          conv_line_bf16_kernels,
           elementwise_kernels,
           gelu_kernels,
           gemm_kernels,
@@ -36,6 +41,7 @@ Kernels table() {
           random_kernels,
           softmax_kernels,
           unary_kernels,
+          winograd_kernels,
           lanes};
 }
 

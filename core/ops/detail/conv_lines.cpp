@@ -1,0 +1,258 @@
+// Convolutions as products that read the map where it lies (core/kernels/conv_lines.cpp): a strip of some lines, or of some small images, is
+// copied with its zeros around it, 1 / (kh kw) of what patches would take, and stays in L2 while all its outputs are computed.
+//   y   correlates x with w
+//   dx  correlates dy with w turned round: tap k of an axis reaches input i = s o - p + k d from output o. With s = 1 these are all taps in
+//       reverse; else every s-th input, those of one remainder of (i + p) / s, has taps of its own: k = r, r + s, ... (d = 1)
+//   dw  is x^T dy for each tap, summed over pixels
+#include <algorithm>
+
+#include "tessera/core/gemm.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/detail/conv_plan.h"
+#include "tessera/core/precision.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+namespace conv {
+namespace {
+
+/// One axis of a correlation: output o reads cells o stride + k step - before of `in`, k < taps.
+struct Axis {
+  int64_t in, out, before, taps, step, stride;
+  int64_t padded(int64_t outs) const { return outs && taps ? (outs - 1) * stride + (taps - 1) * step + 1 : 0; }
+};
+
+/// What is read: images of C channels a cell, of which a group takes I.
+struct Map {
+  const real* x;
+  int64_t C, I;
+};
+
+struct Correlation {
+  int64_t B;
+  Axis y, x;
+  Map map;
+  bool joined() const { return x.step == 1; }  // the taps of a row lie side by side
+};
+
+bool rounds() { return sizeof(real) == sizeof(float) && precision() == Precision::bf16; }
+const LineProducts& products() { return rounds() ? kernels().conv_lines_bf16 : kernels().conv_lines; }
+
+constexpr int64_t usual_room = 1 << 15;  // 128 KB
+
+/// Some lines of outputs of some images: either whole images, or one.
+struct Strip {
+  int64_t image, images, first, lines;
+};
+
+/// f(strip): about `room` reals of padded map.
+template <class F>
+void each_strip(const Correlation& c, int64_t units, int64_t room, F f) {
+  const int64_t line = std::max<int64_t>(c.x.padded(c.x.out) * units, 1), image = c.y.padded(c.y.out) * line;
+  if (image <= room) {
+    const int64_t strips = (c.B * image + room - 1) / room, n = std::max<int64_t>(strips, 1);
+    for (int64_t s = 0; s < n; ++s)
+      if (const int64_t from = c.B * s / n, to = c.B * (s + 1) / n; from < to) f(Strip{from, to - from, 0, c.y.out});
+    return;
+  }
+  // of a line at least as many as one copy of its neighbourhood is worth
+  const int64_t fit = std::max(room / line - c.y.padded(1), 3 * c.y.padded(1)) / c.y.stride + 1;
+  const int64_t n = (c.y.out + fit - 1) / fit;
+  for (int64_t b = 0; b < c.B; ++b)
+    for (int64_t s = 0; s < n; ++s) {
+      const int64_t from = c.y.out * s / n, to = c.y.out * (s + 1) / n;
+      f(Strip{b, 1, from, to - from});
+    }
+}
+
+int64_t padded_size(const Correlation& c, const Strip& s, int64_t units) {
+  return s.images * c.y.padded(s.lines) * c.x.padded(c.x.out) * units;
+}
+Tensor room_for(const Correlation& c, int64_t units, int64_t room = usual_room) {
+  int64_t most = 0;
+  each_strip(c, units, room, [&](const Strip& s) { most = std::max(most, padded_size(c, s, units)); });
+  return Tensor({static_cast<int>(most)});
+}
+
+/// The map of a strip, written by `write`, and where a task finds its taps. `pair`: cells of outputs that a row stands for.
+LineTask read(const Correlation& c, const Strip& s, void (*write)(const PaddedLines&, real*), int64_t units,
+              int64_t pair, Tensor& room) {
+  const int64_t width = c.x.padded(c.x.out), lines = c.y.padded(s.lines), line = width * units;
+  for (int64_t i = 0; i < s.images; ++i)
+    write({.x = c.map.x + (s.image + i) * c.y.in * c.x.in * c.map.C,
+           .H = c.y.in,
+           .W = c.x.in,
+           .C = c.map.C,
+           .I = c.map.I,
+           .top = c.y.before,
+           .left = c.x.before,
+           .first = s.first * c.y.stride,
+           .lines = lines,
+           .width = width,
+           .ahead = c.x.stride},
+          room.data() + i * lines * line);
+  LineTask t{};
+  t.images = s.images, t.lines = s.lines, t.pixels = (c.x.out + pair - 1) / pair;
+  t.a = room.data(), t.a_image = lines * line, t.a_line = c.y.stride * line, t.a_pixel = pair * c.x.stride * units;
+  t.taps_y = c.y.taps, t.step_y = c.y.step * line;
+  t.taps_x = c.joined() ? 1 : c.x.taps, t.step_x = c.x.step * units;
+  t.I = c.joined() ? c.x.taps * units : units;
+  return t;
+}
+
+Correlation forward_of(const Plan& p, const real* x, int64_t group) {
+  const ConvShape& s = p.s;
+  return {s.B,
+          {s.H, s.Ho, s.pad_y, s.kh, s.dilation_y, s.stride_y},
+          {s.W, s.Wo, s.pad_x, s.kw, s.dilation_x, s.stride_x},
+          {x + group * p.I, s.C, p.I}};
+}
+
+/// Panels of `matrices` weights, each (N, K) as `fill` writes it in fp32.
+struct Weights {
+  int64_t N, K, each;  // each: reals of one's panels
+  Weights(int64_t N_, int64_t K_) : N(N_), K(K_) {
+    const auto up = [](int64_t n, int64_t of) { return (n + of - 1) / of * of; };
+    each = rounds() ? up(N, 32) * up(K, 32) : up(N, 2 * int64_t{kernels().lanes}) * K;
+  }
+  void pack(const Tensor& matrix, real* panels) const {
+    (rounds() ? kernels().bf16_pack_transposed : kernels().gemm_pack_transposed)(matrix.data(), K, K, N, panels);
+  }
+  Tensor matrix() const { return Tensor({static_cast<int>(N), static_cast<int>(K)}); }
+};
+
+int64_t units_of(int64_t numbers) { return (numbers + products().pair - 1) / products().pair; }
+
+/// An axis of the input gradient: the inputs first, first + every, ... (`count` of them), which taps r, r + every, ... reach.
+struct Phase {
+  int64_t first, every, count, r, taps;
+  Axis axis;
+  /// The kernel's tap that stands at place k of the correlation.
+  int64_t tap(int64_t k) const { return r + every * (taps - 1 - k); }
+};
+Phase phase(int64_t in, int64_t out, int64_t pad, int64_t kernel, int64_t dilation, int64_t stride, int64_t r) {
+  const int64_t first = ((r - pad) % stride + stride) % stride;
+  const int64_t count = first < in ? (in - first + stride - 1) / stride : 0;
+  const int64_t taps = r < kernel ? (kernel - r + stride - 1) / stride : 0, step = stride == 1 ? dilation : 1;
+  const int64_t origin = (first + pad - r) / stride;  // the output whose tap r reaches the first input
+  return {first, stride, count, r, taps, {out, count, step * (taps - 1) - origin, taps, step, 1}};
+}
+/// f(phase of y, phase of x, its number)
+template <class F>
+void each_phase(const Plan& p, F f) {
+  const ConvShape& s = p.s;
+  int64_t n = 0;
+  for (int64_t y = 0; y < s.stride_y; ++y)
+    for (int64_t x = 0; x < s.stride_x; ++x)
+      f(phase(s.H, s.Ho, s.pad_y, s.kh, s.dilation_y, s.stride_y, y),
+        phase(s.W, s.Wo, s.pad_x, s.kw, s.dilation_x, s.stride_x, x), n++);
+}
+
+}  // namespace
+
+bool by_lines(const Plan& p) {
+  const ConvShape& s = p.s;
+  if (p.taps() == 1 || products().pair == 0) return false;
+  if ((s.stride_y > 1 && s.dilation_y > 1) || (s.stride_x > 1 && s.dilation_x > 1)) return false;
+  // OpenBLAS where vectors hold 16 bytes, as in gemm.cpp
+  const bool narrow = kernels().lanes * sizeof(real) <= 16 && !rounds();
+  return !narrow || s.B * s.Ho * s.Wo * p.Og * p.K <= 64 * 64 * 64;
+}
+
+void forward_lines(const Plan& p, const Tensor& x, const Tensor& w, const real* bias, Tensor& y) {
+  const int64_t pair = products().pair, units = units_of(p.I), taps = p.taps();
+  const Weights weights(p.Og, taps * units * pair);
+  const PanelKey key{w.read().data(), PanelKey::conv, rounds(), {p.O, p.s.kh, p.s.kw, p.groups, 0, 0, 0}};
+  const KeptPanels panels(w.leaf(), key, p.groups * weights.each, [&](real* to) {
+    Tensor m = weights.matrix();
+    for (int64_t g = 0; g < p.groups; ++g, to += weights.each) {
+      const real* from = w.read().data() + g * p.Og * p.K;
+      for (int64_t o = 0; o < p.Og; ++o)
+        for (int64_t t = 0; t < taps; ++t)
+          for (int64_t i = 0; i < units * pair; ++i)
+            m[(o * taps + t) * units * pair + i] = i < p.I ? from[(o * p.I + i) * taps + t] : 0;
+      weights.pack(m, to);
+    }
+  });
+  Tensor room = room_for(forward_of(p, nullptr, 0), units);
+  for (int64_t g = 0; g < p.groups; ++g) {
+    const Correlation c = forward_of(p, x.data(), g);
+    each_strip(c, units, usual_room, [&](const Strip& s) {
+      LineTask t = read(c, s, products().pad, units, 1, room);
+      t.N = p.Og, t.b = panels.data() + g * weights.each, t.bias = bias ? bias + g * p.Og : nullptr;
+      t.c = y.data() + (s.image * p.s.Ho + s.first) * p.line() + g * p.Og;
+      t.c_image = p.s.Ho * p.line(), t.c_line = p.line(), t.c_pixel = p.O;
+      products().multiply(t);
+    });
+  }
+}
+
+void input_gradient_lines(const Plan& p, const Tensor& w, const Tensor& dy, Sink dx) {
+  const int64_t pair = products().pair, units = units_of(p.Og), row = p.s.W * p.s.C;
+  each_phase(p, [&](const Phase& py, const Phase& px, int64_t number) {
+    const int64_t taps = py.taps * px.taps;
+    const Weights weights(p.I, taps * units * pair);
+    const PanelKey key{w.read().data(),
+                       PanelKey::conv_input,
+                       rounds(),
+                       {p.O, p.s.kh, p.s.kw, p.groups, p.s.stride_y, p.s.stride_x, number}};
+    const KeptPanels panels(w.leaf(), key, p.groups * weights.each, [&](real* to) {
+      Tensor m = weights.matrix();
+      for (int64_t g = 0; g < p.groups; ++g, to += weights.each) {
+        const real* from = w.read().data() + g * p.Og * p.K;
+        for (int64_t i = 0; i < p.I; ++i)
+          for (int64_t t = 0; t < taps; ++t) {
+            const int64_t tap = py.tap(t / px.taps) * p.s.kw + px.tap(t % px.taps);
+            for (int64_t o = 0; o < units * pair; ++o)
+              m[(i * taps + t) * units * pair + o] = o < p.Og ? from[(o * p.I + i) * p.taps() + tap] : 0;
+          }
+        weights.pack(m, to);
+      }
+    });
+    Correlation c{p.s.B, py.axis, px.axis, {dy.data(), p.O, p.Og}};
+    Tensor room = room_for(c, units);
+    for (int64_t g = 0; g < p.groups; ++g, c.map.x += p.Og)
+      each_strip(c, units, usual_room, [&](const Strip& s) {
+        LineTask t = read(c, s, products().pad, units, 1, room);
+        t.N = p.I, t.b = panels.data() + g * weights.each, t.beta = dx.beta;
+        t.c = dx.to + (s.image * p.s.H + py.first + s.first * py.every) * row + px.first * p.s.C + g * p.I;
+        t.c_image = p.s.H * row, t.c_line = py.every * row, t.c_pixel = px.every * p.s.C;
+        products().multiply(t);
+      });
+  });
+}
+
+void weight_gradient_lines(const Plan& p, const Tensor& x, const Tensor& dy, Sink dw) {
+  const LineProducts& how = products();
+  const int64_t pair = how.pair, lanes = kernels().lanes, wide = (p.Og + lanes - 1) / lanes * lanes;
+  const bool in_place = !rounds() && p.groups == 1 && wide == p.Og;  // rows of dy are whole vectors as they lie
+  const int64_t row_pixels = (p.s.Wo + pair - 1) / pair;
+  // a large gradient is read and written for every strip: fewer of them
+  const int64_t fit = p.K * wide > 1 << 17 ? 1 << 18 : usual_room;
+  Tensor d({static_cast<int>(p.K), static_cast<int>(wide)}), room = room_for(forward_of(p, nullptr, 0), p.I, fit), rows;
+  if (!in_place) {
+    int64_t most = 0;
+    each_strip(forward_of(p, nullptr, 0), p.I, fit,
+               [&](const Strip& s) { most = std::max(most, s.images * s.lines * row_pixels * wide); });
+    rows = Tensor({static_cast<int>(most)});
+  }
+  for (int64_t g = 0; g < p.groups; ++g) {
+    const Correlation c = forward_of(p, x.data(), g);
+    real beta = 0;
+    each_strip(c, p.I, fit, [&](const Strip& s) {
+      LineTask t = read(c, s, how.zip, p.I, pair, room);
+      const real* from = dy.data() + (s.image * p.s.Ho + s.first) * p.line() + g * p.Og;
+      if (!in_place) how.zip_rows(from, p.O, s.images * s.lines, p.s.Wo, p.Og, rows.data());
+      t.N = p.Og, t.b = in_place ? from : rows.data(), t.b_pixel = wide;
+      t.c = d.data(), t.c_pixel = wide, t.beta = beta;
+      how.weigh(t);
+      beta = 1;
+    });
+    if (beta == 0) std::fill_n(d.data(), d.size(), real(0));
+    kernels().add_transposed_taps(d.data(), wide, p.taps(), p.I, p.Og, dw.to + g * p.Og * p.K, dw.beta);
+  }
+}
+
+}  // namespace conv
+}  // namespace TESSERA_NS
+}  // namespace tessera

@@ -1,0 +1,151 @@
+// Convolutions 3 x 3 of stride 1 by Winograd's F(2x2, 3x3): the map is cut into tiles of 4 x 4 cells that overlap by two, every tile and the weight
+// are transformed to 16 numbers a channel, and where 2 x 2 outputs took 36 products a pair of channels, they take 16:
+//   y = A^T [sum_i (B^T d_i B) * (G w_oi G^T)] A           16 products of matrices (tiles, I) (I, O)
+//   dx = the same of dy, with w turned round                dw = G^T [sum over tiles of (B^T d B)^T (A dy A^T)] G
+// Sums are of other terms than the definition's: the rounding is about 1.5 times as large (tests/unit/conv_lines.cpp), and of an infinity in the map
+// the difference with another one may come out, NaN.
+#include <algorithm>
+
+#include "tessera/core/gemm.h"
+#include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/detail/conv_plan.h"
+#include "tessera/core/precision.h"
+
+namespace tessera {
+inline namespace TESSERA_NS {
+namespace conv {
+namespace {
+
+constexpr int64_t forms = 16;  // numbers of a tile
+
+struct Tiling {
+  WinogradTiles of_map, of_outputs;  // 4 x 4 cells of what is read; 2 x 2 of what is written
+  int64_t all, step;                 // tiles; of a strip
+};
+
+/// Outputs H x W of O channels from a map of h x w cells and I channels.
+Tiling tiling(int64_t B, int64_t h, int64_t w, int64_t I, int64_t top, int64_t left, int64_t H, int64_t W, int64_t O) {
+  const int64_t ty = (H + 1) / 2, tx = (W + 1) / 2, all = B * ty * tx;
+  // both sides of the products, 16 (I + O) numbers a tile, stay in L2 together: 384 KB; whole tiles of the micro-kernel
+  const int64_t fit = std::max<int64_t>(6144 / (I + O) / 14, 2) * 14,
+                strips = std::max<int64_t>((all + fit - 1) / fit, 1);
+  Tiling t{{h, w, I, top, left, ty, tx, 0, 0, 0}, {H, W, O, 0, 0, ty, tx, 0, 0, 0}, all, (all + strips - 1) / strips};
+  t.of_map.plane = t.step * I + 16, t.of_outputs.plane = t.step * O + 16;  // not a multiple of 4 KB apart
+  return t;
+}
+Tensor planes(const WinogradTiles& t) { return Tensor({static_cast<int>(forms * t.plane)}); }
+
+/// f(strip of the map, strip of the outputs)
+template <class F>
+void each_strip(Tiling t, F f) {
+  for (int64_t first = 0; first < t.all; first += t.step) {
+    t.of_map.first = t.of_outputs.first = first;
+    t.of_map.count = t.of_outputs.count = std::min(t.step, t.all - first);
+    f(t.of_map, t.of_outputs);
+  }
+}
+
+int64_t panels_size(int64_t I, int64_t O) {
+  const int64_t wide = 2 * int64_t{kernels().lanes};
+  return (O + wide - 1) / wide * wide * I;
+}
+
+/// Panels of the 16 matrices (I, O) of G w G^T. tap(o, i, k, l) reads the weight.
+template <class Tap>
+void transform_weight(int64_t I, int64_t O, real* panels, Tap tap) {
+  Tensor u({static_cast<int>(forms), static_cast<int>(I), static_cast<int>(O)});
+  for (int64_t i = 0; i < I; ++i)
+    for (int64_t o = 0; o < O; ++o) {
+      double rows[4][3];  // G w
+      for (int l = 0; l < 3; ++l) {
+        const double a = tap(o, i, 0, l), b = tap(o, i, 1, l), c = tap(o, i, 2, l);
+        rows[0][l] = a, rows[1][l] = (a + b + c) / 2, rows[2][l] = (a - b + c) / 2, rows[3][l] = c;
+      }
+      for (int r = 0; r < 4; ++r) {
+        const double a = rows[r][0], b = rows[r][1], c = rows[r][2];
+        const double form[4] = {a, (a + b + c) / 2, (a - b + c) / 2, c};
+        for (int s = 0; s < 4; ++s) u[((r * 4 + s) * I + i) * O + o] = static_cast<real>(form[s]);
+      }
+    }
+  for (int64_t f = 0; f < forms; ++f)
+    kernels().gemm_pack(u.data() + f * I * O, O, I, O, panels + f * panels_size(I, O));
+}
+
+/// Writes the outputs of a tiling.
+void correlate(const Tiling& all, const real* x, const real* panels, const real* bias, real beta, real* y) {
+  Tensor in = planes(all.of_map), out = planes(all.of_outputs);
+  const int64_t I = all.of_map.C, O = all.of_outputs.C;
+  each_strip(all, [&](const WinogradTiles& map, const WinogradTiles& outputs) {
+    kernels().winograd_cells(map, x, in.data());
+    for (int64_t f = 0; f < forms; ++f) {
+      GemmTask t{};
+      t.M = map.count, t.N = O, t.K = I, t.a = in.data() + f * map.plane, t.a_row = I, t.a_col = 1;
+      t.panels = panels + f * panels_size(I, O), t.c = out.data() + f * outputs.plane, t.ldc = O;
+      kernels().gemm(&t);
+    }
+    kernels().winograd_outputs(outputs, out.data(), bias, beta, y);
+  });
+}
+
+}  // namespace
+
+bool by_winograd(const Plan& p) {
+  const ConvShape& s = p.s;
+  if (s.kh != 3 || s.kw != 3 || s.stride_y != 1 || s.stride_x != 1 || s.dilation_y != 1 || s.dilation_x != 1)
+    return false;
+  if (p.groups != 1 || p.I % 16 || p.Og % 16 || std::max(p.I, p.Og) > 512) return false;
+  return !(sizeof(real) == sizeof(float) && precision() == Precision::bf16) && by_lines(p);
+}
+
+void forward_winograd(const Plan& p, const Tensor& x, const Tensor& w, const real* bias, Tensor& y) {
+  const real* from = w.read().data();
+  const PanelKey key{from, PanelKey::conv_winograd, false, {p.O, p.I}};
+  const KeptPanels panels(w.leaf(), key, forms * panels_size(p.I, p.O), [&](real* to) {
+    transform_weight(p.I, p.O, to, [&](int64_t o, int64_t i, int k, int l) {
+      return static_cast<double>(from[(o * p.I + i) * 9 + 3 * k + l]);
+    });
+  });
+  const ConvShape& s = p.s;
+  correlate(tiling(s.B, s.H, s.W, p.I, s.pad_y, s.pad_x, s.Ho, s.Wo, p.O), x.data(), panels.data(), bias, 0, y.data());
+}
+
+void input_gradient_winograd(const Plan& p, const Tensor& w, const Tensor& dy, Sink dx) {
+  const real* from = w.read().data();
+  const PanelKey key{from, PanelKey::conv_winograd_input, false, {p.O, p.I}};
+  const KeptPanels panels(w.leaf(), key, forms * panels_size(p.O, p.I), [&](real* to) {
+    transform_weight(p.O, p.I, to, [&](int64_t i, int64_t o, int k, int l) {
+      return static_cast<double>(from[(o * p.I + i) * 9 + 8 - 3 * k - l]);
+    });
+  });
+  const ConvShape& s = p.s;
+  correlate(tiling(s.B, s.Ho, s.Wo, p.O, 2 - s.pad_y, 2 - s.pad_x, s.H, s.W, p.I), dy.data(), panels.data(), nullptr,
+            dx.beta, dx.to);
+}
+
+void weight_gradient_winograd(const Plan& p, const Tensor& x, const Tensor& dy, Sink dw) {
+  if (p.I * p.O > 256 * 256) return weight_gradient_lines(p, x, dy, dw);  // 16 matrices of this size leave L3
+  const ConvShape& s = p.s;
+  const int64_t I = p.I, O = p.O;
+  const Tiling all = tiling(s.B, s.H, s.W, I, s.pad_y, s.pad_x, s.Ho, s.Wo, O);
+  Tensor in = planes(all.of_map), out = planes(all.of_outputs);
+  Tensor du({static_cast<int>(forms), static_cast<int>(I * O)}), taps({9, static_cast<int>(I * O)});
+  if (all.all == 0) std::fill_n(du.data(), du.size(), real(0));
+  each_strip(all, [&](const WinogradTiles& map, const WinogradTiles& outputs) {
+    kernels().winograd_cells(map, x.data(), in.data());
+    kernels().winograd_cotangents(outputs, dy.data(), out.data());
+    for (int64_t f = 0; f < forms; ++f) {
+      LineTask t{};
+      t.images = t.lines = t.taps_y = t.taps_x = 1, t.pixels = map.count;
+      t.a = in.data() + f * map.plane, t.a_pixel = I, t.I = I;
+      t.b = out.data() + f * outputs.plane, t.b_pixel = O, t.N = O;
+      t.c = du.data() + f * I * O, t.c_pixel = O, t.beta = map.first ? real(1) : real(0);
+      kernels().conv_lines.weigh(t);
+    }
+  });
+  kernels().winograd_taps(du.data(), I * O, taps.data());
+  kernels().add_transposed_taps(taps.data(), O, 9, I, O, dw.to, dw.beta);
+}
+
+}  // namespace conv
+}  // namespace TESSERA_NS
+}  // namespace tessera
