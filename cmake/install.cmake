@@ -5,7 +5,7 @@ install(TARGETS tessera EXPORT tesseraTargets ARCHIVE DESTINATION ${CMAKE_INSTAL
 # Not the headers that are compiled once per instruction set: outside of core/kernels they mean nothing.
 foreach(folder core nn models train)
   install(DIRECTORY ${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tessera FILES_MATCHING PATTERN "*.h" PATTERN cli EXCLUDE PATTERN lab EXCLUDE
-          PATTERN recipes EXCLUDE REGEX "core/(kernels/(simd|math|bf16_pairs|gemm_tile|attention_lanes)|io/json)\\.h$|train/training/report_json\\.h$" EXCLUDE)
+          PATTERN recipes EXCLUDE REGEX "core/(kernels/(simd|math|bf16_pairs|gemm_tile|attention_lanes|attention_tiles)|io/json)\\.h$|train/training/report_json\\.h$" EXCLUDE)
 endforeach()
 install(FILES include/tessera/tessera.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tessera)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/licenses/tessera)

@@ -1,147 +1,30 @@
 // Products of small matrices that sit in L1 or L2, and the moves around them.
-//
-// A tile of MR rows times NV vectors of C stays in registers while k runs: per k it loads NV vectors of B and MR
-// scalars of A (each broadcast by its load) for MR NV multiply-adds. With 32 registers MR NV is up to 28, so loads are
-// below 60 % of what the load ports can do and the multiply-adds are the limit. B needs no packing because its rows are
-// short; a BLAS packs, checks and blocks for sizes that do not come here. Rows are divided evenly over tiles (65 rows
-// by 13: five full tiles), columns over panels.
 #include "tessera/core/kernels/attention_products.h"
 
-#include "tessera/core/kernels/simd.h"
+#include "tessera/core/kernels/attention_tiles.h"
 
 TESSERA_KERNELS_BEGIN
 
 namespace {
-
-#if defined(__AVX512F__) || defined(__aarch64__)
-enum : int { widest = 5 };  // vectors of C a tile spans
-constexpr int tallest(int nv) { return nv == 1 ? 14 : nv == 2 ? 13 : nv == 3 ? 8 : nv == 4 ? 6 : 5; }
-#else
-enum : int { widest = 3 };  // 16 registers
-constexpr int tallest(int nv) { return nv == 1 ? 10 : nv == 2 ? 6 : 4; }
-#endif
-
-using Tile = void (*)(int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real* C, int64_t ldc,
-                      bool add);
-
-template <int MR, int NV, bool transposed>
-void tile(int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real* C, int64_t ldc, bool add) {
-  vec c[MR][NV];
-#pragma GCC unroll 16
-  for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) c[r][v] = add ? load(C + r * ldc + v * lanes) : vec{};
-  for (int64_t k = 0; k < K; ++k) {
-    vec b[NV];
-#pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) b[v] = load(B + k * ldb + v * lanes);
-#pragma GCC unroll 16
-    for (int r = 0; r < MR; ++r) {
-      const vec a = splat(transposed ? A[k * lda + r] : A[r * lda + k]);
-#pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) c[r][v] += a * b[v];
-    }
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) store(C + r * ldc + v * lanes, c[r][v]);
-}
-
-struct Tiles {
-  Tile of[2][widest + 1][15];
+struct Numbers {
+  using element = real;
+  using value = vec;
+  static value load(const real* p) { return TARGET::load(p); }
+  static value load_part(const real* p, int64_t n) { return TARGET::load_part(p, n); }
+  static value spread(real x) { return splat(x); }
+  static void add(vec& sum, value a, value b) { sum += a * b; }
 };
-template <int NV, int MR>
-constexpr void fill(Tiles& t) {
-  t.of[0][NV][MR] = tile<MR, NV, false>, t.of[1][NV][MR] = tile<MR, NV, true>;
-  if constexpr (MR > 1) {
-    fill<NV, MR - 1>(t);
-  } else if constexpr (NV > 1) {
-    fill<NV - 1, tallest(NV - 1)>(t);
-  }
-}
-constexpr Tiles every_tile() {
-  Tiles t{};
-  fill<widest, tallest(widest)>(t);
-  return t;
-}
-constexpr Tiles tiles = every_tile();
-
-/// Column of C (M x N): C_i = A_i . b, for the one column that would leave a tile's last vector nearly empty (keys are often 1 + 16 k,
-/// with a class token). The rest of its vector becomes 0.
-void last_column(int64_t M, int64_t K, const real* A, int64_t lda, const real* b, real* C, int64_t ldc) {
-  for (int64_t i = 0; i < M; ++i, A += lda, C += ldc) {
-    vec x = {};
-    int64_t k = 0;
-    for (; k + lanes <= K; k += lanes) x += load(A + k) * load(b + k);
-    if (k < K) x += load_part(A + k, K - k) * load(b + k);
-    const real y = sum(x);
-    store(C, vec{});
-    *C = y;
-  }
-}
-
-template <bool transposed>
-inline void multiply(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real* C,
-                     int64_t ldc, bool add) {
-  const int64_t vectors = (N + lanes - 1) / lanes, panels = (vectors + widest - 1) / widest;
-  for (int64_t p = 0; p < panels; ++p) {
-    const int64_t from = vectors * p / panels, width = vectors * (p + 1) / panels - from;
-    const Tile* column = tiles.of[transposed][width];
-    const int64_t tall = tallest(static_cast<int>(width)), steps = (M + tall - 1) / tall;
-    for (int64_t s = 0; s < steps; ++s) {
-      const int64_t r = M * s / steps, rows = M * (s + 1) / steps - r;
-      column[rows](K, A + (transposed ? r : r * lda), lda, B + from * lanes, ldb, C + r * ldc + from * lanes, ldc, add);
-    }
-  }
-}
-
-/// Exchanges the bit W of row and lane in all lanes x lanes elements; all bits together transpose.
-template <int W = lanes / 2>
-inline void transpose(vec (&r)[lanes]) {
-  ivec low, high;
-  for (int l = 0; l < lanes; ++l) {
-    low[l] = l & W ? lanes + (l ^ W) : l;
-    high[l] = l & W ? lanes + l : l ^ W;
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < lanes; ++i) {
-    if (i & W) continue;
-    const vec a = r[i], b = r[i + W];
-    r[i] = shuffle(a, b, low), r[i + W] = shuffle(a, b, high);
-  }
-  if constexpr (W > 1) transpose<W / 2>(r);
-}
-
 }  // namespace
 
 void product(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real* C,
              int64_t ldc, bool add) {
-  constexpr int64_t longest = 128;
-  if (N % lanes != 1 || N < lanes || K > longest || add) return multiply<false>(M, N, K, A, lda, B, ldb, C, ldc, add);
-  multiply<false>(M, N - 1, K, A, lda, B, ldb, C, ldc, false);
-  real b[longest + lanes];
-  int64_t k = 0;
-  for (; k < K; ++k) b[k] = B[k * ldb + N - 1];
-  for (; k % lanes; ++k) b[k] = 0;
-  last_column(M, K, A, lda, b, C + N - 1, ldc);
+  product_of<Numbers>(M, N, K, A, lda, B, ldb, C, ldc, add);
 }
 
 void product_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B, int64_t ldb, real* C,
                 int64_t ldc, bool add) {
-  multiply<true>(M, N, K, A, lda, B, ldb, C, ldc, add);
+  multiply<Numbers, true>(M, N, K, A, lda, B, ldb, C, ldc, add);
 }
-
-namespace {
-/// The rows of the next head are asked for while this one's are moved: they are short and far apart, so that no hardware prefetcher
-/// sees a pattern, and a backward pass finds them in the last cache at best.
-template <bool write>
-inline void fetch(const real* row, int64_t d, int64_t ahead) {
-  if (ahead == 0) return;
-  for (int64_t c = 0; c < d; c += 64 / static_cast<int64_t>(sizeof(real)))
-    __builtin_prefetch(row + ahead + c, write, 2);
-}
-}  // namespace
 
 void gather_rows(const real* x, int64_t stride, const int32_t* at, int64_t n, int64_t d, real* y, int64_t ld,
                  int64_t ahead) {
@@ -199,7 +82,7 @@ void transpose_rows(const real* x, int64_t stride, const int32_t* at, int64_t n,
         const real* from = x + row * stride + c;
         r[l] = row < 0 ? vec{} : scale * (width >= lanes ? load(from) : load_part(from, width));
       }
-      transpose(r);
+      transpose_lanes(r);
       const int64_t rows = width < lanes ? width : int64_t{lanes};
 #pragma GCC unroll 16
       for (int l = 0; l < lanes; ++l)

@@ -10,36 +10,6 @@ namespace {
 
 constexpr real none = static_cast<real>(-__builtin_inf());
 
-/// e^x for x <= 0, by 2^(x log2 e); 1 at 0, exactly 0 from -87.7 down, so that a masked pair weighs nothing, and NaN for NaN. The maximum
-/// of a row is subtracted before the multiplication and not inside of it: a multiply-add of the scaled maximum, which is rounded, leaves
-/// that rounding in the exponent, and at scores of 1e9 it is 64. In double, the twin, libm.
-inline vec power(vec x) {
-  if constexpr (!single) {
-    return exp_exact(x);
-  } else {
-    const real unit = static_cast<real>(1.4426950408889634);
-    x = max(splat(static_cast<real>(-88.0297)), x);  // 127 ln 2; in this order NaN stays
-    // its last bits take 127 + round(x log2 e), which is the exponent field of that power of 2; of -127, zero's
-    const vec magic = splat(12582912 + 127);  // 1.5 2^23 + 127
-    vec n = x * unit + magic;
-    ivec bits;
-    __builtin_memcpy(&bits, &n, sizeof bits);
-    n -= magic;
-    const vec r = x * unit - n;
-    // 2^r: minimax on [-1/2, 1/2] with p(0) = 1: relative error 9.2e-8
-    vec p = splat(static_cast<real>(1.326472725e-3));
-    p = p * r + static_cast<real>(9.671512786e-3);
-    p = p * r + static_cast<real>(5.550733744e-2);
-    p = p * r + static_cast<real>(2.402224208e-1);
-    p = p * r + static_cast<real>(6.931469776e-1);
-    p = p * r + static_cast<real>(1);
-    bits <<= 23;  // the magic number's own bits leave at the top
-    vec whole;
-    __builtin_memcpy(&whole, &bits, sizeof whole);
-    return p * whole;  // a product, since an addition to the exponent would make a number of NaN
-  }
-}
-
 /// A score and what is added to it. -inf hides the pair whatever its score is: a NaN or +inf, too, of a padded column or a masked key.
 inline vec added(vec score, vec b) { return select(b == none, b, score + b); }
 
@@ -78,7 +48,7 @@ inline vec powers(const Row& row, int64_t vectors, vec shift, real* to) {
   vec total = {};
 #pragma GCC unroll 8
   for (int64_t v = 0; v < vectors; ++v) {
-    const vec p = power(row(v) - shift);
+    const vec p = exp_negative(row(v) - shift);
     total += p;
     store(to + v * lanes, p);
   }
@@ -124,7 +94,7 @@ void weights(real* s, int64_t ld, int64_t rows, const real* bias, const real* co
     const Row row{s, bias ? bias + i * ld : nullptr, column, from};
     const vec top = splat(shift[i]), share = splat(inverse[i]);
 #pragma GCC unroll 8
-    for (int64_t v = 0; v < vectors; ++v) store(s + v * lanes, power(row(v) - top) * share);
+    for (int64_t v = 0; v < vectors; ++v) store(s + v * lanes, exp_negative(row(v) - top) * share);
   }
 }
 

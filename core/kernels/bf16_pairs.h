@@ -27,7 +27,10 @@ constexpr int tile_halves = side * deep;  // numbers of a tile
 static inline __mmask16 first(int64_t n) {
   return n >= side ? __mmask16(0xffff) : n <= 0 ? __mmask16(0) : __mmask16((1u << n) - 1);
 }
-static inline __m512 part(const real* p, int64_t n) { return _mm512_maskz_loadu_ps(first(n), p); }
+/// The first n numbers; a whole vector, which most are, needs no mask.
+static inline __m512 part(const real* p, int64_t n) {
+  return n >= side ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(first(n), p);
+}
 
 /// 32 numbers in a row, as 16 pairs.
 static inline __m512i pairs_along(const real* p, int64_t n) {

@@ -1,5 +1,6 @@
 #pragma once
 // All families of kernels. table.cpp includes this, too, so no standard header but <stdint.h> may come with it.
+#include "tessera/core/kernels/attention_bf16.h"
 #include "tessera/core/kernels/attention_pairs.h"
 #include "tessera/core/kernels/attention_products.h"
 #include "tessera/core/kernels/attention_softmax.h"
@@ -20,7 +21,8 @@ namespace tessera {
 inline namespace TESSERA_NS {
 
 /// One instruction set's kernels, each under its own name: kernels().add(...).
-struct Kernels : AttentionPairKernels,
+struct Kernels : AttentionBf16Kernels,
+                 AttentionPairKernels,
                  AttentionProductKernels,
                  AttentionSoftmaxKernels,
                  ConvKernels,

@@ -21,14 +21,16 @@ Kernels table();
 }
 namespace v4 {
 Kernels table();
-}
+}  // namespace v4
 namespace dot {
+extern const AttentionBf16Kernels attention_bf16_kernels;
 extern const GemmBf16Kernels gemm_bf16_kernels;
 extern const ConvLineBf16Kernels conv_line_bf16_kernels;
 }  // namespace dot
 namespace amx {
+extern const AttentionBf16Kernels attention_bf16_kernels;
 extern const GemmBf16Kernels gemm_bf16_kernels;
-}
+}  // namespace amx
 
 namespace {
 
@@ -50,8 +52,10 @@ Bf16 bf16_features() {
   return has;
 }
 
-Kernels v4_with(const GemmBf16Kernels& products, const ConvLineBf16Kernels& convolutions) {
+Kernels v4_with(const GemmBf16Kernels& products, const AttentionBf16Kernels& of_attention,
+                const ConvLineBf16Kernels& convolutions) {
   Kernels k = v4::table();
+  static_cast<AttentionBf16Kernels&>(k) = of_attention;
   static_cast<GemmBf16Kernels&>(k) = products;
   static_cast<ConvLineBf16Kernels&>(k) = convolutions;
   return k;
@@ -60,8 +64,8 @@ Kernels v4_with(const GemmBf16Kernels& products, const ConvLineBf16Kernels& conv
 /// AVX-512's kernels with other products in bf16, or null where this CPU lacks the instructions.
 const Kernels* with_bf16(Isa which) {
   static const Bf16 has = bf16_features();
-  static const Kernels dots = v4_with(dot::gemm_bf16_kernels, dot::conv_line_bf16_kernels),
-                       tiles = v4_with(amx::gemm_bf16_kernels, {});  // tiles want patches
+  static const Kernels dots = v4_with(dot::gemm_bf16_kernels, dot::attention_bf16_kernels, dot::conv_line_bf16_kernels);
+  static const Kernels tiles = v4_with(amx::gemm_bf16_kernels, amx::attention_bf16_kernels, {});  // tiles want patches
   if (which == Isa::amx) return has.tiles ? &tiles : nullptr;
   return has.dots ? &dots : nullptr;
 }

@@ -4,6 +4,7 @@
 
 TESSERA_KERNELS_BEGIN
 
+extern const AttentionBf16Kernels attention_bf16_kernels;
 extern const AttentionPairKernels attention_pair_kernels;
 extern const AttentionProductKernels attention_product_kernels;
 extern const AttentionSoftmaxKernels attention_softmax_kernels;
@@ -24,7 +25,8 @@ extern const WinogradKernels winograd_kernels;
 /// A function, called where the CPU has the instructions: a variable would be filled at the program's start, on any CPU,
 /// by code compiled for this one. The families' values are constants.
 Kernels table() {
-  return {attention_pair_kernels,
+  return {attention_bf16_kernels,
+          attention_pair_kernels,
           attention_product_kernels,
           attention_softmax_kernels,
           conv_kernels,

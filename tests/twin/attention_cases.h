@@ -17,6 +17,14 @@ namespace attention_test {
 
 using Function = decltype(&attention);
 
+/// The nearest number that bf16 has, not of NaN.
+inline real coarse(real x) {
+  int exponent = 0;
+  std::frexp(double(x), &exponent);
+  const double step = std::ldexp(1.0, exponent - 8);
+  return static_cast<real>(std::nearbyint(double(x) / step) * step);
+}
+
 /// Tensors are listed in `leaf`; Heads and terms refer to them by number, because a tape watches them anew on every
 /// call.
 struct Case {
@@ -44,6 +52,7 @@ struct Case {
   std::vector<int32_t> lengths;
   Run run;
   uint64_t seed = 1;
+  bool coarse_cotangent = false;  ///< of numbers that bf16 has
 
   int add(std::string what, const Shape& shape, double size = 1) {
     Tensor t(shape);
@@ -96,6 +105,7 @@ struct Case {
     const rng::Stream random(rng::mix(seed + 77));
     for (int64_t i = 0; i < t.size(); ++i)
       t[i] = static_cast<real>(static_cast<float>(random.normal(static_cast<uint64_t>(i))));
+    for (int64_t i = 0; coarse_cotangent && i < t.size(); ++i) t[i] = coarse(t[i]);
     return t;
   }
 };

@@ -1,6 +1,8 @@
 // Coordinates, distances, angles and the tables made of them are fp32 whatever --precision is: every registered encoding gives the same
-// bits under bf16 as under f32, forward and backward.
+// bits under bf16 as under f32, forward and backward. Where it computes the attention itself, or changes queries and keys before it, the attention
+// is in bf16, and what it gives is as near as that allows.
 #include <algorithm>
+#include <cmath>
 
 #include "tessera/core/ops/arithmetic.h"
 #include "tessera/core/ops/linear.h"
@@ -67,6 +69,22 @@ std::vector<std::vector<real>> made(const PositionEncoding& encoding, const Plac
   return all;
 }
 
+/// The largest distance of two lists as vectors, over their size; gradients that vanish are measured against the others. An attention in
+/// bf16 is off by less than 1 % (attention_bf16.cpp). A place in bf16 on 64 columns would be off by half a column, which turns by radians.
+double off(const std::vector<std::vector<real>>& exact, const std::vector<std::vector<real>>& got) {
+  const auto norm = [](const auto& v, const auto& w) {
+    double s = 0;
+    for (size_t i = 0; i < v.size(); ++i) s += std::pow(double(v[i]) - (w.empty() ? 0.0 : double(w[i])), 2);
+    return std::sqrt(s);
+  };
+  double worst = 0, largest = 0;
+  for (const auto& v : exact) largest = std::max(largest, norm(v, std::vector<real>()));
+  for (size_t i = 0; i < exact.size(); ++i)
+    if (!exact[i].empty())
+      worst = std::max(worst, norm(exact[i], got[i]) / std::max(norm(exact[i], std::vector<real>()), 0.01 * largest));
+  return worst;
+}
+
 TWIN_CASE("position: tables, angles and their gradients are fp32 under bf16, in every encoding") {
   if constexpr (sizeof(real) == 4) {
     int compared = 0;
@@ -90,7 +108,11 @@ TWIN_CASE("position: tables, angles and their gradients are fp32 under bf16, in 
           };
           const auto exact = made(*encoding, places, params, at, attends, Precision::f32),
                      got = made(*encoding, places, params, at, attends, Precision::bf16);
-          CHECK(exact == got);
+          if (attends) {
+            CHECK(off(exact, got) < 0.02);
+          } else {
+            CHECK(exact == got);
+          }
           ++compared;
         }
       }

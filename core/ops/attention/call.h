@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tessera/core/ops/attention/attention.h"
+#include "tessera/core/precision.h"
 
 namespace tessera {
 
@@ -28,6 +29,8 @@ struct Call {
   DropoutSpec dropout;
   Run run;
   Tensor lengths;  ///< (B) token counts, or empty
+  /// Products in bf16? The process's precision when the call was made; the double twin rounds nothing.
+  bool bf16 = sizeof(real) == sizeof(float) && precision() == Precision::bf16;
 
   /// Throws Error "[attention] ..." if the terms do not fit the query.
   Call(const Query& query, const Terms& where, const Run& run);

@@ -22,27 +22,31 @@ HeadWorker::HeadWorker(const Plan& plan, const Tensor& y, const Tensor& norms, c
 
 void HeadWorker::lay_out(Arena& a) {
   const int64_t R = p.rows;
-  const bool raw_keys = p.rotates && (p.key_terms || p.uniform_keys);
   q = a.take<real>(R * p.dp), o = a.take<real>(R * p.dvp), s = a.take<real>(R * p.mp);
-  kt = a.take<real>(p.d * p.mp), column = a.take<real>(p.mp), group_column = a.take<real>(p.mp);
+  column = a.take<real>(p.mp), group_column = a.take<real>(p.mp);
+  const bool terms_of_keys = p.key_terms || p.uniform_keys;
+  if (!p.bf16 || terms_of_keys) kt = a.take<real>(p.d * p.mp);
   if (p.rotates) q_raw = a.take<real>(R * p.dp), key_raw = a.take<real>(p.m * p.dp);
-  if (p.rotates || p.gated || backward_) key = a.take<real>(p.m * p.dp);
+  if (p.rotates || p.gated || (backward_ && (!p.bf16 || terms_of_keys))) key = a.take<real>(p.m * p.dp);
+  const bool raw_keys = p.rotates && terms_of_keys;
   if (raw_keys) kt_raw = a.take<real>(p.d * p.mp);
   if (p.drops) names = a.take<uint64_t>(R), tokens = a.take<int32_t>(p.m);
   if (c.lengths) within = a.take<int32_t>(p.m);
   if (p.scaled) content = a.take<real>(R * p.mp);
   if (backward_) {
-    ds = a.take<real>(R * p.mp), dq = a.take<real>(R * p.dp), vt = a.take<real>(p.dv * p.mp);
-    dk = a.take<real>(p.m * p.dp), dv = a.take<real>(p.m * p.dvp);
+    ds = a.take<real>(R * p.mp), dq = a.take<real>(R * p.dp), dk = a.take<real>(p.m * p.dp),
+    dv = a.take<real>(p.m * p.dvp);
+    if (!p.bf16) vt = a.take<real>(p.dv * p.mp);
     if (raw_keys) dk_raw = a.take<real>(p.m * p.dp);
     if (p.uniform_keys) dcolumn = a.take<real>(p.mp);
     if (p.travels) {
       o_raw = a.take<real>(R * p.dvp), mixed = a.take<real>(R * p.dvp);
       v_raw = a.take<real>(p.m * p.dvp), v = a.take<real>(p.m * p.dvp);
     }
-  } else {
+  } else if (!p.bf16 || p.travels) {
     v = a.take<real>(p.m * p.dvp);
   }
+  lay_out_pairs(a);
   pairs_.lay_out(a, backward_);
   int64_t widest = 0;
   const int64_t strip_rows = (R + p.strips - 1) / p.strips;
@@ -76,7 +80,8 @@ void HeadWorker::run(int64_t from, int64_t to) {
     for (int g = 0; g < p.G; ++g) {
       begin_group(g);
       for (int b = b0; b < b1; ++b) {
-        next_b_ = std::min(b + 1, b1 - 1);
+        next_head_ = b + 1 == b1 && g + 1 == p.G && from + (b1 - b0) < to;
+        next_b_ = next_head_ ? 0 : std::min(b + 1, b1 - 1);
         backward_ ? backward(b, g, h) : forward(b, g, h);
       }
     }
@@ -151,11 +156,12 @@ void HeadWorker::load_keys(int b, int g, int h) {
     std::copy_n(key_raw, p.m * p.dp, key);
     k.rotate(key, p.dp, p.m, p.d, r.cos_k.data() + angles(r.cos_k, h, 0), r.sin_k.data() + angles(r.sin_k, h, 0),
              r.halves);
-    k.transpose_rows(key, p.dp, nullptr, p.m, p.d, c.scale, kt, p.mp, 0);
+    pack_keys({key, p.dp});
     if (kt_raw) k.transpose_rows(key_raw, p.dp, nullptr, p.m, p.d, c.scale, kt_raw, p.mp, 0);
   } else {
     if (key) k.gather_rows(from, c.k.stride, at, p.m, p.d, key, p.dp, 0);
-    k.transpose_rows(from, c.k.stride, at, p.m, p.d, c.scale, kt, p.mp, ahead(c.k, b));
+    if (p.bf16 && kt) k.transpose_rows(from, c.k.stride, at, p.m, p.d, c.scale, kt, p.mp, 0);
+    pack_keys({from, c.k.stride, at, ahead(c.k, b)});
   }
   if (p.travels) {
     const Rotary& r = c.where.rotary;
@@ -163,11 +169,9 @@ void HeadWorker::load_keys(int b, int g, int h) {
     if (backward_) std::copy_n(v, p.m * p.dvp, v_raw);
     k.rotate(v, p.dvp, p.m, p.dv, r.cos_k.data() + angles(r.cos_k, h, 0), r.sin_k.data() + angles(r.sin_k, h, 0),
              r.halves);
-    if (backward_) k.transpose_rows(v, p.dvp, nullptr, p.m, p.dv, 1, vt, p.mp, 0);
-  } else if (backward_) {
-    k.transpose_rows(values, c.v.stride, at, p.m, p.dv, 1, vt, p.mp, ahead(c.v, b));
+    pack_values({v, p.dvp});
   } else {
-    k.gather_rows(values, c.v.stride, at, p.m, p.dv, v, p.dvp, ahead(c.v, b));
+    pack_values({values, c.v.stride, at, ahead(c.v, b)});
   }
   p.each(Relative::key, [&](const Term& t) {
     if (!t.r->side) return;
@@ -182,9 +186,11 @@ void HeadWorker::load_keys(int b, int g, int h) {
 void HeadWorker::load_queries(const Block& at) {
   const int32_t* token = query_tokens(at);
   const real* from = c.q.x.data() + place(c.q, at.b, at.h);
-  if (c.who.queries_in_order() && !p.rotates && !p.gated && !backward_) {  // read once: no need of a copy
+  const bool in_order = c.who.queries_in_order() && !p.rotates && !p.gated && !backward_;
+  if (p.bf16 && !p.rotates) pack_queries({from, c.q.stride, token, ahead(c.q, at)}, at.count);
+  if (in_order) {  // read once: no need of a copy
     q_rows = from + int64_t{token[0]} * c.q.stride, ldq = c.q.stride;
-  } else {
+  } else if (!p.bf16 || p.rotates || p.gated || p.query_terms) {
     real* raw = p.rotates ? q_raw : q;
     k.gather_rows(from, c.q.stride, token, at.count, p.d, raw, p.dp, ahead(c.q, at));
     q_rows = q, ldq = p.dp;
@@ -194,6 +200,7 @@ void HeadWorker::load_queries(const Block& at) {
     std::copy_n(q_raw, at.count * p.dp, q);
     k.rotate(q, p.dp, at.count, p.d, r.cos_q.data() + angles(r.cos_q, at.h, at.row),
              r.sin_q.data() + angles(r.sin_q, at.h, at.row), r.halves);
+    pack_queries({q, p.dp}, at.count);
   }
   p.each_wide(Relative::query, [&](const Term& t) {
     if (t.r->side) load_side(t, at.b, at.h, token, at.count, ahead(t.r->side, at));
@@ -234,7 +241,7 @@ void HeadWorker::scores(const Block& at) {
     const auto list = gates(at, count);
     k.gated_scores(s, p.mp, at.count, p.m, p.dp, c.scale, q, key, list.data(), count);
   } else {
-    k.product(at.count, p.m, p.d, q_rows, ldq, kt, p.mp, s, p.mp, false);
+    multiply_keys(at);
   }
   if (p.scaled) {
     std::copy_n(s, at.count * p.mp, content);
@@ -270,7 +277,7 @@ void HeadWorker::forward(int b, int g, int h) {
     k.softmax_rows(s, p.mp, at.count, pairs_.added(h, g, at.row, at.count), column, column_from, shift(at),
                    inverse(at));
     drop(s, at);
-    k.product(at.count, p.dv, p.m, s, p.mp, v, p.dvp, o, p.dvp, false);
+    multiply_values(at);
     p.each_wide(Relative::value, [&](const Term& t) {
       scatter_by_row(t, at, s, [&](int row, int count, const Band& w, int64_t width) {
         k.product(count, t.width, w.high - w.low, band, width, table(t).rows + w.low * t.padded, t.padded,

@@ -49,12 +49,31 @@ class HeadWorker {
   HeadWorker(const Plan& plan, const Tensor& y, const Tensor& norms, const Sinks& to, const Partial& own,
              bool backward);
   void lay_out(Arena& a);
+  void lay_out_pairs(Arena& a);
 
   void begin_head(int h);
   void end_head(int h);
   void begin_group(int g);
   void forward(int b, int g, int h);
   void backward(int b, int g, int h);
+
+  /// Rows at[i] of x; `ahead` as in the kernels.
+  struct Source {
+    const real* x;
+    int64_t stride;
+    const int32_t* at = nullptr;
+    int64_t ahead = 0;
+  };
+  // head_products.cpp
+  void pack_keys(Source from);
+  void pack_values(Source from);
+  void pack_queries(Source from, int64_t count);
+  void pack_outputs(Source from, int64_t count);
+  void multiply_keys(const Block& at);
+  void multiply_values(const Block& at);
+  void weights_backward(const Block& at);
+  void values_product_backward(const Block& at);
+  void scores_backward(const Block& at, const real* d);
 
   void load_keys(int b, int g, int h);
   void mask_keys(int b, int g);
@@ -101,8 +120,11 @@ class HeadWorker {
   const real* raw_q() const { return p.rotates ? q_raw : q; }
 
   static int64_t place(const Heads& x, int b, int h) { return int64_t{b} * x.tokens * x.stride + x.offset + h * x.d; }
-  /// How far on the rows are that are needed next: the next image's, or of a long sequence the next block's.
-  int64_t ahead(const Heads& x, int b) const { return int64_t{next_b_ - b} * x.tokens * x.stride; }
+  /// How far on the rows are that are needed next: the next image's, after the last one the next head's, or of a long sequence the next
+  /// block's.
+  int64_t ahead(const Heads& x, int b) const {
+    return int64_t{next_b_ - b} * x.tokens * x.stride + (next_head_ ? x.d : 0);
+  }
   int64_t ahead(const Heads& x, const Block& at) const {
     return p.blocks == 1 ? ahead(x, at.b) : int64_t{at.count} * x.stride;
   }
@@ -126,7 +148,8 @@ class HeadWorker {
   PairBlocks pairs_;
   Arena arena_;
   std::array<Table, Terms::most> tables_;
-  int next_b_ = 0;  ///< the image after this one, whose rows are fetched ahead
+  int next_b_ = 0;          ///< the image after this one, whose rows are fetched ahead
+  bool next_head_ = false;  ///< ... and it is the first one of the next head
 
   // a block of query rows: q rotated, q_raw not; s scores, then weights; ds their gradients; content: scores before gates
   real *q = nullptr, *q_raw = nullptr, *o = nullptr, *dq = nullptr, *s = nullptr, *ds = nullptr, *content = nullptr;
@@ -138,7 +161,11 @@ class HeadWorker {
   // all keys of a group: kt, vt transposed, kt times scale; key rotated, key_raw not
   real *kt = nullptr, *kt_raw = nullptr, *key = nullptr, *key_raw = nullptr, *v = nullptr, *vt = nullptr;
   real *dk = nullptr, *dk_raw = nullptr, *dv = nullptr;
-  real* v_raw = nullptr;      // of backward where values travel: v as it came, and v turned
+  real* v_raw = nullptr;  // of backward where values travel: v as it came, and v turned
+  struct {                // in bf16: operands as pairs; s: the weights, or the gradients of scores
+    uint32_t *q = nullptr, *q_across = nullptr, *kt = nullptr, *k_across = nullptr, *vt = nullptr, *v_across = nullptr,
+             *o = nullptr, *o_across = nullptr, *s = nullptr, *s_across = nullptr;
+  } pairs;
   int32_t* tokens = nullptr;  // of keys, for dropout
   int32_t* within = nullptr;  // of keys, -1 beyond the sample's length, so that nothing of those is read
   // what is added to all rows of a block, from vector column_from on: masks and one-row key terms; and its gradient

@@ -15,24 +15,27 @@ void HeadWorker::backward(int b, int g, int h) {
   for (int i = 0; i < p.blocks; ++i) {
     const Block at = block(b, g, h, i);
     load_queries(at);
-    k.gather_rows(out_.x.data() + place(out_, b, h), out_.stride, query_tokens(at), at.count, p.dv, o, p.dvp,
-                  ahead(out_, at));
+    const Source from{out_.x.data() + place(out_, b, h), out_.stride, query_tokens(at), ahead(out_, at)};
+    if (!p.travels) pack_outputs(from, at.count);
+    if (!p.bf16 || p.travels || p.value_terms)
+      k.gather_rows(from.x, from.stride, from.at, at.count, p.dv, o, p.dvp, from.ahead);
     if (p.travels) {
       const Rotary& r = c.where.rotary;
       std::copy_n(o, at.count * p.dvp, o_raw);
       k.rotate(o, p.dvp, at.count, p.dv, r.cos_q.data() + angles(r.cos_q, h, at.row),
                r.sin_q.data() + angles(r.sin_q, h, at.row), r.halves);
+      pack_outputs({o, p.dvp}, at.count);
     }
     // 1. P again, and dP
     scores(at);
     k.weight_rows(s, p.mp, at.count, pairs_.added(h, g, at.row, at.count), column, column_from, shift(at), inverse(at));
-    k.product(at.count, p.m, p.dv, o, p.dvp, vt, p.mp, ds, p.mp, false);
+    weights_backward(at);
     p.each_wide(Relative::value, [&](const Term& t) { gather_by_row(t, at, {o + t.r->first, p.dvp}, ds); });
     drop(ds, at);
     // 2. dS; then what the dropped P gives to values
     k.dscore_rows(s, ds, p.mp, at.count);
     drop(s, at);
-    if (sinks_.v.to || p.travels) k.product_tn(p.m, p.dv, at.count, s, p.mp, o, p.dvp, dv, p.dvp, i > 0);
+    if (sinks_.v.to || p.travels) values_product_backward(at);
     if (p.travels) values_backward(at);
     p.each_wide(Relative::value, [&](const Term& t) {
       real* to = part_.of(t, h);
@@ -83,8 +86,7 @@ void HeadWorker::content_backward(const Block& at) {
     const auto list = gates(at, count);
     k.gated_scores_backward(d, p.mp, at.count, p.m, p.dp, q, key, list.data(), count, dq, dk);
   } else {
-    k.product(at.count, p.d, p.m, d, p.mp, key, p.dp, dq, p.dp, false);
-    k.product_tn(p.m, p.d, at.count, d, p.mp, q, p.dp, dk, p.dp, at.index > 0);
+    scores_backward(at, d);
   }
   if (p.rotates) {
     const Rotary& r = c.where.rotary;

@@ -13,8 +13,12 @@
 //   dq_i += scale ds_ij Q[rho_ij]                dQ[rho_ij] += scale ds_ij q_i           likewise key terms with k_j
 //   and through the rotation: dq = R^T dq', dcos = dq'_a q_a + dq'_b q_b, dsin = dq'_b q_a - dq'_a q_b
 //   side terms: u_i . Q[rho_ij] in the place of q_i . Q[rho_ij], without scale if outside; du as dq
+//   in bf16, <x> being x rounded to it: c_ij = sum_c <q'_ic> <scale k'_jc> without gates as wide as the head, then without scale in s_ij;
+//   o_i = sum_j <e^{s_ij - max} z_ij> <v_j> / sum_j e^{s_ij - max};  da_ij = <do_i> . <v_j>;  dv_j += <a_ij> <do_i>;
+//   dq'_ic += scale <ds_ij w_ij> <k'_jc>;  dk'_jc likewise with <q'_ic>; what terms add and get is not rounded
 //   rotated values: v' = R_j v, z_i = sum_j a_ij v'_j, o_i = R_i^T z_i; dz = R_i do, dv = R_j^T dv', and through R_i^T as above with
 //   do in the place of q and z in that of dq'
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -29,6 +33,13 @@ using Sight = Call::Sight;
 
 size_t at(int64_t i) { return static_cast<size_t>(i); }
 
+/// The nearest bfloat16, ties to even; a NaN stays one.
+real to_bf16(real x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(static_cast<float>(x));
+  if (x != x) return x;
+  return static_cast<real>(std::bit_cast<float>((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000));
+}
+
 /// One (image, group, head), recomputed by forward and backward alike.
 struct Plain {
   const Call& c;
@@ -38,6 +49,9 @@ struct Plain {
   std::vector<real> qr, kr, vr;                     // rotated; values only where they travel
   std::array<std::vector<real>, Terms::most> side;  // rows of side projections, by term: (n or m, width)
   std::vector<real> p, z;                           // (n, m): weights, dropout factors
+  std::vector<real> total;                          // (n): sums of e^{s_ij - max}
+  bool wide = false;                                // is there a gate as wide as the head?
+  std::vector<real> q2, k2, sk2, v2;                // as the products read them: qr, kr, scale kr, vr, rounded in bf16
 
   Plain(const Call& call, int image, int group, int head) : c(call), b(image), g(group), h(head) {
     const int end = c.length(b);
@@ -49,9 +63,17 @@ struct Plain {
       if (const Relative& x = c.where.relative[at(t)]; x.side)
         side[at(t)] =
             x.kind == Relative::query ? rows(x.side, c.who->q, n, x.side.tokens) : rows(x.side, c.who->k, m, end);
+    for (int t = 0; t < c.where.count; ++t)
+      wide |= c.where.relative[at(t)].kind == Relative::gate && c.where.relative[at(t)].table.dim(2) > 1;
+    q2 = operand(qr, 1), k2 = operand(kr, 1), sk2 = operand(kr, c.scale), v2 = operand(vr, 1);
     weights();
   }
 
+  real operand(real x) const { return c.bf16 ? to_bf16(x) : x; }
+  std::vector<real> operand(std::vector<real> x, real factor) const {
+    for (real& element : x) element = operand(factor * element);
+    return x;
+  }
   int query_token(int i) const { return c.who->q[at(int64_t{g} * n + i)]; }
   int key_token(int j) const { return c.who->k[at(int64_t{g} * m + j)]; }
   static int64_t place(const Heads& x, int image, int token, int head) {
@@ -115,10 +137,20 @@ struct Plain {
   const real* own_row(int t, const Relative& r, const std::vector<real>& x, int row) const {
     return r.side ? side[at(t)].data() + int64_t{row} * r.side.d : x.data() + int64_t{row} * d;
   }
+  /// scale q'_i . k'_j as the products compute it.
+  real content(int i, int j) const {
+    real s = 0;
+    for (int ch = 0; ch < d; ++ch) s += q2[at(int64_t{i} * d + ch)] * sk2[at(int64_t{j} * d + ch)];
+    return s;
+  }
   real score(int i, int j) const {
     real inside = 0, outside = 0;
-    for (int ch = 0; ch < d; ++ch)
-      inside += qr[at(int64_t{i} * d + ch)] * kr[at(int64_t{j} * d + ch)] * gates(i, j, ch);
+    if (c.bf16 && !wide) {
+      outside = content(i, j) * gates(i, j, 0);
+    } else {
+      for (int ch = 0; ch < d; ++ch)
+        inside += qr[at(int64_t{i} * d + ch)] * kr[at(int64_t{j} * d + ch)] * gates(i, j, ch);
+    }
     const auto dot = [&](const std::vector<real>& x, int row_of_x) {
       return [&, row_of_x](int t, const Relative& r, int64_t o) {
         const real* px = own_row(t, r, x, row_of_x);
@@ -133,7 +165,7 @@ struct Plain {
   }
 
   void weights() {
-    p.assign(at(int64_t{n} * m), 0), z.assign(at(int64_t{n} * m), 1);
+    p.assign(at(int64_t{n} * m), 0), z.assign(at(int64_t{n} * m), 1), total.assign(at(n), 1);
     for (int i = 0; i < n; ++i) {
       real* row_p = p.data() + int64_t{i} * m;
       real top = -std::numeric_limits<real>::infinity(), sum = 0;
@@ -147,6 +179,7 @@ struct Plain {
       }
       for (int j = 0; j < m; ++j) sum += row_p[j] = blind ? 0 : std::exp(row_p[j] - top);
       for (int j = 0; j < m && !blind; ++j) row_p[j] /= sum;
+      if (!blind) total[at(i)] = sum;
       if (!c.drops() || query_token(i) < 0) continue;
       const uint64_t name = c.row(b, h, query_token(i));
       for (int j = 0; j < m; ++j) {
@@ -156,11 +189,14 @@ struct Plain {
     }
   }
 
-  /// y (dv), zeroed, += sum_j a_ij (v_j + sum V[rho_ij]), before it is turned back.
-  void mixed_values(int i, real* y) const {
+  /// y (dv), zeroed, += sum_j a_ij (v_j + sum V[rho_ij]), before it is turned back. The angles' gradients see nothing rounded.
+  void mixed_values(int i, real* y, bool rounded) const {
+    rounded &= c.bf16;
+    const std::vector<real>& values = rounded ? v2 : vr;
     for (int j = 0; j < m; ++j) {
       const real a = p[at(int64_t{i} * m + j)] * z[at(int64_t{i} * m + j)];
-      for (int ch = 0; ch < dv; ++ch) y[ch] += a * vr[at(int64_t{j} * dv + ch)];
+      const real factor = rounded ? to_bf16(a * total[at(i)]) / total[at(i)] : a;
+      for (int ch = 0; ch < dv; ++ch) y[ch] += factor * values[at(int64_t{j} * dv + ch)];
       each(Relative::value, i, j, [&](int, const Relative& r, int64_t x) {
         for (int ch = 0; ch < r.table.dim(2); ++ch) y[r.first + ch] += a * r.table[x + ch];
       });
@@ -171,7 +207,7 @@ struct Plain {
     for (int i = 0; i < n; ++i) {
       if (query_token(i) < 0) continue;
       real* y = o + ((int64_t{b} * c.q.tokens + query_token(i)) * c.q.heads + h) * dv;
-      mixed_values(i, y);
+      mixed_values(i, y, true);
       if (!r.values) continue;
       const std::vector<real> turned(y, y + dv);
       std::fill_n(y, dv, real(0));
@@ -200,18 +236,18 @@ struct Plain {
     for (int i = 0; i < n; ++i) {
       if (query_token(i) < 0) continue;
       const real* y = dz.data() + int64_t{i} * dv;
-      if (r.values) mixed_values(i, mixed.data() + int64_t{i} * dv);
+      if (r.values) mixed_values(i, mixed.data() + int64_t{i} * dv, false);
       real mean = 0;
       for (int j = 0; j < m; ++j) {
         const real a = p[at(int64_t{i} * m + j)] * z[at(int64_t{i} * m + j)];
         real s = 0;
-        for (int ch = 0; ch < dv; ++ch) s += y[ch] * vr[at(int64_t{j} * dv + ch)];
+        for (int ch = 0; ch < dv; ++ch) s += operand(y[ch]) * v2[at(int64_t{j} * dv + ch)];
         each(Relative::value, i, j, [&](int t, const Relative& value, int64_t x) {
           for (int ch = 0; ch < value.table.dim(2); ++ch) s += y[value.first + ch] * value.table[x + ch];
           if (real* w = to.table[at(t)])
             for (int ch = 0; ch < value.table.dim(2); ++ch) w[x + ch] += a * y[value.first + ch];
         });
-        for (int ch = 0; ch < dv; ++ch) dvr[at(int64_t{j} * dv + ch)] += a * y[ch];
+        for (int ch = 0; ch < dv; ++ch) dvr[at(int64_t{j} * dv + ch)] += operand(a) * operand(y[ch]);
         da[at(j)] = s, mean += a * s;
       }
       for (int j = 0; j < m; ++j) {
@@ -242,14 +278,23 @@ struct Plain {
                      std::array<std::vector<real>, Terms::most>& dside, const Gradients& to) const {
     const real du = c.scale * ds;
     const real *qri = qr.data() + int64_t{i} * d, *krj = kr.data() + int64_t{j} * d;
+    const bool rounded = c.bf16 && !wide;
+    const real weighted = rounded ? c.scale * to_bf16(ds * gates(i, j, 0)) : 0;
     for (int ch = 0; ch < d; ++ch) {
+      if (rounded) {
+        dqr[ch] += weighted * k2[at(int64_t{j} * d + ch)], dkr[ch] += weighted * q2[at(int64_t{i} * d + ch)];
+        continue;
+      }
       const real w = gates(i, j, ch);
       dqr[ch] += du * krj[ch] * w, dkr[ch] += du * qri[ch] * w;
     }
     each(Relative::gate, i, j, [&](int t, const Relative& r, int64_t x) {
-      if (real* w = to.table[at(t)])
+      if (real* w = to.table[at(t)]; w && rounded) {
+        w[x] += ds * content(i, j) * gates(i, j, 0, t);
+      } else if (w) {
         for (int ch = 0; ch < d; ++ch)
           w[x + (r.table.dim(2) == 1 ? 0 : ch)] += du * qri[ch] * krj[ch] * gates(i, j, ch, t);
+      }
     });
     const auto dot = [&](const std::vector<real>& own, real* down, int row) {
       return [&, down, row](int t, const Relative& r, int64_t o) {

@@ -24,6 +24,10 @@ Plan::Plan(const Call& call)
       dp(whole(d)),
       dvp(whole(dv)),
       mp(whole(m)),
+      bf16(c.bf16),
+      dh(whole((d + 1) / 2)),
+      dvh(whole((dv + 1) / 2)),
+      mh(whole((m + 1) / 2)),
       rotates(c.rotates()),
       drops(c.drops()) {
   const Pattern::Spec& who = *c.who;

@@ -43,6 +43,8 @@ struct Plan {
   const int lanes = kernels().lanes;
   const int B, H, G, n, m, d, dv;
   const int64_t dp, dvp, mp;  ///< d, dv, m in whole vectors
+  const bool bf16;            ///< products of pairs of bfloat16 numbers
+  const int64_t dh, dvh, mh;  ///< pairs in a row of so many numbers, in whole vectors
   int rows = 0, blocks = 0;   ///< query rows at a time
   int strips = 0;             ///< parts of a block whose rows a query or value term takes at a time
   int columns = 0;            ///< keys at a time in key terms
