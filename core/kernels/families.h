@@ -11,6 +11,7 @@
 #include "tessera/core/kernels/gemm_bf16.h"
 #include "tessera/core/kernels/norm.h"
 #include "tessera/core/kernels/optim.h"
+#include "tessera/core/kernels/pool.h"
 #include "tessera/core/kernels/random.h"
 #include "tessera/core/kernels/softmax.h"
 #include "tessera/core/kernels/unary.h"
@@ -32,6 +33,7 @@ struct Kernels : AttentionPairKernels,
                  GemmBf16Kernels,
                  NormKernels,
                  OptimKernels,
+                 PoolKernels,
                  RandomKernels,
                  SoftmaxKernels,
                  UnaryKernels,
