@@ -1,5 +1,6 @@
 #include "tessera/core/gemm.h"
 
+#include <algorithm>
 #include <mutex>
 #include <new>
 
@@ -24,7 +25,7 @@ struct PackedWeight {
 
 namespace {
 
-constexpr int64_t block = 128;  // rows of C per task outside of shards
+constexpr int64_t blas_block = 128;  // rows of C in a call of OpenBLAS, whose sums may depend on it
 
 /// Does it round operands? The double twin never does.
 bool rounds(Precision in) { return sizeof(real) == sizeof(float) && in == Precision::bf16; }
@@ -95,7 +96,7 @@ void run(const GemmTask& whole, int64_t i, int64_t e, bool bf16) {
 }
 
 void run(const GemmTask& t, bool bf16) {
-  parallel::rows(t.M, block, [&](int64_t i, int64_t e) { run(t, i, e, bf16); });
+  parallel::rows(t.M, parallel::grain_of_products(t.N * t.K, 32), [&](int64_t i, int64_t e) { run(t, i, e, bf16); });
 }
 
 int narrow(int64_t v) { return static_cast<int>(v); }
@@ -108,16 +109,17 @@ bool prefer_blas(int64_t M, int64_t N, int64_t K, bool bf16) {
 
 void blas_rows(bool ta, bool tb, int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const real* B,
                int64_t ldb, real beta, real* C, int64_t ldc) {
-  parallel::rows(M, block, [&](int64_t a, int64_t b) {
-    blas::gemm(ta, tb, narrow(b - a), narrow(N), narrow(K), real(1), ta ? A + a : A + a * lda, narrow(lda), B,
-               narrow(ldb), beta, C + a * ldc, narrow(ldc));
+  parallel::rows(M, blas_block, [&](int64_t from, int64_t to) {
+    for (int64_t a = from; a < to; a += blas_block)
+      blas::gemm(ta, tb, narrow(std::min(blas_block, to - a)), narrow(N), narrow(K), real(1), ta ? A + a : A + a * lda,
+                 narrow(lda), B, narrow(ldb), beta, C + a * ldc, narrow(ldc));
   });
 }
 
 /// The epilogue as passes of their own, behind OpenBLAS.
 void finish_rows(int64_t M, int64_t N, real* C, int64_t ldc, const Epilogue& end) {
   if (!end.bias && !end.add && !end.gelu) return;
-  parallel::rows(M, block, [&](int64_t a, int64_t b) {
+  parallel::rows(M, blas_block, [&](int64_t a, int64_t b) {
     for (int64_t i = a; i < b; ++i) {
       real* c = C + i * ldc;
       if (end.bias) kernels().accumulate(end.bias, c, N);
@@ -168,14 +170,19 @@ void gemm_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const 
   if (M <= 0 || N <= 0) return;
   const bool bf16 = rounds(in);
   if (prefer_blas(M, N, K, bf16)) return blas_rows(true, false, M, N, K, A, lda, B, ldb, beta, C, ldc);
-  if (!bf16 && (parallel::in_shard() || M <= block)) {
-    GemmTask t = task(M, N, K, A, 1, lda, nullptr, beta, C, ldc);
-    t.b = B, t.ldb = ldb, t.scratch = take(panels_size(false, K, N));
+  // B is read once: whoever takes columns of C packs those of B
+  const int64_t panel = std::max<int64_t>(32, 2 * int64_t{kernels().lanes});
+  parallel::rows(N, parallel::grain_of_products(M * K, panel), [&](int64_t j, int64_t e) {
+    GemmTask t = task(M, e - j, K, A, 1, lda, nullptr, beta, C + j, ldc);
+    if (bf16) {
+      const KeptPanels panels = panels_of(nullptr, false, B + j, ldb, K, e - j, true);
+      t.panels = panels.data();
+      return run(t, 0, M, true);
+    }
+    t.b = B + j, t.ldb = ldb, t.scratch = take(panels_size(false, K, e - j));
     kernels().gemm(&t);
-    return Pool::give(t.scratch);
-  }
-  const KeptPanels panels = panels_of(nullptr, false, B, ldb, K, N, bf16);
-  run(task(M, N, K, A, 1, lda, panels.data(), beta, C, ldc), bf16);
+    Pool::give(t.scratch);
+  });
 }
 
 KeptPanels::KeptPanels(Leaf* weight, const PanelKey& key, int64_t size, parallel::Ref<void(real*)> make) {
@@ -193,7 +200,7 @@ KeptPanels::~KeptPanels() {
 
 Packed::Packed(bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N)
     : transposed_(transposed), bf16_(rounds(precision())), b_(b), ldb_(ldb), K_(K), N_(N) {
-  if (N <= 0 || prefer_blas(block, N, K, bf16_)) return;
+  if (N <= 0 || prefer_blas(blas_block, N, K, bf16_)) return;
   panels_ = take(panels_size(bf16_, K, N));
   pack(bf16_, transposed, b, ldb, K, N, panels_);
 }

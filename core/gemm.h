@@ -4,7 +4,7 @@
 //   input     dx (M,K) = dy (M,N) W                    gemm_nn
 //   weight    dW (N,K) = dy^T x                        gemm_tn
 // All matrices are row-major with explicit row strides; C = beta C + product (beta 0 overwrites, whatever C held).
-// Inside a shard they are serial; outside, rows of C are cut into fixed blocks, so that bits never depend on threads.
+// Rows of C (of dW: columns) are shared with idle workers; an element's sum is one chain whoever computes it, so bits never depend on threads.
 // Our own kernels (core/kernels/gemm.cpp) are 1.1 to 1.6 times as fast as OpenBLAS on the shapes of a ViT; it is their oracle
 // in the tests, and takes over where vectors are narrow.
 #include <cstdint>

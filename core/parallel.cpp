@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "tessera/core/error.h"
+#include "tessera/core/fork.h"
 #include "tessera/core/sanitizer.h"
 #if TESSERA_TSAN
 #include <sanitizer/tsan_interface.h>
@@ -30,25 +31,27 @@ namespace tessera::parallel {
 namespace {
 
 thread_local int depth = 0;
+thread_local bool in_rows = false;
+std::atomic<int> cutting_all{0};
 constexpr int most_threads = 4096;
 
 // What a fork-join promises: tasks see all that came before the fork, and what comes after the join sees all that the tasks did.
 // oneTBB keeps the promise, but its library is not built with ThreadSanitizer, which therefore has to be told. Nothing is
 // promised between tasks: a race of two lanes is found.
 #if TESSERA_TSAN
-char forked, ended;  // not members of Fork: a task would have to read where they are before it may
+char forked, ended;  // not members of Joined: a task would have to read where they are before it may
 void release(char& point) { __tsan_release(&point); }
 void acquire(char& point) { __tsan_acquire(&point); }
-struct Fork {
-  Fork() { release(forked); }
-  ~Fork() { acquire(ended); }
+struct Joined {
+  Joined() { release(forked); }
+  ~Joined() { acquire(ended); }
 };
 struct Task {
   Task() { acquire(forked); }
   ~Task() { release(ended); }
 };
 #else
-struct Fork {};
+struct Joined {};
 struct Task {};
 #endif
 
@@ -103,7 +106,7 @@ void meet(tbb::task_arena& arena, int n) {
     [[maybe_unused]] const Task in_order;
     tbb::this_task_arena::isolate([&] { tbb::parallel_for(0, n, task, tbb::simple_partitioner()); });
   };
-  [[maybe_unused]] const Fork fork;  // after all that the tasks look at, as in shards()
+  [[maybe_unused]] const Joined joined;  // after all that the tasks look at, as in shards()
   arena.execute(all);
 }
 
@@ -204,34 +207,67 @@ int shard_depth() { return depth; }
 Shard::Shard() { ++depth; }
 Shard::~Shard() { --depth; }
 
+int64_t grain(int64_t width, int64_t unit) {
+  constexpr int64_t least = 16384;  // numbers
+  return cutting_all ? unit : unit * std::max<int64_t>(1, least / std::max<int64_t>(1, unit * width));
+}
+
+CutAll::CutAll() { ++cutting_all; }
+CutAll::~CutAll() { --cutting_all; }
+
 void shards(int n, Ref<void(int)> f) {
   if (in_shard()) fail("parallel", "a fork inside of a shard would record on another thread's tape");
-  const auto task = [&](int i) {
+  if (n <= 0) return;
+  Fork fork(n, f);
+  const int most = threads();
+  const auto task = [&](int) {
     [[maybe_unused]] const Task in_order;
-    Shard here;
-    f(i);
+    fork.work();
   };
   // isolated: a thread that waits here takes no task of another fork, which would run amid this one's thread-local state
   const auto all = [&] {
     [[maybe_unused]] const Task in_order;  // where the arena is full, one of its threads runs this for ours
-    tbb::this_task_arena::isolate([&] { tbb::parallel_for(0, n, task, tbb::simple_partitioner()); });
+    tbb::this_task_arena::isolate([&] { tbb::parallel_for(0, most, task, tbb::simple_partitioner()); });
   };
-  const auto workers = arena();
-  [[maybe_unused]] const Fork fork;  // after all that the tasks look at
-  workers->execute(all);
+  {
+    const auto workers = arena();
+    [[maybe_unused]] const Joined joined;  // after all that the tasks look at
+    workers->execute(all);
+  }
+  fork.rethrow();
 }
 
 void rows(int64_t n, int64_t grain, Ref<void(int64_t, int64_t)> f) {
   if (n <= 0) return;
   if (grain < 1) fail("parallel", "blocks of {} rows: at least one is needed", grain);
-  if (in_shard() || n <= grain || threads() == 1) {
-    if (in_shard()) return f(0, n);
-    for (int64_t a = 0; a < n; a += grain) f(a, std::min(n, a + grain));
+  if (n <= grain || in_rows) return f(0, n);
+  struct Inside {  // rows() inside of f is one call
+    Inside() { in_rows = true; }
+    ~Inside() { in_rows = false; }
+  };
+  const auto part = [&](int64_t begin, int64_t end) {
+    const Inside inside;
+    Watch* const watch = in_shard() ? nullptr : watching.load(std::memory_order_relaxed);
+    const double start = watch ? thread_seconds() : 0;
+    f(begin, end);
+    if (watch) watch->rows.fetch_add(thread_seconds() - start, std::memory_order_relaxed);
+  };
+  if (cutting_all > 0) {
+    for (int64_t end = n; end > 0;) {  // from the last to the first
+      const int64_t begin = (end - 1) / grain * grain;
+      part(begin, end), end = begin;
+    }
     return;
   }
+  if (in_shard()) {
+    Fork* fork = Fork::mine();
+    if (!fork || !fork->share(n, grain, part)) f(0, n);
+    return;
+  }
+  if (threads() == 1) return part(0, n);
   const auto task = [&](int64_t i) {
     [[maybe_unused]] const Task in_order;
-    f(i * grain, std::min(n, (i + 1) * grain));
+    part(i * grain, std::min(n, (i + 1) * grain));
   };
   const auto all = [&] {
     [[maybe_unused]] const Task in_order;
@@ -239,7 +275,7 @@ void rows(int64_t n, int64_t grain, Ref<void(int64_t, int64_t)> f) {
         [&] { tbb::parallel_for(int64_t{0}, (n + grain - 1) / grain, task, tbb::static_partitioner()); });
   };
   const auto workers = arena();
-  [[maybe_unused]] const Fork fork;
+  [[maybe_unused]] const Joined joined;
   workers->execute(all);
 }
 

@@ -1,7 +1,7 @@
 #pragma once
-// The only door to oneTBB. Kernels are serial; parallelism is one fork-join over lanes per training step (shards()), and
-// row-parallel ops outside of shards (rows()). Inside a shard rows() is a plain loop: a stolen task would otherwise record on
-// another thread's tape.
+// The only door to oneTBB. Kernels are serial; parallelism is one fork-join over lanes per training step (shards()), and ops that cut
+// their rows (rows()). A worker of a fork whose shards are all taken helps the ops of those that still run; it never takes up a shard
+// while it waits in an op, which would record on another thread's tape.
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -52,11 +52,29 @@ class Ref<R(A...)> {
   R (*call_)(void*, A...);
 };
 
-/// f(i) for i in [0, n) on the workers, each call inside its own shard. The first exception is rethrown after all ended.
+/// f(i) for i in [0, n) on the workers, each call inside its own shard, begun in the order of i. The first exception is rethrown after
+/// all ended.
 void shards(int n, Ref<void(int)> f);
 
-/// f(begin, end) over [0, n) in blocks of `grain` rows: parallel outside of shards, one call inside. The blocks depend on n and
-/// grain only, never on the thread count.
+/// f(begin, end) over disjoint ranges that make up [0, n), all ends but the last multiples of `grain`: one call where no worker is idle.
+/// How many there are depends on who is idle at the moment, so f must write the same bits however [0, n) is cut: cut what is written, never
+/// a sum. Inside of f rows() is one call. The first exception is rethrown after all calls ended.
 void rows(int64_t n, int64_t grain, Ref<void(int64_t, int64_t)> f);
+
+/// A grain of some microseconds: a multiple of `unit`, of rows that read or write `width` numbers each.
+int64_t grain(int64_t width, int64_t unit = 1);
+/// The same for rows of so many multiply-adds.
+inline int64_t grain_of_products(int64_t macs, int64_t unit = 1) { return grain(macs / 16 + 1, unit); }
+/// The grain of a loop over single numbers: whole vectors.
+inline int64_t numbers() { return grain(1, 64); }
+
+/// For tests: while one of these lives, grains are single units and rows() calls f for each of them, the last one first, on this thread.
+class CutAll {
+ public:
+  CutAll();
+  ~CutAll();
+  CutAll(const CutAll&) = delete;
+  CutAll& operator=(const CutAll&) = delete;
+};
 
 }  // namespace tessera::parallel

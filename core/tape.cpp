@@ -118,7 +118,8 @@ void Back::add(const Tensor& x, Tensor dx) {
     return;
   }
   const auto [to, beta] = into(x);
-  kernels().accumulate(dx.data(), to, dx.size());
+  parallel::rows(dx.size(), parallel::numbers(),
+                 [&, to = to](int64_t i, int64_t e) { kernels().accumulate(dx.data() + i, to + i, e - i); });
 }
 
 // ---- Tape ----------------------------------------------------------------------------------------------------------

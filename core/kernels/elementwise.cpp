@@ -51,16 +51,16 @@ void sum_all(const real* x, real* y, int64_t n) {
   *y = sum((s[0] + s[1]) + (s[2] + s[3]));
 }
 
-void sum_rows(const real* x, real* y, real beta, int64_t rows, int64_t width) {
+void sum_rows(const real* x, int64_t ld, real* y, real beta, int64_t rows, int64_t width) {
   for (int64_t c = 0; c < width; c += lanes) {
     const int64_t r = width - c < lanes ? width - c : int64_t{lanes};
     vec s[4] = {};
     int64_t i = 0;
     if (r == lanes) {
       for (; i + 4 <= rows; i += 4)
-        for (int k = 0; k < 4; ++k) s[k] += load(x + (i + k) * width + c);
+        for (int k = 0; k < 4; ++k) s[k] += load(x + (i + k) * ld + c);
     }
-    for (; i < rows; ++i) s[0] += load_part(x + i * width + c, r);
+    for (; i < rows; ++i) s[0] += load_part(x + i * ld + c, r);
     vec total = (s[0] + s[1]) + (s[2] + s[3]);
     if (beta != 0) total += beta * load_part(y + c, r);
     store_part(y + c, total, r);

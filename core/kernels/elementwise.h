@@ -28,8 +28,8 @@ struct ElementwiseKernels {
   void (*transpose)(const real* x, int64_t ld, real* y, int64_t rows, int64_t cols);
   /// y[0] = the sum of x
   void (*sum_all)(const real* x, real* y, int64_t n);
-  /// y = beta y + column sums of x (rows x width)
-  void (*sum_rows)(const real* x, real* y, real beta, int64_t rows, int64_t width);
+  /// y = beta y + column sums of x (rows x width), whose rows are `ld` apart
+  void (*sum_rows)(const real* x, int64_t ld, real* y, real beta, int64_t rows, int64_t width);
 };
 
 }  // namespace TESSERA_NS

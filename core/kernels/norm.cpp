@@ -67,6 +67,24 @@ void layernorm_backward(const real* x, const real* w, const real* mean, const re
   }
 }
 
+void layernorm_tables(const real* x, const real* mean, const real* rstd, const real* dy, int64_t ld, real* dw, real* db,
+                      int64_t rows, int64_t columns) {
+  for (int64_t i = 0; i < rows; ++i, x += ld, dy += ld) {
+    const real m = mean[i], r = rstd[i];
+    int64_t c = 0;
+    for (; c + lanes <= columns; c += lanes) {
+      const vec g = load(dy + c), h = (load(x + c) - m) * r;
+      if (dw) store(dw + c, load(dw + c) + g * h);
+      if (db) store(db + c, load(db + c) + g);
+    }
+    for (; c < columns; ++c) {
+      const real h = (x[c] - m) * r;
+      if (dw) dw[c] += dy[c] * h;
+      if (db) db[c] += dy[c];
+    }
+  }
+}
+
 // ---- batchnorm -----------------------------------------------------------------------------------------------------------
 
 /// As many reals as make a register of doubles.
@@ -179,6 +197,7 @@ void batchnorm_backward(const real* x, const real* mean, const real* rstd, const
 extern constinit const NormKernels norm_kernels{
     .layernorm = layernorm,
     .layernorm_backward = layernorm_backward,
+    .layernorm_tables = layernorm_tables,
     .batchnorm_sum = batchnorm_sum,
     .batchnorm_squares = batchnorm_squares,
     .batchnorm = batchnorm,

@@ -15,6 +15,9 @@ struct NormKernels {
   /// dx = beta dx + ...; dw, db accumulate (they must be initialised); any of dx, dw, db may be null.
   void (*layernorm_backward)(const real* x, const real* w, const real* mean, const real* rstd, const real* dy, real* dx,
                              real beta, real* dw, real* db, int64_t rows, int64_t C);
+  /// The dw and db of that alone, with its bits, for `columns` columns of rows that are `ld` apart.
+  void (*layernorm_tables)(const real* x, const real* mean, const real* rstd, const real* dy, int64_t ld, real* dw,
+                           real* db, int64_t rows, int64_t columns);
   /// sum[c] += x[i,c]
   void (*batchnorm_sum)(const real* x, int64_t rows, int64_t C, double* sum);
   /// sum[c] += (x[i,c] - mean[c])^2

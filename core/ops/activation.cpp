@@ -9,19 +9,20 @@ namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
 
-constexpr int64_t grain = 16384;  // elements per task outside of shards
-
 using Forward = void (*)(const real* x, real* y, int64_t n);
 using Backward = void (*)(const real* saved, const real* dy, real* dx, real beta, int64_t n);
 enum class Save { x, y };
 
 Tensor apply(const char* name, const Tensor& x, Forward forward, Backward backward, Save save) {
   Tensor y(x.shape());
-  parallel::rows(x.size(), grain, [&](int64_t i, int64_t e) { forward(x.data() + i, y.data() + i, e - i); });
+  parallel::rows(x.size(), parallel::numbers(),
+                 [&](int64_t i, int64_t e) { forward(x.data() + i, y.data() + i, e - i); });
   const Tensor saved = save == Save::x ? x : y;
   return record(name, y, {&x}, [saved, backward, in = x.slot()](const Tensor& dy, Back& back) {
     const auto [dx, beta] = back.into(in);
-    backward(saved.data(), dy.data(), dx, beta, dy.size());
+    parallel::rows(dy.size(), parallel::numbers(), [&, dx = dx, beta = beta](int64_t i, int64_t e) {
+      backward(saved.data() + i, dy.data() + i, dx + i, beta, e - i);
+    });
   });
 }
 
@@ -36,10 +37,13 @@ Tensor clamp(const Tensor& x, double lo, double hi) {
   if (!(lo <= hi)) fail("clamp", "the range [{}, {}] is empty", lo, hi);
   const auto l = static_cast<real>(lo), h = static_cast<real>(hi);
   Tensor y(x.shape());
-  kernels().clamp(x.data(), y.data(), l, h, x.size());
+  parallel::rows(x.size(), parallel::numbers(),
+                 [&](int64_t i, int64_t e) { kernels().clamp(x.data() + i, y.data() + i, l, h, e - i); });
   return record({"clamp", {{"lo", lo}, {"hi", hi}}}, y, {&x}, [x, l, h](const Tensor& dy, Back& back) {
     const auto [dx, beta] = back.into(x);
-    kernels().clamp_backward(x.data(), dy.data(), dx, beta, l, h, dy.size());
+    parallel::rows(dy.size(), parallel::numbers(), [&, dx = dx, beta = beta](int64_t i, int64_t e) {
+      kernels().clamp_backward(x.data() + i, dy.data() + i, dx + i, beta, l, h, e - i);
+    });
   });
 }
 

@@ -35,7 +35,9 @@ void backward(const Tensor& x, const Tensor& table, int64_t prefix, real s, cons
   if (back.wants(table)) {
     const auto [to, beta] = back.into(table);
     if (beta == 0) std::fill_n(to, table.size(), real(0));
-    for (int64_t b = 0; b < x.dim(0); ++b) kernels().accumulate(dy.data() + b * sample + prefix, to, sample - prefix);
+    parallel::rows(table.size(), parallel::numbers(), [&, to = to](int64_t i, int64_t e) {
+      for (int64_t b = 0; b < x.dim(0); ++b) kernels().accumulate(dy.data() + b * sample + prefix + i, to + i, e - i);
+    });
   }
   if (!back.wants(x)) return;
   if (s == 1) return back.add(x, dy);

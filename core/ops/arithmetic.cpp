@@ -48,7 +48,7 @@ void forward(const Rows& rows, const Tensor& a, const Tensor& b, Tensor& y) {
   const auto l = detail::broadcast_loops(y.shape(), a.shape(), b.shape());
   const int64_t n = l.inner();
   if (l.rank <= 1 && l.inner_a() == 1 && l.inner_b() == 1) {  // one long row: cut it
-    return parallel::rows(n, 16384,
+    return parallel::rows(n, parallel::numbers(),
                           [&](int64_t i, int64_t e) { rows.both(a.data() + i, b.data() + i, y.data() + i, e - i); });
   }
   detail::each_row(l, [&](int64_t row, int64_t oa, int64_t ob) {
@@ -74,18 +74,26 @@ void add_product(Back& back, const Tensor& x, const Tensor& dy, const Tensor& o)
   if (!back.wants(x)) return;
   if (x.size() == dy.size() && o.size() == dy.size()) {
     const auto [dx, beta] = back.into(x);
-    return kernels().add_product(dy.data(), o.data(), dx, beta, dy.size());
+    return parallel::rows(dy.size(), parallel::numbers(), [&, dx = dx, beta = beta](int64_t i, int64_t e) {
+      kernels().add_product(dy.data() + i, o.data() + i, dx + i, beta, e - i);
+    });
   }
   detail::add_summed(back, x, compute(mul_rows(), dy.shape(), dy, o));
 }
 
+/// y = beta y + a x + b
+void affine(const Tensor& x, real* y, real beta, real a, real b) {
+  parallel::rows(x.size(), parallel::numbers(),
+                 [&](int64_t i, int64_t e) { kernels().affine(x.data() + i, y + i, beta, a, b, e - i); });
+}
+
 Tensor affine(const Op& op, const Tensor& x, real a, real b) {
   Tensor y(x.shape());
-  kernels().affine(x.data(), y.data(), 0, a, b, x.size());
+  affine(x, y.data(), 0, a, b);
   return record(op, y, {&x}, [a, in = x.slot()](const Tensor& dy, Back& back) {
     if (a == 1) return back.add(in, dy);
     const auto [dx, beta] = back.into(in);
-    kernels().affine(dy.data(), dx, beta, a, 0, dy.size());
+    affine(dy, dx, beta, a, 0);
   });
 }
 
@@ -105,7 +113,7 @@ Tensor sub(const Tensor& a, const Tensor& b) {
     detail::add_summed(back, a, dy);
     if (!back.wants(b)) return;
     Tensor db(dy.shape());
-    kernels().affine(dy.data(), db.data(), 0, -1, 0, dy.size());
+    affine(dy, db.data(), 0, -1, 0);
     detail::add_summed(back, b, db);
   });
 }
@@ -125,7 +133,7 @@ Tensor div(const Tensor& a, const Tensor& b) {
     detail::add_summed(back, a, da);
     if (!back.wants(b)) return;
     Tensor db = compute(mul_rows(), dy.shape(), da, y);
-    kernels().affine(db.data(), db.data(), 0, -1, 0, db.size());
+    affine(db, db.data(), 0, -1, 0);
     detail::add_summed(back, b, db);
   });
 }

@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "tessera/core/kernels/kernels.h"
+#include "tessera/core/parallel.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -29,6 +30,12 @@ struct Rows {
       if (valid < T) rest(first + valid, T - valid);
     }
   }
+  /// The same, idle workers helping: f and rest write rows, and no more.
+  template <class F, class G>
+  void write(int64_t C, F f, G rest) const {
+    if (lengths) return each(f, rest);
+    parallel::rows(n, parallel::grain(C), [&](int64_t i, int64_t e) { f(i, e - i); });
+  }
   template <class F>
   void each(F f) const {
     each(f, [](int64_t, int64_t) {});
@@ -40,38 +47,65 @@ struct Rows {
   }
 };
 
-/// Sums over rows, a double a channel: add(stretch's first element, its rows, the sums).
+/// `S` sums over rows, a double a channel each. Long stretches are cut into blocks of a fixed size, which idle workers share; a block's sums
+/// are added in order, so the bits depend on the sizes alone.
+template <int S>
 class Sums {
  public:
-  explicit Sums(int64_t C) : room_({static_cast<int>(C * per_double)}), C_(C) { std::fill_n(data(), C, 0.0); }
-  double* data() { return reinterpret_cast<double*>(room_.data()); }
-  /// to[c] = scale sum[c]
-  void read(Tensor& to, double scale = 1) {
-    for (int64_t c = 0; c < C_; ++c) to[c] = static_cast<real>(scale * data()[c]);
+  /// add(first row, rows, S rows of sums to add to)
+  template <class Add>
+  Sums(const Rows& rows, int64_t C, Add add) : C_(C) {
+    if (rows.lengths || rows.n <= block) {
+      room_ = zeros(1);
+      rows.each([&](int64_t first, int64_t n) { add(first, n, at(room_, 0)); });
+      return;
+    }
+    const int64_t blocks = (rows.n - 1) / block + 1;
+    room_ = zeros(blocks);
+    parallel::rows(blocks, 1, [&](int64_t i, int64_t e) {
+      for (; i < e; ++i) add(i * block, std::min(block, rows.n - i * block), at(room_, i));
+    });
+    for (int64_t i = 1; i < blocks; ++i)
+      for (int64_t c = 0; c < S * C; ++c) at(room_, 0)[c] += at(room_, i)[c];
+  }
+  /// scale times sum s, as a tensor (C)
+  Tensor scaled(int s, double scale) const {
+    Tensor t({static_cast<int>(C_)});
+    for (int64_t c = 0; c < C_; ++c) t[c] = static_cast<real>(scale * at(room_, 0)[s * C_ + c]);
+    return t;
   }
 
  private:
-  static constexpr int per_double = sizeof(double) / sizeof(real);
-  Tensor room_;  // from the pool, like every array of a step
+  static constexpr int64_t block = 8192, per_double = sizeof(double) / sizeof(real);
+  Tensor zeros(int64_t blocks) const {
+    Tensor t({static_cast<int>(blocks * S * C_ * per_double)});
+    std::fill_n(at(t, 0), blocks * S * C_, 0.0);
+    return t;
+  }
+  double* at(const Tensor& room, int64_t i) const {
+    return reinterpret_cast<double*>(const_cast<real*>(room.data())) + i * S * C_;
+  }
   int64_t C_;
+  Tensor room_;  // (blocks, S, C), from the pool, like every array of a step
 };
 
 // mean and M2 = sum (x - mean)^2 of every channel: two passes, so that large offsets lose nothing
 void moments(const Tensor& x, const Rows& rows, int64_t count, Tensor& mean, Tensor& m2) {
   const int64_t C = x.dim(-1);
-  Sums sum(C), squares(C);
-  rows.each([&](int64_t first, int64_t n) { kernels().batchnorm_sum(x.data() + first * C, n, C, sum.data()); });
-  sum.read(mean, 1 / static_cast<double>(count));
-  rows.each([&](int64_t first, int64_t n) {
-    kernels().batchnorm_squares(x.data() + first * C, mean.data(), n, C, squares.data());
+  const Sums<1> sum(
+      rows, C, [&](int64_t first, int64_t n, double* to) { kernels().batchnorm_sum(x.data() + first * C, n, C, to); });
+  mean = sum.scaled(0, 1 / static_cast<double>(count));
+  const Sums<1> squares(rows, C, [&](int64_t first, int64_t n, double* to) {
+    kernels().batchnorm_squares(x.data() + first * C, mean.data(), n, C, to);
   });
-  squares.read(m2);
+  m2 = squares.scaled(0, 1);
 }
 
 void forward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& mean, const Tensor& rstd,
              const Rows& rows, Tensor& y) {
   const int64_t C = x.dim(-1);
-  rows.each(
+  rows.write(
+      C,
       [&](int64_t first, int64_t n) {
         kernels().batchnorm(x.data() + first * C, mean.data(), rstd.data(), w.read().data(), b.read().data(),
                             y.data() + first * C, n, C);
@@ -82,22 +116,18 @@ void forward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& me
 void backward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& mean, const Tensor& rstd,
               const Rows& rows, bool training, const Tensor& dy, Back& back) {
   const int64_t C = x.dim(-1);
-  Sums sums(C), dots(C), overs(C);  // of dy, dy h, h
-  rows.each([&](int64_t first, int64_t n) {
-    kernels().batchnorm_sums(x.data() + first * C, mean.data(), rstd.data(), dy.data() + first * C, n, C, sums.data(),
-                             dots.data(), overs.data());
+  enum : int { of_dy, of_dy_h, of_h };
+  const Sums<3> sums(rows, C, [&](int64_t first, int64_t n, double* to) {
+    kernels().batchnorm_sums(x.data() + first * C, mean.data(), rstd.data(), dy.data() + first * C, n, C,
+                             to + of_dy * C, to + of_dy_h * C, to + of_h * C);
   });
-  const auto tensor = [&](Sums& of, double scale) {
-    Tensor t({static_cast<int>(C)});
-    of.read(t, scale);
-    return t;
-  };
   if (back.wants(x)) {
     // h sums to 0 but for the rounding of the mean. A bias before this op has the sum of dx for its gradient, 0, and would see the rest.
     const double share = 1 / static_cast<double>(rows.count());
-    const Tensor sum = tensor(sums, share), dot = tensor(dots, share), over = tensor(overs, share);
+    const Tensor sum = sums.scaled(of_dy, share), dot = sums.scaled(of_dy_h, share), over = sums.scaled(of_h, share);
     const Sink dx = back.into(x);
-    rows.each(
+    rows.write(
+        C,
         [&](int64_t first, int64_t n) {
           kernels().batchnorm_backward(x.data() + first * C, mean.data(), rstd.data(), w.read().data(),
                                        dy.data() + first * C, training ? sum.data() : nullptr, dot.data(), over.data(),
@@ -107,7 +137,7 @@ void backward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& m
           if (dx.beta == 0) std::fill_n(dx.to + first * C, n * C, real(0));
         });
   }
-  back.add(w, tensor(dots, 1)), back.add(b, tensor(sums, 1));
+  back.add(w, sums.scaled(of_dy_h, 1)), back.add(b, sums.scaled(of_dy, 1));
 }
 
 /// For messages: the op and the parameter it was called with.

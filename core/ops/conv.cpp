@@ -7,6 +7,7 @@
 
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/core/ops/detail/conv_plan.h"
+#include "tessera/core/ops/detail/loops.h"
 
 namespace tessera {
 
@@ -18,42 +19,92 @@ using conv::Plan;
 /// For messages: the op and the parameter it was called with.
 std::string where(const Tensor& w) { return w.leaf() ? "conv2d " + w.leaf()->name : "conv2d"; }
 
+constexpr int64_t together = 16;  // images of one sum of a weight's gradient
+
+/// f(plan of some images, the first of them): all of them, idle workers helping. Images write their own outputs, except under OpenBLAS,
+/// whose sums may depend on how many rows it is given.
+template <class F>
+void each_images(const Plan& p, F f) {
+  const int64_t image = p.s.Ho * p.s.Wo * p.O * p.K;
+  if (!p.depthwise && !by_winograd(p) && !by_lines(p)) return f(p, 0);
+  parallel::rows(p.s.B, parallel::grain_of_products(image), [&](int64_t a, int64_t b) {
+    Plan some = p;
+    some.s.B = b - a;
+    f(some, a);
+  });
+}
+
 Tensor forward(const Plan& p, const Tensor& x, const Tensor& w, const Tensor& b) {
   Tensor y({static_cast<int>(p.s.B), static_cast<int>(p.s.Ho), static_cast<int>(p.s.Wo), static_cast<int>(p.O)});
   const real* bias = b ? b.data() : nullptr;
-  if (p.depthwise) {
-    kernels().depthwise(p.s, x.data(), permuted(p, w).data(), bias, y.data());
-  } else {
-    (by_winograd(p) ? conv::forward_winograd
-     : by_lines(p)  ? conv::forward_lines
-                    : conv::forward_patches)(p, x, w, bias, y);
-  }
+  each_images(p, [&](const Plan& some, int64_t first) {
+    const int from = static_cast<int>(first), to = static_cast<int>(first + some.s.B);
+    const Tensor of = x.detach().rows(from, to);
+    Tensor out = y.rows(from, to);
+    if (p.depthwise) {
+      kernels().depthwise(some.s, of.data(), permuted(p, w).data(), bias, out.data());
+    } else {
+      (by_winograd(p) ? conv::forward_winograd
+       : by_lines(p)  ? conv::forward_lines
+                      : conv::forward_patches)(some, of, w, bias, out);
+    }
+  });
   return y;
+}
+
+void weight_gradient(const Plan& p, const Tensor& x, const Tensor& dy, Sink to) {
+  if (p.depthwise) {
+    Tensor dw({static_cast<int>(p.O), static_cast<int>(p.K)});
+    kernels().depthwise_dw(p.s, x.data(), dy.data(), dw.data());
+    unpermute(p, dw, to);
+  } else {
+    (by_winograd(p) ? conv::weight_gradient_winograd
+     : by_lines(p)  ? conv::weight_gradient_lines
+                    : conv::weight_gradient_patches)(p, x, dy, to);
+  }
+}
+
+/// Of many images: sums of fixed numbers of them, added in order.
+void weight_gradient_of_many(const Plan& p, const Tensor& x, const Tensor& w, const Tensor& dy, Sink to) {
+  const int64_t blocks = (p.s.B - 1) / together + 1;
+  Tensor sums({static_cast<int>(blocks), static_cast<int>(w.size())});
+  parallel::rows(blocks, 1, [&](int64_t i, int64_t e) {
+    for (; i < e; ++i) {
+      const int from = static_cast<int>(i * together), end = static_cast<int>(std::min(p.s.B, (i + 1) * together));
+      Plan some = p;
+      some.s.B = end - from;
+      weight_gradient(some, x.detach().rows(from, end), dy.rows(from, end), {sums.data() + i * w.size(), 0});
+    }
+  });
+  detail::sum_rows(sums.data(), to.to, to.beta, blocks, w.size());
 }
 
 void backward(const Plan& p, const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& dy, Back& back) {
   if (b && back.wants(b)) {
     const auto [db, beta] = back.into(b);
-    kernels().sum_rows(dy.data(), db, beta, p.s.B * p.s.Ho * p.s.Wo, p.O);
+    detail::sum_rows(dy.data(), db, beta, p.s.B * p.s.Ho * p.s.Wo, p.O);
   }
-  const bool wants_x = back.wants(x), wants_w = back.wants(w);
-  if (wants_w && p.depthwise) {
-    Tensor dw({static_cast<int>(p.O), static_cast<int>(p.K)});
-    kernels().depthwise_dw(p.s, x.data(), dy.data(), dw.data());
-    unpermute(p, dw, back.into(w));
-  } else if (wants_w) {
-    (by_winograd(p) ? conv::weight_gradient_winograd
-     : by_lines(p)  ? conv::weight_gradient_lines
-                    : conv::weight_gradient_patches)(p, x, dy, back.into(w));
+  if (back.wants(w)) {
+    const Sink dw = back.into(w);
+    if (p.s.B > together) {
+      weight_gradient_of_many(p, x, w, dy, dw);
+    } else {
+      weight_gradient(p, x, dy, dw);
+    }
   }
-  if (wants_x && p.depthwise) {
-    const auto [dx, beta] = back.into(x);
-    kernels().depthwise_dx(p.s, dy.data(), permuted(p, w).data(), dx, beta);
-  } else if (wants_x) {
-    (by_winograd(p) ? conv::input_gradient_winograd
-     : by_lines(p)  ? conv::input_gradient_lines
-                    : conv::input_gradient_patches)(p, w, dy, back.into(x));
-  }
+  if (!back.wants(x)) return;
+  const Sink dx = back.into(x);
+  each_images(p, [&](const Plan& some, int64_t first) {
+    const Tensor of = dy.rows(static_cast<int>(first), static_cast<int>(first + some.s.B));
+    const Sink to{dx.to + first * p.s.H * p.s.W * p.s.C, dx.beta};
+    if (p.depthwise) {
+      kernels().depthwise_dx(some.s, of.data(), permuted(p, w).data(), to.to, to.beta);
+    } else {
+      (by_winograd(p) ? conv::input_gradient_winograd
+       : by_lines(p)  ? conv::input_gradient_lines
+                      : conv::input_gradient_patches)(some, w, of, to);
+    }
+  });
 }
 
 }  // namespace

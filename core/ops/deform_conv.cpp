@@ -15,6 +15,7 @@
 
 #include "tessera/core/gemm.h"
 #include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/detail/loops.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -166,7 +167,7 @@ void backward(const Plan& p, const Tensor& x, const Tensor& offset, const Tensor
               const Tensor& b, const Tensor& dy, Back& back) {
   if (b && back.wants(b)) {
     const auto [db, beta] = back.into(b);
-    kernels().sum_rows(dy.data(), db, beta, p.B * p.pixels(), p.O);
+    detail::sum_rows(dy.data(), db, beta, p.B * p.pixels(), p.O);
   }
   const Target dx(x, back), doffset(offset, back), dmask(mask, back), dw(w, back);
   if (dx && dx.sink.beta == 0) std::fill_n(dx.sink.to, x.size(), real(0));

@@ -7,6 +7,7 @@
 
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/core/ops/arithmetic.h"
+#include "tessera/core/parallel.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -23,16 +24,20 @@ bool active(const char* op, const Tensor& x, double p, const Run& run) {
 void mask(const Tensor& x, double p, Key key, const Run& run, real* y, real beta) {
   const auto threshold = static_cast<uint32_t>(std::ldexp(p, 32));  // p < 1: below 2^32
   const int64_t B = x.dim(0), n = B ? x.size() / B : 0;
-  for (int64_t b = 0; b < B; ++b)
-    kernels().dropout(x.data() + b * n, y + b * n, beta, stream(run, key, b).seed(), threshold,
-                      static_cast<real>(1 / (1 - p)), n);
+  parallel::rows(B, parallel::grain(n), [&](int64_t b, int64_t e) {
+    for (; b < e; ++b)
+      kernels().dropout(x.data() + b * n, y + b * n, beta, stream(run, key, b).seed(), threshold,
+                        static_cast<real>(1 / (1 - p)), n);
+  });
 }
 
 /// y_b = beta y_b + f_b x_b
 void scale_samples(const Tensor& x, double p, Key key, const Run& run, real* y, real beta) {
   const int64_t B = x.dim(0), n = B ? x.size() / B : 0;
-  for (int64_t b = 0; b < B; ++b)
-    kernels().affine(x.data() + b * n, y + b * n, beta, static_cast<real>(drop_path_factor(p, key, run, b)), 0, n);
+  parallel::rows(B, parallel::grain(n), [&](int64_t b, int64_t e) {
+    for (; b < e; ++b)
+      kernels().affine(x.data() + b * n, y + b * n, beta, static_cast<real>(drop_path_factor(p, key, run, b)), 0, n);
+  });
 }
 
 /// What the random numbers depend on.
@@ -68,9 +73,11 @@ Tensor add_drop_path(const Tensor& x, const Tensor& branch, double p, Key key, c
   if (!active("add_drop_path", x, p, run)) return add(x, branch);
   const int64_t B = x.dim(0), n = B ? x.size() / B : 0;
   Tensor y(x.shape());
-  for (int64_t b = 0; b < B; ++b)
-    kernels().add_scaled(x.data() + b * n, branch.data() + b * n, static_cast<real>(drop_path_factor(p, key, run, b)),
-                         y.data() + b * n, n);
+  parallel::rows(B, parallel::grain(n), [&](int64_t b, int64_t e) {
+    for (; b < e; ++b)
+      kernels().add_scaled(x.data() + b * n, branch.data() + b * n, static_cast<real>(drop_path_factor(p, key, run, b)),
+                           y.data() + b * n, n);
+  });
   return record({"add_drop_path", 0, drawn(p, key, run)}, y, {&x, &branch},
                 [=, in = x.slot(), br = branch.slot()](const Tensor& dy, Back& back) {
                   back.add(in, dy);

@@ -13,7 +13,7 @@ namespace {
 
 void forward(const Tensor& x, const Tensor& w, const Tensor& b, real eps, Tensor& y, Tensor& mean, Tensor& rstd) {
   const int64_t C = x.dim(-1);
-  parallel::rows(mean.size(), 64, [&](int64_t i, int64_t e) {
+  parallel::rows(mean.size(), parallel::grain(C), [&](int64_t i, int64_t e) {
     kernels().layernorm(x.data() + i * C, w ? w.data() : nullptr, b ? b.data() : nullptr, eps, y.data() + i * C,
                         mean.data() + i, rstd.data() + i, e - i, C);
   });
@@ -30,8 +30,20 @@ void backward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& m
   };
   real *dw = summed(w), *db = summed(b);
   const Sink dx = back.wants(x) ? back.into(x) : Sink{nullptr, 0};
-  kernels().layernorm_backward(x.data(), w ? w.data() : nullptr, mean.data(), rstd.data(), dy.data(), dx.to, dx.beta,
-                               dw, db, mean.size(), C);
+  const int64_t rows = mean.size();
+  bool whole = false;  // one call has made dw and db, too
+  parallel::rows(rows, parallel::grain(C), [&](int64_t i, int64_t e) {
+    const bool all = e - i == rows;
+    if (all) whole = true;
+    kernels().layernorm_backward(x.data() + i * C, w ? w.data() : nullptr, mean.data() + i, rstd.data() + i,
+                                 dy.data() + i * C, dx.to ? dx.to + i * C : nullptr, dx.beta, all ? dw : nullptr,
+                                 all ? db : nullptr, e - i, C);
+  });
+  if (whole || !(dw || db)) return;
+  parallel::rows(C, parallel::grain(2 * rows, 64), [&](int64_t c, int64_t e) {
+    kernels().layernorm_tables(x.data() + c, mean.data(), rstd.data(), dy.data() + c, C, dw ? dw + c : nullptr,
+                               db ? db + c : nullptr, rows, e - c);
+  });
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "tessera/core/gemm.h"
 #include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/detail/loops.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -53,7 +54,7 @@ void backward(const Sizes& s, const Tensor& x, const Tensor& W, const Tensor& dz
 void backward_bias(const Sizes& s, const Tensor& b, const Tensor& dz, Back& back) {
   if (!b || !back.wants(b)) return;
   const auto [db, beta] = back.into(b);
-  kernels().sum_rows(dz.data(), db, beta, s.rows, s.out);
+  detail::sum_rows(dz.data(), db, beta, s.rows, s.out);
 }
 
 }  // namespace
@@ -82,7 +83,9 @@ Tensor linear_gelu(const Tensor& x, const Tensor& W, const Tensor& b) {
   return record({"linear_gelu", s.macs()}, y, inputs, [=](const Tensor& dy, Back& back) {
     const Tensor& dz = slope;  // dy may be shared and must stay as it is; what we saved is ours
     const Sink db = b && back.wants(b) ? back.into(b) : Sink{nullptr, 0};
-    kernels().scale_and_sum_rows(dy.data(), dz.data(), db.to, db.beta, s.rows, s.out);
+    parallel::rows(dz.size(), parallel::numbers(),
+                   [&](int64_t i, int64_t e) { kernels().mul(dz.data() + i, dy.data() + i, dz.data() + i, e - i); });
+    if (db.to) detail::sum_rows(dz.data(), db.to, db.beta, s.rows, s.out);
     backward(s, x, W, dz, back);
   });
 }

@@ -34,7 +34,7 @@ Tensor patches(const Tensor& x, int p) {
   const Sizes s{H, W, C, p};
   const int64_t bands = static_cast<int64_t>(B) * (H / p);
   Tensor y({B, (H / p) * (W / p), C * p * p});
-  parallel::rows(bands, 8, [&](int64_t i, int64_t e) {
+  parallel::rows(bands, parallel::grain(int64_t{W} * p * C), [&](int64_t i, int64_t e) {
     for (; i < e; ++i) each(s, i, [from = x.data(), to = y.data()](int64_t a, int64_t b) { to[b] = from[a]; });
   });
   return record({"patches", {{"size", p}}}, y, {&x}, [=](const Tensor& dy, Back& back) {
@@ -43,7 +43,7 @@ Tensor patches(const Tensor& x, int p) {
       for (; i < e; ++i)
         each(s, i, [=, from = dy.data()](int64_t a, int64_t b) { to[a] = keep == 0 ? from[b] : to[a] + from[b]; });
     };
-    parallel::rows(bands, 8, scatter);
+    parallel::rows(bands, parallel::grain(s.W * s.p * s.C), scatter);
   });
 }
 

@@ -20,30 +20,32 @@ Rows rows_of(const char* op, const Tensor& x) {
   return {C ? x.size() / C : 0, C};
 }
 
-constexpr int64_t grain = 64;  // rows per task outside of shards
-
 }  // namespace
 
 Tensor softmax(const Tensor& x) {
   const auto [rows, C] = rows_of("softmax", x);
   Tensor y(x.shape());
-  parallel::rows(rows, grain,
+  parallel::rows(rows, parallel::grain(C),
                  [&, C = C](int64_t i, int64_t e) { kernels().softmax(x.data() + i * C, y.data() + i * C, e - i, C); });
   return record("softmax", y, {&x}, [y, rows = rows, C = C, in = x.slot()](const Tensor& dy, Back& back) {
     const auto [dx, beta] = back.into(in);
-    kernels().softmax_backward(y.data(), dy.data(), dx, beta, rows, C);
+    parallel::rows(rows, parallel::grain(C), [&, dx = dx, beta = beta](int64_t i, int64_t e) {
+      kernels().softmax_backward(y.data() + i * C, dy.data() + i * C, dx + i * C, beta, e - i, C);
+    });
   });
 }
 
 Tensor log_softmax(const Tensor& x) {
   const auto [rows, C] = rows_of("log_softmax", x);
   Tensor y(x.shape());
-  parallel::rows(rows, grain, [&, C = C](int64_t i, int64_t e) {
+  parallel::rows(rows, parallel::grain(C), [&, C = C](int64_t i, int64_t e) {
     kernels().log_softmax(x.data() + i * C, y.data() + i * C, e - i, C);
   });
   return record("log_softmax", y, {&x}, [y, rows = rows, C = C, in = x.slot()](const Tensor& dy, Back& back) {
     const auto [dx, beta] = back.into(in);
-    kernels().log_softmax_backward(y.data(), dy.data(), dx, beta, rows, C);
+    parallel::rows(rows, parallel::grain(C), [&, dx = dx, beta = beta](int64_t i, int64_t e) {
+      kernels().log_softmax_backward(y.data() + i * C, dy.data() + i * C, dx + i * C, beta, e - i, C);
+    });
   });
 }
 
@@ -52,13 +54,16 @@ Tensor normalize(const Tensor& x, double eps) {
   if (!(eps > 0)) fail("normalize", "eps is {} but must be positive", eps);
   const auto least = static_cast<real>(eps);
   Tensor y(x.shape()), inverse({static_cast<int>(rows)});
-  parallel::rows(rows, grain, [&, C = C](int64_t i, int64_t e) {
+  parallel::rows(rows, parallel::grain(C), [&, C = C](int64_t i, int64_t e) {
     kernels().normalize(x.data() + i * C, y.data() + i * C, inverse.data() + i, least, e - i, C);
   });
   return record({"normalize", {{"eps", eps}}}, y, {&x},
                 [y, inverse, least, rows = rows, C = C, in = x.slot()](const Tensor& dy, Back& back) {
                   const auto [dx, beta] = back.into(in);
-                  kernels().normalize_backward(y.data(), inverse.data(), least, dy.data(), dx, beta, rows, C);
+                  parallel::rows(rows, parallel::grain(C), [&, dx = dx, beta = beta](int64_t i, int64_t e) {
+                    kernels().normalize_backward(y.data() + i * C, inverse.data() + i, least, dy.data() + i * C,
+                                                 dx + i * C, beta, e - i, C);
+                  });
                 });
 }
 

@@ -1,7 +1,7 @@
 // What a training step spends beside the network, and whether it asks the system for anything: time of the lanes (forward and
 // backward), of their sum, of the optimiser with clipping, and calls of malloc and minor page faults in a steady step.
 //
-//   train_step [MODEL] [BATCH] [STEPS] [KEY=INT ...]     exit code 1 if a steady step (the median) allocates or faults
+//   train_step [MODEL] [BATCH] [STEPS] [opt=NAME] [KEY=INT ...]     exit code 1 if a steady step (the median) allocates or faults
 //
 // The share of everything but the lanes is printed; below 5 % is the aim for ViT-Ti/4 (vit_tiny_patch4_32) with batch 64.
 #include <sys/resource.h>
@@ -40,14 +40,20 @@ int main(int argc, char** argv) try {
   const char* name = argc > 1 ? argv[1] : "vit_tiny_patch4_32";
   const int size = argc > 2 ? std::atoi(argv[2]) : 64, steps = argc > 3 ? std::atoi(argv[3]) : 20;
   Options options;
+  OptimConfig optim;
   for (int i = 4; i < argc; ++i) {
     const std::string word = argv[i];
     const size_t equals = std::min(word.find('='), word.size() - 1);
+    if (word.starts_with("opt=")) {
+      optim = optim_config(word.substr(equals + 1));
+      continue;
+    }
     options[word.substr(0, equals)] = std::atoi(word.c_str() + equals + 1);
   }
   Params params(1);
   const auto net = model(name).make(Scope(params), options, position("learned"));
-  AdamW optimiser(params, {.weight_decay = 0.05, .clip_grad = 1, .ema_decay = 0.999});
+  optim.clip_grad = 1;
+  Optimiser optimiser(params, optimiser_of(optim, 0.999));
   Lanes lanes;
   Tensor x({size, 32, 32, 3});
   for (int64_t i = 0; i < x.size(); ++i) x[i] = static_cast<real>(rng::Stream(1).normal(static_cast<uint64_t>(i)));
@@ -62,12 +68,20 @@ int main(int argc, char** argv) try {
     const uint64_t mallocs_before = cli::malloc_calls();
     const int64_t faults_before = faults();
     const auto t0 = Clock::now();
-    lanes.add({Mode::train, 1, static_cast<uint64_t>(step)}, batch, [&](const Run& run, const Batch& shard) {
-      return soft_cross_entropy(net->forward(run, shard.in), shard, 0.1);
-    });
+    const auto pass = [&] {
+      lanes.add({Mode::train, 1, static_cast<uint64_t>(step)}, batch, [&](const Run& run, const Batch& shard) {
+        return soft_cross_entropy(net->forward(run, shard.in), shard, 0.1);
+      });
+    };
+    pass();
     const auto t1 = Clock::now();
     const auto [value, grads] = lanes.finish();
     const auto t2 = Clock::now();
+    if (optim.opt == "sam") {
+      optimiser.climb(grads, optim.rho);
+      pass(), lanes.finish(Lanes::Statistics::keep);
+      optimiser.back();
+    }
     optimiser.step(grads, 1e-4);
     const auto t3 = Clock::now();
     if (step < warm) continue;

@@ -1,4 +1,4 @@
-// The statistics of the lab against scipy, statsmodels, autorank and rliable (tests/golden/statistics.py), and what they may claim.
+// The statistics of the lab against scipy, statsmodels, autorank and rliable (tests/golden/study_statistics.py), and what they may claim.
 #include <doctest/doctest.h>
 
 #include <algorithm>

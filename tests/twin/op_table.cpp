@@ -2,6 +2,7 @@
 #include <numeric>
 
 #include "tessera/core/memory.h"
+#include "tessera/core/parallel.h"
 #include "tessera/core/rng.h"
 #include "tessera/nn/params.h"
 #include "tests/twin/op_table_rows.h"
@@ -312,6 +313,18 @@ TWIN_CASE("op table: gradients go to wanted inputs only, and are the same then")
     }
     const Gradients none = pull(row, x, As::leaf, 1, 0);
     CHECK(none.values == all.values);  // no tape work changes a value
+  }
+}
+
+TWIN_CASE("op table: values and gradients have the same bits however the work is cut") {
+  for (const Row& row : op_rows()) {
+    INFO(title(row));
+    const Arrays x = draw(row);
+    const Gradients whole = pull(row, x, As::activation, 2, everything(row));
+    const parallel::CutAll cut;
+    const Gradients parts = pull(row, x, As::activation, 2, everything(row));
+    CHECK(parts.values == whole.values);
+    CHECK(parts.dx == whole.dx);
   }
 }
 

@@ -179,6 +179,66 @@ TEST_CASE("loader: mixing stops at its epoch") {
     for (const Batch& b : loader.epoch(e)) CHECK(static_cast<bool>(b.targets) == (e < 2));
 }
 
+TEST_CASE("progressive: sizes are read, found by epoch, and refused in one line where they make no sense") {
+  const auto sizes = progressive("16@0, 24@1.5 ,32@3");
+  REQUIRE(sizes.size() == 3);
+  for (const auto& [epoch, size] : {std::pair(0.0, 16), {1.4, 16}, {1.5, 24}, {2.99, 24}, {3.0, 32}, {100.0, 32}})
+    CHECK(size_at(sizes, epoch) == size);
+  CHECK(progressive("").empty());
+  CHECK(size_at({}, 3) == 0);
+  CHECK(mean_area(sizes, 32, 0, 4) == doctest::Approx((1.5 * 0.25 + 1.5 * 0.5625 + 1) / 4));
+  CHECK(mean_area({}, 32, 0, 4) == 1);
+  for (const char* wrong :
+       {"16", "16@1", "@0", "16@", "0@0", "16@0,24@0", "16@0,24@2,32@1", "16@0,", "16@nan", "5000@0", "16x16@0"})
+    CHECK_THROWS_WITH_AS(progressive(wrong), doctest::Contains("data.progressive"), Error);
+}
+
+TEST_CASE("progressive: images are resized as torch's antialiased bilinear does") {
+  // F.interpolate(x, size=(4, 4), mode="bilinear", antialias=True) of PyTorch 2.14 in float64
+  Tensor x({1, 6, 6, 1}), memory;
+  for (int64_t i = 0; i < 36; ++i) x[i] = static_cast<real>(i * 37 % 11);
+  const double expected[] = {2.2499999999999996,
+                             6.638888888888887,
+                             3.861111111111111,
+                             5.671875,
+                             5.055555555555555,
+                             5.370370370370369,
+                             5.444444444444445,
+                             3.7222222222222214,
+                             6.569444444444445,
+                             5.0,
+                             5.074074074074074,
+                             3.4027777777777777,
+                             6.625,
+                             4.597222222222221,
+                             3.6527777777777777,
+                             5.75};
+  const Tensor y = resize_images(x, 4, memory);
+  REQUIRE(y.shape() == Shape{1, 4, 4, 1});
+  for (int64_t i = 0; i < 16; ++i) CHECK(std::abs(static_cast<double>(y[i]) - expected[i]) < 1e-5);
+  CHECK(resize_images(x, 6, memory).storage() == x.storage());
+}
+
+TEST_CASE("progressive: a loader's sizes follow epoch and batch, also of one that begins in the midst of them") {
+  const auto source = std::make_shared<const data::Set>(noise(40, 16, 16, 3, 4));
+  LoaderOptions options{
+      .batch_size = 10, .seed = 5, .augment = everything, .progressive = progressive("8@0, 12@0.5, 16@2")};
+  Loader loader(source, options);
+  std::vector<int> seen;
+  for (int e = 0; e < 3; ++e)
+    for (const Batch& b : loader.epoch(e)) seen.push_back(b.in.x.dim(1));
+  CHECK(seen == std::vector<int>{8, 8, 12, 12, 12, 12, 12, 12, 16, 16, 16, 16});
+  const auto whole = epoch(loader, 0);
+  options.workers = 3;
+  Loader other(source, options);
+  CHECK(epoch(other, 0, 1) == std::vector<Copy>(whole.begin() + 1, whole.end()));
+  options.progressive = progressive("17@0");
+  CHECK_THROWS_WITH_AS(Loader(source, options), doctest::Contains("larger than the images"), Error);
+  options.progressive = progressive("8@0");
+  CHECK_THROWS_WITH_AS(Loader(std::make_shared<const data::Set>(noise(40, 16, 12, 3, 4)), options),
+                       doctest::Contains("square"), Error);
+}
+
 TEST_CASE("loader: what makes no sense is refused") {
   const data::Set set = noise(20, 8, 8, 3, 4);
   data::Set empty = set;

@@ -112,7 +112,7 @@ TEST_CASE("kernels: nothing is written beyond n, whatever n is") {
       k->affine(x.data(), y.data(), 0, 2, 1, n), untouched("affine");
       k->dropout(x.data(), y.data(), 0, 42, 1U << 30, 2, n), untouched("dropout");
       if (n) k->softmax(x.data(), y.data(), 1, n), untouched("softmax");
-      if (n) k->sum_rows(x.data(), y.data(), 0, 1, n), untouched("sum_rows");
+      if (n) k->sum_rows(x.data(), n, y.data(), 0, 1, n), untouched("sum_rows");
       k->transpose(x.data(), n, y.data(), n, 1), untouched("transpose");
     }
   }

@@ -183,4 +183,21 @@ TEST_CASE("the learning rate warms up, follows its curve and ends where it shoul
   s.sched = "step", s.decay_epochs = 10, s.decay_rate = 0.1, s.min_lr = 0;
   CHECK(learning_rate(s, 1e-3, 30, 9.99) == doctest::Approx(1e-3));
   CHECK(learning_rate(s, 1e-3, 30, 20) == doctest::Approx(1e-5));
+  s = {};
+  s.sched = "linear", s.warmup_epochs = 3, s.min_lr = 1e-4, s.cooldown_epochs = 7;
+  CHECK(learning_rate(s, 1e-3, 30, 1.5) == doctest::Approx(5e-4));
+  CHECK(learning_rate(s, 1e-3, 30, 3) == doctest::Approx(1e-3));
+  CHECK(learning_rate(s, 1e-3, 30, 13) == doctest::Approx((1e-3 + 1e-4) / 2));
+  CHECK(learning_rate(s, 1e-3, 30, 26) == doctest::Approx(1e-4));
+  s = {};
+  s.sched = "triangular", s.peak = 0.25, s.warmup_lr = 2e-4, s.min_lr = 1e-4;
+  CHECK(learning_rate(s, 1e-3, 20, 0) == doctest::Approx(2e-4));
+  CHECK(learning_rate(s, 1e-3, 20, 2.5) == doctest::Approx(6e-4));
+  CHECK(learning_rate(s, 1e-3, 20, 5) == doctest::Approx(1e-3));
+  CHECK(learning_rate(s, 1e-3, 20, 12.5) == doctest::Approx(5.5e-4));
+  CHECK(learning_rate(s, 1e-3, 20, 20) == doctest::Approx(1e-4));
+  s.peak = 0;
+  CHECK(learning_rate(s, 1e-3, 20, 0) == doctest::Approx(1e-3));
+  s.peak = 1;
+  CHECK(learning_rate(s, 1e-3, 20, 20) == doctest::Approx(1e-3));
 }

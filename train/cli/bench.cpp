@@ -15,14 +15,18 @@
 #include "tessera/train/cli/profile.h"
 #include "tessera/train/cli/stopwatch.h"
 #include "tessera/train/data/source.h"
+#include "tessera/train/training/fine_tune.h"
 #include "tessera/train/training/lanes.h"
 #include "tessera/train/training/optim.h"
 #include "tessera/train/training/sequence_task.h"
+#include "tessera/train/training/training.h"
 
 namespace tessera::cli {
 namespace {
 
-constexpr std::string_view used_by_train[] = {"train.lanes", "train.shard_size"};
+constexpr std::string_view used_by_train[] = {"train.lanes", "train.shard_size",     "train.batchnorm",
+                                              "optim.opt",   "optim.base_optimizer", "optim.ns_steps",
+                                              "sched.sched"};
 constexpr std::string_view used_by_infer[] = {"train.shard_size"};
 
 struct Resources {
@@ -150,14 +154,27 @@ int bench_train(const BenchOptions& o) {
   const Noise noise(net.input, o.batch_size, classes);
   const Batch batch = noise.batch();
   const auto task = task_of(net.input, noise, 0.1);
-  Lanes lanes({.lanes = config.train.lanes, .shard_size = config.train.shard_size});
-  AdamW optimiser(*net.params, {.weight_decay = 0.05, .clip_grad = 1});
+  TrainConfig how = config.train;
+  how.batch_size = o.batch_size;
+  Lanes lanes(lanes_of(how, o.batch_size));
+  OptimConfig optim = config.optim;
+  optim.clip_grad = 1;  // as recipes have it
+  Optimiser optimiser(*net.params, optimiser_of(optim, 0, not_hidden(config, net.positions, *net.params)));
   uint64_t step = 0;
   const Measured m = measure_steps(o, [&] {
-    const auto [loss, grads] = lanes({Mode::train, 1, step++, 0}, batch, [&](const Run& run, const Batch& shard) {
-      Tally said;
-      return task->loss(*net.model, run, shard, said);
-    });
+    const Run now{Mode::train, 1, step++, 0};
+    const auto pass = [&] {
+      return lanes(now, batch, [&](const Run& run, const Batch& shard) {
+        Tally said;
+        return task->loss(*net.model, run, shard, said);
+      });
+    };
+    const Grads& grads = pass().grads;
+    if (optim.opt == "sam") {
+      optimiser.climb(grads, optim.rho);
+      pass();
+      optimiser.back();
+    }
     optimiser.step(grads, 1e-4);
   });
   show(o, config, net, m, 3 * macs);  // the backward pass multiplies twice as much as the forward pass

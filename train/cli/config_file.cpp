@@ -201,6 +201,24 @@ std::string ConfigLayers::given(std::string_view key, std::string_view fallback)
   return v ? text(*v) : std::string(fallback);
 }
 
+// An optimiser named on the command line has learning rate, decay and momenta of its own: those of a recipe are for another one.
+bool ConfigLayers::other_optimiser() const {
+  const OptimConfig standard;
+  std::string recipe = standard.opt, command, base = standard.base_optimizer;
+  for (const Entry& e : entries_) {
+    if (e.key == "optim.opt") (e.layer == Layer::recipe ? recipe : command) = text(e.value);
+    if (e.key == "optim.base_optimizer") base = text(e.value);
+  }
+  const auto steps = [&](const std::string& opt) { return opt == "sam" ? base : opt; };
+  return !command.empty() && steps(command) != steps(recipe);
+}
+
+static bool replaced_with_it(std::string_view key) {
+  constexpr std::string_view of_the_optimiser[] = {"optim.lr",  "optim.weight_decay", "optim.betas",
+                                                   "optim.eps", "optim.momentum",     "optim.nesterov"};
+  return std::ranges::find(of_the_optimiser, key) != std::end(of_the_optimiser);
+}
+
 // A model named on the command line, or brought along by weights, is a whole set of keys: it replaces the recipe's [model], and with it the encoding
 // that recipe chose; an encoding named on the command line replaces [position].
 bool ConfigLayers::overruled(const Entry& e) const {
@@ -211,16 +229,20 @@ bool ConfigLayers::overruled(const Entry& e) const {
                        [&](const Entry& c) { return c.layer > Layer::recipe && c.key == key; });
   };
   if (section == "model") return commanded("model.name");
+  if (section == "optim") return other_optimiser() && replaced_with_it(e.key);
   return section == "position" && (commanded("position.name") || commanded("model.name"));
 }
 
 std::vector<std::string> ConfigLayers::replaced() const {
   std::vector<std::string> sections;
-  for (const char* section : {"model", "position"}) {
+  for (const char* section : {"model", "position", "optim"}) {
     const bool any = std::any_of(entries_.begin(), entries_.end(), [&](const Entry& e) {
       return overruled(e) && section_of(e.key) == section && e.key != std::string(section) + ".name";
     });
-    if (any) sections.push_back(fmt::format("the recipe's [{}] section", section));
+    if (!any) continue;
+    const bool keys = section == std::string_view("optim");
+    sections.push_back(keys ? "the learning rate, weight decay and momenta of the recipe's [optim] section"
+                            : fmt::format("the recipe's [{}] section", section));
   }
   return sections;
 }
@@ -309,6 +331,11 @@ std::vector<Key> ConfigLayers::known_keys() const {
   const std::string chosen = text(keys.back().value);
   for (const Key& k : run_keys())
     if (!used_ || std::find(used_->begin(), used_->end(), k.name) != used_->end()) keys.push_back(k);
+  if (const Entry* opt = last("optim.opt")) {
+    const Options own = optim_defaults(text(opt->value));
+    for (Key& k : keys)
+      if (const auto it = own.find(k.name); it != own.end()) k.value = it->second;
+  }
   for (const Key& k : position_keys(chosen)) keys.push_back(k);
   return keys;
 }

@@ -78,6 +78,7 @@ class ConfigLayers {
     std::string origin;  ///< "where.toml:3" or empty
     Layer layer;
   };
+  bool other_optimiser() const;
   bool overruled(const Entry& e) const;
   const Entry* last(std::string_view key) const;
   std::vector<const Entry*> in_force() const;

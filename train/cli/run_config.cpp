@@ -71,7 +71,8 @@ RunConfig run_config(ConfigLayers& config, std::string& recipe, const Say& say) 
   const bool chosen = choose_default(config, recipe, say);
   if (chosen || said.empty()) follow_weights(config, said);
   if (chosen) drop_augmentation(config);
-  for (const std::string& section : config.replaced()) say(fmt::format("--model or --position replaces {}", section));
+  for (const std::string& section : config.replaced())
+    say(fmt::format("--model, --position or optim.opt replaces {}", section));
   return config.resolve(false);
 }
 

@@ -40,7 +40,7 @@ SavedRun open_run(const std::string& rundir, Weights which) {
   set_precision(precision(run.config.train.precision));  // it answers as it was tested
   run.net = build(run.config, 0, Draw::no);
   if (best) {
-    run.epoch = load_weights(weights, *run.net.params, run.config.train.ema_decay > 0).epoch;
+    run.epoch = load_weights(weights, *run.net.params, averages(run.config)).epoch;
   } else {
     io::load(*run.net.params, weights);
   }

@@ -63,6 +63,7 @@ double padding(const Source& source, const LoaderOptions& options) {
 struct Loading {
   struct Made {
     BatchMemory memory;
+    Tensor resized;
     Batch batch;
     bool ready = false;
   };
@@ -77,6 +78,7 @@ struct Loading {
     size = batch_of(*source, options);
     batches = (source->size() + (options.drop_last ? 0 : size - 1)) / size;
     if (options.bucket < 0) fail("loader", "bucket {} makes no sense; 0 (off) or a number of batches", options.bucket);
+    check_sizes();
     order.resize(source->size());
     std::iota(order.begin(), order.end(), 0);
     slots.resize(static_cast<size_t>(options.workers) + 1);
@@ -135,9 +137,25 @@ struct Loading {
     const uint64_t key = rng::mix(rng::mix(options.seed ^ rng::hash("augment")) + static_cast<uint64_t>(epoch));
     to.batch = {};  // gives its memory back
     to.batch = to.memory.gather(*source, reader, std::span(order).subspan(begin, n), key);
-    if (!options.augment.mixes(epoch)) return;
-    to.batch.targets = to.memory.targets(to.batch.size(), source->classes);
-    reader.mix(to.batch, rng::Stream(rng::mix(key ^ rng::hash("mix")) + b));
+    if (options.augment.mixes(epoch)) {
+      to.batch.targets = to.memory.targets(to.batch.size(), source->classes);
+      reader.mix(to.batch, rng::Stream(rng::mix(key ^ rng::hash("mix")) + b));
+    }
+    if (const int now = size_at(options.progressive, epoch + static_cast<double>(b) / static_cast<double>(batches)))
+      to.batch.in.x = resize_images(to.batch.in.x, now, to.resized);
+  }
+
+  void check_sizes() const {
+    if (options.progressive.empty()) return;
+    const InputShape form = source->form();
+    if (form.kind != InputShape::Kind::image)
+      fail("data", "data.progressive resizes images, and {} holds none: leave it out", source->name);
+    if (form.h != form.w)
+      fail("data", "data.progressive resizes square images, those of {} are {} x {}", source->name, form.h, form.w);
+    for (const SizeFrom& s : options.progressive)
+      if (s.size > form.h)
+        fail("data", "data.progressive: {} is larger than the images of {}, which are {} x {}", s.size, source->name,
+             form.h, form.w);
   }
 
   void begin_epoch(int e, size_t first_batch) {

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "tessera/train/data/augment.h"
+#include "tessera/train/data/progressive.h"
 #include "tessera/train/data/set.h"
 
 namespace tessera::data {
@@ -14,10 +15,11 @@ struct LoaderOptions {
   int batch_size = 128;
   uint64_t seed = 0;
   Augment augment = {};
-  bool shuffle = true;     ///< a new order every epoch; false: the order of the set
-  int workers = 1;         ///< background threads
-  bool drop_last = false;  ///< leave out the samples of an epoch that do not fill a batch
-  int bucket = 0;          ///< so many batches are filled by length; 0: samples come as they are drawn
+  bool shuffle = true;                     ///< a new order every epoch; false: the order of the set
+  int workers = 1;                         ///< background threads
+  bool drop_last = false;                  ///< leave out the samples of an epoch that do not fill a batch
+  int bucket = 0;                          ///< so many batches are filled by length; 0: samples come as they are drawn
+  std::vector<SizeFrom> progressive = {};  ///< sizes of images by epoch, of square ones; none: their own
 };
 
 /// The samples of epoch `e`, batch by batch: a function of (seed, e) alone. With a bucket, samples are drawn as ever, each `bucket` batches of
@@ -65,7 +67,7 @@ class Epoch {
 class Loader {
  public:
   /// Throws Error on empty data, a batch size below 1, workers outside of 1 to 256, an augmentation outside of its domain or one the
-  /// set's labels do not survive, and if the system refuses a thread.
+  /// set's labels do not survive, progressive sizes of what are no square images or are smaller ones, and if the system refuses a thread.
   Loader(std::shared_ptr<const Source> source, LoaderOptions options);
   Loader(Set set, LoaderOptions options);
   Loader(Loader&&) = delete;

@@ -47,6 +47,7 @@ std::vector<std::string> bench_words(const RunConfig& c, int threads) {
   for (const auto& [key, value] : c.position_options) words.push_back("position." + key + "=" + text(value));
   words.push_back(fmt::format("train.lanes={}", c.train.lanes));
   words.push_back(fmt::format("train.shard_size={}", c.train.shard_size));
+  words.push_back("train.batchnorm=" + c.train.batchnorm);
   return words;
 }
 

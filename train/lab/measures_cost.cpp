@@ -8,6 +8,7 @@
 #include "tessera/train/lab/measures_session.h"
 #include "tessera/train/training/lanes.h"
 #include "tessera/train/training/optim.h"
+#include "tessera/train/training/training.h"
 
 namespace tessera::lab {
 namespace {
@@ -33,7 +34,7 @@ struct Trained {
 
   Trained(const RunConfig& c, int64_t live)
       : net(cli::build(c, 1)),
-        lanes({.lanes = c.train.lanes, .shard_size = c.train.shard_size}),
+        lanes(lanes_of(c.train, c.train.batch_size)),
         optimiser(*net.params, {.weight_decay = 0.05, .clip_grad = 1}) {
     own = -live;
   }

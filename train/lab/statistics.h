@@ -1,6 +1,6 @@
 #pragma once
 // How sure one may be of what a few runs say. Pure functions of numbers; what is resampled is drawn by counter (core/rng.h), so equal numbers
-// give equal bits everywhere. Held to scipy, statsmodels, autorank and rliable by tests/golden/statistics.py. The level is 95 % throughout.
+// give equal bits everywhere. Held to scipy, statsmodels, autorank and rliable by tests/golden/study_statistics.py. The level is 95 % throughout.
 // NaN stands for what the numbers do not tell: the spread of one run, the p of a test that is not defined.
 #include <cstdint>
 #include <limits>

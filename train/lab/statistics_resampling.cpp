@@ -1,5 +1,5 @@
 // Bootstrap intervals. Element e of resample r, of E elements in all, is drawn with number r E + e of the stream, so that a script can draw the
-// same (tests/golden/statistics.py).
+// same (tests/golden/study_statistics.py).
 #include <algorithm>
 #include <cmath>
 #include <numeric>

@@ -94,6 +94,7 @@ void save_checkpoint(const std::string& path, const Params& params, const Optimi
                  {"data", provenance.data},
                  {"environment", provenance.environment}};
   each(at, [&](const char* name, const auto& v) { m[name] = fmt::format("{}", v); });  // reals: shortest exact
+  m.merge(optimiser.numbers());
   if (at.asked != at.seen) m["asked"] = fmt::format("{}", at.asked);  // where a metric does not count samples
   io::write_tensors(path, tensors, m);
 }

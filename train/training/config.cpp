@@ -4,6 +4,8 @@
 #include <limits>
 
 #include "tessera/train/data/named.h"
+#include "tessera/train/data/progressive.h"
+#include "tessera/train/training/optim_config.h"
 
 namespace tessera {
 namespace {
@@ -24,6 +26,19 @@ bool two_decays_of(const Value& v) {
 }
 constexpr Domain two_decays = such_that(two_decays_of, "two numbers in [0, 1) such as [0.9, 0.999]");
 
+/// Does `read` take the word, or no word at all?
+template <auto read>
+bool readable(const Value& v) {
+  try {
+    read(std::get<std::string>(v));
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+constexpr Domain factors = such_that(readable<lr_scales>, "PATTERN=FACTOR, ... such as \"head.*=10, pos_embed=0.1\"");
+constexpr Domain sizes = such_that(readable<data::progressive>, "SIZE@EPOCH, ... such as \"16@0, 24@10, 32@20\"");
+
 constexpr Field<D> data_table[] = {
     {"name", &D::name,
      "cifar10, cifar100, mnist, fashion-mnist, cifar10:DIR or cifar100:DIR (a folder with any number of records), "
@@ -43,6 +58,8 @@ constexpr Field<D> data_table[] = {
     {"hop_ms", &D::hop_ms, "recordings: milliseconds from one frame to the next", within(1, 1000)},
     {"bucket", &D::bucket, "sequences: so many batches are filled by length, which saves padding; 0: as they are drawn",
      within(0, 1e6)},
+    {"progressive", &D::progressive,
+     "images: the size they are trained at from which epoch on; empty: their own all the time", sizes},
 };
 constexpr Field<A> augment_table[] = {
     {"crop", &A::crop, "zero padding on each side before a random crop of the original size", within(0, 4096)},
@@ -68,27 +85,45 @@ constexpr Field<A> augment_table[] = {
      within(1, 1 << 20).only_with("time_masks")},
 };
 constexpr Field<O> optim_table[] = {
-    {"opt", &O::opt, "the optimiser", one_of("adamw", "sgd")},
+    {"opt", &O::opt, "the optimiser (docs/optimisers.md)",
+     one_of("adamw", "sgd", "lion", "muon", "schedule_free_adamw", "sam")},
     {"lr", &O::lr, "learning rate after the warm-up", within(0, any_rate)},
     {"weight_decay", &O::weight_decay,
-     "decoupled for adamw, part of the gradient for sgd; not on biases, norms, tables", within(0, any_rate)},
-    {"betas", &O::betas, "adamw: decay of the two moments", two_decays.only_with("opt", "adamw")},
-    {"eps", &O::eps, "adamw: added to the root of the second moment", within(1e-30, 1).only_with("opt", "adamw")},
-    {"momentum", &O::momentum, "sgd", below_one().only_with("opt", "sgd")},
-    {"nesterov", &O::nesterov, "sgd", anything().only_with("opt", "sgd")},
+     "decoupled for all but sgd, where it is part of the gradient; not on biases, norms, tables", within(0, any_rate)},
+    {"betas", &O::betas, "all but sgd: decay of the two moments", two_decays},
+    {"eps", &O::eps, "all but sgd and lion: added to the root of the second moment", within(1e-30, 1)},
+    {"momentum", &O::momentum, "sgd, muon", below_one()},
+    {"nesterov", &O::nesterov, "sgd, muon"},
     {"clip_grad", &O::clip_grad, "largest norm of the whole gradient; 0: no clipping",
      within(1e-9, any_rate).or_zero()},
     {"layer_decay", &O::layer_decay,
      "learning rate of a block over that of the next one, from the head down; 1: the same", within(1e-3, 1)},
+    {"lr_scale", &O::lr_scale, "factors of the learning rate by pattern of parameters, the last that matches", factors},
     {"freeze", &O::freeze, "parameters that are not trained: patterns such as \"patch_embed.*, pos_embed\""},
+    {"ns_steps", &O::ns_steps, "muon: steps of the iteration that makes a matrix orthogonal",
+     within(1, 20).only_with("opt", "muon")},
+    {"adjust_lr_fn", &O::adjust_lr_fn,
+     "muon: the learning rate at a matrix of A x B: original, times sqrt(max(1, A/B)); match_rms_adamw, times 0.2 "
+     "sqrt(max(A, B))",
+     one_of("original", "match_rms_adamw").only_with("opt", "muon")},
+    {"adamw_lr", &O::adamw_lr, "muon: learning rate of what is no hidden matrix, which AdamW takes",
+     within(0, any_rate).only_with("opt", "muon")},
+    {"base_optimizer", &O::base_optimizer, "sam: the optimiser that takes its steps",
+     one_of("adamw", "sgd").only_with("opt", "sam")},
+    {"rho", &O::rho, "sam: how far from the weights the gradient is taken", positive(1e3).only_with("opt", "sam")},
 };
 constexpr Field<S> sched_table[] = {
-    {"sched", &S::sched, "how the learning rate moves, every step", one_of("cosine", "step", "constant")},
-    {"warmup_epochs", &S::warmup_epochs, "linear warm-up", within(0, 1e6)},
-    {"warmup_lr", &S::warmup_lr, "learning rate at the start of the warm-up",
-     within(0, any_rate).only_with("warmup_epochs")},
-    {"min_lr", &S::min_lr, "learning rate at the end", within(0, any_rate).only_with("sched", "cosine", "step")},
-    {"cooldown_epochs", &S::cooldown_epochs, "last epochs, at min_lr", within(0, 1e6).only_with("sched", "cosine")},
+    {"sched", &S::sched, "how the learning rate moves, every step",
+     one_of("cosine", "linear", "triangular", "step", "constant")},
+    {"warmup_epochs", &S::warmup_epochs, "linear warm-up",
+     within(0, 1e6).only_with("sched", "cosine", "linear", "step", "constant")},
+    {"warmup_lr", &S::warmup_lr, "learning rate at the start of the warm-up, or of the triangle", within(0, any_rate)},
+    {"min_lr", &S::min_lr, "learning rate at the end",
+     within(0, any_rate).only_with("sched", "cosine", "linear", "triangular", "step")},
+    {"cooldown_epochs", &S::cooldown_epochs, "last epochs, at min_lr",
+     within(0, 1e6).only_with("sched", "cosine", "linear")},
+    {"peak", &S::peak, "triangular: share of the run after which the learning rate falls",
+     within(0, 1).only_with("sched", "triangular")},
     {"decay_epochs", &S::decay_epochs, "step: epochs between two decays", within(1e-3, 1e6).only_with("sched", "step")},
     {"decay_rate", &S::decay_rate, "step: factor of a decay", positive(1).only_with("sched", "step")},
 };
@@ -103,6 +138,10 @@ constexpr Field<T> train_table[] = {
     {"shard_size", &T::shard_size, "samples that run through the network together; part of the arithmetic",
      within(1, 1 << 20)},
     {"lanes", &T::lanes, "partial sums of the gradient; part of the arithmetic, independent of threads", within(1, 64)},
+    {"batchnorm", &T::batchnorm,
+     "whose statistics BatchNorm takes in training: those of shard_size samples, or of the batch, which then is one "
+     "shard",
+     one_of("shard", "batch")},
     {"accumulate", &T::accumulate,
      "batches of batch_size that make one optimiser step, as one batch of their size would", within(1, 1 << 20)},
     {"drop_last", &T::drop_last, "leave out the samples of an epoch that do not fill a step"},
@@ -199,6 +238,8 @@ RunConfig config(const Options& all) {
   };
   named("model", c.model, c.model_options);
   named("position", c.position, c.position_options);
+  if (const auto opt = sections["optim"].find("opt"); opt != sections["optim"].end())
+    c.optim = optim_config(text(opt->second));
   each_section([&](const char* section, auto member, auto fields) {
     assign(c.*member, fields, sections[section], std::string(section) + ".");
     sections.erase(section);
@@ -237,11 +278,6 @@ std::string toml(const RunConfig& c) {
     for (const auto& f : fields) out += fmt::format("{} = {}\n", f.name, toml_value(all.at(f.name)));
   });
   return out;
-}
-
-std::array<double, 2> betas(const OptimConfig& o) {
-  check_value("optim", "optim.betas", o.betas, two_decays);
-  return {o.betas[0], o.betas[1]};
 }
 
 namespace {
@@ -298,7 +334,7 @@ void check(const RunConfig& c) {
   check_value("config", "position.name", c.position, {});
   check_data(c.data);
   check_mixing(c.augment);
-  if (c.optim.nesterov && c.optim.momentum == 0) fail("optim", "optim.nesterov needs an optim.momentum above 0");
+  check_optim(c);
   const int64_t step = int64_t{c.train.batch_size} * c.train.accumulate;
   if (step > std::numeric_limits<int>::max())
     fail("train", "train.accumulate {} x train.batch_size {} are more than 2^31 samples a step", c.train.accumulate,

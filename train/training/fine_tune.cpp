@@ -152,9 +152,11 @@ void freeze(Params& params, const std::string& patterns) {
     fail("train", "optim.freeze={} leaves nothing to train", patterns);
 }
 
-std::vector<double> learning_rates(const RunConfig& config, const PositionTables& positions, const Params& params) {
+namespace {
+
+/// Those of layer_decay.
+std::vector<double> layer_rates(const RunConfig& config, const PositionTables& positions, const Params& params) {
   const double decay = config.optim.layer_decay;
-  if (decay == 1) return {};
   std::vector<std::string> blocks;
   for (const Site& s : positions.places.sites)
     if (!contains(blocks, block_of(s))) blocks.push_back(block_of(s));
@@ -184,6 +186,45 @@ std::vector<double> learning_rates(const RunConfig& config, const PositionTables
   std::vector<double> rates;
   for (const int l : layer) rates.push_back(std::pow(decay, top - l));
   return rates;
+}
+
+}  // namespace
+
+std::vector<double> learning_rates(const RunConfig& config, const PositionTables& positions, const Params& params) {
+  const auto scales = lr_scales(config.optim.lr_scale);
+  if (config.optim.layer_decay == 1 && scales.empty()) return {};
+  const auto& entries = params.entries();
+  std::vector<double> rates(entries.size(), 1), factors(entries.size(), 1);
+  if (config.optim.layer_decay != 1) rates = layer_rates(config, positions, params);
+  for (const auto& [pattern, factor] : scales) {
+    bool any = false;
+    std::vector<std::string> names;
+    for (size_t e = 0; e < entries.size(); ++e) {
+      if (entries[e].buffer) continue;
+      names.push_back(entries[e].name);
+      if (io::matches(pattern, entries[e].name)) factors[e] = factor, any = true;
+    }
+    if (!any) unknown("optim.lr_scale: parameter", pattern, names);
+  }
+  for (size_t e = 0; e < entries.size(); ++e) rates[e] *= factors[e];
+  return rates;
+}
+
+std::vector<std::string> not_hidden(const RunConfig& config, const PositionTables& positions, const Params& params) {
+  if (config.optim.opt != "muon") return {};
+  std::vector<std::string> at_the_ends;
+  for (const char* of_the_data : {"num_classes", "in_chans", "input_dim", "vocab_size", "target_vocab_size"}) try {
+      for (std::string& name : shaped_by(config.model, config.model_options, of_the_data))
+        at_the_ends.push_back(std::move(name));
+    } catch (const Error&) {
+      continue;  // two vocabularies that are one: what they share is an embedding by its name
+    }
+  std::vector<std::string> names;
+  for (const auto& e : params.entries()) {
+    const bool named = e.name.find("embed") != std::string::npos;
+    if (named || contains(positions.names, e.name) || contains(at_the_ends, e.name)) names.push_back(e.name);
+  }
+  return names;
 }
 
 }  // namespace TESSERA_NS

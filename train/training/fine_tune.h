@@ -25,8 +25,14 @@ void freeze(Params& params, const std::string& patterns);
 
 /// For each entry a factor of the learning rate, layer_decay^(layers above it), as in BEiT (Bao et al. 2021) and timm: blocks in their
 /// order; what is declared before a block (a merging) belongs to it, what is declared before the first, and positions of no block, are the
-/// layer below, what follows the last one (a norm) belongs to that, and the head is above all. None where layer_decay is 1. Throws Error for a model without blocks of attention.
+/// layer below, what follows the last one (a norm) belongs to that, and the head is above all. On top of it lr_scale: a parameter has the
+/// factor of the last of its patterns that matches. None where neither is said. Throws Error for layer_decay of a model without blocks of
+/// attention, and for a pattern of lr_scale that matches no parameter.
 std::vector<double> learning_rates(const RunConfig& config, const PositionTables& positions, const Params& params);
+
+/// What Muon leaves to AdamW though it is a matrix, as its author does: tables of positions, whatever has "embed" in its name, and
+/// what other data would give another shape, which are the first layers and the head. None unless optim.opt=muon.
+std::vector<std::string> not_hidden(const RunConfig& config, const PositionTables& positions, const Params& params);
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

@@ -71,10 +71,10 @@ void Lanes::run_lane(Lane& lane, int first_shard, int last_shard, const Run& run
   }
 }
 
-Lanes::Step Lanes::finish() & {
+Lanes::Step Lanes::finish(Statistics running) & {
   if (over_) fail("lanes", "finish() without a batch");
   sum_gradients();
-  move_running_statistics();
+  if (running == Statistics::move) move_running_statistics();
   std::array<double, 64> value;
   for (size_t l = 0; l < lanes_.size(); ++l) value[l] = lanes_[l].value;
   world_.share(value.data(), options_.lanes, sizeof(double));

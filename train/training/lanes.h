@@ -44,7 +44,10 @@ class Lanes {
   /// The same in parts, for steps of more than one batch: add() each of them, then finish(). Batch::of and Batch::first
   /// tell a part where it stands in the whole.
   void add(const Run& run, const Batch& part, Loss loss);
-  Step finish() &;
+  Step finish() & { return finish(Statistics::move); }
+  /// A second pass over a batch (SAM) leaves the running statistics where the first brought them.
+  enum class Statistics { move, keep };
+  Step finish(Statistics running) &;
   /// Forgets what add() gathered: a step that shall not happen.
   void discard();
 

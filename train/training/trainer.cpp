@@ -61,7 +61,8 @@ void Training::step(const Batch& batch) {
   const Run run{Mode::train, static_cast<uint64_t>(config_.train.seed), at_.step};
   at_.lr = lr();
   add_gradients(run, batch);
-  const auto [value, grads] = lanes_.finish();
+  const auto [value, grads] =
+      lanes_.finish();  // `grads` are the lanes' own: those of the second pass, when there was one
   const Tally said = tally();
   const auto lost = [&](const char* what) {
     fail("train",
@@ -72,6 +73,12 @@ void Training::step(const Batch& batch) {
   // A loss may be finite although a logit is not: the share of minus infinity is 0.
   if (!std::isfinite(value) || said.undecided > 0) lost("loss");
   try {
+    if (config_.optim.opt == "sam") {
+      optimiser_.climb(grads, config_.optim.rho);
+      add_gradients(run, batch);
+      lanes_.finish(Lanes::Statistics::keep);
+      optimiser_.back();
+    }
     optimiser_.step(grads, at_.lr);
   } catch (const GradientNotFinite&) {
     lost("gradient");
@@ -146,11 +153,12 @@ Tally Training::tally() {
   return all;
 }
 
-/// The learning rate of the step that comes next.
-double Training::lr() const {
-  const double epoch = at_.epoch + static_cast<double>(at_.batch) / static_cast<double>(loader_.batches());
-  return learning_rate(config_.sched, config_.optim.lr, config_.train.epochs, epoch);
+double Training::moment() const {
+  return at_.epoch + static_cast<double>(at_.batch) / static_cast<double>(loader_.batches());
 }
+
+/// The learning rate of the step that comes next.
+double Training::lr() const { return learning_rate(config_.sched, config_.optim.lr, config_.train.epochs, moment()); }
 
 std::string Training::source_of_nan(const Run& run, const Batch& batch) const {
   return first_not_finite(params_, run, batch, lanes_.options().shard_size, [&](const Run& here, const Batch& shard) {

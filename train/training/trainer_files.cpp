@@ -119,7 +119,7 @@ void Training::save_best_weights() const {
   const ModelRow& row = model(config_.model);
   const auto unused =
       row.make(Scope(params), config_.model_options, position(config_.position, config_.position_options));
-  const Progress at = load_weights(folder_ / best, params, config_.train.ema_decay > 0);
+  const Progress at = load_weights(folder_ / best, params, averages(config_));
   io::Metadata metadata = weights_metadata(row, config_.model_options);
   metadata.insert({{"model", config_.model},
                    {"position", config_.position},

@@ -130,10 +130,18 @@ std::string config_digest(RunConfig c) {
   t.checkpoint_minutes = standard.checkpoint_minutes;
   std::string text = toml(c);
   // a key that is younger than some checkpoints stays out while it is at its default
-  for (const std::string_view younger :
-       {"\ndrop_last = false", "\nweights = \"\"", "\nreset_head = false", "\nlayer_decay = 1.0", "\nfreeze = \"\"",
-        "\nn_mels = 40", "\nsample_rate = 0", "\nwindow_ms = 25.0", "\nhop_ms = 10.0", "\nbucket = 0",
-        "\nfreq_masks = 0", "\nfreq_width = 8", "\ntime_masks = 0", "\ntime_width = 10"})
+  for (const std::string_view younger : {"\ndrop_last = false",    "\nweights = \"\"",
+                                         "\nreset_head = false",   "\nlayer_decay = 1.0",
+                                         "\nfreeze = \"\"",        "\nn_mels = 40",
+                                         "\nsample_rate = 0",      "\nwindow_ms = 25.0",
+                                         "\nhop_ms = 10.0",        "\nbucket = 0",
+                                         "\nfreq_masks = 0",       "\nfreq_width = 8",
+                                         "\ntime_masks = 0",       "\ntime_width = 10",
+                                         "\nprogressive = \"\"",   "\nlr_scale = \"\"",
+                                         "\nns_steps = 5",         "\nadjust_lr_fn = \"original\"",
+                                         "\nadamw_lr = 0.0003",    "\nbase_optimizer = \"adamw\"",
+                                         "\nrho = 0.05",           "\npeak = 0.5",
+                                         "\nbatchnorm = \"shard\""})
     if (const size_t at = text.rfind(std::string(younger) + "\n"); at != std::string::npos)
       text.erase(at, younger.size());
   io::Checksum sum;
@@ -143,6 +151,12 @@ std::string config_digest(RunConfig c) {
 
 int64_t step_size(const TrainConfig& t, size_t images) {
   return std::min(int64_t{t.batch_size} * t.accumulate, static_cast<int64_t>(images));
+}
+
+LanesOptions lanes_of(const TrainConfig& t, int64_t step) {
+  const int shard = t.batchnorm == "batch" ? t.batch_size : t.shard_size;
+  return {.lanes = t.lanes,
+          .shard_size = static_cast<int>(std::min<int64_t>(shard, step))};  // a larger one is the whole step, too
 }
 
 Training::Training(const RunConfig& config, const std::string& rundir, bool resume_run, const Hooks& hooks,
@@ -168,7 +182,8 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
                                  config_.train.label_smoothing)),
       began_from_(resume_run && has_checkpoint(rundir) ? std::vector<std::string>()
                                                        : start_from(config_, positions_, params_)),
-      optimiser_(params_, optimiser_of(config_.optim, config_.train.ema_decay),
+      optimiser_(params_,
+                 optimiser_of(config_.optim, config_.train.ema_decay, not_hidden(config_, positions_, params_)),
                  learning_rates(config_, positions_, params_)),
       // The network sees a shard at a time, however large the batch: accumulated batches need not be apart, and together they are,
       // to the bit, a batch of their size.
@@ -177,12 +192,9 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
                             .augment = config_.augment,
                             .workers = config_.data.workers,
                             .drop_last = config_.train.drop_last,
-                            .bucket = config_.data.bucket}),
-      // a larger shard is the whole step, too
-      lanes_({.lanes = config_.train.lanes,
-              .shard_size = static_cast<int>(
-                  std::min<int64_t>(config_.train.shard_size, step_size(config_.train, data_.train->size())))},
-             world_),
+                            .bucket = config_.data.bucket,
+                            .progressive = sizes()}),
+      lanes_(lanes_of(config_.train, step_size(config_.train, data_.train->size())), world_),
       tallies_(
           static_cast<size_t>((step_size(config_.train, data_.train->size()) - 1) / lanes_.options().shard_size + 1)),
       by_rank_(static_cast<size_t>(world_.size())),
@@ -196,6 +208,22 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
   } else {
     folder_.write("config.toml", config_text());
   }
+}
+
+/// Those of data.progressive. What the model or its encoding cannot take is told before anything is written.
+std::vector<data::SizeFrom> Training::sizes() const {
+  std::vector<data::SizeFrom> all = data::progressive(config_.data.progressive);
+  const InputShape full = data_.train->form();
+  if (full.kind != InputShape::Kind::image) return all;  // the loader refuses that
+  for (const auto& s : all) {
+    try {
+      model_->forward(Run{}, InputShape{.h = s.size, .w = s.size, .channels = full.channels}.zeros(1));
+    } catch (const Error& e) {
+      throw Misfit(fmt::format("[data] data.progressive: {} with {} takes no images of {} x {}: {}", config_.model,
+                               config_.position, s.size, s.size, e.what()));
+    }
+  }
+  return all;
 }
 
 std::string Training::config_text() const {
@@ -233,7 +261,7 @@ void Training::resume() {
   if (at_.epoch < epochs && !budget() && !out_of_patience()) forget_results();
   restore_best();
   if (at_.planned != epochs) {
-    if (config_.sched.sched == "cosine") {
+    if (config_.sched.sched != "constant" && config_.sched.sched != "step") {
       say(
           fmt::format("train.epochs is {} from here on, it was {}: the learning rate follows the new length from this "
                       "step, so this "

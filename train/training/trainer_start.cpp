@@ -64,7 +64,13 @@ void Training::estimate() {
         std::ceil((config_.train.epochs - at_.epoch) / static_cast<double>(config_.train.eval_every));
     const double evaluated =
         validations * static_cast<double>(size_of(data_.val)) + static_cast<double>(size_of(data_.test));
-    double time = took * (samples_left() + evaluated / 3);
+    // smaller images cost about their area
+    const auto area = [&, side = data_.train->form().h](double to) {
+      return data::mean_area(loader_.options().progressive, side, moment(), to);
+    };
+    const double full = took / area(moment() + 1e-9);
+    double time = full * (area(config_.train.epochs) * samples_left() + evaluated / 3);
+    if (config_.optim.opt == "sam") time += full * area(config_.train.epochs) * samples_left();  // its second pass
     if (config_.train.max_minutes > 0) time = std::min(time, 60 * config_.train.max_minutes - seconds());
     const double sum = static_cast<double>(params_.count()) * sizeof(real);  // the one buffer not touched yet
     say(fmt::format("estimate: {} ({:.0f} {}s/s, {} an epoch), {:.0f} MB of memory", duration(time), 1 / took, unit_,

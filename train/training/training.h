@@ -42,6 +42,7 @@ class Training {
   // of a step
   void add_gradients(const Run& run, const Batch& batch);
   Tally tally();
+  double moment() const;  ///< epochs until now, a fraction in the midst of one
   double lr() const;
   std::string source_of_nan(const Run& run, const Batch& batch) const;
   std::string source_of_nan(const data::Source& source, const Evaluation& e) const;
@@ -67,6 +68,7 @@ class Training {
   void save_best_weights() const;
   void write_summary(const RunResult& result, const Evaluation& test) const;
   std::string config_text() const;
+  std::vector<data::SizeFrom> sizes() const;
 
   // what others are told
   void announce();
@@ -120,6 +122,8 @@ std::string config_digest(RunConfig config);
 
 /// Images of a step: accumulate batches, or all there are.
 int64_t step_size(const TrainConfig& train, size_t images);
+/// The shards and lanes of a run whose steps have so many samples.
+LanesOptions lanes_of(const TrainConfig& train, int64_t step);
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

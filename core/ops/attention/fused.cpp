@@ -13,7 +13,8 @@
 //  * a side projection takes the place of q or k in a term's product and gather: as many more products as it is wide;
 //  * a mask per head is -inf in that n x m block;
 //  * a key term of one row is a vector added to all rows of scores; a query term of one row does nothing at all.
-// Outside of a shard the (head, image) pairs are cut into at most 8 fixed blocks; their table gradients are summed in order.
+// Idle workers take whole heads where tables get gradients, else (head, image) pairs; where heads share a table, its gradient is one sum and
+// nobody helps.
 #include "tessera/core/ops/attention/attributes.h"
 #include "tessera/core/ops/attention/head.h"
 #include "tessera/core/parallel.h"
@@ -22,19 +23,10 @@ namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
 
-constexpr int most_blocks = 8;
-
-/// Blocks of work: fixed ones outside of a shard, one inside.
-int blocks_of(const Plan& p) {
-  return parallel::in_shard() ? 1 : static_cast<int>(std::min<int64_t>(most_blocks, int64_t{p.B} * p.H));
-}
-/// f(block, from, to) over the units h * B + b.
+/// HeadWorker's units h * B + b, [from, to) of them, cut at multiples of `together`.
 template <class F>
-void each_block(const Plan& p, int blocks, F f) {
-  const int64_t units = int64_t{p.B} * p.H;
-  parallel::rows(blocks, 1, [&](int64_t i, int64_t end) {
-    for (; i < end; ++i) f(static_cast<int>(i), units * i / blocks, units * (i + 1) / blocks);
-  });
+void each_units(const Plan& p, int64_t together, F f) {
+  parallel::rows(int64_t{p.B} * p.H, parallel::grain_of_products(int64_t{p.G} * p.n * p.m * (p.d + p.dv), together), f);
 }
 
 /// Do these views cover every channel of their tensor once? Then its gradient can be written instead of zeroed and added to.
@@ -98,49 +90,41 @@ Sinks sinks_of(const Plan& p, Back& back) {
   return s;
 }
 
-/// The gradients of tables and angles, a share for each block of work.
-class Shares {
+/// The gradients of tables and angles as the workers add to them: in rows as long as vectors like, without the scale.
+class TableGradients {
  public:
-  Shares(const Plan& plan, int blocks, Back& back) : p_(plan), blocks_(blocks) {
-    for (int i = 0; i < blocks; ++i) {
-      const int64_t units = int64_t{p_.B} * p_.H, from = units * i / blocks, to = units * (i + 1) / blocks;
-      parts_[at(i)].first = static_cast<int>(from / p_.B);
-      parts_[at(i)].last = static_cast<int>(std::max(from, to - 1) / p_.B);
-    }
+  TableGradients(const Plan& plan, Back& back) : p_(plan) {
     memory_.lay_out([&](Arena& a) {
       count_ = 0;
       for (int t = 0; t < p_.count; ++t) {
-        const Plan::Term& x = p_.term[at(t)];
+        const Plan::Term& x = p_.term[static_cast<size_t>(t)];
         const bool scaled = x.r->kind == Relative::query || x.r->kind == Relative::key;
-        want(a, back, x.r->table, scaled ? p_.factor(x) : real(1), x.padded,
-             [&](Partial& part) -> real*& { return part.table[at(x.number)]; });
+        all_.table[static_cast<size_t>(x.number)] =
+            want(a, back, x.r->table, scaled ? p_.factor(x) : real(1), x.padded);
       }
       const Rotary& r = p_.c.where.rotary;
       const std::array<const Tensor*, 4> angles{&r.cos_q, &r.sin_q, &r.cos_k, &r.sin_k};
-      for (size_t i = 0; i < 4; ++i)
-        want(a, back, *angles[i], 1, p_.d / 2, [i](Partial& part) -> real*& { return part.rotary[i]; });
+      for (size_t i = 0; i < 4; ++i) all_.rotary[i] = want(a, back, *angles[i], 1, p_.d / 2);
     });
+    for (const Wanted& w : wanted()) std::fill_n(w.sum, w.x->dim(0) * w.x->dim(1) * w.padded, real(0));
   }
 
-  /// Share of a block, set to zero by the thread that works on it.
-  const Partial& start(int block) {
-    for (size_t w = 0; w < count_; ++w)
-      std::fill_n(wanted_[w].share[at(block)], rows(wanted_[w], block) * wanted_[w].padded, real(0));
-    return parts_[at(block)];
+  /// Units that may not be parted, since they add to the same numbers: none, those of a head, or all.
+  int64_t together() const {
+    for (const Wanted& w : wanted())
+      if (w.x->dim(0) == 1) return int64_t{p_.B} * p_.H;
+    return count_ ? p_.B : 1;
   }
+  const Partial& all() const { return all_; }
 
-  /// Their sums, in order, to where they belong.
+  /// To where they belong.
   void finish(Back& back) const {
-    for (size_t w = 0; w < count_; ++w) {
-      const Wanted& x = wanted_[w];
-      const auto [to, beta] = back.into(*x.x);
-      if (beta == 0) std::fill_n(to, x.x->size(), real(0));
-      const int64_t width = x.x->dim(2);
-      for (int i = 0; i < blocks_; ++i) {
-        const int64_t first = x.x->dim(0) == 1 ? 0 : int64_t{parts_[at(i)].first} * x.x->dim(1);
-        kernels().scatter_rows(x.share[at(i)], x.padded, nullptr, rows(x, i), width, x.factor, nullptr,
-                               to + first * width, width, 1, 0);
-      }
+    for (const Wanted& w : wanted()) {
+      const auto [to, beta] = back.into(*w.x);
+      if (beta == 0) std::fill_n(to, w.x->size(), real(0));
+      const int64_t width = w.x->dim(2);
+      kernels().scatter_rows(w.sum, w.padded, nullptr, int64_t{w.x->dim(0)} * w.x->dim(1), width, w.factor, nullptr, to,
+                             width, 1, 0);
     }
   }
 
@@ -149,24 +133,18 @@ class Shares {
     const Tensor* x;
     real factor;
     int64_t padded;
-    std::array<real*, most_blocks> share;
+    real* sum;
   };
-  static size_t at(int i) { return static_cast<size_t>(i); }
-  int64_t rows(const Wanted& w, int block) const {
-    const Partial& part = parts_[at(block)];
-    return int64_t{w.x->dim(0) == 1 ? 1 : part.last - part.first + 1} * w.x->dim(1);
-  }
-  template <class Slot>
-  void want(Arena& a, const Back& back, const Tensor& x, real factor, int64_t padded, Slot slot) {
-    if (!x || !back.wants(x)) return;
+  std::span<const Wanted> wanted() const { return {wanted_.data(), count_}; }
+  real* want(Arena& a, const Back& back, const Tensor& x, real factor, int64_t padded) {
+    if (!x || !back.wants(x)) return nullptr;
     Wanted& w = wanted_[count_++];
-    w = {&x, factor, padded, {}};
-    for (int i = 0; i < blocks_; ++i) slot(parts_[at(i)]) = w.share[at(i)] = a.take<real>(rows(w, i) * padded);
+    w = {&x, factor, padded, a.take<real>(int64_t{x.dim(0)} * x.dim(1) * padded)};
+    return w.sum;
   }
 
   const Plan& p_;
-  const int blocks_;
-  std::array<Partial, most_blocks> parts_;
+  Partial all_;
   std::array<Wanted, Terms::most + 4> wanted_;
   size_t count_ = 0;
   Arena memory_;
@@ -174,13 +152,11 @@ class Shares {
 
 void backward(const Call& c, const Tensor& norms, const Tensor& dy, Back& back) {
   const Plan p(c);
-  const int blocks = heads_meet(c) ? 1 : blocks_of(p);
-  Shares shares(p, blocks, back);
+  const TableGradients tables(p, back);
   const Sinks sinks = sinks_of(p, back);
-  each_block(p, blocks, [&](int block, int64_t from, int64_t to) {
-    HeadWorker(p, dy, norms, sinks, shares.start(block)).run(from, to);
-  });
-  shares.finish(back);
+  each_units(p, heads_meet(c) ? int64_t{p.B} * p.H : tables.together(),
+             [&](int64_t from, int64_t to) { HeadWorker(p, dy, norms, sinks, tables.all()).run(from, to); });
+  tables.finish(back);
   for (int t = 0; t < c.where.count; ++t) {  // a query term that softmax does not see has a gradient all the same: zero
     const Tensor& x = c.where.relative[static_cast<size_t>(t)].table;
     if (p.has(t) || !back.wants(x)) continue;
@@ -195,7 +171,7 @@ Tensor attention(const Query& query, const Terms& where, const Run& run) {
   const Plan p(c);
   Tensor o({p.B, c.q.tokens, p.H * p.dv}), norms({p.B, p.G, p.H, 2, p.n});
   if (!c.who.every_query_once(c.q.tokens)) std::fill_n(o.data(), o.size(), real(0));
-  each_block(p, blocks_of(p), [&](int, int64_t from, int64_t to) { HeadWorker(p, o, norms).run(from, to); });
+  each_units(p, 1, [&](int64_t from, int64_t to) { HeadWorker(p, o, norms).run(from, to); });
   Call::List list;
   return record({"attention", c.macs(), attributes_of(c)}, o, c.inputs(list),
                 [c, norms](const Tensor& dy, Back& back) { backward(c, norms, dy, back); });

@@ -112,7 +112,7 @@ class HeadWorker {
   }
   real* angle_gradient(size_t which, const Tensor& table, int h, int row) const {
     real* to = part_.rotary[which];
-    return to ? to + angles(table, h - part_.first, row) : nullptr;
+    return to ? to + angles(table, h, row) : nullptr;
   }
 
   const Plan& p;

@@ -44,7 +44,7 @@ void HeadWorker::backward(int b, int g, int h) {
     });
     // 3. what dS gives to biases, queries and keys
     pairs_.added_backward(h, g, at.row, at.count, ds);
-    if (dcolumn) k.sum_rows(ds, dcolumn, 1, at.count, p.mp);
+    if (dcolumn) k.sum_rows(ds, p.mp, dcolumn, 1, at.count, p.mp);
     content_backward(at);
     query_terms_backward(at);
     key_terms_backward(at);

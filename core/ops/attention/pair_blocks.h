@@ -9,16 +9,15 @@
 namespace tessera {
 inline namespace TESSERA_NS {
 
-/// One task's share of the gradients of tables and angles: those of heads [first, last], zero at the start.
+/// Where the gradients of tables and angles are added up, those of all heads.
 struct Partial {
-  int first = 0, last = 0;
   std::array<real*, Terms::most> table{};
   std::array<real*, 4> rotary{};
 
   /// Of the table of head h, (R, padded); null if nobody wants it.
   real* of(const Plan::Term& t, int h) const {
     real* to = table[static_cast<size_t>(t.number)];
-    return to ? to + (t.heads() == 1 ? 0 : (h - first) * t.R * t.padded) : nullptr;
+    return to ? to + (t.heads() == 1 ? 0 : h * t.R * t.padded) : nullptr;
   }
 };
 

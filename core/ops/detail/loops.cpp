@@ -10,6 +10,11 @@ namespace tessera {
 inline namespace TESSERA_NS {
 namespace detail {
 
+void sum_rows(const real* x, real* to, real beta, int64_t rows, int64_t width) {
+  parallel::rows(width, parallel::grain(rows, 64),
+                 [&](int64_t c, int64_t e) { kernels().sum_rows(x + c, width, to + c, beta, rows, e - c); });
+}
+
 void sum_to(const Tensor& from, const Shape& shape, real* to, real beta) {
   const int64_t size = shape.size();
   if (from.size() == 0) {
@@ -19,7 +24,7 @@ void sum_to(const Tensor& from, const Shape& shape, real* to, real beta) {
   const Loops l = broadcast_loops(from.shape(), shape, shape);
   const int64_t n = l.inner();
   if (l.rank == 2 && l.a[0] == 0 && l.a[1] == 1) {  // leading dimensions: a bias
-    return kernels().sum_rows(from.data(), to, beta, l.extent[0], n);
+    return sum_rows(from.data(), to, beta, l.extent[0], n);
   }
   if (beta == 0) std::fill_n(to, size, real(0));
   each_row(l, 0, l.rows(), [&](int64_t row, int64_t o, int64_t) {

@@ -56,11 +56,10 @@ void each_row(const Loops& l, int64_t from, int64_t to, F f) {
     }
   }
 }
-/// All rows, in blocks of about 16384 elements outside of shards.
+/// All rows; f must write disjoint ones.
 template <class F>
 void each_row(const Loops& l, F f) {
-  const int64_t grain = 1 + 16384 / (l.inner() + 1);
-  parallel::rows(l.rows(), grain, [&](int64_t from, int64_t to) { each_row(l, from, to, f); });
+  parallel::rows(l.rows(), parallel::grain(l.inner()), [&](int64_t from, int64_t to) { each_row(l, from, to, f); });
 }
 
 /// The strides of a contiguous tensor of shape `s` seen as one of shape `y` (numpy's broadcasting): 0 where it repeats.
@@ -80,6 +79,8 @@ inline Loops broadcast_loops(const Shape& y, const Shape& a, const Shape& b) {
   return l;
 }
 
+/// to = beta to + the column sums of x (rows, width)
+void sum_rows(const real* x, real* to, real beta, int64_t rows, int64_t width);
 /// to = beta to + the sum of `from` over the dimensions in which `shape` repeats (it broadcasts to from's shape).
 void sum_to(const Tensor& from, const Shape& shape, real* to, real beta);
 /// The opposite: y = x repeated to y's shape.

@@ -1,7 +1,7 @@
 """Statistics of a few runs, by scipy, statsmodels, autorank and rliable: tests/cli/lab_statistics.cpp holds train/lab/statistics.h to them.
 
     python3 -m venv venv && venv/bin/pip install pandas==2.3.3 scipy==1.17.1 statsmodels==0.15.0 autorank==1.3.0 rliable==1.2.0
-    venv/bin/python tests/golden/statistics.py
+    venv/bin/python tests/golden/study_statistics.py
 
 writes data/statistics.json. Bootstraps are compared draw by draw: Draws below makes the indices that core/rng.h makes, and rliable's own
 statistics and numpy's percentiles are taken of what they pick. Tiny cases are enumerated as well: of n values there are n^n resamples, all
