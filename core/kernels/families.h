@@ -12,6 +12,7 @@
 #include "tessera/core/kernels/gemm_bf16.h"
 #include "tessera/core/kernels/norm.h"
 #include "tessera/core/kernels/optim.h"
+#include "tessera/core/kernels/pool.h"
 #include "tessera/core/kernels/random.h"
 #include "tessera/core/kernels/softmax.h"
 #include "tessera/core/kernels/unary.h"
@@ -34,6 +35,7 @@ struct Kernels : AttentionBf16Kernels,
                  GemmBf16Kernels,
                  NormKernels,
                  OptimKernels,
+                 PoolKernels,
                  RandomKernels,
                  SoftmaxKernels,
                  UnaryKernels,

@@ -17,6 +17,7 @@ extern const GemmKernels gemm_kernels;
 extern const GemmBf16Kernels gemm_bf16_kernels;
 extern const NormKernels norm_kernels;
 extern const OptimKernels optim_kernels;
+extern const PoolKernels pool_kernels;
 extern const RandomKernels random_kernels;
 extern const SoftmaxKernels softmax_kernels;
 extern const UnaryKernels unary_kernels;
@@ -38,6 +39,7 @@ Kernels table() {
           gemm_bf16_kernels,
           norm_kernels,
           optim_kernels,
+          pool_kernels,
           random_kernels,
           softmax_kernels,
           unary_kernels,

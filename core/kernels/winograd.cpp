@@ -13,89 +13,108 @@ TESSERA_KERNELS_BEGIN
 enum : int { most_channels = 1024 };
 alignas(64) static constexpr real nothing[most_channels] = {};
 
-/// f(tile's number, its image, its first cell's row and column)
+/// f(the first tile's number, how many tiles side by side, their image, row and column of the first one's first cell)
 template <class F>
-static inline void each_tile(const WinogradTiles& t, F f) {
+static inline void each_row(const WinogradTiles& t, F f) {
   const int64_t per_image = t.tiles_y * t.tiles_x;
   int64_t image = t.first / per_image, ty = t.first % per_image / t.tiles_x, tx = t.first % t.tiles_x;
-  for (int64_t n = 0; n < t.count; ++n) {
-    f(n, image, 2 * ty - t.top, 2 * tx - t.left);
-    if (++tx < t.tiles_x) continue;
-    tx = 0;
-    if (++ty < t.tiles_y) continue;
-    ty = 0, ++image;
+  for (int64_t n = 0; n < t.count;) {
+    const int64_t here = t.tiles_x - tx < t.count - n ? t.tiles_x - tx : t.count - n;
+    f(n, here, image, 2 * ty - t.top, 2 * tx - t.left);
+    n += here, tx = 0;
+    if (++ty == t.tiles_y) ty = 0, ++image;
   }
 }
 
-/// B^T applied to four vectors.
-static inline void to_sums(vec& a, vec& b, vec& c, vec& d) {
-  const vec first = a - c, second = b + c, third = c - b, fourth = b - d;
-  a = first, b = second, c = third, d = fourth;
-}
+struct Two {
+  vec a, b;
+};
+struct Four {
+  vec a, b, c, d;
+};
+/// B^T of four.
+static inline Four cells_form(Four v) { return {v.a - v.c, v.b + v.c, v.c - v.b, v.b - v.d}; }
 
 void winograd_cells(const WinogradTiles& t, const real* x, real* planes) {
-  each_tile(t, [&](int64_t n, int64_t image, int64_t y0, int64_t x0) {
-    const real* at[4][4];
-    for (int i = 0; i < 4; ++i)
-      for (int j = 0; j < 4; ++j) {
-        const int64_t y = y0 + i, column = x0 + j;
-        const bool inside = y >= 0 && y < t.H && column >= 0 && column < t.W;
-        at[i][j] = inside ? x + ((image * t.H + y) * t.W + column) * t.C : nothing;
-      }
+  each_row(t, [&](int64_t n, int64_t tiles, int64_t image, int64_t y0, int64_t x0) {
+    const real* row[4];
+    int64_t step[4];  // from cell to cell
+    for (int i = 0; i < 4; ++i) {
+      const bool inside = y0 + i >= 0 && y0 + i < t.H;
+      row[i] = inside ? x + (image * t.H + y0 + i) * t.W * t.C : nothing, step[i] = inside ? t.C : 0;
+    }
     for (int64_t c = 0; c < t.C; c += lanes) {
-      vec d[4][4];
-      for (int i = 0; i < 4; ++i)
-        for (int j = 0; j < 4; ++j) d[i][j] = load(at[i][j] + c);
-      for (int j = 0; j < 4; ++j) to_sums(d[0][j], d[1][j], d[2][j], d[3][j]);
+      // a column of a tile in the form B^T d; two of them serve the next tile, too
+      const auto column = [&](int64_t at) -> Four {
+        if (at < 0 || at >= t.W) return Four{vec{}, vec{}, vec{}, vec{}};
+        return cells_form({load(row[0] + at * step[0] + c), load(row[1] + at * step[1] + c),
+                           load(row[2] + at * step[2] + c), load(row[3] + at * step[3] + c)});
+      };
+      Four left = column(x0), right = column(x0 + 1);
       real* to = planes + n * t.C + c;
-      for (int i = 0; i < 4; ++i) {
-        to_sums(d[i][0], d[i][1], d[i][2], d[i][3]);
-        for (int j = 0; j < 4; ++j, to += t.plane) store(to, d[i][j]);
+      for (int64_t k = 0; k < tiles; ++k, to += t.C) {
+        const Four next = column(x0 + 2 * k + 2), last = column(x0 + 2 * k + 3);
+        const auto put = [&](int i, Four v) {
+          const Four f = cells_form(v);
+          real* at = to + 4 * i * t.plane;
+          store(at, f.a), store(at + t.plane, f.b), store(at + 2 * t.plane, f.c), store(at + 3 * t.plane, f.d);
+        };
+        put(0, {left.a, right.a, next.a, last.a});
+        put(1, {left.b, right.b, next.b, last.b});
+        put(2, {left.c, right.c, next.c, last.c});
+        put(3, {left.d, right.d, next.d, last.d});
+        left = next, right = last;
       }
     }
   });
 }
 
 void winograd_cotangents(const WinogradTiles& t, const real* dy, real* planes) {
-  each_tile(t, [&](int64_t n, int64_t image, int64_t y0, int64_t x0) {
-    const bool below = y0 + 1 < t.H, right = x0 + 1 < t.W;
-    const real *a = dy + ((image * t.H + y0) * t.W + x0) * t.C, *b = right ? a + t.C : nothing;
-    const real *c = below ? a + t.W * t.C : nothing, *d = below && right ? a + (t.W + 1) * t.C : nothing;
-    for (int64_t k = 0; k < t.C; k += lanes) {
-      const vec top[4] = {load(a + k), load(a + k) + load(b + k), load(a + k) - load(b + k), -load(b + k)};
-      const vec low[4] = {load(c + k), load(c + k) + load(d + k), load(c + k) - load(d + k), -load(d + k)};
-      real* to = planes + n * t.C + k;
-      for (int j = 0; j < 4; ++j, to += t.plane) {
-        store(to, top[j]);
-        store(to + 4 * t.plane, top[j] + low[j]);
-        store(to + 8 * t.plane, top[j] - low[j]);
-        store(to + 12 * t.plane, -low[j]);
+  each_row(t, [&](int64_t n, int64_t tiles, int64_t image, int64_t y0, int64_t x0) {
+    const bool below = y0 + 1 < t.H;
+    for (int64_t k = 0; k < tiles; ++k) {
+      const bool right = x0 + 2 * k + 1 < t.W;
+      const real *a = dy + ((image * t.H + y0) * t.W + x0 + 2 * k) * t.C, *b = right ? a + t.C : nothing;
+      const real *c = below ? a + t.W * t.C : nothing, *d = below && right ? a + (t.W + 1) * t.C : nothing;
+      for (int64_t l = 0; l < t.C; l += lanes) {
+        const vec e = load(a + l), f = load(b + l), g = load(c + l), h = load(d + l);
+        real* to = planes + (n + k) * t.C + l;
+        const auto put = [&](vec top, vec low) {
+          store(to, top), store(to + 4 * t.plane, top + low), store(to + 8 * t.plane, top - low);
+          store(to + 12 * t.plane, -low);
+          to += t.plane;
+        };
+        put(e, g), put(e + f, g + h), put(e - f, g - h), put(-f, -h);
       }
     }
   });
 }
 
 void winograd_outputs(const WinogradTiles& t, const real* planes, const real* bias, real beta, real* y) {
-  each_tile(t, [&](int64_t n, int64_t image, int64_t y0, int64_t x0) {
-    real* to[2][2];
-    for (int i = 0; i < 2; ++i)
-      for (int j = 0; j < 2; ++j) to[i][j] = y + ((image * t.H + y0 + i) * t.W + x0 + j) * t.C;
-    const int rows = y0 + 1 < t.H ? 2 : 1, columns = x0 + 1 < t.W ? 2 : 1;
-    for (int64_t c = 0; c < t.C; c += lanes) {
-      vec s[2][4];
-      const real* from = planes + n * t.C + c;
-      for (int j = 0; j < 4; ++j, from += t.plane) {
-        const vec a = load(from), b = load(from + 4 * t.plane), d = load(from + 8 * t.plane),
-                  e = load(from + 12 * t.plane);
-        s[0][j] = a + b + d, s[1][j] = b - d - e;
+  each_row(t, [&](int64_t n, int64_t tiles, int64_t image, int64_t y0, int64_t x0) {
+    const bool below = y0 + 1 < t.H;
+    for (int64_t k = 0; k < tiles; ++k) {
+      const bool right = x0 + 2 * k + 1 < t.W;
+      real* first = y + ((image * t.H + y0) * t.W + x0 + 2 * k) * t.C;
+      for (int64_t c = 0; c < t.C; c += lanes) {
+        const real* from = planes + (n + k) * t.C + c;
+        const auto column = [&](int j) -> Two {  // A^T m
+          const real* at = from + j * t.plane;
+          const vec b = load(at + 4 * t.plane), d = load(at + 8 * t.plane);
+          return {load(at) + b + d, b - d - load(at + 12 * t.plane)};
+        };
+        const Two p = column(0), q = column(1), r = column(2), s = column(3);
+        const vec offset = bias ? load(bias + c) : vec{};
+        const auto put = [&](real* to, vec v) {
+          v += offset;
+          if (beta != 0) v += beta * load(to);
+          store(to, v);
+        };
+        put(first + c, p.a + q.a + r.a);
+        if (right) put(first + t.C + c, q.a - r.a - s.a);
+        if (below) put(first + t.W * t.C + c, p.b + q.b + r.b);
+        if (below && right) put(first + (t.W + 1) * t.C + c, q.b - r.b - s.b);
       }
-      const vec offset = bias ? load(bias + c) : vec{};
-      for (int i = 0; i < rows; ++i)
-        for (int j = 0; j < columns; ++j) {
-          vec v = (j == 0 ? s[i][0] + s[i][1] + s[i][2] : s[i][1] - s[i][2] - s[i][3]) + offset;
-          if (beta != 0) v += beta * load(to[i][j] + c);
-          store(to[i][j] + c, v);
-        }
     }
   });
 }

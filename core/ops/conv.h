@@ -18,8 +18,8 @@ inline ConvOptions conv_options(int stride, int padding, int groups = 1, int dil
 inline namespace TESSERA_NS {
 
 /// 2-D convolution (cross-correlation) on channels-last maps: x (B,H,W,I), w (O, I/groups, kh, kw) as PyTorch stores it, b (O) or
-/// empty -> (B, Ho, Wo, O), Ho = floor((H + top + bottom - dilation (kh - 1) - 1) / stride) + 1. Dense and grouped: im2col + GEMM;
-/// depthwise (groups = I = O): a direct kernel. Throws Error on shapes that do not fit.
+/// empty -> (B, Ho, Wo, O), Ho = floor((H + top + bottom - dilation (kh - 1) - 1) / stride) + 1. Depthwise means
+/// groups = I = O. How it is computed depends on shape and precision (docs/design.md). Throws Error on shapes that do not fit.
 Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, const ConvOptions& options);
 
 /// 1-D convolution along time: x (B,T,I), w (O, I/groups, k), b (O) or empty -> (B, To, O). Asymmetric padding covers even kernels

@@ -1,12 +1,12 @@
 //   average:  y = sum of the window's cells / count        dx[cell] += dy / count
 //   maximum:  y = x[best]                                   dx[best] += dy          saved: best, one index per output
-// All three are loops over windows [y0, y1) x [x0, x1) of a channels-last map; only where a window lies differs.
+// All three are loops over windows [y0, y1) x [x0, x1) of a channels-last map (core/kernels/pool.cpp); only where a window lies differs.
 #include "tessera/core/ops/pool.h"
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <limits>
+
+#include "tessera/core/kernels/kernels.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -53,31 +53,28 @@ void each_window(int B, const Axis& ay, const Axis& ax, F f) {
       for (int j = 0; j < ax.out; ++j, ++out) f(out, b, ay.at(i), ax.at(j));
 }
 
+PoolWindow window(Span rows, Span columns, int W, int C) {
+  return {rows.b - rows.a, columns.b - columns.a, static_cast<int64_t>(W) * C, C};
+}
+int64_t first_cell(int image, Span rows, Span columns, int H, int W) {
+  return (static_cast<int64_t>(image) * H + rows.a) * W + columns.a;
+}
+
 Tensor average(const Op& op, const Tensor& x, const Axis& ay, const Axis& ax) {
   const auto [B, H, W, C] = x.dims<4>();
   Tensor y({B, ay.out, ax.out, C});
   each_window(B, ay, ax, [&, H_ = H, W_ = W, C_ = C](int out, int b, Span r, Span c) {
-    real* to = y.data() + static_cast<int64_t>(out) * C_;
-    std::fill_n(to, C_, real(0));
-    for (int i = r.a; i < r.b; ++i)
-      for (int j = c.a; j < c.b; ++j) {
-        const real* from = x.data() + ((static_cast<int64_t>(b) * H_ + i) * W_ + j) * C_;
-        for (int k = 0; k < C_; ++k) to[k] += from[k];
-      }
-    for (int k = 0; k < C_; ++k) to[k] /= static_cast<real>(r.count * c.count);
+    kernels().pool_average(window(r, c, W_, C_), x.data() + first_cell(b, r, c, H_, W_) * C_,
+                           static_cast<real>(r.count * c.count), y.data() + static_cast<int64_t>(out) * C_);
   });
   return record(op, y, {&x}, [=, B_ = B, H_ = H, W_ = W, C_ = C](const Tensor& dy, Back& back) {
     if (!back.wants(x)) return;
     const auto [dx, beta] = back.into(x);
     if (beta == 0) std::fill_n(dx, x.size(), real(0));
     each_window(B_, ay, ax, [&, to_all = dx](int out, int b, Span r, Span c) {
-      const real* from = dy.data() + static_cast<int64_t>(out) * C_;
-      const real share = real(1) / static_cast<real>(r.count * c.count);
-      for (int i = r.a; i < r.b; ++i)
-        for (int j = c.a; j < c.b; ++j) {
-          real* to = to_all + ((static_cast<int64_t>(b) * H_ + i) * W_ + j) * C_;
-          for (int k = 0; k < C_; ++k) to[k] += share * from[k];
-        }
+      kernels().pool_average_backward(window(r, c, W_, C_), dy.data() + static_cast<int64_t>(out) * C_,
+                                      real(1) / static_cast<real>(r.count * c.count),
+                                      to_all + first_cell(b, r, c, H_, W_) * C_);
     });
   });
 }
@@ -115,20 +112,9 @@ Tensor max_pool2d(const Tensor& x, const PoolOptions& o) {
   Tensor best(y.shape());  // opaque: the index of the largest cell in its image, exact up to 2^24 cells of float
   if (static_cast<int64_t>(H) * W > (1 << 24)) fail("max_pool2d", "a map of {}x{} cells is too large", H, W);
   each_window(B, ay, ax, [&, H_ = H, W_ = W, C_ = C](int out, int b, Span r, Span c) {
-    real* __restrict top = y.data() + static_cast<int64_t>(out) * C_;
-    real* __restrict at = best.data() + static_cast<int64_t>(out) * C_;
-    std::fill_n(top, C_, -std::numeric_limits<real>::infinity());
-    std::fill_n(at, C_, static_cast<real>(r.a * W_ + c.a));
-    for (int i = r.a; i < r.b; ++i)
-      for (int j = c.a; j < c.b; ++j) {
-        const real* __restrict from = x.data() + ((static_cast<int64_t>(b) * H_ + i) * W_ + j) * C_;
-        const real cell = static_cast<real>(i * W_ + j);
-        for (int k = 0; k < C_; ++k) {  // choices, no branches; the first NaN is the largest
-          const bool larger = !(from[k] <= top[k]) & (top[k] == top[k]);
-          top[k] = larger ? from[k] : top[k];
-          at[k] = larger ? cell : at[k];
-        }
-      }
+    kernels().pool_max(window(r, c, W_, C_), x.data() + first_cell(b, r, c, H_, W_) * C_,
+                       static_cast<real>(r.a * W_ + c.a), static_cast<real>(W_),
+                       y.data() + static_cast<int64_t>(out) * C_, best.data() + static_cast<int64_t>(out) * C_);
   });
   return record({"max_pool2d", 0, how(o)}, y, {&x}, [=, H_ = H, W_ = W, C_ = C](const Tensor& dy, Back& back) {
     if (!back.wants(x)) return;

@@ -57,6 +57,8 @@ OP_ROWS(conv2d) {
       {"the same, depthwise", {19, 3, 3, 2}, {2, 1, 3, 3}, conv_options(1, 1, 2)},
       {"depthwise 33 channels", {2, 4, 5, 33}, {33, 1, 3, 3}, conv_options(1, 1, 33)},
       {"depthwise 1 channel", {1, 3, 3, 1}, {1, 1, 3, 3}, conv_options(1, 1, 1)},
+      {"depthwise, a wide map", {2, 3, 11, 18}, {18, 1, 3, 3}, conv_options(1, 1, 18)},
+      {"depthwise strided, a wide map", {1, 5, 19, 3}, {3, 1, 3, 3}, conv_options(2, 1, 3)},
       {"depthwise strided, dilated", {1, 8, 7, 32}, {32, 1, 3, 2}, {2, 3, 2, 1, 1, 0, 2, 1, 32}},
       {"depthwise with a multiplier", {1, 4, 4, 3}, {6, 1, 3, 3}, conv_options(1, 1, 3)},
   };
@@ -180,7 +182,8 @@ OP_ROWS(pooling) {
            {"2x2", {2, 4, 6, 3}, {2, 2, 0, false, true}},
            {"3x3 stride 2 padded", {1, 7, 5, 2}, {3, 2, 1, false, true}},
            {"ceil mode", {1, 6, 5, 2}, {3, 2, 0, true, true}},
-           {"padding not counted", {1, 5, 5, 1}, {3, 2, 1, true, false}}}) {
+           {"padding not counted", {1, 5, 5, 1}, {3, 2, 1, true, false}},
+           {"33 channels", {1, 4, 5, 33}, {3, 1, 1, false, true}}}) {
     const PoolOptions options = o;
     rows.push_back({.op = "avg_pool2d",
                     .name = name,

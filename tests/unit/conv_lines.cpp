@@ -13,6 +13,7 @@
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/core/ops/conv.h"
 #include "tessera/core/ops/detail/conv_plan.h"
+#include "tessera/core/parallel.h"
 #include "tessera/core/rng.h"
 
 namespace tessera {
@@ -186,6 +187,42 @@ TEST_CASE("conv: lines and patches against a plain loop, odd shapes") {
 TEST_CASE("conv: lines and patches against a plain loop, channels from 1 to 33") {
   for (int channels = 1; channels <= 33; ++channels)
     check_all({1, 4, 5, channels, 34 - channels, 3, 2, conv_options(1 + channels % 2, 1)});
+}
+
+/// y and dx, and dw, of one call outside of a shard, where strips of outputs go to several workers.
+std::vector<float> all_of(const Case& c, Precision precision, int threads) {
+  const conv::Plan p = plan(c);
+  const Computing in(precision);
+  parallel::set_threads(threads);
+  const Tensor x = random({c.B, c.H, c.W, c.I}, 1), w = random({c.O, c.I, c.kh, c.kw}, 2);
+  const Tensor dy = random({c.B, static_cast<int>(p.s.Ho), static_cast<int>(p.s.Wo), c.O}, 3);
+  Tensor y = unwritten(dy.shape()), dx = unwritten(x.shape()), dw = unwritten(w.shape());
+  if (conv::by_winograd(p)) {
+    conv::forward_winograd(p, x, w, nullptr, y), conv::input_gradient_winograd(p, w, dy, {dx.data(), 0});
+    conv::weight_gradient_winograd(p, x, dy, {dw.data(), 0});
+  } else {
+    conv::forward_lines(p, x, w, nullptr, y), conv::input_gradient_lines(p, w, dy, {dx.data(), 0});
+    conv::weight_gradient_lines(p, x, dy, {dw.data(), 0});
+  }
+  std::vector<float> all(y.values().begin(), y.values().end());
+  all.insert(all.end(), dx.values().begin(), dx.values().end());
+  all.insert(all.end(), dw.values().begin(), dw.values().end());
+  return all;
+}
+
+TEST_CASE("conv: any number of threads gives the same bits") {
+  const int before = parallel::threads();
+  for (const Case& c : std::vector<Case>{{1, 17, 16, 16, 16, 3, 3, conv_options(1, 1)},
+                                         {1, 17, 16, 5, 9, 3, 3, conv_options(2, 1)},
+                                         {3, 12, 13, 48, 32, 3, 3, conv_options(1, 1)},
+                                         {6, 40, 41, 20, 8, 5, 5, conv_options(1, 2)}})
+    for (const Precision p : {Precision::f32, Precision::bf16}) {
+      if (p == Precision::bf16 && kernels().conv_lines_bf16.pair == 0) continue;
+      const std::vector<float> one = all_of(c, p, 1);
+      for (const int threads : {2, 3, 5})
+        CHECK_MESSAGE(all_of(c, p, threads) == one, text(c), ", ", threads, " threads");
+    }
+  parallel::set_threads(before);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "tessera/core/gemm.h"
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/core/ops/detail/conv_plan.h"
+#include "tessera/core/parallel.h"
 #include "tessera/core/precision.h"
 
 namespace tessera {
@@ -45,33 +46,56 @@ struct Strip {
   int64_t image, images, first, lines;
 };
 
-/// f(strip): about `room` reals of padded map.
-template <class F>
-void each_strip(const Correlation& c, int64_t units, int64_t room, F f) {
-  const int64_t line = std::max<int64_t>(c.x.padded(c.x.out) * units, 1), image = c.y.padded(c.y.out) * line;
-  if (image <= room) {
-    const int64_t strips = (c.B * image + room - 1) / room, n = std::max<int64_t>(strips, 1);
-    for (int64_t s = 0; s < n; ++s)
-      if (const int64_t from = c.B * s / n, to = c.B * (s + 1) / n; from < to) f(Strip{from, to - from, 0, c.y.out});
-    return;
-  }
-  // of a line at least as many as one copy of its neighbourhood is worth
-  const int64_t fit = std::max(room / line - c.y.padded(1), 3 * c.y.padded(1)) / c.y.stride + 1;
-  const int64_t n = (c.y.out + fit - 1) / fit;
-  for (int64_t b = 0; b < c.B; ++b)
-    for (int64_t s = 0; s < n; ++s) {
-      const int64_t from = c.y.out * s / n, to = c.y.out * (s + 1) / n;
-      f(Strip{b, 1, from, to - from});
+/// What a correlation is cut into: strips of about `room` reals of padded map, `least` of them if there is enough, for so many workers where a
+/// single image is all. They depend on sizes only.
+class Strips {
+ public:
+  Strips(const Correlation& c, int64_t units, int64_t room, int64_t least) : lines_(c.y.out), images_(c.B), reals_(1) {
+    const int64_t line = c.x.padded(c.x.out) * units, image = c.y.padded(c.y.out) * line;
+    if (image <= room && (images_ >= least || lines_ < 8)) {
+      count =
+          std::clamp<int64_t>(std::max((images_ * image + room - 1) / room, least), 1, std::max<int64_t>(images_, 1));
+    } else {  // of a line at least as many as one copy of its neighbourhood is worth
+      const int64_t fit =
+          std::max(room / std::max<int64_t>(line, 1) - c.y.padded(1), 3 * c.y.padded(1)) / c.y.stride + 1;
+      per_image_ =
+          std::clamp<int64_t>(std::max((lines_ + fit - 1) / fit, (least + images_ - 1) / std::max<int64_t>(images_, 1)),
+                              1, std::max<int64_t>(lines_, 1));
+      count = images_ * per_image_;
     }
-}
+    for (int64_t i = 0; i < count; ++i) {
+      const Strip s = at(i);
+      reals_ = std::max(reals_, s.images * c.y.padded(s.lines) * line), rows_ = std::max(rows_, s.images * s.lines);
+    }
+  }
+  int64_t count;
+  Strip at(int64_t i) const {
+    if (per_image_ == 0) {
+      const int64_t from = images_ * i / count;
+      return {from, images_ * (i + 1) / count - from, 0, lines_};
+    }
+    const int64_t part = i % per_image_, from = lines_ * part / per_image_;
+    return {i / per_image_, 1, from, lines_ * (part + 1) / per_image_ - from};
+  }
+  /// Memory for the padded map of any of them.
+  Tensor room() const { return Tensor({static_cast<int>(reals_)}); }
+  /// Lines of outputs of the largest.
+  int64_t rows() const { return rows_; }
 
-int64_t padded_size(const Correlation& c, const Strip& s, int64_t units) {
-  return s.images * c.y.padded(s.lines) * c.x.padded(c.x.out) * units;
-}
-Tensor room_for(const Correlation& c, int64_t units, int64_t room = usual_room) {
-  int64_t most = 0;
-  each_strip(c, units, room, [&](const Strip& s) { most = std::max(most, padded_size(c, s, units)); });
-  return Tensor({static_cast<int>(most)});
+ private:
+  int64_t lines_, images_, reals_, rows_ = 0, per_image_ = 0;
+};
+
+constexpr int64_t workers = 4;
+
+/// f(strip, memory for its map) for all strips, whose outputs are apart.
+template <class F>
+void each_strip(const Correlation& c, int64_t units, F f) {
+  const Strips strips(c, units, usual_room, workers);
+  parallel::rows(strips.count, 1, [&](int64_t from, int64_t to) {
+    Tensor room = strips.room();
+    for (int64_t i = from; i < to; ++i) f(strips.at(i), room);
+  });
 }
 
 /// The map of a strip, written by `write`, and where a task finds its taps. `pair`: cells of outputs that a row stands for.
@@ -160,7 +184,8 @@ bool by_lines(const Plan& p) {
 }
 
 void forward_lines(const Plan& p, const Tensor& x, const Tensor& w, const real* bias, Tensor& y) {
-  const int64_t pair = products().pair, units = units_of(p.I), taps = p.taps();
+  const LineProducts& how = products();
+  const int64_t pair = how.pair, units = units_of(p.I), taps = p.taps();
   const Weights weights(p.Og, taps * units * pair);
   const PanelKey key{w.read().data(), PanelKey::conv, rounds(), {p.O, p.s.kh, p.s.kw, p.groups, 0, 0, 0}};
   const KeptPanels panels(w.leaf(), key, p.groups * weights.each, [&](real* to) {
@@ -174,21 +199,21 @@ void forward_lines(const Plan& p, const Tensor& x, const Tensor& w, const real* 
       weights.pack(m, to);
     }
   });
-  Tensor room = room_for(forward_of(p, nullptr, 0), units);
   for (int64_t g = 0; g < p.groups; ++g) {
     const Correlation c = forward_of(p, x.data(), g);
-    each_strip(c, units, usual_room, [&](const Strip& s) {
-      LineTask t = read(c, s, products().pad, units, 1, room);
+    each_strip(c, units, [&](const Strip& s, Tensor& room) {
+      LineTask t = read(c, s, how.pad, units, 1, room);
       t.N = p.Og, t.b = panels.data() + g * weights.each, t.bias = bias ? bias + g * p.Og : nullptr;
       t.c = y.data() + (s.image * p.s.Ho + s.first) * p.line() + g * p.Og;
       t.c_image = p.s.Ho * p.line(), t.c_line = p.line(), t.c_pixel = p.O;
-      products().multiply(t);
+      how.multiply(t);
     });
   }
 }
 
 void input_gradient_lines(const Plan& p, const Tensor& w, const Tensor& dy, Sink dx) {
-  const int64_t pair = products().pair, units = units_of(p.Og), row = p.s.W * p.s.C;
+  const LineProducts& how = products();
+  const int64_t pair = how.pair, units = units_of(p.Og), row = p.s.W * p.s.C;
   each_phase(p, [&](const Phase& py, const Phase& px, int64_t number) {
     const int64_t taps = py.taps * px.taps;
     const Weights weights(p.I, taps * units * pair);
@@ -210,14 +235,13 @@ void input_gradient_lines(const Plan& p, const Tensor& w, const Tensor& dy, Sink
       }
     });
     Correlation c{p.s.B, py.axis, px.axis, {dy.data(), p.O, p.Og}};
-    Tensor room = room_for(c, units);
     for (int64_t g = 0; g < p.groups; ++g, c.map.x += p.Og)
-      each_strip(c, units, usual_room, [&](const Strip& s) {
-        LineTask t = read(c, s, products().pad, units, 1, room);
+      each_strip(c, units, [&](const Strip& s, Tensor& room) {
+        LineTask t = read(c, s, how.pad, units, 1, room);
         t.N = p.I, t.b = panels.data() + g * weights.each, t.beta = dx.beta;
         t.c = dx.to + (s.image * p.s.H + py.first + s.first * py.every) * row + px.first * p.s.C + g * p.I;
         t.c_image = p.s.H * row, t.c_line = py.every * row, t.c_pixel = px.every * p.s.C;
-        products().multiply(t);
+        how.multiply(t);
       });
   });
 }
@@ -229,17 +253,14 @@ void weight_gradient_lines(const Plan& p, const Tensor& x, const Tensor& dy, Sin
   const int64_t row_pixels = (p.s.Wo + pair - 1) / pair;
   // a large gradient is read and written for every strip: fewer of them
   const int64_t fit = p.K * wide > 1 << 17 ? 1 << 18 : usual_room;
-  Tensor d({static_cast<int>(p.K), static_cast<int>(wide)}), room = room_for(forward_of(p, nullptr, 0), p.I, fit), rows;
-  if (!in_place) {
-    int64_t most = 0;
-    each_strip(forward_of(p, nullptr, 0), p.I, fit,
-               [&](const Strip& s) { most = std::max(most, s.images * s.lines * row_pixels * wide); });
-    rows = Tensor({static_cast<int>(most)});
-  }
+  const Strips strips(forward_of(p, nullptr, 0), p.I, fit, 1);
+  Tensor d({static_cast<int>(p.K), static_cast<int>(wide)}), room = strips.room(), rows;
+  if (!in_place) rows = Tensor({static_cast<int>(strips.rows() * row_pixels * wide)});
   for (int64_t g = 0; g < p.groups; ++g) {
     const Correlation c = forward_of(p, x.data(), g);
     real beta = 0;
-    each_strip(c, p.I, fit, [&](const Strip& s) {
+    for (int64_t i = 0; i < strips.count; ++i) {
+      const Strip s = strips.at(i);
       LineTask t = read(c, s, how.zip, p.I, pair, room);
       const real* from = dy.data() + (s.image * p.s.Ho + s.first) * p.line() + g * p.Og;
       if (!in_place) how.zip_rows(from, p.O, s.images * s.lines, p.s.Wo, p.Og, rows.data());
@@ -247,7 +268,7 @@ void weight_gradient_lines(const Plan& p, const Tensor& x, const Tensor& dy, Sin
       t.c = d.data(), t.c_pixel = wide, t.beta = beta;
       how.weigh(t);
       beta = 1;
-    });
+    }
     if (beta == 0) std::fill_n(d.data(), d.size(), real(0));
     kernels().add_transposed_taps(d.data(), wide, p.taps(), p.I, p.Og, dw.to + g * p.Og * p.K, dw.beta);
   }

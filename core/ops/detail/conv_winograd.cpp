@@ -2,13 +2,14 @@
 // are transformed to 16 numbers a channel, and where 2 x 2 outputs took 36 products a pair of channels, they take 16:
 //   y = A^T [sum_i (B^T d_i B) * (G w_oi G^T)] A           16 products of matrices (tiles, I) (I, O)
 //   dx = the same of dy, with w turned round                dw = G^T [sum over tiles of (B^T d B)^T (A dy A^T)] G
-// Sums are of other terms than the definition's: the rounding is about 1.5 times as large (tests/unit/conv_lines.cpp), and of an infinity in the map
-// the difference with another one may come out, NaN.
+// Sums are of other terms than the definition's, their rounding is of the same size (0.7 to 1.7 times that of gathered patches, rms, 16 to 256
+// channels); of an infinity in the map the difference with another one may come out, NaN.
 #include <algorithm>
 
 #include "tessera/core/gemm.h"
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/core/ops/detail/conv_plan.h"
+#include "tessera/core/parallel.h"
 #include "tessera/core/precision.h"
 
 namespace tessera {
@@ -16,33 +17,33 @@ inline namespace TESSERA_NS {
 namespace conv {
 namespace {
 
-constexpr int64_t forms = 16;  // numbers of a tile
+constexpr int64_t forms = 16;   // numbers of a tile
+constexpr int64_t workers = 4;  // that may share one image
 
 struct Tiling {
   WinogradTiles of_map, of_outputs;  // 4 x 4 cells of what is read; 2 x 2 of what is written
   int64_t all, step;                 // tiles; of a strip
 };
 
-/// Outputs H x W of O channels from a map of h x w cells and I channels.
-Tiling tiling(int64_t B, int64_t h, int64_t w, int64_t I, int64_t top, int64_t left, int64_t H, int64_t W, int64_t O) {
+/// Outputs H x W of O channels from a map of h x w cells and I channels, in `least` strips or more if there are tiles enough.
+Tiling tiling(int64_t B, int64_t h, int64_t w, int64_t I, int64_t top, int64_t left, int64_t H, int64_t W, int64_t O,
+              int64_t least) {
   const int64_t ty = (H + 1) / 2, tx = (W + 1) / 2, all = B * ty * tx;
   // both sides of the products, 16 (I + O) numbers a tile, stay in L2 together: 384 KB; whole tiles of the micro-kernel
-  const int64_t fit = std::max<int64_t>(6144 / (I + O) / 14, 2) * 14,
-                strips = std::max<int64_t>((all + fit - 1) / fit, 1);
+  const int64_t fit = std::max<int64_t>(6144 / (I + O) / 14, 2) * 14;
+  const int64_t strips = std::max<int64_t>({(all + fit - 1) / fit, std::min(least, all / 28), 1});
   Tiling t{{h, w, I, top, left, ty, tx, 0, 0, 0}, {H, W, O, 0, 0, ty, tx, 0, 0, 0}, all, (all + strips - 1) / strips};
   t.of_map.plane = t.step * I + 16, t.of_outputs.plane = t.step * O + 16;  // not a multiple of 4 KB apart
   return t;
 }
 Tensor planes(const WinogradTiles& t) { return Tensor({static_cast<int>(forms * t.plane)}); }
 
-/// f(strip of the map, strip of the outputs)
-template <class F>
-void each_strip(Tiling t, F f) {
-  for (int64_t first = 0; first < t.all; first += t.step) {
-    t.of_map.first = t.of_outputs.first = first;
-    t.of_map.count = t.of_outputs.count = std::min(t.step, t.all - first);
-    f(t.of_map, t.of_outputs);
-  }
+int64_t strips_of(const Tiling& t) { return t.step ? (t.all + t.step - 1) / t.step : 0; }
+/// Strip i of the map and of the outputs.
+Tiling strip(Tiling t, int64_t i) {
+  t.of_map.first = t.of_outputs.first = i * t.step;
+  t.of_map.count = t.of_outputs.count = std::min(t.step, t.all - i * t.step);
+  return t;
 }
 
 int64_t panels_size(int64_t I, int64_t O) {
@@ -73,17 +74,20 @@ void transform_weight(int64_t I, int64_t O, real* panels, Tap tap) {
 
 /// Writes the outputs of a tiling.
 void correlate(const Tiling& all, const real* x, const real* panels, const real* bias, real beta, real* y) {
-  Tensor in = planes(all.of_map), out = planes(all.of_outputs);
   const int64_t I = all.of_map.C, O = all.of_outputs.C;
-  each_strip(all, [&](const WinogradTiles& map, const WinogradTiles& outputs) {
-    kernels().winograd_cells(map, x, in.data());
-    for (int64_t f = 0; f < forms; ++f) {
-      GemmTask t{};
-      t.M = map.count, t.N = O, t.K = I, t.a = in.data() + f * map.plane, t.a_row = I, t.a_col = 1;
-      t.panels = panels + f * panels_size(I, O), t.c = out.data() + f * outputs.plane, t.ldc = O;
-      kernels().gemm(&t);
+  parallel::rows(strips_of(all), 1, [&](int64_t from, int64_t to) {
+    Tensor in = planes(all.of_map), out = planes(all.of_outputs);
+    for (int64_t i = from; i < to; ++i) {
+      const auto [map, outputs, tiles, step] = strip(all, i);
+      kernels().winograd_cells(map, x, in.data());
+      for (int64_t f = 0; f < forms; ++f) {
+        GemmTask t{};
+        t.M = map.count, t.N = O, t.K = I, t.a = in.data() + f * map.plane, t.a_row = I, t.a_col = 1;
+        t.panels = panels + f * panels_size(I, O), t.c = out.data() + f * outputs.plane, t.ldc = O;
+        kernels().gemm(&t);
+      }
+      kernels().winograd_outputs(outputs, out.data(), bias, beta, y);
     }
-    kernels().winograd_outputs(outputs, out.data(), bias, beta, y);
   });
 }
 
@@ -106,7 +110,8 @@ void forward_winograd(const Plan& p, const Tensor& x, const Tensor& w, const rea
     });
   });
   const ConvShape& s = p.s;
-  correlate(tiling(s.B, s.H, s.W, p.I, s.pad_y, s.pad_x, s.Ho, s.Wo, p.O), x.data(), panels.data(), bias, 0, y.data());
+  correlate(tiling(s.B, s.H, s.W, p.I, s.pad_y, s.pad_x, s.Ho, s.Wo, p.O, workers), x.data(), panels.data(), bias, 0,
+            y.data());
 }
 
 void input_gradient_winograd(const Plan& p, const Tensor& w, const Tensor& dy, Sink dx) {
@@ -118,19 +123,20 @@ void input_gradient_winograd(const Plan& p, const Tensor& w, const Tensor& dy, S
     });
   });
   const ConvShape& s = p.s;
-  correlate(tiling(s.B, s.Ho, s.Wo, p.O, 2 - s.pad_y, 2 - s.pad_x, s.H, s.W, p.I), dy.data(), panels.data(), nullptr,
-            dx.beta, dx.to);
+  correlate(tiling(s.B, s.Ho, s.Wo, p.O, 2 - s.pad_y, 2 - s.pad_x, s.H, s.W, p.I, workers), dy.data(), panels.data(),
+            nullptr, dx.beta, dx.to);
 }
 
 void weight_gradient_winograd(const Plan& p, const Tensor& x, const Tensor& dy, Sink dw) {
   if (p.I * p.O > 256 * 256) return weight_gradient_lines(p, x, dy, dw);  // 16 matrices of this size leave L3
   const ConvShape& s = p.s;
   const int64_t I = p.I, O = p.O;
-  const Tiling all = tiling(s.B, s.H, s.W, I, s.pad_y, s.pad_x, s.Ho, s.Wo, O);
+  const Tiling all = tiling(s.B, s.H, s.W, I, s.pad_y, s.pad_x, s.Ho, s.Wo, O, 1);
   Tensor in = planes(all.of_map), out = planes(all.of_outputs);
   Tensor du({static_cast<int>(forms), static_cast<int>(I * O)}), taps({9, static_cast<int>(I * O)});
   if (all.all == 0) std::fill_n(du.data(), du.size(), real(0));
-  each_strip(all, [&](const WinogradTiles& map, const WinogradTiles& outputs) {
+  for (int64_t i = 0; i < strips_of(all); ++i) {
+    const auto [map, outputs, tiles, step] = strip(all, i);
     kernels().winograd_cells(map, x.data(), in.data());
     kernels().winograd_cotangents(outputs, dy.data(), out.data());
     for (int64_t f = 0; f < forms; ++f) {
@@ -141,7 +147,7 @@ void weight_gradient_winograd(const Plan& p, const Tensor& x, const Tensor& dy, 
       t.c = du.data() + f * I * O, t.c_pixel = O, t.beta = map.first ? real(1) : real(0);
       kernels().conv_lines.weigh(t);
     }
-  });
+  }
   kernels().winograd_taps(du.data(), I * O, taps.data());
   kernels().add_transposed_taps(taps.data(), O, 9, I, O, dw.to, dw.beta);
 }
