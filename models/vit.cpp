@@ -55,6 +55,9 @@ Fields<Config> fields() {
          one_of("mlp", "mix_ffn", "conv_ff", "local")},
         {"extra_pointwise", &Config::extra_pointwise, "another pointwise convolution after conv_ff's depthwise one",
          anything().only_with("mlp", "conv_ff")},
+        {"se_reduction", &Config::se_reduction,
+         "squeeze-and-excitation in local, with its hidden width over this many units (the paper: 4); 0: none",
+         within(0, 65536).only_with("mlp", "local")},
         {"mlp_act_out", &Config::mlp_act_out, "the nonlinearity after the MLP's second layer, too (omihub's ViT-CIFAR)",
          anything().only_with("mlp", "mlp")},
         {"init_values", &Config::init_values, "initial LayerScale of both branches, 0: none",
@@ -84,6 +87,9 @@ void check(const Config& c) {
     fail("vit", "an image of {} x {} is not made of patches of {} x {}; choose a patch_size that divides both",
          c.img_size, c.width(), c.patch_size, c.patch_size);
   }
+  if (c.se_reduction > static_cast<int>(c.embed_dim * c.mlp_ratio))
+    fail("vit", "se_reduction {} leaves none of the {} hidden channels; expected at most as many", c.se_reduction,
+         static_cast<int>(c.embed_dim * c.mlp_ratio));
   if (c.global_pool == "token" && !c.class_token) {
     fail("vit", "global_pool = token needs class_token = true; without one choose global_pool = avg");
   }
@@ -185,8 +191,8 @@ std::deque<Block> blocks_of(const Scope& s, const Config& c, const Places& at) {
   std::deque<Block> blocks;
   for (int i = 0; i < c.depth; ++i) {
     const double drop_path = c.drop_path_rate * i / std::max(1, c.depth - 1);
-    const Block::Config block{attention_of(c), mlp_of(c), c.norm_eps,        c.init_values,
-                              drop_path,       c.mlp,     c.extra_pointwise, c.mlp_act_out};
+    const Block::Config block{attention_of(c), mlp_of(c),         c.norm_eps,    c.init_values, drop_path,
+                              c.mlp,           c.extra_pointwise, c.mlp_act_out, c.se_reduction};
     blocks.emplace_back(s / block_name(i), block, at.site(block_name(i) + ".attn"));
   }
   return blocks;

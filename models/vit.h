@@ -39,6 +39,7 @@ struct Config {
   int lepe = 0;                  ///< kernel of a depthwise convolution of the values inside of attention; 0: none
   std::string mlp = "mlp";       ///< mlp | mix_ffn | conv_ff | local (nn/conv_ff.h)
   bool extra_pointwise = false;  ///< of conv_ff
+  int se_reduction = 0;          ///< of local: squeeze-and-excitation with hidden / this units; 0: none
   bool mlp_act_out = false;      ///< the nonlinearity after the MLP's second layer, too
 
   int width() const { return img_width ? img_width : img_size; }

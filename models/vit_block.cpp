@@ -106,7 +106,7 @@ Tensor SelfAttention::linearly(const Run& run, const Tensor& x, const Heads& q, 
 namespace {
 
 std::variant<Mlp, MixFF, ConvFF, LocalityFF> feed_forward_of(const Scope& s, const Block::Config& c) {
-  if (c.feed_forward == "local") return LocalityFF(s / "conv", c.mlp.dim, c.mlp.hidden);
+  if (c.feed_forward == "local") return LocalityFF(s / "conv", c.mlp.dim, c.mlp.hidden, c.se_reduction);
   if (c.feed_forward == "conv_ff") return ConvFF(s / "mlp", {c.mlp.dim, c.mlp.hidden, c.extra_pointwise, c.mlp.drop});
   if (c.feed_forward == "mix_ffn") return MixFF(s / "mlp", c.mlp);
   return Mlp(s / "mlp", c.mlp);

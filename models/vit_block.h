@@ -54,6 +54,7 @@ struct Block {
     std::string feed_forward = "mlp";
     bool extra_pointwise = false;  ///< of conv_ff
     bool act_out = false;          ///< the nonlinearity once more after the MLP's second layer
+    int se_reduction = 0;          ///< of local: its squeeze-and-excitation, 0: none
   };
   LayerNorm norm1;
   SelfAttention attn;

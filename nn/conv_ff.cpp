@@ -3,7 +3,9 @@
 #include <cmath>
 
 #include "tessera/core/ops/activation.h"
+#include "tessera/core/ops/arithmetic.h"
 #include "tessera/core/ops/linear.h"
+#include "tessera/core/ops/reduce.h"
 #include "tessera/nn/position/map_tokens.h"
 
 namespace tessera {
@@ -41,20 +43,38 @@ Tensor ConvFF::operator()(const Run& run, const Tensor& map) const {
   return drop2(run, fc2(run, drop1(run, hardswish(x))));
 }
 
+// ---- squeeze-and-excitation -----------------------------------------------------------------------------------------
+
+SqueezeExcite::SqueezeExcite(const Scope& s, int dim, int reduction)
+    : fc1(s / "fc" / 0, dim, dim / reduction, true, torch_init(dim)),
+      fc2(s / "fc" / 2, dim / reduction, dim, true, torch_init(dim / reduction)) {}
+
+Tensor SqueezeExcite::operator()(const Run& run, const Tensor& map) const {
+  const Crumb here("se");
+  const auto [B, h, w, C] = map.dims<4>();
+  const Tensor excited = fc2(run, relu(fc1(run, mean(map, {1, 2}))));
+  const Tensor gate = clamp(scale(add_scalar(excited, 3), 1.0 / 6), 0, 1);
+  return mul(map, gate.reshape({B, 1, 1, C}));
+}
+
 // ---- LocalityFF ---------------------------------------------------------------------------------------------------
 
-LocalityFF::LocalityFF(const Scope& s, int dim, int hidden)
+LocalityFF::LocalityFF(const Scope& s, int dim, int hidden, int se_reduction)
     : expand(s / "conv" / 0, one_by_one(dim, hidden)),
       norm1(s / "conv" / 1, hidden),
       dwconv(s / "conv" / 3, depthwise(hidden, false)),
       norm2(s / "conv" / 4, hidden),
-      project(s / "conv" / 6, one_by_one(hidden, dim)),
-      norm3(s / "conv" / 7, dim) {}
+      se(se_reduction > 0 ? std::optional<SqueezeExcite>(std::in_place, s / "conv" / 6, hidden, se_reduction)
+                          : std::nullopt),
+      project(s / "conv" / (se ? 7 : 6), one_by_one(hidden, dim)),
+      norm3(s / "conv" / (se ? 8 : 7), dim) {}
 
 Tensor LocalityFF::operator()(const Run& run, const Tensor& map) const {
   const Crumb here("conv");
   const Tensor wide = hardswish(norm1(run, pointwise_of(expand, map)));
-  return norm3(run, pointwise_of(project, hardswish(norm2(run, dwconv(run, wide)))));
+  Tensor mixed = hardswish(norm2(run, dwconv(run, wide)));
+  if (se) mixed = (*se)(run, mixed);
+  return norm3(run, pointwise_of(project, mixed));
 }
 
 // ---- MixFF --------------------------------------------------------------------------------------------------------

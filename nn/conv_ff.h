@@ -27,16 +27,27 @@ struct ConvFF {
   Tensor operator()(const Run& run, const Tensor& map) const;
 };
 
-/// LocalViT (Li et al. 2021, arXiv 2104.05707; LocalityFeedForward of the official code, without squeeze-and-excitation):
-/// BN conv1x1 hardswish BN dwconv hardswish BN conv1x1, convolutions without biases. It follows no LayerNorm. Names: conv.0, conv.1, ...
+/// Squeeze-and-excitation (Hu et al. 2018, arXiv 1709.01507) as LocalViT has it: every channel of a map times
+/// hardsigmoid(fc2(relu(fc1(its mean)))), with dim / reduction units between. Names: fc.0, fc.2.
+struct SqueezeExcite {
+  Linear fc1, fc2;
+  SqueezeExcite(const Scope& s, int dim, int reduction);
+  Tensor operator()(const Run& run, const Tensor& map) const;
+};
+
+/// LocalViT (Li et al. 2021, arXiv 2104.05707; LocalityFeedForward of the official code): BN conv1x1 hardswish BN dwconv hardswish [SE] BN
+/// conv1x1, convolutions without biases. It follows no LayerNorm. Names: conv.0, conv.1, ...; with squeeze-and-excitation it is conv.6, and
+/// what follows moves on by one.
 struct LocalityFF {
   Conv2d expand;
   BatchNorm norm1;
   Conv2d dwconv;
   BatchNorm norm2;
+  std::optional<SqueezeExcite> se;
   Conv2d project;
   BatchNorm norm3;
-  LocalityFF(const Scope& s, int dim, int hidden);
+  /// se_reduction: of the squeeze-and-excitation, 0: there is none.
+  LocalityFF(const Scope& s, int dim, int hidden, int se_reduction = 0);
   Tensor operator()(const Run& run, const Tensor& map) const;
 };
 

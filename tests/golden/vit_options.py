@@ -95,11 +95,23 @@ class Mlp(nn.Module):
         return F.gelu(self.fc2(y)) if self.kind == "act_out" else self.fc2(y)
 
 
-class Locality(nn.Module):
-    def __init__(self, dim, hidden):
+class SqueezeExcite(nn.Module):
+    """Hu et al. 2018 as in LocalViT: every channel times a hard sigmoid of what two layers make of the means of all."""
+
+    def __init__(self, dim, reduction):
         super().__init__()
+        self.fc = nn.Sequential(nn.Linear(dim, dim // reduction), nn.ReLU(), nn.Linear(dim // reduction, dim), nn.Hardsigmoid())
+
+    def forward(self, map):
+        return map * self.fc(map.mean((2, 3)))[:, :, None, None]
+
+
+class Locality(nn.Module):
+    def __init__(self, dim, hidden, reduction=0):
+        super().__init__()
+        se = [SqueezeExcite(hidden, reduction)] if reduction else []
         self.conv = nn.Sequential(nn.Conv2d(dim, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.Hardswish(),
-                                  depthwise(hidden, bias=False), nn.BatchNorm2d(hidden), nn.Hardswish(),
+                                  depthwise(hidden, bias=False), nn.BatchNorm2d(hidden), nn.Hardswish(), *se,
                                   nn.Conv2d(hidden, dim, 1, bias=False), nn.BatchNorm2d(dim))
 
     def forward(self, map):
@@ -110,14 +122,14 @@ class Block(nn.Module):
     def __init__(self, dim, hidden, mlp, eps, **attn):
         super().__init__()
         self.norm1, self.attn, self.kind = nn.LayerNorm(dim, eps), Attention(dim, **attn), mlp
-        if mlp == "local":
-            self.conv = Locality(dim, hidden)
+        if mlp.startswith("local"):
+            self.conv = Locality(dim, hidden, 4 if mlp == "local_se" else 0)
         else:
             self.norm2, self.mlp = nn.LayerNorm(dim, eps), Mlp(dim, hidden, mlp)
 
     def forward(self, x, grid):
         x = x + self.attn(self.norm1(x), grid)
-        if self.kind == "local":
+        if self.kind.startswith("local"):
             return on_map(x, grid, self.conv)
         y = self.mlp(self.norm2(x), grid)
         return x + (torch.cat([0 * y[:, :1], y[:, 1:]], 1) if self.kind == "conv_ff" else y)
@@ -221,3 +233,6 @@ write("simple_vit_lucidrains", Vit(patch="norm", bias=False, proj_bias=False, he
 local = Vit(mlp="local", mode="train")
 write("vit_local", local, SHAPE, 5, OWN)
 with_buffers("vit_local", local)
+local_se = Vit(mlp="local_se", mode="train")
+write("vit_local_se", local_se, SHAPE, 5, OWN)
+with_buffers("vit_local_se", local_se)

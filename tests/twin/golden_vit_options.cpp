@@ -34,6 +34,7 @@ TWIN_CASE("golden: ViT with normalised queries and keys, registers without posit
 }
 TWIN_CASE("golden: ViT with LocalViT's feed-forward part in training, as PyTorch computes its equations") {
   check("vit_local", "vit", {{"mlp", "local"}}, {.position = "", .mode = Mode::train});
+  check("vit_local_se", "vit", {{"mlp", "local"}, {"se_reduction", 4}}, {.position = "", .mode = Mode::train});
 }
 TWIN_CASE("golden: ViT with ConvFF, its extra pointwise convolution, and a convolution of the values") {
   check("vit_conv_ff", "vit", {{"mlp", "conv_ff"}, {"extra_pointwise", true}, {"lepe", 3}});

@@ -60,6 +60,10 @@ TWIN_CASE("vit options: names are timm's and LocalViT's, in their order") {
                            "blocks.0.conv.conv.3.weight", "blocks.0.conv.conv.6.weight", "blocks.0.conv.conv.7.bias"})
     CHECK(std::ranges::count(local, name) == 1);
   CHECK(std::ranges::count(local, "blocks.0.norm2.weight") == 0);
+  const auto excited = names({{"mlp", "local"}, {"se_reduction", 4}});  // the official code's
+  for (const char* name : {"blocks.0.conv.conv.6.fc.0.weight", "blocks.0.conv.conv.6.fc.2.bias",
+                           "blocks.0.conv.conv.7.weight", "blocks.0.conv.conv.8.running_var"})
+    CHECK(std::ranges::count(excited, name) == 1);
 }
 
 TWIN_CASE("vit options: what makes no sense is refused with one clear line") {
@@ -72,6 +76,8 @@ TWIN_CASE("vit options: what makes no sense is refused with one clear line") {
   CHECK(says(refused({{"patch", "spt"}, {"patch_size", 1}}), "half a patch"));
   CHECK(says(refused({{"extra_pointwise", true}}), "extra_pointwise"));
   CHECK(says(refused({{"mlp", "local"}, {"act_layer", "relu"}}), "hardswish"));
+  CHECK(says(refused({{"mlp", "conv_ff"}, {"se_reduction", 4}}), "se_reduction"));
+  CHECK(says(refused({{"mlp", "local"}, {"se_reduction", 300}}), "hidden channels"));
   CHECK(says(refused({{"mlp", "local"}, {"mlp_act_out", true}}), "mlp_act_out"));
   CHECK(says(refused({{"lepe", 4}}), "odd"));
   CHECK(says(refused({{"lsa", true}, {"patch_size", 32}, {"class_token", false}, {"global_pool", "avg"}}),
