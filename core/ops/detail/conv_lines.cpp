@@ -88,11 +88,13 @@ class Strips {
 
 constexpr int64_t workers = 4;
 
-/// f(strip, memory for its map) for all strips, whose outputs are apart.
+/// f(strip, memory for its map) for all strips, whose outputs, N channels, are apart.
 template <class F>
-void each_strip(const Correlation& c, int64_t units, F f) {
+void each_strip(const Correlation& c, int64_t units, int64_t N, F f) {
   const Strips strips(c, units, usual_room, workers);
-  parallel::rows(strips.count, 1, [&](int64_t from, int64_t to) {
+  const int64_t macs = c.B * c.y.out * c.x.out * c.y.taps * c.x.taps * c.map.I * N;
+  const int64_t grain = parallel::grain_of_products(macs / std::max<int64_t>(strips.count, 1));
+  parallel::rows(strips.count, grain, [&](int64_t from, int64_t to) {
     Tensor room = strips.room();
     for (int64_t i = from; i < to; ++i) f(strips.at(i), room);
   });
@@ -201,7 +203,7 @@ void forward_lines(const Plan& p, const Tensor& x, const Tensor& w, const real* 
   });
   for (int64_t g = 0; g < p.groups; ++g) {
     const Correlation c = forward_of(p, x.data(), g);
-    each_strip(c, units, [&](const Strip& s, Tensor& room) {
+    each_strip(c, units, p.Og, [&](const Strip& s, Tensor& room) {
       LineTask t = read(c, s, how.pad, units, 1, room);
       t.N = p.Og, t.b = panels.data() + g * weights.each, t.bias = bias ? bias + g * p.Og : nullptr;
       t.c = y.data() + (s.image * p.s.Ho + s.first) * p.line() + g * p.Og;
@@ -236,7 +238,7 @@ void input_gradient_lines(const Plan& p, const Tensor& w, const Tensor& dy, Sink
     });
     Correlation c{p.s.B, py.axis, px.axis, {dy.data(), p.O, p.Og}};
     for (int64_t g = 0; g < p.groups; ++g, c.map.x += p.Og)
-      each_strip(c, units, [&](const Strip& s, Tensor& room) {
+      each_strip(c, units, p.I, [&](const Strip& s, Tensor& room) {
         LineTask t = read(c, s, how.pad, units, 1, room);
         t.N = p.I, t.b = panels.data() + g * weights.each, t.beta = dx.beta;
         t.c = dx.to + (s.image * p.s.H + py.first + s.first * py.every) * row + px.first * p.s.C + g * p.I;

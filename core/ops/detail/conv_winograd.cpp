@@ -75,7 +75,8 @@ void transform_weight(int64_t I, int64_t O, real* panels, Tap tap) {
 /// Writes the outputs of a tiling.
 void correlate(const Tiling& all, const real* x, const real* panels, const real* bias, real beta, real* y) {
   const int64_t I = all.of_map.C, O = all.of_outputs.C;
-  parallel::rows(strips_of(all), 1, [&](int64_t from, int64_t to) {
+  const int64_t grain = parallel::grain_of_products(forms * all.step * I * O);
+  parallel::rows(strips_of(all), grain, [&](int64_t from, int64_t to) {
     Tensor in = planes(all.of_map), out = planes(all.of_outputs);
     for (int64_t i = from; i < to; ++i) {
       const auto [map, outputs, tiles, step] = strip(all, i);
