@@ -120,7 +120,7 @@ TEST_CASE("train: a hang-up writes a checkpoint and says why in the summary, as 
     CAPTURE(word);
     const Folder folder;
     const std::string run = folder / "run";
-    Process p(tiny_run(run, {"--epochs", "4000", "train.checkpoint_every=4000"}));
+    Process p(tiny_run(run, {"--epochs", "1000000", "train.checkpoint_every=1000000"}));
     REQUIRE(began(run));
     p.signal(number);
     const Result r = p.wait();

@@ -46,7 +46,7 @@ TEST_CASE("sequences: a Transformer is trained, its answers are decoded, and bot
   CHECK(line.out.find("0,2:  ") == 0);
   CHECK(line.out.find("log probability") != std::string::npos);
   const Result some =
-      tessera({"predict", "--run", run, "--tokens", "0 3", "--tokens", "x", "--tokens", "", "--tokens", "2"});
+      tessera({"predict", "--run", run, "--tokens", "0 3", "--tokens", "x", "--tokens", " ", "--tokens", "2"});
   CHECK(some.code == 1);
   CHECK(some.errors().size() == 3);
   CHECK(some.errors()[0].find("symbols from 0 to 2") != std::string::npos);
