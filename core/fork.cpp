@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <thread>
-#include <utility>
 
 namespace tessera::parallel {
 namespace {
@@ -17,7 +16,7 @@ struct Here {
 };
 thread_local Here here;
 
-constexpr uint64_t next_mask = 0xffff, one_job = uint64_t{1} << 32;
+constexpr uint64_t next_mask = 0xffff;
 constexpr int most_parts = 0xffff;
 uint64_t word_of(uint64_t number, int parts) { return number << 32 | static_cast<uint64_t>(parts) << 16; }
 
@@ -74,8 +73,8 @@ bool Fork::share(int64_t n, int64_t grain, Ref<void(int64_t, int64_t)> f) {
     job.run(part);
     job.open.fetch_sub(1, std::memory_order_relaxed);
   }
-  for (int round = 0; job.open.load(std::memory_order_acquire) > 0;
-       ++round)  // at most one part a helper, all of a size
+  // what helpers still work on: at most a part each, all of a size
+  for (int round = 0; job.open.load(std::memory_order_acquire) > 0; ++round)
     if (round < 1000) {
       pause();
     } else {
@@ -94,8 +93,7 @@ bool Fork::help() {
       Job& job = *slots_[i].job.load(std::memory_order_relaxed);
       job.run(part);
       idle_.fetch_add(1, std::memory_order_relaxed);
-      job.open.fetch_sub(1,
-                         std::memory_order_release);  // the last word about the job: its owner may be gone from here on
+      job.open.fetch_sub(1, std::memory_order_release);  // the last word about it: its owner may be gone from here on
     }
   return helped;
 }
@@ -127,7 +125,7 @@ void Fork::work() {
   const auto slot = static_cast<size_t>(owners_.fetch_add(1, std::memory_order_acq_rel));
   const Shard marked;
   for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < n_;) {
-    const Here before = std::exchange(here, {this, slot});
+    here = {this, slot};
     int skipped = 0;
     Watch* const watch = watching.load(std::memory_order_relaxed);
     const double start = watch ? thread_seconds() : 0;
@@ -139,7 +137,7 @@ void Fork::work() {
       if (!error_) error_ = std::current_exception();
       skipped = std::max(0, n_ - next_.exchange(n_, std::memory_order_relaxed));  // no other begins
     }
-    here = before;
+    here = {};
     if (running_.fetch_sub(1 + skipped, std::memory_order_release) == 1 + skipped) tell();
   }
   idle_.fetch_add(1, std::memory_order_relaxed);
