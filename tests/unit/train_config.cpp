@@ -65,7 +65,7 @@ TEST_CASE("keys that are younger than some runs: in the digest when they change 
   std::ranges::sort(others);
   CHECK(std::ranges::adjacent_find(others) == others.end());
   RunConfig c;
-  c.train.bn_momentum = 0.4;
+  c.train.bn_momentum = 0.4, c.train.shard_size = 8;
   CHECK(lanes_of(c.train, 100).bn_momentum == 0.4);
   const auto refused = [](auto change, const char* words) {
     RunConfig in_vain;
