@@ -7,7 +7,7 @@
 Every cell (mode/model/precision/batch/threads; --list names them) runs one process a program. They start, compile and warm up; then, for each round,
 one after the other takes steps for --seconds while all others are stopped. What is done joins the JSON file at once, so that the measurement can be
 interrupted and taken in parts; a cell that is there is not measured again, unless --again says so. Needs a quiet machine: the page marks
-what was measured beside other work. --render-only writes the page from the JSON file and needs Python alone.
+what was measured beside other work. --render-only writes the page from the JSON file and needs Python alone. Linux.
 
 The peers, any of which may be missing (the page then says so):
     pip install torch torchvision torchaudio timm safetensors numpy onnx onnxscript onnxruntime openvino jax
@@ -51,7 +51,7 @@ def said(command):
 
 def commit():
     try:
-        changed = said(["git", "-C", ROOT, "status", "--porcelain", "--untracked-files=no"])
+        changed = said(["git", "-C", ROOT, "status", "--porcelain", "--", "core", "nn", "models", "train"])
         return said(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"]) + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

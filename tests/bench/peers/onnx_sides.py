@@ -9,7 +9,7 @@ import sys
 import numpy as np
 
 import noise
-from turns import serve
+from turns import last_error, serve
 
 
 def exported(spec):
@@ -17,7 +17,9 @@ def exported(spec):
     path = spec["onnx"]
     if not os.path.exists(path):
         side = os.path.join(os.path.dirname(os.path.abspath(__file__)), "torch_side.py")
-        subprocess.run([sys.executable, side, "--export", json.dumps(spec), path + ".new"], check=True, stdout=sys.stderr)
+        run = subprocess.run([sys.executable, side, "--export", json.dumps(spec), path + ".new"], capture_output=True, text=True)
+        if run.returncode:
+            raise RuntimeError(f"PyTorch's export: {last_error([line for line in run.stderr.splitlines() if line.strip()])}")
         os.replace(path + ".new", path)
     return path
 
@@ -25,7 +27,7 @@ def exported(spec):
 def onnxruntime(spec, x):
     import onnxruntime as ort
     if spec["precision"] == "bf16":
-        raise RuntimeError("Error: ONNX Runtime multiplies no bfloat16 on x86")
+        raise RuntimeError("its CPU provider multiplies no bfloat16")
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = spec["threads"], 1
     session = ort.InferenceSession(exported(spec), options, providers=["CPUExecutionProvider"])

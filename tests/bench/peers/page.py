@@ -92,6 +92,23 @@ def slower(cells):
     return text + rows(["what", "peer", "tessera, ms", "peer, ms", "ratio"], [line for _, line in sorted(lines, key=lambda l: l[0])])
 
 
+def in_short(cells):
+    """Tessera beside the fastest peer of each row that computes the same."""
+    lines = []
+    for n in counts(cells):
+        for mode in ("train", "infer", "encoding", "tokens"):
+            for precision in ("f32", "bf16"):
+                best = [min(found) for c in pick(cells, mode=mode, precision=precision, threads=n)
+                        if (found := [ratios(c, p)[0] for p in c["sides"] if p != "tessera" and not other_work(c, p)])]
+                if best:
+                    figures = [f"{x:.2f}" for x in (min(best), statistics.median(best), max(best))]
+                    lines.append([MODES[mode], precision, str(n), str(len(best)), *figures])
+    if not lines:
+        return []
+    return ["### In short", "", "How many times as long the fastest peer of each row takes:", ""] + rows(
+        ["what", "precision", "threads", "rows", "least", "median", "most"], lines)
+
+
 def pick(cells, **wanted):
     found = [c for c in cells if all(c[k] == v for k, v in wanted.items())]
     order = list(table.MODELS)
@@ -236,7 +253,7 @@ def one_machine(name, cells):
     text += [f"- {p}" for p in programs] + ["- " + ", ".join(versions)] * bool(versions) + [""]
     if any(c["others_busy"] > BUSY for c in cells):
         text += [f"`*`: other programs had more than {BUSY:g} processors while this row was measured; do not rely on it.", ""]
-    for part in (slower, training, inference, encodings, tokens, memory, peak, same_work, missing):
+    for part in (slower, in_short, training, inference, encodings, tokens, memory, peak, same_work, missing):
         text += part(cells)
     return text
 

@@ -6,6 +6,7 @@ takes time from another."""
 import ctypes
 import json
 import os
+import re
 import resource
 import select
 import signal
@@ -47,6 +48,12 @@ def serve(step, about):
         print(json.dumps(answer), file=answers, flush=True)
 
 
+def last_error(lines):
+    """The line that says what went wrong, without folders of this machine."""
+    named = [line for line in lines if "Error" in line or "error:" in line]
+    return re.sub(r"/(?:[\w.+-]+/)+", "", (named or lines or ["it ended without a word"])[-1])[:120].removeprefix("RuntimeError: ")
+
+
 class Failed(Exception):
     """One line that says why a side does not run."""
 
@@ -85,8 +92,7 @@ class Side:
     def last_words(self):
         with open(self.log, errors="replace") as f:
             lines = [line.strip() for line in f if line.strip()]
-        named = [line for line in lines if "Error" in line or "error:" in line]
-        return (named or lines or ["it ended without a word"])[-1][:160]
+        return last_error(lines)
 
     def end(self):
         try:
