@@ -34,6 +34,9 @@ model.global_pool = ["avg", "token"]
 [[extra]]
 position = "rope_axial"
 "position.theta" = 10.0
+[[extra]]
+seeds = [1]
+position = "rope_mixed"
 [report]
 images = 10
 )";
@@ -52,12 +55,13 @@ std::string refusal(const std::string& plan) {
 TEST_CASE("plan: a grid is the product in the order of the text, seeds innermost, then single cells") {
   const Plan plan = make_plan(read_plan(small, "p.toml"));
   CHECK(plan.grid == std::vector<std::string>{"position.name", "model.global_pool", "optim.lr", "position.theta"});
-  REQUIRE(plan.cells.size() == 2 * 2 * 2 * 2 + 2);
+  REQUIRE(plan.cells.size() == 2 * 2 * 2 * 2 + 2 + 1);
   CHECK(plan.cells[0].name == "position=shaw,model.global_pool=avg,optim.lr=0.001,seed=3");
   CHECK(plan.cells[1].name == "position=shaw,model.global_pool=avg,optim.lr=0.001,seed=1");
   CHECK(plan.cells[2].name == "position=shaw,model.global_pool=avg,optim.lr=0,seed=3");
   CHECK(plan.cells[16].name == "position=rope_axial,position.theta=10,seed=3");
   CHECK(plan.cells[16].keys[3].second == "10");
+  CHECK(plan.cells[18].name == "position=rope_mixed,seed=1");
   CHECK(plan.cells[16].keys[2].second == "0.001");  // what it did not say, as its configuration has it
   CHECK(plan.cells[0].keys[3].second.empty());      // shaw has no theta
   CHECK(plan.cells[0].config.train.seed == 3);
@@ -116,6 +120,7 @@ TEST_CASE("plan: what makes no sense is one line that says where") {
            {"[run]\nseeds = [9223372036854775807, 9223372036854775807]", "there twice"},
            {"[run]\nrecipe = \"nothing_like_it\"", "nothing_like_it"},
            {"[extra]\nposition = \"none\"", "two brackets"},
+           {"[run]\ndata = \"where\"\n[[extra]]\nposition = \"none\"\nseeds = [4]", "asks for seed 4"},
            {"run = 3", "must be a section"},
            {"[run]\ndata = \"where\"\n[grid]\nposition = [\"none\", \"shaw\"]\n[report]\nbaseline = \"rope\"",
             "no cell has that"},

@@ -10,6 +10,7 @@
 #include "tessera/nn/params.h"
 #include "tessera/train/training/lanes.h"
 #include "tessera/train/training/loss.h"
+#include "tessera/train/training/training.h"
 
 using namespace tessera;
 
@@ -202,4 +203,21 @@ TEST_CASE("the losses of shards add up to the mean over the batch, for labels an
   CHECK_THROWS_AS(soft_cross_entropy(z, batch.rows(0, 2), 0), Error);
   batch.of = 0;
   CHECK_THROWS_WITH_AS(soft_cross_entropy(z, batch, 0), doctest::Contains("Batch::of"), Error);
+}
+
+TEST_CASE("shards: large images run in smaller ones, unless BatchNorm is over them") {
+  const auto images = [](int h, int w) { return InputShape{.h = h, .w = w, .channels = 3}; };
+  Params plain(1), normalised(1);
+  Scope(normalised).buffer("running_mean", {4}, constant(0));
+  const TrainConfig standard;
+  CHECK(shard_for(standard, images(32, 32), plain) == 8);
+  CHECK(shard_for(standard, images(64, 64), plain) == 8);
+  CHECK(shard_for(standard, images(64, 65), plain) == 4);
+  CHECK(shard_for(standard, images(128, 128), plain) == 4);
+  CHECK(shard_for(standard, images(224, 224), plain) == 2);
+  CHECK(shard_for(standard, images(224, 224), normalised) == 8);
+  CHECK(shard_for(standard, InputShape{.kind = InputShape::Kind::tokens, .T = 100'000}, plain) == 8);
+  TrainConfig said;
+  said.shard_size = 16;
+  CHECK(shard_for(said, images(224, 224), plain) == 16);
 }

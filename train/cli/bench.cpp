@@ -198,7 +198,7 @@ int bench_train(const BenchOptions& o) {
   const Batch batch = noise.batch();
   const auto task = task_of(net.input, noise, 0.1);
   TrainConfig how = config.train;
-  how.batch_size = o.batch_size;
+  how.batch_size = o.batch_size, how.shard_size = shard_for(how, net.input, *net.params);
   Lanes lanes(lanes_of(how, o.batch_size));
   OptimConfig optim = config.optim;
   optim.clip_grad = 1;  // as recipes have it
@@ -237,7 +237,7 @@ int bench_infer(const BenchOptions& o) {
   const Noise noise(net.input, o.batch_size, 1);
   const Batch batch = noise.batch();
   const auto task = task_of(net.input, noise, 0);
-  const int size = config.train.shard_size, shards = (o.batch_size - 1) / size + 1;
+  const int size = shard_for(config.train, net.input, *net.params), shards = (o.batch_size - 1) / size + 1;
   const auto one_step = [&] {
     parallel::shards(shards, [&](int s) {
       const Batch shard = batch.rows(s * size, s * size + std::min(size, o.batch_size - s * size));

@@ -204,6 +204,7 @@ constexpr const char* example = R"(PLAN.toml, for instance:
   [[extra]]                        # one more, as a whole
   position = "shaw"
   "position.max_distance" = 3
+  seeds = [1, 2]                   # of those above; without: all
   [report]
   baseline = "none"
 

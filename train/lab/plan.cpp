@@ -85,7 +85,10 @@ std::string name_data(Words& w) {
 }
 
 /// What tells a cell from the others, before it is resolved.
-using Point = std::vector<std::pair<std::string, std::string>>;
+struct Point {
+  std::vector<std::pair<std::string, std::string>> said;
+  std::vector<int64_t> seeds;
+};
 
 std::vector<Point> points(const Words& w) {
   size_t n = 1;
@@ -97,16 +100,20 @@ std::vector<Point> points(const Words& w) {
   }
   std::vector<Point> all(w.grid.empty() && !w.extra.empty() ? 0 : n);
   for (size_t i = 0; i < all.size(); ++i) {
+    all[i].seeds = w.seeds;
     size_t below = n;
     for (const Assignment& axis : w.grid) {
       below /= axis.values.size();
-      all[i].emplace_back(axis.key, axis.values[i / below % axis.values.size()]);
+      all[i].said.emplace_back(axis.key, axis.values[i / below % axis.values.size()]);
     }
   }
-  for (const Assignments& e : w.extra) {
-    if (e.empty()) wrong_usage("an [[extra]] cell says nothing");
-    all.emplace_back();
-    for (const Assignment& a : e) all.back().emplace_back(a.key, a.values[0]);
+  for (const Extra& e : w.extra) {
+    if (e.said.empty()) wrong_usage("an [[extra]] cell says nothing");
+    for (const int64_t seed : e.seeds)
+      if (std::find(w.seeds.begin(), w.seeds.end(), seed) == w.seeds.end())
+        wrong_usage("an [[extra]] cell asks for seed {}, with which the study trains nothing to compare it with", seed);
+    all.push_back({{}, e.seeds.empty() ? w.seeds : e.seeds});
+    for (const Assignment& a : e.said) all.back().said.emplace_back(a.key, a.values[0]);
   }
   return all;
 }
@@ -120,7 +127,7 @@ struct Resolved {
 Resolved resolve(const Words& w, const Point& point) {
   ConfigLayers layers = shared(w);
   for (const Assignment& a : w.run) layers.set(a.key, a.values[0]);
-  for (const auto& [key, value] : point) layers.set(key, value);
+  for (const auto& [key, value] : point.said) layers.set(key, value);
   Resolved r;
   try {
     check_data_name(layers.given("data.name", ""));
@@ -136,7 +143,7 @@ Resolved resolve(const Words& w, const Point& point) {
 /// A value of a key, written as the configuration writes it, so that 0.10 and 0.1 are one.
 std::string value_of(const Resolved& r, const Point& point, const std::string& key) {
   if (const auto it = r.values.find(key); it != r.values.end()) return text(it->second);
-  for (const auto& [said, value] : point)
+  for (const auto& [said, value] : point.said)
     if (said == key) return value;
   return "";
 }
@@ -218,17 +225,19 @@ Plan make_plan(Words w) {
   if (w.seeds.empty()) w.seeds = {1, 2, 3};
   if (w.arithmetic.empty()) w.arithmetic = arithmetic();
   for (const Assignment& axis : w.grid) plan.grid.push_back(axis.key);
-  for (const Assignments& e : w.extra)
-    for (const Assignment& a : e)
+  for (const Extra& e : w.extra)
+    for (const Assignment& a : e.said)
       if (std::find(plan.grid.begin(), plan.grid.end(), a.key) == plan.grid.end()) plan.grid.push_back(a.key);
   const std::vector<Point> all = points(w);
-  if (all.size() * w.seeds.size() > most_cells) wrong_usage("there are more than {} runs", most_cells);
+  size_t runs = 0;
+  for (const Point& point : all) runs += point.seeds.size();
+  if (runs > most_cells) wrong_usage("there are more than {} runs", most_cells);
   std::set<std::string> names;
   for (const Point& point : all) {
     Resolved r = resolve(w, point);
-    Point said;
-    for (const auto& [key, unused] : point) said.emplace_back(key, value_of(r, point, key));
-    for (const int64_t seed : w.seeds) {
+    std::vector<std::pair<std::string, std::string>> said;
+    for (const auto& [key, unused] : point.said) said.emplace_back(key, value_of(r, point, key));
+    for (const int64_t seed : point.seeds) {
       Cell cell{folder_name(said, seed), {}, seed, r.config, r.refused, -1};
       for (const std::string& key : plan.grid) cell.keys.emplace_back(key, value_of(r, point, key));
       cell.config.train.seed = seed;

@@ -38,6 +38,12 @@ struct Assignment {
 };
 using Assignments = std::vector<Assignment>;
 
+/// One more cell beside the grid's.
+struct Extra {
+  Assignments said;
+  std::vector<int64_t> seeds;  ///< some of the study's; none: all of them
+};
+
 struct Plan {
   std::vector<std::string>
       grid;  ///< keys in which cells differ, in full ("position.name"), those of [grid] first, in its order
@@ -57,7 +63,7 @@ struct Words {
   std::string recipe;       ///< a file or an embedded one, or the name of ...
   std::string recipe_text;  ///< ... what it held when the study began
   Assignments run, grid, report;
-  std::vector<Assignments> extra;
+  std::vector<Extra> extra;
   std::vector<int64_t> seeds;
   std::string baseline;    ///< "none" or "position=none"
   std::string arithmetic;  ///< what a plan.toml says of the machine that wrote it

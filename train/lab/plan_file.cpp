@@ -103,6 +103,19 @@ struct Reader {
     wrong_usage("{}: {} must be a section, [{}]", at(n), name, name);
   }
 
+  std::vector<int64_t> seeds(const Leaf& leaf) const {
+    std::string all;
+    if (!leaf.node->is_array())
+      all = value(leaf.key, *leaf.node);
+    else
+      for (const std::string& s : list(leaf.key, *leaf.node)) all += (all.empty() ? "" : ",") + s;
+    try {
+      return seeds_of(all);
+    } catch (const Usage& e) {
+      wrong_usage("{}: {}", at(*leaf.node), e.what());
+    }
+  }
+
   void run(Words& w, const toml::table& t) const {
     for (const Leaf& leaf : leaves(t)) {
       if (leaf.key == "recipe") {
@@ -110,16 +123,7 @@ struct Reader {
       } else if (leaf.key == "recipe_text") {
         w.recipe_text = value(leaf.key, *leaf.node);
       } else if (leaf.key == "seeds") {
-        std::string all;
-        if (!leaf.node->is_array())
-          all = value(leaf.key, *leaf.node);
-        else
-          for (const std::string& s : list(leaf.key, *leaf.node)) all += (all.empty() ? "" : ",") + s;
-        try {
-          w.seeds = seeds_of(all);
-        } catch (const Usage& e) {
-          wrong_usage("{}: {}", at(*leaf.node), e.what());
-        }
+        w.seeds = seeds(leaf);
       } else {
         add(w.run, leaf, {value(leaf.key, *leaf.node)}, false);
       }
@@ -235,8 +239,12 @@ Words read_plan(std::string_view toml, const std::string& source) {
           wrong_usage("{}: single cells are [[extra]], with two brackets", reader.at(node));
         for (const toml::node& e : *all) {
           w.extra.emplace_back();
+          Extra& extra = w.extra.back();
           for (const auto& leaf : reader.leaves(*e.as_table()))
-            reader.add(w.extra.back(), leaf, {reader.value(leaf.key, *leaf.node)}, false);
+            if (leaf.key == "seeds")
+              extra.seeds = reader.seeds(leaf);
+            else
+              reader.add(extra.said, leaf, {reader.value(leaf.key, *leaf.node)}, false);
         }
       } else if (section == "report") {
         reader.report(w, reader.table(section, node));
@@ -291,9 +299,10 @@ std::string plan_text(const Words& w) {
     out += fmt::format("recipe = {}\nrecipe_text = {}\n", quoted(w.recipe),
                        plain ? "'''\n" + w.recipe_text + "'''" : quoted(w.recipe_text));
   }
-  out += fmt::format("seeds = [{}]\n", fmt::join(w.seeds, ", ")) + lines(w.run);
+  const auto seeds = [](const std::vector<int64_t>& of) { return fmt::format("seeds = [{}]\n", fmt::join(of, ", ")); };
+  out += seeds(w.seeds) + lines(w.run);
   if (!w.grid.empty()) out += "\n[grid]\n" + lines(w.grid);
-  for (const Assignments& e : w.extra) out += "\n[[extra]]\n" + lines(e);
+  for (const Extra& e : w.extra) out += "\n[[extra]]\n" + (e.seeds.empty() ? "" : seeds(e.seeds)) + lines(e.said);
   out += "\n[report]\n";
   if (!w.baseline.empty()) out += fmt::format("baseline = {}\n", quoted(w.baseline));
   if (w.stop.margin > 0) out += fmt::format("stop_worse = {}\nstop_epochs = {}\n", w.stop.margin, w.stop.epochs);

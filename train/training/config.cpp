@@ -137,8 +137,11 @@ constexpr Field<T> train_table[] = {
     {"ema_decay", &T::ema_decay, "moving average of the weights, which is then evaluated and saved; 0: off",
      below_one()},
     {"label_smoothing", &T::label_smoothing, "share of the target spread over all classes", below_one()},
-    {"shard_size", &T::shard_size, "samples that run through the network together; part of the arithmetic",
-     within(1, 1 << 20)},
+    {"shard_size", &T::shard_size,
+     "samples that run through the network together; part of the arithmetic; 0: 8, but without BatchNorm 4 images "
+     "beyond "
+     "64 x 64 pixels and 2 beyond 128 x 128",
+     within(0, 1 << 20)},
     {"lanes", &T::lanes, "partial sums of the gradient; part of the arithmetic, independent of threads", within(1, 64)},
     {"batchnorm", &T::batchnorm,
      "whose statistics BatchNorm takes in training: those of shard_size samples, or of the batch, which then is one "

@@ -74,7 +74,7 @@ struct TrainConfig {
   std::string precision = "f32";  ///< of matrix products: f32 | bf16 (core/precision.h)
   double ema_decay = 0;           ///< exponential moving average of the weights; 0: off
   double label_smoothing = 0.1;
-  int shard_size = 8;  ///< images that run through the network together: part of the arithmetic
+  int shard_size = 0;  ///< images that run through the network together: part of the arithmetic; 0: shard_for() says
   int lanes = 8;       ///< partial sums of the gradient: part of the arithmetic, unlike threads
   std::string batchnorm =
       "shard";             ///< what BatchNorm's statistics in training are of: shard | batch, which then is one shard

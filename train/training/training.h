@@ -122,7 +122,11 @@ std::string config_digest(RunConfig config);
 
 /// Images of a step: accumulate batches, or all there are.
 int64_t step_size(const TrainConfig& train, size_t images);
-/// The shards and lanes of a run whose steps have so many samples.
+/// Samples that run through the network together: what the configuration says, or, at 0, what keeps a shard of large images in the caches
+/// and leaves a small batch of them enough shards. It follows from the model and its samples alone, never from the machine; a run's
+/// config.toml has the number. With BatchNorm, whose statistics in training are those of a shard, it stays at 8.
+int shard_for(const TrainConfig& train, const InputShape& sample, const Params& params);
+/// The shards and lanes of a run whose steps have so many samples; train.shard_size is known.
 LanesOptions lanes_of(const TrainConfig& train, int64_t step);
 
 }  // namespace TESSERA_NS
