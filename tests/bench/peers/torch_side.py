@@ -35,7 +35,8 @@ def training(spec, net, x):
 
 def inference(spec, net, x):
     if spec["compile"]:
-        torch._inductor.config.freezing = True  # weights become constants, laid out once: for inference only
+        import torch._inductor.config as inductor
+        inductor.freezing = True  # weights become constants, laid out once: for inference only
     run = torch.compile(net, dynamic=False) if spec["compile"] else net
 
     def step():
