@@ -16,6 +16,14 @@ real r(double v) { return static_cast<real>(v); }
 
 double kept(const StepNow& now, double weight_decay) { return 1 - (now.decay ? now.lr * weight_decay : 0); }
 
+/// Scales w so that its Frobenius norm is `norm`; zeros stay zeros.
+void to_norm(double norm, real* w, int64_t n) {
+  double square = 0;
+  kernels().square_sum(w, &square, n);
+  const real factor = square > 0 ? r(norm / std::sqrt(square)) : 1;
+  for (int64_t i = 0; i < n; ++i) w[i] *= factor;
+}
+
 }  // namespace
 
 void scaled_sum(real a, const real* x, real b, real* y, int64_t n) {
@@ -143,6 +151,7 @@ void take_matrix_step(const MuonOptions& o, const StepNow& now, int64_t rows, in
     u[i] = d + (m[i] - d) * along;
   }
   const real* const o_of_u = orthogonal(rows, cols, o.ns_steps, room);
+  if (o.normalize_weights) to_norm(std::sqrt(static_cast<double>(rows)), w, n);
   scaled_sum(r(-now.lr * adjusted(o.adjust_lr, rows, cols)), o_of_u, r(kept(now, o.weight_decay)), w, n);
   if (ema) kernels().average(w, ema, r(1 - o.ema_decay), n);
 }

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <utility>
 
+#include "tessera/models/airbench.h"
 #include "tessera/models/cct.h"
 #include "tessera/models/conformer.h"
 #include "tessera/models/conformer_image.h"
@@ -27,9 +28,9 @@ namespace {
 
 std::vector<ModelRow> built_in() {
   std::vector<ModelRow> all;
-  for (const auto rows :
-       {vit::rows, simple_vit::rows, cpvt::rows, swin::rows, swin_v2::rows, pvt::rows, twins::rows, cvt::rows,
-        cct::rows, sasa_net::rows, resnet::rows, conformer::rows, conformer_image::rows, transformer::rows})
+  for (const auto rows : {vit::rows, simple_vit::rows, cpvt::rows, swin::rows, swin_v2::rows, pvt::rows, twins::rows,
+                          cvt::rows, cct::rows, sasa_net::rows, resnet::rows, airbench::rows, conformer::rows,
+                          conformer_image::rows, transformer::rows})
     for (ModelRow& row : rows()) all.push_back(std::move(row));
   return all;
 }

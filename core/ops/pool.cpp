@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "tessera/core/kernels/kernels.h"
+#include "tessera/core/parallel.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -45,10 +46,17 @@ Axis axis(const char* op, int in, const PoolOptions& o) {
   return {in, out, o, false};
 }
 
-// f(output cell, first cell of x's row, rows, columns, divisor) with cells counted in pixels
+/// f(first image, end) over all of B images of `numbers` each, idle workers helping: what an image reads and writes is its own.
 template <class F>
-void each_window(int B, const Axis& ay, const Axis& ax, F f) {
-  for (int b = 0, out = 0; b < B; ++b)
+void each_images(int B, int64_t numbers, F f) {
+  parallel::rows(B, parallel::grain(numbers),
+                 [&](int64_t a, int64_t e) { f(static_cast<int>(a), static_cast<int>(e)); });
+}
+
+/// f(output cell, image, rows, columns) of all windows of images [first, end), with cells counted in pixels.
+template <class F>
+void each_window(int first, int end, const Axis& ay, const Axis& ax, F f) {
+  for (int b = first, out = first * ay.out * ax.out; b < end; ++b)
     for (int i = 0; i < ay.out; ++i)
       for (int j = 0; j < ax.out; ++j, ++out) f(out, b, ay.at(i), ax.at(j));
 }
@@ -63,18 +71,23 @@ int64_t first_cell(int image, Span rows, Span columns, int H, int W) {
 Tensor average(const Op& op, const Tensor& x, const Axis& ay, const Axis& ax) {
   const auto [B, H, W, C] = x.dims<4>();
   Tensor y({B, ay.out, ax.out, C});
-  each_window(B, ay, ax, [&, H_ = H, W_ = W, C_ = C](int out, int b, Span r, Span c) {
-    kernels().pool_average(window(r, c, W_, C_), x.data() + first_cell(b, r, c, H_, W_) * C_,
-                           static_cast<real>(r.count * c.count), y.data() + static_cast<int64_t>(out) * C_);
+  const int64_t image = int64_t{H} * W * C;
+  each_images(B, image, [&, H_ = H, W_ = W, C_ = C](int first, int end) {
+    each_window(first, end, ay, ax, [&](int out, int b, Span r, Span c) {
+      kernels().pool_average(window(r, c, W_, C_), x.data() + first_cell(b, r, c, H_, W_) * C_,
+                             static_cast<real>(r.count * c.count), y.data() + static_cast<int64_t>(out) * C_);
+    });
   });
   return record(op, y, {&x}, [=, B_ = B, H_ = H, W_ = W, C_ = C](const Tensor& dy, Back& back) {
     if (!back.wants(x)) return;
-    const auto [dx, beta] = back.into(x);
-    if (beta == 0) std::fill_n(dx, x.size(), real(0));
-    each_window(B_, ay, ax, [&, to_all = dx](int out, int b, Span r, Span c) {
-      kernels().pool_average_backward(window(r, c, W_, C_), dy.data() + static_cast<int64_t>(out) * C_,
-                                      real(1) / static_cast<real>(r.count * c.count),
-                                      to_all + first_cell(b, r, c, H_, W_) * C_);
+    const Sink dx = back.into(x);
+    each_images(B_, image, [&](int first, int end) {
+      if (dx.beta == 0) std::fill_n(dx.to + first * image, (end - first) * image, real(0));
+      each_window(first, end, ay, ax, [&](int out, int b, Span r, Span c) {
+        kernels().pool_average_backward(window(r, c, W_, C_), dy.data() + static_cast<int64_t>(out) * C_,
+                                        real(1) / static_cast<real>(r.count * c.count),
+                                        dx.to + first_cell(b, r, c, H_, W_) * C_);
+      });
     });
   });
 }
@@ -111,21 +124,26 @@ Tensor max_pool2d(const Tensor& x, const PoolOptions& o) {
   Tensor y({B, ay.out, ax.out, C});
   Tensor best(y.shape());  // opaque: the index of the largest cell in its image, exact up to 2^24 cells of float
   if (static_cast<int64_t>(H) * W > (1 << 24)) fail("max_pool2d", "a map of {}x{} cells is too large", H, W);
-  each_window(B, ay, ax, [&, H_ = H, W_ = W, C_ = C](int out, int b, Span r, Span c) {
-    kernels().pool_max(window(r, c, W_, C_), x.data() + first_cell(b, r, c, H_, W_) * C_,
-                       static_cast<real>(r.a * W_ + c.a), static_cast<real>(W_),
-                       y.data() + static_cast<int64_t>(out) * C_, best.data() + static_cast<int64_t>(out) * C_);
+  const int64_t image = int64_t{H} * W * C, pooled = int64_t{ay.out} * ax.out * C;
+  each_images(B, image, [&, H_ = H, W_ = W, C_ = C](int first, int end) {
+    each_window(first, end, ay, ax, [&](int out, int b, Span r, Span c) {
+      kernels().pool_max(window(r, c, W_, C_), x.data() + first_cell(b, r, c, H_, W_) * C_,
+                         static_cast<real>(r.a * W_ + c.a), static_cast<real>(W_),
+                         y.data() + static_cast<int64_t>(out) * C_, best.data() + static_cast<int64_t>(out) * C_);
+    });
   });
-  return record({"max_pool2d", 0, how(o)}, y, {&x}, [=, H_ = H, W_ = W, C_ = C](const Tensor& dy, Back& back) {
+  return record({"max_pool2d", 0, how(o)}, y, {&x}, [=, B_ = B, C_ = C](const Tensor& dy, Back& back) {
     if (!back.wants(x)) return;
-    const auto [dx, beta] = back.into(x);
-    if (beta == 0) std::fill_n(dx, x.size(), real(0));
-    const int64_t per_image = static_cast<int64_t>(ay.out) * ax.out * C_;
-    const real *d = dy.data(), *at = best.data();
-    for (int64_t i = 0; i < dy.size(); i += C_) {
-      real* image = dx + i / per_image * H_ * W_ * C_;
-      for (int k = 0; k < C_; ++k) image[static_cast<int64_t>(at[i + k]) * C_ + k] += d[i + k];
-    }
+    const Sink dx = back.into(x);
+    each_images(B_, image, [&](int first, int end) {
+      for (int b = first; b < end; ++b) {  // one image at a time: its zeros are in the cache when the gradients arrive
+        real* const to = dx.to + b * image;
+        if (dx.beta == 0) std::fill_n(to, image, real(0));
+        const real *const d = dy.data() + b * pooled, *const at = best.data() + b * pooled;
+        for (int64_t i = 0; i < pooled; i += C_)
+          for (int k = 0; k < C_; ++k) to[static_cast<int64_t>(at[i + k]) * C_ + k] += d[i + k];
+      }
+    });
   });
 }
 

@@ -9,6 +9,7 @@
 #include "tessera/core/rng.h"
 #include "tessera/core/tape.h"
 #include "tessera/core/tensor.h"
+#include "tessera/models/calibrated.h"
 #include "tessera/models/decode.h"
 #include "tessera/models/model.h"
 #include "tessera/models/pvt.h"
@@ -29,6 +30,7 @@
 #include "tessera/train/data/memory.h"
 #include "tessera/train/data/set.h"
 #include "tessera/train/data/token_pairs.h"
+#include "tessera/train/training/calibrate.h"
 #include "tessera/train/training/checkpoint.h"
 #include "tessera/train/training/classification.h"
 #include "tessera/train/training/config.h"
@@ -42,4 +44,5 @@
 #include "tessera/train/training/task.h"
 #include "tessera/train/training/token_classification.h"
 #include "tessera/train/training/trainer.h"
+#include "tessera/train/training/views.h"
 #endif

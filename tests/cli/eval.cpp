@@ -7,6 +7,12 @@ namespace tessera::test {
 
 using nlohmann::json;
 
+namespace {
+
+bool has(const std::string& text, const std::string& words) { return text.find(words) != std::string::npos; }
+
+}  // namespace
+
 TEST_CASE("eval: a folder of the same classes is judged by their names, whatever their order") {
   const Folder folder;
   const std::string run = folder / "run", pictures = folder / "pictures";
@@ -34,6 +40,47 @@ TEST_CASE("eval: a folder of the same classes is judged by their names, whatever
   for (size_t k = 1; k < 4; ++k) told_apart = told_apart || a["confusion"][k] != a["confusion"][0];
   CHECK(told_apart);
   check_refused(tessera({"eval", "--run", run, "--data", "where:relation"}), 1, {"\"left\"", "top left, top right"});
+}
+
+TEST_CASE("eval --tta: the plain figure and that of the views; refused where a mirror has another label") {
+  const Folder folder;
+  const std::string run = folder / "run", pictures = folder / "pictures";
+  REQUIRE(
+      tessera({"data", "make", "where:distance", "--out", pictures, "--train-size", "48", "--test-size", "40"}).code ==
+      0);
+  const Result trained = tessera({"train", "--data", "imagefolder:" + pictures, "--out", run, "--epochs", "1",
+                                  "--model", "vit", "model.depth=1", "model.embed_dim=16", "model.num_heads=2",
+                                  "model.patch_size=8", "--batch-size", "16", "train.tta=flip"});
+  INFO(trained.err);
+  REQUIRE(trained.code == 0);
+  CHECK(has(trained.err, "test (flip) "));
+  const json summary = json::parse(read(run + "/summary.json"));
+  CHECK(summary["tta"] == "flip");
+  const Result plain = tessera({"eval", "--run", run, "--json"}),
+               flip = tessera({"eval", "--run", run, "--json", "--tta", "flip"}),
+               shift = tessera({"eval", "--run", run, "--json", "--tta", "flip_shift"});
+  for (const Result* r : {&plain, &flip, &shift}) {
+    INFO(r->err);
+    REQUIRE(r->code == 0);
+    CHECK(json::parse(r->out)["acc1"] == summary["test_acc1"]);
+  }
+  CHECK_FALSE(json::parse(plain.out).contains("tta"));
+  CHECK(json::parse(flip.out)["tta_acc1"] == summary["tta_test_acc1"]);
+  const json views = json::parse(shift.out);
+  CHECK(views["tta"] == "flip_shift");
+  CHECK(views["tta_loss"] != views["loss"]);
+  CHECK(has(tessera({"eval", "--run", run, "--tta", "flip_shift"}).out, "with flip_shift"));
+  check_refused(tessera({"eval", "--run", run, "--tta", "shift"}), 2, {"--tta", "flip_shift"});
+  const std::string where = folder / "where";
+  REQUIRE(tessera({"train", "--data", "where:relation", "--out", where, "--epochs", "1", "data.train_size=32",
+                   "data.test_size=16", "model.depth=1", "model.embed_dim=16", "model.num_heads=2",
+                   "model.patch_size=8", "--batch-size", "16"})
+              .code == 0);
+  check_refused(tessera({"eval", "--run", where, "--tta", "flip"}), 1, {"--tta=flip", "destroy the labels"});
+  check_refused(tessera({"train", "--data", "where:relation", "--out", folder / "none", "train.tta=flip"}), 2,
+                {"train.tta=flip", "destroy the labels"});
+  check_refused(tessera({"train", "--data", "sequences:reverse", "--out", folder / "none", "train.tta=flip"}), 2,
+                {"train.tta=flip", "views of an image"});
 }
 
 TEST_CASE("bench ops: at the sizes of the model that is asked for") {

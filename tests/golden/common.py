@@ -88,7 +88,7 @@ def write(name, model, shape, classes, facts, features=None, train=False, ours=l
     save_file({"input": x, "cotangent": cotangent}, DATA / f"{name}.input.safetensors")
     (logits * cotangent.double()).sum().backward()
     out = {"labels": labels, "logits": logits.detach(), "grad.input": xd.grad}
-    out |= {f"grad.{ours(n)}": p.grad.clone() for n, p in model.named_parameters()}
+    out |= {f"grad.{ours(n)}": p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
     if features:
         out |= {f"feature.{i}": f.detach() for i, f in enumerate(features(model, x.double()))}
     out["trace"] = trace(model, x.double(), labels, decays)

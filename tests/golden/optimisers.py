@@ -14,6 +14,7 @@ its authors'. SAM has no package: it is written out here from the paper (Foret e
 import sys
 
 sys.path.pop(0)  # statistics.py beside this file is called like a module of Python's own
+import math
 import pathlib
 
 import lion_pytorch
@@ -81,7 +82,8 @@ def lion(lr, betas, decay, clip=0.0):
     return ours
 
 
-def muon(lr, decay, adamw, **how):
+def muon(lr, decay, adamw, normalised=False, **how):
+    """normalised: before each step a matrix is brought to the norm sqrt(rows), as Jordan's airbench94_muon.py does."""
     params = fresh()
     params["conv"] = torch.nn.Parameter(start("conv").reshape(3, -1))
     def fill_matrix(p, t):
@@ -92,6 +94,10 @@ def muon(lr, decay, adamw, **how):
     seen = {name: [] for name in params}
     for t in range(STEPS):
         fill_matrix(params, t)
+        if normalised:
+            with torch.no_grad():
+                for n in DECAYED:
+                    params[n].mul_(math.sqrt(len(params[n])) / torch.linalg.norm(params[n]))
         for opt in opts:
             opt.step()
         for name, p in params.items():
@@ -157,6 +163,7 @@ def main():
     add("lion_clipped", lion(0.003, (0.8, 0.95), 0.0, clip=0.5))
     add("muon", muon(0.02, 0.1, adamw=3e-3))
     add("muon_plain", muon(0.01, 0.0, adamw=1e-3, momentum=0.6, nesterov=False, ns_steps=3, adjust_lr_fn="match_rms_adamw"))
+    add("muon_normalised", muon(0.24, 0.1, adamw=3e-3, normalised=True, momentum=0.6, ns_steps=3))
     if len(sys.argv) > 1:
         theirs = jordans(sys.argv[1], 0.02, 0.1, 3e-3)
         print("Jordan's own differs from PyTorch's by", max(float((theirs[n] - out[f"muon.{n}"]).abs().max()) for n in theirs))

@@ -1,4 +1,4 @@
-// What ResNet, CCT, CvT and the network of stand-alone self-attention promise: sizes, names, refusals, every encoding.
+// What ResNet, the speedrun's network, CCT, CvT and the network of stand-alone self-attention promise: sizes, names, refusals, every encoding.
 #include <cmath>
 
 #include "tessera/core/ops/batchnorm.h"
@@ -23,7 +23,8 @@ TWIN_CASE("models: parameter counts of the published convolutional and hybrid ne
   CHECK(parameters("resnet18") == 11'689'512);  // torchvision
   CHECK(parameters("resnet20") == 269'722);     // the paper's 0.27M, shortcut A
   CHECK(parameters("resnet20", {{"shortcut", "B"}}) == 269'722 + 16 * 32 + 32 * 64 + 2 * (32 + 64));
-  CHECK(parameters("cct") == 283'723);  // SHI-Labs' CCT-2/3x2
+  CHECK(parameters("airbench94") == 1'972'792);  // of the author's network, those that are not trained included
+  CHECK(parameters("cct") == 283'723);           // SHI-Labs' CCT-2/3x2
   CHECK(parameters("cct_7_3x1_32") == 3'760'139);
   CHECK(parameters("vit_lite_7_4_32") == 3'716'874);
   CHECK(parameters("cvt_13") == 19'997'480);
@@ -62,6 +63,53 @@ TWIN_CASE("resnet: torchvision's names, no place for an encoding, blocks that st
   }
   CHECK(refusal([&] { row.places({{"widths", List{64, 32, 16}}}); }).find("shortcut = B") != std::string::npos);
   CHECK(refusal([&] { row.places({{"widths", List{16}}}); }).find("one entry a stage") != std::string::npos);
+}
+
+TWIN_CASE("airbench: the author's names, what is frozen, no place for an encoding, how weights start") {
+  const ModelRow& row = model("airbench");
+  const Options small{{"widths", List{6, 30}}, {"in_chans", 1}};
+  Params params(1);
+  row.make(Scope(params), small, position("none"));
+  std::string trained, frozen;
+  for (const auto& e : params.entries())
+    if (!e.buffer) (e.value.leaf()->trainable ? trained : frozen) += e.name + " ";
+  CHECK(trained ==
+        "whiten.bias layers.1.conv1.weight layers.1.norm1.bias layers.1.conv2.weight layers.1.norm2.bias "
+        "layers.2.conv1.weight layers.2.norm1.bias layers.2.conv2.weight layers.2.norm2.bias head.weight ");
+  CHECK(frozen ==
+        "whiten.weight layers.1.norm1.weight layers.1.norm2.weight layers.2.norm1.weight layers.2.norm2.weight ");
+  Params with_factors(1), drawn(1);
+  row.make(Scope(with_factors), {{"norm_weight", true}}, position("none"));
+  CHECK(with_factors.find("layers.3.norm2.weight")->value.leaf()->trainable);
+  Options plain = small;
+  plain["dirac_init"] = false;
+  row.make(Scope(drawn), plain, position("none"));
+  // filter o of conv1 (6, 8, 3, 3) copies channel o; of conv2 of the second group (30, 30, 3, 3) as well, and the filters of its conv1
+  // (30, 6, 3, 3) from 6 on are as without dirac_init
+  const auto check = [&](const char* name, int copies) {
+    const Tensor w = params.find(name)->value, as_drawn = drawn.find(name)->value;
+    const auto [O, I, kh, kw] = w.dims<4>();
+    CAPTURE(std::string(name));
+    for (int64_t i = 0; i < w.size(); ++i) {
+      const int64_t o = i / (int64_t{I} * kh * kw), rest = i % (int64_t{I} * kh * kw);
+      const real expected = o >= copies ? as_drawn[i] : rest == o * 9 + 4 ? real(1) : real(0);
+      REQUIRE(w[i] == expected);
+    }
+  };
+  check("layers.1.conv1.weight", 6), check("layers.2.conv1.weight", 6), check("layers.2.conv2.weight", 30);
+  const Tensor whiten = params.find("whiten.weight")->value;  // (8, 1, 2, 2): unit vectors and their negatives
+  for (int i = 0; i < 8; ++i)
+    for (int j = 0; j < 4; ++j) CHECK(whiten[4 * i + j] == (i % 4 != j ? 0 : i < 4 ? 1 : -1));
+  for (const auto& encoding : positions()) {
+    INFO(encoding.name);
+    const std::string why = refusal([&] { check_position(encoding.name, {}, row.places(small)); });
+    CHECK((why.find("neither tokens nor attention") == std::string::npos) == (encoding.name == std::string("none")));
+  }
+  CHECK(refusal([&] { row.places({{"widths", List{8, 8, 8, 8, 8}}}); }).find("leave nothing") != std::string::npos);
+  CHECK(refusal([&] { row.places({{"widths", List{}}}); }).find("0 groups") != std::string::npos);
+  CHECK(refusal([&] {
+          row.places({{"in_chans", 64}, {"whiten_kernel_size", 3}});
+        }).find("whiten_kernel_size") != std::string::npos);
 }
 
 Tensor image(int B, int H, int W, int C = 3) {

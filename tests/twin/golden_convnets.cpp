@@ -1,5 +1,5 @@
-// Convolutional and hybrid networks against their originals: tests/golden/resnet.py (torchvision), cvt.py (transformers), cct.py and
-// sasa_net.py (written from the papers) wrote the numbers.
+// Convolutional and hybrid networks against their originals: tests/golden/resnet.py (torchvision), cvt.py (transformers), airbench.py,
+// cct.py and sasa_net.py (written from the papers) wrote the numbers.
 #include "tests/twin/golden_convnets.h"
 
 #include "tests/twin/twin.h"
@@ -21,6 +21,10 @@ void check(const GoldenCase& c) {
 
 TWIN_CASE("golden: ResNet of both stems and shortcuts, in evaluation and in training, as torchvision's") {
   for (const GoldenCase& c : resnet_cases()) check(c);
+}
+TWIN_CASE(
+    "golden: the speedrun's network with two and three groups, in evaluation and in training, as the paper has it") {
+  for (const GoldenCase& c : airbench_cases()) check(c);
 }
 TWIN_CASE("golden: CCT and ViT-Lite, as the paper has them") {
   for (const GoldenCase& c : cct_cases()) check(c);

@@ -1,5 +1,5 @@
 #pragma once
-// The cases of tests/golden/resnet.py, cct.py, cvt.py and sasa_net.py.
+// The cases of tests/golden/resnet.py, airbench.py, cct.py, cvt.py and sasa_net.py.
 #include <string>
 #include <vector>
 
@@ -30,6 +30,16 @@ inline std::vector<GoldenCase> resnet_cases() {
           {"resnet_b_train", "resnet", net(9, 14, {1, 2}, {4, 8}, "B"), Mode::train},
           {"resnet_a_train", "resnet", net(12, 10, {1, 1, 1}, {4, 6, 8}, "A"), Mode::train},
           {"resnet_imagenet", "resnet", net(32, 40, {1, 1, 1, 1}, {4, 6, 6, 8}, "B", "imagenet")}};
+}
+
+inline std::vector<GoldenCase> airbench_cases() {
+  using List = std::vector<int>;
+  const Options two{{"img_size", 13}, {"img_width", 16}, {"num_classes", 5}, {"widths", List{6, 8}}};
+  const Options three{{"img_size", 28}, {"img_width", 31},         {"num_classes", 5},     {"widths", List{4, 6, 6}},
+                      {"in_chans", 2},  {"whiten_kernel_size", 3}, {"scaling_factor", 0.5}};
+  return {{"airbench", "airbench", two},
+          {"airbench_train", "airbench", two, Mode::train},
+          {"airbench_three", "airbench", three, Mode::train}};
 }
 
 inline std::vector<GoldenCase> cct_cases() {

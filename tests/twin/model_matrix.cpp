@@ -61,7 +61,7 @@ void walk(const ModelRow& row, const std::string& encoding) {
     tape.backward(y, full(y.shape(), 1), grads);
   }
   for (const auto& e : params.entries()) {
-    if (e.buffer) continue;
+    if (e.buffer || !e.value.leaf()->trainable) continue;
     CAPTURE(e.name);
     CHECK(grads.has(e.value));
     if (grads.has(e.value)) CHECK(finite(grads.of(e.value)));

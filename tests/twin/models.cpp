@@ -127,7 +127,8 @@ TWIN_CASE("models: every row runs on a small image, also of another size, and gi
       REQUIRE_FALSE(out.stages.empty());
       CHECK(out.stages[0].rank() == 4);
       CHECK(out.stages[0].dim(0) == 2);
-      CHECK(out.stages[0].dim(1) * W == out.stages[0].dim(2) * H);
+      const int skew = std::abs(out.stages[0].dim(1) * W - out.stages[0].dim(2) * H);
+      CHECK(skew < (row.family == "airbench" ? std::max(H, W) : 1));  // whose first layer does not pad: a cell
     }
     small["num_classes"] = 0;  // features instead of logits
     Params headless(1);

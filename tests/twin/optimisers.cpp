@@ -150,6 +150,26 @@ TWIN_CASE("optimisers: Muon takes its authors' steps, and AdamW beside it") {
       "muon_plain",
       {.momentum = 0.6, .nesterov = false, .ns_steps = 3, .adjust_lr = AdjustLr::match_rms_adamw, .adamw_rate = 0.1},
       0.01);
+  muon_against(
+      "muon_normalised",
+      {.momentum = 0.6, .ns_steps = 3, .normalize_weights = true, .adamw_rate = 3e-3 / 0.24, .weight_decay = 0.1},
+      0.24);
+}
+
+TWIN_CASE("optimisers: a hidden matrix that is normalised has norm sqrt(rows) before its step, and zeros stay zeros") {
+  OrthogonalRoom room(12, 3);
+  Tensor w({3, 4}), g = zeros({3, 4}), m = zeros({3, 4});
+  for (int i = 0; i < 12; ++i) w[i] = static_cast<real>(0.1 * i - 0.4);
+  const MuonOptions options{.normalize_weights = true};
+  const Slice slice{g.data(), w.data(), m.data(), nullptr, nullptr, 12};
+  take_matrix_step(options, {.lr = 0}, 3, 4, slice, room);
+  double square = 0;
+  for (const real v : w.values()) square += static_cast<double>(v) * static_cast<double>(v);
+  CHECK(square == doctest::Approx(3).epsilon(1e-5));
+  CHECK(static_cast<double>(w[0] / w[11]) == doctest::Approx(-0.4 / 0.7).epsilon(1e-5));
+  std::ranges::fill(w.values(), real{0});
+  take_matrix_step(options, {.lr = 0.1}, 3, 4, slice, room);
+  for (const real v : w.values()) CHECK(v == 0);
 }
 
 TWIN_CASE("optimisers: schedule-free AdamW takes its authors' steps, and has their average") {

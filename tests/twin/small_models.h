@@ -14,6 +14,7 @@ inline Options small_options(const ModelRow& row) {
       {"simple_vit", {{"embed_dim", 24}, {"depth", 2}, {"num_heads", 3}}},
       {"swin", {{"embed_dim", 24}, {"depths", Ints{1, 2}}, {"num_heads", Ints{3, 6}}}},
       {"resnet", {{"depths", Ints{1, 1}}, {"widths", Ints{8, 12}}}},
+      {"airbench", {{"widths", Ints{8, 12}}}},
       {"cct", {{"embed_dim", 24}, {"depth", 2}, {"num_heads", 3}}},
       {"cvt", {{"embed_dims", Ints{8, 16, 16}}, {"depths", Ints{1, 1, 1}}, {"num_heads", Ints{1, 2, 2}}}},
       {"sasa_net", {{"depths", Ints{1, 1}}, {"widths", Ints{16, 16}}, {"num_heads", 2}}},

@@ -87,6 +87,37 @@ TEST_CASE("augment: crop moves by up to its size in each direction, evenly, and 
   for (const auto& [key, n] : seen) CHECK(std::abs(n - draws / 50) < 70);
 }
 
+TEST_CASE(
+    "augment: a crop with reflected padding is a window of numpy's pad(mode = \"reflect\"), whichever way it is "
+    "flipped") {
+  const int h = 6, w = 5, pad = 4;  // as far as a mirror reaches in 5 columns
+  const data::Set set = coordinates(h, w);
+  // numpy: np.pad(np.arange(6), 4, "reflect") and np.pad(np.arange(5), 4, "reflect")
+  const int rows[] = {4, 3, 2, 1, 0, 1, 2, 3, 4, 5, 4, 3, 2, 1}, columns[] = {4, 3, 2, 1, 0, 1, 2, 3, 4, 3, 2, 1, 0};
+  Pipeline pipeline({.crop = pad, .padding_mode = "reflect", .flip = true}, set),
+      zeros({.crop = pad, .flip = true}, set);
+  std::vector<real> out(set.bytes()), with_zeros(set.bytes());
+  std::map<std::tuple<int, int, bool>, int> seen;
+  for (uint64_t n = 0; n < 4000; ++n) {
+    const rng::Stream stream(rng::mix(n));
+    pipeline.apply(0, stream, out.data());
+    zeros.apply(0, stream, with_zeros.data());
+    // the draws are the first two numbers of the stream, and the coin is the third
+    Draw draw(stream);
+    const int top = static_cast<int>(draw.below(2 * pad + 1)), left = static_cast<int>(draw.below(2 * pad + 1));
+    const bool mirrored = draw.coin(0.5);
+    ++seen[{top, left, mirrored}];
+    for (int i = 0; i < h; ++i)
+      for (int j = 0; j < w; ++j) {
+        const auto at = static_cast<size_t>((i * w + j) * 3);
+        REQUIRE(std::lround(out[at]) == rows[top + i] + 1);
+        REQUIRE(std::lround(out[at + 1]) == columns[left + (mirrored ? w - 1 - j : j)] + 1);
+        REQUIRE((with_zeros[at + 2] == 0 || with_zeros[at] == out[at]));  // where there are no zeros nothing differs
+      }
+  }
+  CHECK(seen.size() == 2 * (2 * pad + 1) * (2 * pad + 1));
+}
+
 TEST_CASE("augment: erasing touches one box of the allowed size") {
   const data::Set set = coordinates(32, 32);
   Pipeline plain({}, set), erasing({.erase = 1}, set), half({.erase = 0.5}, set);

@@ -239,6 +239,61 @@ TEST_CASE("progressive: a loader's sizes follow epoch and batch, also of one tha
                        doctest::Contains("square"), Error);
 }
 
+TEST_CASE("loader: alternating flips show every image one way in even epochs and the other way in odd ones") {
+  const data::Set set = noise(200, 6, 8, 3, 4);
+  const auto images = [](const std::vector<Copy>& batches) {
+    std::vector<std::vector<float>> all;
+    const size_t size = 6 * 8 * 3;
+    for (const Copy& b : batches)
+      for (size_t i = 0; i < b.labels.size(); ++i)
+        all.emplace_back(b.x.begin() + static_cast<std::ptrdiff_t>(i * size),
+                         b.x.begin() + static_cast<std::ptrdiff_t>((i + 1) * size));
+    return all;
+  };
+  const auto mirror = [](const std::vector<float>& image) {
+    std::vector<float> m;
+    for (size_t y = 0; y < 6; ++y)
+      for (size_t x = 0; x < 8; ++x)
+        for (size_t c = 0; c < 3; ++c) m.push_back(image[(y * 8 + 7 - x) * 3 + c]);
+    return m;
+  };
+  const Augment alternate{.flip = true, .flip_mode = "alternate"};
+  Loader plain(set, {.batch_size = 32, .shuffle = false});
+  Loader flips(set, {.batch_size = 32, .seed = 5, .augment = alternate, .shuffle = false, .workers = 3});
+  Loader other(set, {.batch_size = 32, .seed = 6, .augment = alternate, .shuffle = false});
+  const auto as_they_are = images(epoch(plain, 0));
+  const auto sides = [&](Loader& loader, int e) {
+    std::vector<bool> mirrored;
+    const auto seen = images(epoch(loader, e));
+    for (size_t i = 0; i < seen.size(); ++i) {
+      mirrored.push_back(seen[i] == mirror(as_they_are[i]));
+      REQUIRE((mirrored[i] || seen[i] == as_they_are[i]));
+    }
+    return mirrored;
+  };
+  const auto first = sides(flips, 0), second = sides(flips, 1);
+  for (size_t i = 0; i < set.size(); ++i) CHECK(first[i] != second[i]);
+  CHECK(sides(flips, 2) == first);
+  CHECK(sides(flips, 7) == second);
+  CHECK(std::abs(std::ranges::count(first, true) - 100) < 36);  // a half: 5 sigma
+  CHECK(sides(other, 0) != first);
+  // with a shuffled order and from the middle of an epoch on, too
+  Loader whole(set, {.batch_size = 32, .seed = 5, .augment = alternate}),
+      rest(set, {.batch_size = 32, .seed = 5, .augment = alternate});
+  const auto all = epoch(whole, 1);
+  CHECK(epoch(rest, 1, 4) == std::vector<Copy>(all.begin() + 4, all.end()));
+  // a part of other data passes the epoch on
+  std::vector<float> once, again;
+  const auto reader = set.reader(alternate);
+  std::vector<float> image(set.bytes());
+  for (const int e : {0, 1}) {
+    reader->begin(5, e);
+    reader->fill(3, rng::Stream(1), {.x = image.data()});
+    (e == 0 ? once : again) = image;
+  }
+  CHECK(mirror(once) == again);
+}
+
 TEST_CASE("loader: what makes no sense is refused") {
   const data::Set set = noise(20, 8, 8, 3, 4);
   data::Set empty = set;
@@ -248,6 +303,10 @@ TEST_CASE("loader: what makes no sense is refused") {
   CHECK_THROWS_AS(Loader(set, {.workers = 0}), Error);
   CHECK_THROWS_AS(Loader(set, {.augment = {.crop = -1}}), Error);
   CHECK_THROWS_AS(Loader(set, {.augment = {.crop = 9}}), Error);
+  CHECK_THROWS_WITH_AS(Loader(set, {.augment = {.crop = 8, .padding_mode = "reflect"}}), doctest::Contains("reflect"),
+                       Error);
+  CHECK_THROWS_WITH_AS(Loader(set, {.augment = {.crop = 1, .padding_mode = "edge"}}), doctest::Contains("edge"), Error);
+  CHECK_THROWS_WITH_AS(Loader(set, {.augment = {.flip = true, .flip_mode = "both"}}), doctest::Contains("both"), Error);
   CHECK_THROWS_AS(Loader(set, {.augment = {.erase = 1.5}}), Error);
   CHECK_THROWS_AS(Loader(set, {.augment = {.mixup = std::nan("")}}), Error);
   const TrainTest where = open("where:relation", "", {.train_size = 40, .test_size = 10});

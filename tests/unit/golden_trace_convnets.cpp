@@ -10,6 +10,7 @@ void check_traces(const std::vector<GoldenCase>& cases) {
 }
 
 TEST_CASE("golden: ten AdamW steps of ResNet give torchvision's losses") { check_traces(resnet_cases()); }
+TEST_CASE("golden: ten AdamW steps of the speedrun's network give PyTorch's losses") { check_traces(airbench_cases()); }
 TEST_CASE("golden: ten AdamW steps of CCT and ViT-Lite give PyTorch's losses") { check_traces(cct_cases()); }
 TEST_CASE("golden: ten AdamW steps of CvT give transformers' losses") { check_traces(cvt_cases()); }
 TEST_CASE("golden: ten AdamW steps of a network of stand-alone self-attention give PyTorch's losses") {

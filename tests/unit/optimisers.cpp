@@ -50,6 +50,10 @@ const std::vector<Case>& cases() {
       {"lion", LionOptions{.weight_decay = 0.1}, 0.01},
       {"lion_clipped", LionOptions{.beta1 = 0.8, .beta2 = 0.95, .clip_grad = 0.5}, 0.003},
       {"muon", MuonOptions{.adamw_rate = 3e-3 / 0.02, .weight_decay = 0.1}, 0.02},
+      {"muon_normalised",
+       MuonOptions{
+           .momentum = 0.6, .ns_steps = 3, .normalize_weights = true, .adamw_rate = 3e-3 / 0.24, .weight_decay = 0.1},
+       0.24},
       {"schedule_free", ScheduleFreeAdamWOptions{.weight_decay = 0.1}, 0.05, 0, 4},
       {"schedule_free_still", ScheduleFreeAdamWOptions{.beta1 = 0.95, .beta2 = 0.99}, 0.02},
       {"sam_adamw", AdamWOptions{.weight_decay = 0.1}, 0.01, 0.05},
@@ -185,8 +189,10 @@ TEST_CASE("optimisers: what Muon calls hidden in each family of models") {
     int hidden = 0;
     for (const auto& e : params.entries()) hidden += !e.buffer && e.value.rank() > 1 && !is_left(e.name);
     CHECK(hidden > 0);
-    for (const char* first : {"patch_embed.proj.weight", "patch_embeds.0.proj.weight", "conv1.weight", "pos_embed"})
+    for (const char* first :
+         {"patch_embed.proj.weight", "patch_embeds.0.proj.weight", "conv1.weight", "pos_embed", "whiten.weight"})
       if (params.find(first)) CHECK(is_left(first));
+    CHECK_FALSE(is_left("layers.1.conv1.weight"));  // behind whitening filters, whose number follows the channels
   }
 }
 

@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "tessera/train/training/training.h"
 
 using namespace tessera;
@@ -42,6 +44,40 @@ TEST_CASE("the text of a configuration, of which a run's digest is made, is that
             all["optim.betas"] = word;
             return all;
           }())) == "d85087aa532f759e");
+}
+
+TEST_CASE("keys that are younger than some runs: in the digest when they change bits, refused where they do nothing") {
+  const auto digest = [](auto change) {
+    RunConfig c;
+    change(c);
+    return config_digest(c);
+  };
+  const std::string standard = digest([](RunConfig&) {});
+  CHECK(digest([](RunConfig& c) { c.train.tta = "flip"; }) == standard);  // it changes no bit of what is to come
+  std::vector<std::string> others{standard};
+  others.push_back(digest([](RunConfig& c) { c.augment.crop = 2; }));
+  others.push_back(digest([](RunConfig& c) { c.augment.crop = 2, c.augment.padding_mode = "reflect"; }));
+  others.push_back(digest([](RunConfig& c) { c.augment.flip = true; }));
+  others.push_back(digest([](RunConfig& c) { c.augment.flip = true, c.augment.flip_mode = "alternate"; }));
+  others.push_back(digest([](RunConfig& c) { c.train.bn_momentum = 0.4; }));
+  others.push_back(digest([](RunConfig& c) { c.optim = optim_config("muon"); }));
+  others.push_back(digest([](RunConfig& c) { c.optim = optim_config("muon"), c.optim.normalize_weights = true; }));
+  std::ranges::sort(others);
+  CHECK(std::ranges::adjacent_find(others) == others.end());
+  RunConfig c;
+  c.train.bn_momentum = 0.4;
+  CHECK(lanes_of(c.train, 100).bn_momentum == 0.4);
+  const auto refused = [](auto change, const char* words) {
+    RunConfig in_vain;
+    change(in_vain);
+    CHECK_THROWS_WITH_AS(check(in_vain), doctest::Contains(words), Error);
+  };
+  refused([](RunConfig& r) { r.augment.padding_mode = "reflect"; }, "augment.padding_mode");
+  refused([](RunConfig& r) { r.augment.flip_mode = "alternate"; }, "augment.flip_mode");
+  refused([](RunConfig& r) { r.augment.flip = true, r.augment.flip_mode = "sometimes"; }, "random | alternate");
+  refused([](RunConfig& r) { r.optim.normalize_weights = true; }, "optim.opt");
+  refused([](RunConfig& r) { r.train.tta = "shift"; }, "none | flip | flip_shift");
+  refused([](RunConfig& r) { r.train.bn_momentum = 1.5; }, "train.bn_momentum");
 }
 
 TEST_CASE("every key of the run is listed once, with its default and help") {

@@ -19,12 +19,13 @@
 #include "tessera/train/training/shortest.h"
 #include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
+#include "tessera/train/training/views.h"
 
 namespace tessera::cli {
 namespace {
 
 struct Request {
-  std::string run, data, data_dir, split = "test", img_size;
+  std::string run, data, data_dir, split = "test", img_size, tta = "none";
   int threads = 0, beam = 1;
   bool best = false, json = false;
 };
@@ -115,6 +116,7 @@ int eval(const Request& r) {
     say_warning(fmt::format("{} holds other data than those that {} was trained on", data.name, r.run));
   const auto task = task_of(run.net.input, *source, 0);
   ask_shortest(*run.net.model, source.get(), *task);
+  check_views(r.tta, *source, "--tta");
   const Evaluation e = evaluate(*run.net.model, *source, *task);
   if (e.undecided > 0)
     fail("eval", "the answers of {} to {} of {} {}s are not finite; first {}", r.run, e.undecided, source->size(),
@@ -122,6 +124,8 @@ int eval(const Request& r) {
   const bool answers = dynamic_cast<const SequenceTask*>(task.get());
   if (!answers && r.beam > 1) fail("eval", "--beam is of answers that are sequences; {} has none", data.name);
   if (answers) return show_answers(r, run, *source, data.name, e);
+  const bool views = r.tta != "none";
+  const Evaluation of_views = views ? evaluate(Views(*run.net.model, r.tta), *source, *task) : Evaluation{};
   if (r.json) {
     constexpr size_t most_dense = 1000;  // classes; more make a matrix of gigabytes
     Json confusion = e.confusion.size() <= most_dense ? Json(e.confusion.dense()) : Json();
@@ -141,6 +145,7 @@ int eval(const Request& r) {
                      {"confusion", std::move(confusion)},
                      {"confused", std::move(cells)},
                      {"seconds", e.seconds}});
+    if (views) document.update({{"tta", r.tta}, {"tta_acc1", of_views.acc1}, {"tta_loss", of_views.loss}});
     print_json(document);
     return done;
   }
@@ -150,6 +155,10 @@ int eval(const Request& r) {
                     r.best ? fmt::format(", with the weights of epoch {}, best in validation", run.epoch) : ""));
   print(fmt::format("accuracy {:.2f} %   top-5 {:.2f} %   loss {:.4f}   {:.0f} {}s/s\n", 100 * e.acc1, 100 * e.acc5,
                     e.loss, static_cast<double>(source->size()) / e.seconds, form.unit()));
+  if (views)
+    print(fmt::format("{:<8} {:.2f} %   top-5 {:.2f} %   loss {:.4f}   {:.0f} {}s/s with {}\n", "", 100 * of_views.acc1,
+                      100 * of_views.acc5, of_views.loss, static_cast<double>(source->size()) / of_views.seconds,
+                      form.unit(), r.tta));
   for (size_t k = 0; k < e.confusion.size(); ++k) {
     const int64_t all = e.confusion[k].sum();
     if (all == 0 || e.confusion.size() > 100) continue;
@@ -173,6 +182,11 @@ void add_eval(CLI::App& app, Action& chosen) {
       ->type_name("DIR");
   sub->add_option("--split", r->split, "test, val or train")->capture_default_str();
   sub->add_option("--img-size", r->img_size, "Resize the images: the encoding follows by its rule")->type_name("N|HxW");
+  sub->add_option(
+         "--tta", r->tta,
+         "Also the mean answer to several views: flip (image and mirror) or flip_shift (moved by a pixel, too)")
+      ->check(CLI::IsMember({"none", "flip", "flip_shift"}))
+      ->capture_default_str();
   sub->add_option("--beam", r->beam, "Answers followed at once where sequences are decoded; 1: greedy")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();

@@ -135,8 +135,8 @@ int run(const RunConfig& config, const std::string& out, const std::string& reci
 /// What may be said with --resume: when the run ends, where its data lie and what is saved. None of it changes a bit of what is still to
 /// come, but that a cosine follows the number of epochs.
 bool may_change(std::string_view key) {
-  for (const char* may :
-       {"train.epochs", "train.max_steps", "train.max_minutes", "train.patience", "train.best_weights", "data.dir"})
+  for (const char* may : {"train.epochs", "train.max_steps", "train.max_minutes", "train.patience",
+                          "train.best_weights", "train.tta", "data.dir"})
     if (key == may) return true;
   return false;
 }
@@ -148,7 +148,7 @@ int resume_run(const Request& r, ConfigLayers config) {
       wrong_usage(
           "--resume takes {} from {}/config.toml; only --threads, --epochs, --max-steps, --max-minutes, "
           "train.patience, "
-          "train.best_weights and --data-dir may be added",
+          "train.best_weights, train.tta and --data-dir may be added",
           key, r.resume);
     }
   std::error_code error;

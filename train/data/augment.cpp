@@ -13,6 +13,10 @@ namespace {
 void need(bool ok, const char* name, double value, const char* range) {
   if (!ok) fail("augment", "{} = {} makes no sense; it must be {}", name, value, range);
 }
+void need_word(const char* name, const std::string& word, const char* one, const char* other) {
+  if (word != one && word != other)
+    fail("augment", "{} = {} makes no sense; it must be {} or {}", name, word, one, other);
+}
 
 // A box of `share` of the area and `aspect` (height over width), clipped to the picture.
 struct Box {
@@ -43,7 +47,11 @@ void erase(Draw& draw, int h, int w, int channels, real* x) {
 }  // namespace
 
 void check(const Augment& a, const Set& set) {
+  need_word("padding_mode", a.padding_mode, "constant", "reflect");
+  need_word("flip_mode", a.flip_mode, "random", "alternate");
   need(a.crop >= 0 && a.crop <= std::min(set.h, set.w), "crop", a.crop, "from 0 to the image's size");
+  if (a.padding_mode == "reflect")
+    need(a.crop < std::min(set.h, set.w), "crop", a.crop, "below the image's size with padding_mode = reflect");
   need(a.randaug_n >= 0 && a.randaug_n <= 16, "randaug_n", a.randaug_n, "from 0 to 16");
   need(a.randaug_m >= 0 && a.randaug_m <= 10, "randaug_m", a.randaug_m, "from 0 to 10");
   need(a.randaug_mstd >= 0 && a.randaug_mstd <= 100, "randaug_mstd", a.randaug_mstd, "from 0 to 100");
@@ -93,6 +101,43 @@ void Pipeline::normalise(const uint8_t* pixels, real* out) const {
     for (size_t c = 0; c < channels; ++c) out[i + c] = table_[c][pixels[i + c]];
 }
 
+void Pipeline::begin(uint64_t seed, int epoch) {
+  sides_ = rng::Stream(rng::mix(seed ^ rng::hash("flip")));
+  epoch_ = epoch;
+}
+
+bool Pipeline::mirrors(size_t i, bool coin) const {
+  if (!augment_.flip) return false;
+  if (augment_.flip_mode == "random") return coin;
+  const bool side = sides_.bits(i) >> 63;
+  return side == (epoch_ % 2 == 1);
+}
+
+/// image_ becomes the window of the padded image that begins dy rows and dx columns from its own corner.
+void Pipeline::move(const uint8_t* pixels, int dy, int dx, bool mirrored) {
+  const int h = set_->h, w = set_->w, c = set_->channels;
+  const bool reflect = augment_.padding_mode == "reflect";
+  image_.assign(set_->bytes(), 0);
+  const auto inside = [](int shift, int n) { return std::pair(std::max(0, -shift), std::min(n, n - shift)); };
+  const auto [y0, y1] = reflect ? std::pair(0, h) : inside(dy, h);
+  const auto [x0, x1] = inside(dx, w);  // the columns that show the image
+  for (int y = y0; y < y1; ++y) {
+    const uint8_t* from = pixels + reflected(y + dy, h) * w * c;
+    uint8_t* row = image_.data() + y * w * c;
+    const auto copy = [&](int x, int x_from) {
+      std::copy_n(from + x_from * c, c, row + (mirrored ? w - 1 - x : x) * c);
+    };
+    if (mirrored) {
+      for (int x = x0; x < x1; ++x) copy(x, x + dx);
+    } else {
+      std::memcpy(row + x0 * c, from + (x0 + dx) * c, static_cast<size_t>((x1 - x0) * c));
+    }
+    if (!reflect) continue;
+    for (int x = 0; x < x0; ++x) copy(x, reflected(x + dx, w));
+    for (int x = x1; x < w; ++x) copy(x, reflected(x + dx, w));
+  }
+}
+
 void Pipeline::apply(size_t i, rng::Stream stream, real* out) {
   const int h = set_->h, w = set_->w, c = set_->channels;
   Draw draw(stream);
@@ -100,21 +145,10 @@ void Pipeline::apply(size_t i, rng::Stream stream, real* out) {
   const auto span = static_cast<uint32_t>(2 * augment_.crop + 1);
   const int dy = static_cast<int>(draw.below(span)) - augment_.crop,
             dx = static_cast<int>(draw.below(span)) - augment_.crop;
-  const bool mirrored = draw.coin(0.5) && augment_.flip, erased = draw.coin(augment_.erase);
+  const bool mirrored = mirrors(i, draw.coin(0.5)), erased = draw.coin(augment_.erase);
   const uint8_t* pixels = set_->image(i);
   if (dy != 0 || dx != 0 || mirrored || augment_.randaug_n > 0) {
-    image_.assign(set_->bytes(), 0);
-    const int x0 = std::max(0, -dx), x1 = std::min(w, w - dx);  // the columns that show the image
-    for (int y = std::max(0, -dy); y < std::min(h, h - dy); ++y) {
-      const uint8_t* from = pixels + ((y + dy) * w + dx + x0) * c;
-      uint8_t* row = image_.data() + y * w * c;
-      if (!mirrored) {
-        std::memcpy(row + x0 * c, from, static_cast<size_t>((x1 - x0) * c));
-      } else {
-        for (int x = x0; x < x1; ++x)
-          for (int k = 0; k < c; ++k) row[(w - 1 - x) * c + k] = *from++;
-      }
-    }
+    move(pixels, dy, dx, mirrored);
     if (augment_.randaug_n > 0)
       randaugment(augment_, h, w, c, image_.data(), mean_, rng::Stream(rng::mix(stream.seed() ^ rng::hash("randaug"))),
                   scratch_);

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "tessera/core/rng.h"
@@ -13,8 +14,13 @@
 namespace tessera::data {
 
 struct Augment {
-  int crop = 0;               ///< pad by so many zero pixels on each side and cut a random window of the original size
-  bool flip = false;          ///< left-right with probability 1/2
+  int crop = 0;  ///< pad by so many pixels on each side and cut a random window of the original size
+  std::string padding_mode =
+      "constant";     ///< what they are: constant (zeros) | reflect, the image mirrored at its border
+  bool flip = false;  ///< left-right
+  /// random: with probability 1/2 | alternate: a fixed half of the samples in even epochs, the others in odd ones, so that every sample is
+  /// seen both ways in any two epochs (Jordan 2024, arXiv 2404.00498, section 3.6)
+  std::string flip_mode = "random";
   int randaug_n = 0;          ///< RandAugment (Cubuk et al. 2020): operations per image; 0 = off
   int randaug_m = 9;          ///< its magnitude, 0..10
   double randaug_mstd = 0.5;  ///< standard deviation of the magnitude
@@ -43,19 +49,30 @@ void check_frames(const Augment& augment, const Source& source);
 /// there is, and any place where it fits.
 void mask(const Augment& augment, int length, int features, real* x, rng::Stream stream);
 
+/// Which of n rows shows at i when the image goes on mirrored at its border (numpy's and torch's "reflect"): -1 is 1, n is n - 2.
+/// -n < i < 2 n - 1.
+constexpr int reflected(int i, int n) { return i < 0 ? -i : i < n ? i : 2 * (n - 1) - i; }
+
 /// From stored bytes to what a model sees. Holds scratch memory: one a thread.
 class Pipeline {
  public:
   /// `set` must outlive the pipeline.
   Pipeline(const Augment& augment, const Set& set);
+  /// Which epoch of which run the samples are of: alternating flips follow it. 0 of 0 until it is said.
+  void begin(uint64_t seed, int epoch);
   /// Augments image i of the set with the numbers of `stream` and normalises it into out (h, w, channels).
   void apply(size_t i, rng::Stream stream, real* out);
   /// Only normalises: out = (pixel / 255 - mean) / std.
   void normalise(const uint8_t* pixels, real* out) const;
 
  private:
+  bool mirrors(size_t i, bool coin) const;
+  void move(const uint8_t* pixels, int dy, int dx, bool mirrored);
+
   Augment augment_;
   const Set* set_;
+  rng::Stream sides_{0};  // of alternating flips: which half a sample belongs to
+  int epoch_ = 0;
   std::array<std::array<real, 256>, 4> table_;
   std::array<uint8_t, 4> mean_;  // what geometric operations fill with
   std::vector<uint8_t> image_, scratch_;

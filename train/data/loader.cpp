@@ -135,6 +135,7 @@ struct Loading {
   void make(Reader& reader, size_t b, Made& to) {
     const size_t begin = b * size, n = std::min(size, source->size() - begin);
     const uint64_t key = rng::mix(rng::mix(options.seed ^ rng::hash("augment")) + static_cast<uint64_t>(epoch));
+    reader.begin(options.seed, epoch);
     to.batch = {};  // gives its memory back
     to.batch = to.memory.gather(*source, reader, std::span(order).subspan(begin, n), key);
     if (options.augment.mixes(epoch)) {

@@ -67,6 +67,7 @@ namespace {
 
 struct ImageReader final : Reader {
   ImageReader(const Augment& a, const Set& set) : augment(a), pipeline(a, set) {}
+  void begin(uint64_t seed, int epoch) override { pipeline.begin(seed, epoch); }
   void fill(size_t i, rng::Stream stream, const Slot& slot) override { pipeline.apply(i, stream, slot.x); }
   void mix(Batch& batch, rng::Stream stream) override {
     data::mix(augment, batch.in.x, batch.labels, batch.targets, stream);

@@ -22,6 +22,8 @@ struct Slot {
 /// Makes samples. Holds scratch memory: one a thread.
 struct Reader {
   virtual ~Reader() = default;
+  /// What comes next is of this epoch of a run with this seed: for what follows from the epoch and is not drawn anew in each.
+  virtual void begin(uint64_t /*seed*/, int /*epoch*/) {}
   /// Writes sample i, augmented by the numbers of `stream` and of nothing else.
   virtual void fill(size_t i, rng::Stream stream, const Slot& slot) = 0;
   /// Changes a whole batch, mixup and CutMix for one: Batch::targets (B, classes) is there to be filled. Called where Augment::mixes().

@@ -45,6 +45,7 @@ struct View final : Source {
 
 struct ViewReader final : Reader {
   ViewReader(const View& v, std::unique_ptr<Reader> r) : view(v), reader(std::move(r)) {}
+  void begin(uint64_t seed, int epoch) override { reader->begin(seed, epoch); }
   void fill(size_t i, rng::Stream stream, const Slot& slot) override { reader->fill(view.at(i), stream, slot); }
   void mix(Batch& batch, rng::Stream stream) override { reader->mix(batch, stream); }
   const View& view;

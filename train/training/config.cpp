@@ -63,8 +63,13 @@ constexpr Field<D> data_table[] = {
      "images: the size they are trained at from which epoch on; empty: their own all the time", sizes},
 };
 constexpr Field<A> augment_table[] = {
-    {"crop", &A::crop, "zero padding on each side before a random crop of the original size", within(0, 4096)},
-    {"flip", &A::flip, "left-right flip with probability 1/2"},
+    {"crop", &A::crop, "padding on each side before a random crop of the original size", within(0, 4096)},
+    {"padding_mode", &A::padding_mode, "what crop pads with: constant (zeros) | reflect (the image, mirrored)",
+     one_of("constant", "reflect").only_with("crop")},
+    {"flip", &A::flip, "left-right flip"},
+    {"flip_mode", &A::flip_mode,
+     "random (probability 1/2) | alternate (a fixed half of the images in even epochs, the others in odd ones)",
+     one_of("random", "alternate").only_with("flip")},
     {"randaug_n", &A::randaug_n, "RandAugment: operations per image; 0: off", within(0, 16)},
     {"randaug_m", &A::randaug_m, "RandAugment: magnitude", within(0, 10).only_with("randaug_n")},
     {"randaug_mstd", &A::randaug_mstd, "RandAugment: standard deviation of the magnitude",
@@ -107,6 +112,8 @@ constexpr Field<O> optim_table[] = {
      "muon: the learning rate at a matrix of A x B: original, times sqrt(max(1, A/B)); match_rms_adamw, times 0.2 "
      "sqrt(max(A, B))",
      one_of("original", "match_rms_adamw").only_with("opt", "muon")},
+    {"normalize_weights", &O::normalize_weights,
+     "muon: bring a hidden matrix of A x B to a norm of sqrt(A) before each step", anything().only_with("opt", "muon")},
     {"adamw_lr", &O::adamw_lr, "muon: learning rate of what is no hidden matrix, which AdamW takes",
      within(0, any_rate).only_with("opt", "muon")},
     {"base_optimizer", &O::base_optimizer, "sam: the optimiser that takes its steps",
@@ -147,6 +154,8 @@ constexpr Field<T> train_table[] = {
      "whose statistics BatchNorm takes in training: those of shard_size samples, or of the batch, which then is one "
      "shard",
      one_of("shard", "batch")},
+    {"bn_momentum", &T::bn_momentum,
+     "share of a step's statistics in the running ones of BatchNorm, which answer in evaluation", within(0, 1)},
     {"accumulate", &T::accumulate,
      "batches of batch_size that make one optimiser step, as one batch of their size would", within(1, 1 << 20)},
     {"drop_last", &T::drop_last, "leave out the samples of an epoch that do not fill a step"},
@@ -160,6 +169,10 @@ constexpr Field<T> train_table[] = {
      "start with a fresh head all the same; implied where the file's is for other classes",
      anything().only_with("weights")},
     {"best_weights", &T::best_weights, "write best.safetensors too, the weights that were best in validation"},
+    {"tta", &T::tta,
+     "test-time augmentation of the last test: the mean answer to flip (image and mirror) | flip_shift (moved by a "
+     "pixel, too)",
+     one_of("none", "flip", "flip_shift")},
     {"eval_every", &T::eval_every, "epochs between two validations", within(1, any_int)},
     {"checkpoint_every", &T::checkpoint_every, "epochs between two checkpoints", within(1, any_int)},
     {"checkpoint_steps", &T::checkpoint_steps, "steps between two checkpoints inside an epoch; 0: none",

@@ -49,6 +49,7 @@ struct OptimConfig {
   std::string freeze;      ///< patterns of parameters that stay as they are: "patch_embed.*, pos_embed"
   int ns_steps = 5;        ///< muon: steps of Newton and Schulz's iteration
   std::string adjust_lr_fn = "original";  ///< muon: original | match_rms_adamw
+  bool normalize_weights = false;         ///< muon: a hidden matrix is brought to a norm of sqrt(rows) before each step
   double adamw_lr = 3e-4;                 ///< muon: the learning rate of what is no hidden matrix
   std::string base_optimizer = "adamw";   ///< sam: adamw | sgd
   double rho = 0.05;                      ///< sam: how far away the gradient is taken
@@ -77,15 +78,17 @@ struct TrainConfig {
   int shard_size = 0;  ///< images that run through the network together: part of the arithmetic; 0: shard_for() says
   int lanes = 8;       ///< partial sums of the gradient: part of the arithmetic, unlike threads
   std::string batchnorm =
-      "shard";             ///< what BatchNorm's statistics in training are of: shard | batch, which then is one shard
-  int accumulate = 1;      ///< batches of batch_size that make one step: the bits of one batch of their size
-  bool drop_last = false;  ///< leave out the images of an epoch that do not fill a step
-  int max_steps = 0;       ///< stop after so many steps; 0: no limit
-  double max_minutes = 0;  ///< stop after so much time, all resumed parts together; 0: no limit
-  int patience = 0;        ///< stop when so many epochs brought no better validation; 0: never
+      "shard";               ///< what BatchNorm's statistics in training are of: shard | batch, which then is one shard
+  double bn_momentum = 0.1;  ///< share of a step's statistics in BatchNorm's running ones
+  int accumulate = 1;        ///< batches of batch_size that make one step: the bits of one batch of their size
+  bool drop_last = false;    ///< leave out the images of an epoch that do not fill a step
+  int max_steps = 0;         ///< stop after so many steps; 0: no limit
+  double max_minutes = 0;    ///< stop after so much time, all resumed parts together; 0: no limit
+  int patience = 0;          ///< stop when so many epochs brought no better validation; 0: never
   std::string weights;  ///< start from this file of weights, or from those of this run directory; "": from fresh ones
   bool reset_head = false;         ///< with a fresh head all the same
   bool best_weights = false;       ///< write best.safetensors, too: the weights that were best in validation
+  std::string tta = "none";        ///< views whose mean answer the last test counts as well: none | flip | flip_shift
   int eval_every = 1;              ///< validate every so many epochs
   int checkpoint_every = 1;        ///< write last.ckpt every so many epochs
   int checkpoint_steps = 0;        ///< and every so many steps; 0: no

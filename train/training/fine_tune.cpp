@@ -238,8 +238,12 @@ std::vector<std::string> not_hidden(const RunConfig& config, const PositionTable
   if (config.optim.opt != "muon") return {};
   std::vector<std::string> at_the_ends;
   for (const char* of_the_data : {"num_classes", "in_chans", "input_dim", "vocab_size", "target_vocab_size"}) try {
-      for (std::string& name : shaped_by(config.model, config.model_options, of_the_data))
-        at_the_ends.push_back(std::move(name));
+      const auto shaped = shaped_by(config.model, config.model_options, of_the_data);
+      for (const std::string& name : shaped) {
+        at_the_ends.push_back(name);
+        // the first layer is one: what is as wide as it (behind whitening filters, whose number follows the channels) is hidden
+        if (of_the_data == std::string_view("in_chans") && params.find(name)->value.rank() > 1) break;
+      }
     } catch (const Error&) {
       continue;  // two vocabularies that are one: what they share is an embedding by its name
     }

@@ -274,6 +274,7 @@ Optimiser::Rule optimiser_of(const OptimConfig& o, double ema_decay, std::vector
                        .nesterov = o.nesterov,
                        .ns_steps = o.ns_steps,
                        .adjust_lr = o.adjust_lr_fn == "original" ? AdjustLr::original : AdjustLr::match_rms_adamw,
+                       .normalize_weights = o.normalize_weights,
                        .adamw_rate = o.lr > 0 ? o.adamw_lr / o.lr : 1,
                        .beta1 = beta1,
                        .beta2 = beta2,

@@ -34,9 +34,10 @@ struct RunResult {
   double train_loss = 0;  ///< of the last complete epoch
   double val_acc1 = -1;   ///< after the last epoch, in [0, 1]; -1: no validation split
   double best_val_acc1 = -1;
-  double test_acc1 = -1;    ///< after the last epoch, in [0, 1]
-  double seconds = 0;       ///< of training, all resumed parts together
-  double images_per_s = 0;  ///< training images a second, evaluation excluded
+  double test_acc1 = -1;      ///< after the last epoch, in [0, 1]
+  double tta_test_acc1 = -1;  ///< the same with test-time augmentation (train.tta); -1: without
+  double seconds = 0;         ///< of training, all resumed parts together
+  double images_per_s = 0;    ///< training images a second, evaluation excluded
 };
 
 /// What a run is handed instead of making it from its configuration. Every member may be null.

@@ -14,6 +14,7 @@
 #include "tessera/train/training/finite.h"
 #include "tessera/train/training/report_collect.h"
 #include "tessera/train/training/training.h"
+#include "tessera/train/training/views.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -91,18 +92,27 @@ void Training::restore_best() {
 void Training::finish(RunResult& result, Evaluation& test) {
   const Optimiser::Averaged averaged(optimiser_);
   if (data_.test) {
-    test = evaluate(*model_, *data_.test, *task_, world_);
-    if (!std::isfinite(test.loss)) {
-      fail("train",
-           "the answers to {} of {} test {}s are not finite; first {}: no result was written; try a smaller "
-           "optim.lr, more "
-           "sched.warmup_epochs or optim.clip_grad=1",
-           test.undecided, data_.test->size(), unit_, source_of_nan(*data_.test, test));
-    }
+    const auto tested = [&](const Model& model) {
+      Evaluation e = evaluate(model, *data_.test, *task_, world_);
+      if (!std::isfinite(e.loss)) {
+        fail("train",
+             "the answers to {} of {} test {}s are not finite; first {}: no result was written; try a smaller "
+             "optim.lr, more "
+             "sched.warmup_epochs or optim.clip_grad=1",
+             e.undecided, data_.test->size(), unit_, source_of_nan(*data_.test, e));
+      }
+      return e;
+    };
+    test = tested(*model_);
     result.test_acc1 = test.acc1;
     metrics_.add({at_.epoch, at_.step, "test", test.loss, test.acc1, at_.lr,
                   static_cast<double>(data_.test->size()) / test.seconds, seconds()});
     say(fmt::format("test {:.2f} %, loss {:.4f}", 100 * test.acc1, test.loss));
+    if (config_.train.tta != "none") {
+      const Evaluation of_views = tested(Views(*model_, config_.train.tta));
+      result.tta_test_acc1 = of_views.acc1;
+      say(fmt::format("test ({}) {:.2f} %, loss {:.4f}", config_.train.tta, 100 * of_views.acc1, of_views.loss));
+    }
   }
   if (const std::string lost = not_finite(params_); !lost.empty()) fail("train", "{}: no result was written", lost);
   result.finished = true;
@@ -164,6 +174,7 @@ void Training::write_summary(const RunResult& result, const Evaluation& test) co
                                    {"val_images", size_of(data_.val)},
                                    {"test_images", size_of(data_.test)},
                                    {"classes", data_.train->class_names}}}};
+  if (result.tta_test_acc1 >= 0) summary.update({{"tta", config_.train.tta}, {"tta_test_acc1", result.tta_test_acc1}});
   if (!by.mean.empty()) summary["data"].update({{"mean", numbers(by.mean)}, {"std", numbers(by.std)}});
   if (!config_.train.weights.empty() && folder_.has("started_from.json"))
     summary["weights_checksum"] = weights_checksum(io::read_file(folder_ / "started_from.json"));

@@ -6,6 +6,7 @@
 #include "tessera/core/io/checksum.h"
 #include "tessera/core/io/replace_file.h"
 #include "tessera/core/io/text.h"
+#include "tessera/train/training/calibrate.h"
 #include "tessera/train/training/complete.h"
 #include "tessera/train/training/environment.h"
 #include "tessera/train/training/fine_tune.h"
@@ -15,6 +16,7 @@
 #include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
 #include "tessera/train/training/training.h"
+#include "tessera/train/training/views.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -53,6 +55,7 @@ void fit(RunConfig& c, const data::Splits& data, bool handed_over) try {
     needs_validation(c.train.patience > 0, "patience"), needs_validation(c.train.best_weights, "best_weights");
     needs_validation(c.train.eval_every != TrainConfig().eval_every, "eval_every");
   }
+  check_views(c.train.tta, data.test ? *data.test : *data.train, "train.tta");
 } catch (const Error& e) {
   throw Misfit(e.what());
 }
@@ -131,24 +134,40 @@ std::string config_digest(RunConfig c) {
   TrainConfig& t = c.train;
   c.data.name = without_folder(c.data.name), c.data.dir.clear(), c.data.workers = 1;
   t.epochs = standard.epochs, t.max_steps = standard.max_steps, t.max_minutes = standard.max_minutes;
-  t.patience = standard.patience, t.best_weights = standard.best_weights;
+  t.patience = standard.patience, t.best_weights = standard.best_weights, t.tta = standard.tta;
   t.checkpoint_every = standard.checkpoint_every, t.checkpoint_steps = standard.checkpoint_steps;
   t.checkpoint_minutes = standard.checkpoint_minutes;
   if (t.shard_size == 0) t.shard_size = 8;  // a plan of before it could be 0 is still the same plan
   std::string text = toml(c);
   // a key that is younger than some checkpoints stays out while it is at its default
-  for (const std::string_view younger : {"\ndrop_last = false",    "\nweights = \"\"",
-                                         "\nreset_head = false",   "\nlayer_decay = 1.0",
-                                         "\nfreeze = \"\"",        "\nn_mels = 40",
-                                         "\nsample_rate = 0",      "\nwindow_ms = 25.0",
-                                         "\nhop_ms = 10.0",        "\nbucket = 0",
-                                         "\nfreq_masks = 0",       "\nfreq_width = 8",
-                                         "\ntime_masks = 0",       "\ntime_width = 10",
-                                         "\nprogressive = \"\"",   "\nlr_scale = \"\"",
-                                         "\nns_steps = 5",         "\nadjust_lr_fn = \"original\"",
-                                         "\nadamw_lr = 0.0003",    "\nbase_optimizer = \"adamw\"",
-                                         "\nrho = 0.05",           "\npeak = 0.5",
-                                         "\nbatchnorm = \"shard\""})
+  for (const std::string_view younger : {"\ndrop_last = false",
+                                         "\nweights = \"\"",
+                                         "\nreset_head = false",
+                                         "\nlayer_decay = 1.0",
+                                         "\nfreeze = \"\"",
+                                         "\nn_mels = 40",
+                                         "\nsample_rate = 0",
+                                         "\nwindow_ms = 25.0",
+                                         "\nhop_ms = 10.0",
+                                         "\nbucket = 0",
+                                         "\nfreq_masks = 0",
+                                         "\nfreq_width = 8",
+                                         "\ntime_masks = 0",
+                                         "\ntime_width = 10",
+                                         "\nprogressive = \"\"",
+                                         "\nlr_scale = \"\"",
+                                         "\nns_steps = 5",
+                                         "\nadjust_lr_fn = \"original\"",
+                                         "\nadamw_lr = 0.0003",
+                                         "\nbase_optimizer = \"adamw\"",
+                                         "\nrho = 0.05",
+                                         "\npeak = 0.5",
+                                         "\nbatchnorm = \"shard\"",
+                                         "\npadding_mode = \"constant\"",
+                                         "\nflip_mode = \"random\"",
+                                         "\nnormalize_weights = false",
+                                         "\nbn_momentum = 0.1",
+                                         "\ntta = \"none\""})
     if (const size_t at = text.rfind(std::string(younger) + "\n"); at != std::string::npos)
       text.erase(at, younger.size());
   io::Checksum sum;
@@ -172,7 +191,8 @@ int shard_for(const TrainConfig& t, const InputShape& sample, const Params& para
 LanesOptions lanes_of(const TrainConfig& t, int64_t step) {
   const int shard = t.batchnorm == "batch" ? t.batch_size : t.shard_size;
   return {.lanes = t.lanes,
-          .shard_size = static_cast<int>(std::min<int64_t>(shard, step))};  // a larger one is the whole step, too
+          .shard_size = static_cast<int>(std::min<int64_t>(shard, step)),  // a larger one is the whole step, too
+          .bn_momentum = t.bn_momentum};
 }
 
 Training::Training(const RunConfig& config, const std::string& rundir, bool resume_run, const Hooks& hooks,
@@ -200,6 +220,7 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
       began_from_([&] {
         const bool goes_on = resume_run && has_checkpoint(rundir);
         auto lines = goes_on ? std::vector<std::string>() : start_from(config_, positions_, params_);
+        if (!goes_on && config_.train.weights.empty()) calibrate(*model_, *data_.train, lines);
         for (const auto& source : {data_.train, data_.val, data_.test}) ask_shortest(*model_, source.get(), *task_);
         return lines;
       }()),
@@ -229,7 +250,7 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
   } else {
     folder_.write("config.toml", config_text());
   }
-  if (!began_from_.empty()) folder_.write("started_from.json", started_from(config_));
+  if (!began_from_.empty() && !config_.train.weights.empty()) folder_.write("started_from.json", started_from(config_));
 }
 
 /// Those of data.progressive. What the model or its encoding cannot take is told before anything is written.
