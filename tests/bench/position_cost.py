@@ -11,9 +11,6 @@ processor time.
 """
 import argparse, csv, json, os, statistics, subprocess, sys
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from position_cost_common import commit, cpu, milliseconds
-
 # terms of the defaults in that model: b bias or one row, q query, k key, v value. "" = another mechanism
 TERMS = {"shaw": "q", "shaw_kv": "qv", "shaw_axial": "qq", "shaw_axial_kv": "qqvv", "axial_sum": "qq", "conformer_shaw": "q",
          "transformer_xl": "qbb", "transformer_xl_axial": "qbqbb", "transformer_xl_learned": "qbb", "music_transformer": "q",
@@ -23,6 +20,24 @@ TERMS = {"shaw": "q", "shaw_kv": "qv", "shaw_axial": "qq", "shaw_axial_kv": "qqv
 COST = {"b": 0.15, "q": 0.3, "k": 0.4, "v": 0.4}
 # where the default model cannot carry an encoding: the options that it and its `none` run with
 OPTIONS = {"sasa": ["model.class_token=false", "model.global_pool=avg"]}
+
+
+def milliseconds(tessera, name, threads, steps, warmup, options, batch):
+    """Median milliseconds of a training step of the 0.8M ViT under an encoding: by the clock, and of processor time."""
+    out = subprocess.run([tessera, "bench", "train", "--model", "vit_cifar_small", "--position", name, "--batch-size", str(batch), "--threads", str(threads),
+                          "--steps", str(steps), "--warmup", str(warmup), "--json", *options], check=True, capture_output=True, text=True).stdout
+    found = json.loads(out)
+    return found["ms_per_step"]["median"], found["cpu_ms_per_step"]
+
+
+def cpu():
+    with open("/proc/cpuinfo") as f:
+        return next(line.split(":")[1].strip() for line in f if line.startswith("model name"))
+
+
+def commit():
+    here = os.path.dirname(os.path.abspath(__file__))
+    return subprocess.run(["git", "-C", here, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
 
 
 def limit(name):

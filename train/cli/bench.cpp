@@ -10,6 +10,7 @@
 #include "tessera/core/parallel.h"
 #include "tessera/core/peak.h"
 #include "tessera/core/precision.h"
+#include "tessera/train/cli/bench_turns.h"
 #include "tessera/train/cli/console.h"
 #include "tessera/train/cli/count_malloc.h"
 #include "tessera/train/cli/json.h"
@@ -45,31 +46,68 @@ Resources usage() {
 
 struct Measured {
   Spread ms, cpu_ms;
+  size_t steps = 0;
   double peak = 0, faults = 0, mallocs = 0;
 };
 
-/// Runs `step` and looks at the clock, the page faults and the allocations of each. The peak is measured before and after, in the
-/// same run, and the better one counts.
+/// How often: so many times, and on until so many seconds have passed.
+struct Often {
+  int times = 0;
+  double seconds = 0;
+};
 template <class F>
-Measured measure_steps(const BenchOptions& o, F step) {
+void repeat(const Often& often, F f) {
+  const auto start = Clock::now();
+  for (int i = 0; i < often.times || seconds_since(start) < often.seconds; ++i) f();
+}
+
+/// Runs `step`, first as often as `warm` says, and looks at the clock, the page faults and the allocations of each that is timed. The peak
+/// is measured before and after, in the same run, and the better one counts.
+template <class F>
+Measured measure_steps(const Often& warm, const Often& timed, F step) {
   Measured m;
   m.peak = fma_peak_gflops(parallel::threads());
-  for (int i = 0; i < o.warmup; ++i) step();
-  const auto n = static_cast<size_t>(o.steps);
-  std::vector<double> ms(n), cpu_ms(n), faults(n), mallocs(n);
-  for (size_t i = 0; i < n; ++i) {
+  repeat(warm, step);
+  std::vector<double> ms, cpu_ms, faults, mallocs;
+  repeat(timed, [&] {
     const Resources before = usage();
     const uint64_t mallocs_before = malloc_calls();
     const auto start = Clock::now();
     step();
-    ms[i] = 1e3 * seconds_since(start);
-    mallocs[i] = static_cast<double>(malloc_calls() - mallocs_before);
+    const double took = seconds_since(start);
+    const uint64_t mallocs_after = malloc_calls();
     const Resources after = usage();
-    faults[i] = static_cast<double>(after.faults - before.faults), cpu_ms[i] = after.cpu_ms - before.cpu_ms;
-  }
+    ms.push_back(1e3 * took), mallocs.push_back(static_cast<double>(mallocs_after - mallocs_before));
+    faults.push_back(static_cast<double>(after.faults - before.faults));
+    cpu_ms.push_back(after.cpu_ms - before.cpu_ms);
+  });
+  m.steps = ms.size();
   m.ms = spread(ms), m.cpu_ms = spread(cpu_ms), m.faults = spread(faults).median, m.mallocs = spread(mallocs).median;
   m.peak = std::max(m.peak, fma_peak_gflops(parallel::threads()));
   return m;
+}
+
+/// Once, as often as the options say; or, --turns, whenever and for as long as stdin says.
+template <class F, class Show>
+int run(const BenchOptions& o, F step, Show show) {
+  if (!o.turns) {
+    show(measure_steps({.times = o.warmup}, {.times = o.steps}, step));
+    return done;
+  }
+  repeat({.times = o.warmup}, step);
+  return answer_turns([&](double seconds) {
+    show(measure_steps({.times = 1, .seconds = seconds / 5}, {.times = 1, .seconds = seconds}, step));
+  });
+}
+
+/// The model that the options name, of --length steps where sequences may have any number.
+Network network(const BenchOptions& o, const RunConfig& config) {
+  Network net = build(config, 1);
+  if (o.length == 0) return net;
+  if (!net.input.ragged()) wrong_usage("--length is of sequences, {} reads images", config.model);
+  if (net.input.T > 0) wrong_usage("--length: {} reads sequences of {} steps only", config.model, net.input.T);
+  net.input.T = o.length;
+  return net;
 }
 
 /// Samples of noise, or tokens in turn, and labels in turn: what they show does not change how long they take.
@@ -79,7 +117,7 @@ struct Noise final : data::Source {
   Index answered;
   Noise(const InputShape& in, int n, int of_classes) : sample(in), count(static_cast<size_t>(n)) {
     classes = of_classes;
-    if (sample.ragged()) sample.T = in.batch(1)[1];  // of any length: a usual one
+    if (sample.ragged()) sample.T = in.batch(1)[1];  // of any length: that of --length, or a usual one
     for (int t = 0; sample.target > 0 && t < sample.T - 1; ++t) answered.push_back(t % sample.target);
   }
   size_t size() const override { return count; }
@@ -108,34 +146,38 @@ struct Noise final : data::Source {
   };
 };
 
-void show(const BenchOptions& o, const RunConfig& config, const Network& net, const Measured& m,
-          double macs_per_image) {
+/// `losses`: of the first steps of training.
+void show(const BenchOptions& o, const RunConfig& config, const Network& net, const Measured& m, double macs_per_image,
+          std::span<const double> losses = {}) {
   const double images = 1e3 * o.batch_size / m.ms.median;
   const double gflops = 2e-9 * macs_per_image * images;
-  if (o.json) {
-    print_json(Json{{"model", config.model},
-                    {"position", config.position},
-                    {"params", net.params->count()},
-                    {"precision", std::string(name(precision()))},
-                    {"threads", parallel::threads()},
-                    {"isa", name(isa())},
-                    {"batch_size", o.batch_size},
-                    {"images_per_s", images},
-                    {"ms_per_step", {{"min", m.ms.min}, {"median", m.ms.median}, {"max", m.ms.max}}},
-                    {"cpu_ms_per_step", m.cpu_ms.median},
-                    {"gflops", gflops},
-                    {"peak_gflops_measured", m.peak},
-                    {"fraction_of_peak", gflops / m.peak},
-                    {"page_faults_per_step", m.faults},
-                    {"allocations_per_step", m.mallocs},
-                    {"peak_rss_mb", static_cast<double>(usage().peak_rss_kb) / 1024}});
+  if (o.json || o.turns) {
+    Json document{{"model", config.model},
+                  {"position", config.position},
+                  {"params", net.params->count()},
+                  {"precision", std::string(name(precision()))},
+                  {"threads", parallel::threads()},
+                  {"isa", name(isa())},
+                  {"batch_size", o.batch_size},
+                  {"images_per_s", images},
+                  {"steps", m.steps},
+                  {"ms_per_step", {{"min", m.ms.min}, {"median", m.ms.median}, {"max", m.ms.max}}},
+                  {"cpu_ms_per_step", m.cpu_ms.median},
+                  {"gflops", gflops},
+                  {"peak_gflops_measured", m.peak},
+                  {"fraction_of_peak", gflops / m.peak},
+                  {"page_faults_per_step", m.faults},
+                  {"allocations_per_step", m.mallocs},
+                  {"peak_rss_mb", static_cast<double>(usage().peak_rss_kb) / 1024}};
+    if (!losses.empty()) document["losses"] = losses;
+    print_json(document);
     return;
   }
   print(fmt::format("{} with {} positions, {} parameters, batch {}, {} threads, {}\n", config.model, config.position,
                     net.params->count(), o.batch_size, parallel::threads(), name(isa())));
   print(fmt::format("{:<18}{:>10.1f}\n", fmt::format("{}s/s", net.input.unit()), images));
   print(fmt::format("ms a step         {:>10.2f}   min {:.2f}, max {:.2f}, {} steps\n", m.ms.median, m.ms.min, m.ms.max,
-                    o.steps));
+                    m.steps));
   print(fmt::format("GFLOP/s           {:>10.1f}   {:.0f} % of the {} peak measured in this run, {:.1f}\n", gflops,
                     100 * gflops / m.peak, name(precision()), m.peak));
   print(fmt::format("page faults       {:>10}   a step (median)\n", m.faults));
@@ -149,7 +191,7 @@ int bench_train(const BenchOptions& o) {
   use_precision(o.precision);
   use_threads(o.model.threads);
   const RunConfig config = o.model.resolve("bench train", used_by_train);
-  const Network net = build(config, 1);
+  const Network net = network(o, config);
   const double macs = measure(net).macs;
   const int classes = net.model->forward(Run{}, net.input.zeros(1)).logits.dim(-1);
   const Noise noise(net.input, o.batch_size, classes);
@@ -162,7 +204,9 @@ int bench_train(const BenchOptions& o) {
   optim.clip_grad = 1;  // as recipes have it
   Optimiser optimiser(*net.params, optimiser_of(optim, 0, not_hidden(config, net.positions, *net.params)));
   uint64_t step = 0;
-  const Measured m = measure_steps(o, [&] {
+  std::vector<double> losses;  // of the first three steps: they tell whether another program does the same work
+  losses.reserve(3);
+  const auto one_step = [&] {
     const Run now{Mode::train, 1, step++, 0};
     const auto pass = [&] {
       return lanes(now, batch, [&](const Run& run, const Batch& shard) {
@@ -170,36 +214,37 @@ int bench_train(const BenchOptions& o) {
         return task->loss(*net.model, run, shard, said);
       });
     };
-    const Grads& grads = pass().grads;
+    const auto [loss, grads] = pass();
+    if (losses.size() < 3) losses.push_back(loss);
     if (optim.opt == "sam") {
       optimiser.climb(grads, optim.rho);
       pass();
       optimiser.back();
     }
     optimiser.step(grads, 1e-4);
+  };
+  return run(o, one_step, [&](const Measured& m) {
+    show(o, config, net, m, 3 * macs, losses);  // the backward pass multiplies twice as much as the forward pass
   });
-  show(o, config, net, m, 3 * macs);  // the backward pass multiplies twice as much as the forward pass
-  return done;
 }
 
 int bench_infer(const BenchOptions& o) {
   use_precision(o.precision);
   use_threads(o.model.threads);
   const RunConfig config = o.model.resolve("bench infer", used_by_infer);
-  const Network net = build(config, 1);
+  const Network net = network(o, config);
   const double macs = measure(net).macs;
   const Noise noise(net.input, o.batch_size, 1);
   const Batch batch = noise.batch();
   const auto task = task_of(net.input, noise, 0);
   const int size = shard_for(config.train, net.input, *net.params), shards = (o.batch_size - 1) / size + 1;
-  const Measured m = measure_steps(o, [&] {
+  const auto one_step = [&] {
     parallel::shards(shards, [&](int s) {
       const Batch shard = batch.rows(s * size, s * size + std::min(size, o.batch_size - s * size));
       net.model->forward(Run{}, task->input(shard));
     });
-  });
-  show(o, config, net, m, macs);
-  return done;
+  };
+  return run(o, one_step, [&](const Measured& m) { show(o, config, net, m, macs); });
 }
 
 void add_bench(CLI::App& app, Action& chosen) {
@@ -214,8 +259,13 @@ void add_bench(CLI::App& app, Action& chosen) {
     s->add_option("--batch-size", o->batch_size, "Images a step")->check(CLI::Range(1, 1 << 16))->capture_default_str();
     s->add_option("--precision", o->precision, "What matrix products compute in: f32 or bf16")->capture_default_str();
     if (steps) {
-      s->add_option("--steps", o->steps, "Steps that are timed")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+      auto* timed = s->add_option("--steps", o->steps, "Steps that are timed");
+      timed->check(CLI::Range(1, 1 << 20))->capture_default_str();
       s->add_option("--warmup", o->warmup, "Steps before")->check(CLI::Range(0, 1 << 20))->capture_default_str();
+      s->add_option("--length", o->length, "Frames or tokens of a sequence [128]")->check(CLI::Range(1, 1 << 20));
+      s->add_flag("--turns", o->turns,
+                  "For every line of stdin, a number of seconds, steps of that time and a line of JSON")
+          ->excludes(timed);
     }
     s->add_flag("--json", o->json, "One JSON document on stdout");
     s->callback([&chosen, o, run] { chosen = [=] { return run(*o); }; });

@@ -8,8 +8,9 @@ namespace tessera::cli {
 struct BenchOptions {
   ModelOptions model;
   int batch_size = 64, steps = 30, warmup = 5;
+  int length = 0;  ///< of a sequence; 0: the usual one
   std::string precision = "f32";
-  bool json = false;
+  bool json = false, turns = false;
 };
 
 /// Whole training steps on synthetic images in memory: forward, backward, AdamW.

@@ -1,0 +1,122 @@
+"""Processes that measure in turn: what `tessera bench --turns` does, for programs in Python, and the driver's end of both.
+
+A process starts, builds its model, takes a few steps and waits. Every line it is sent is a number of seconds; it warms up for a fifth of that (a step at
+least), takes steps for as long, and answers with one line of JSON. While it waits, the driver has it stopped, so that no idle thread of one program
+takes time from another."""
+import ctypes
+import json
+import os
+import re
+import resource
+import select
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+WAIT = 3600.0  # seconds for one answer, compilation included
+
+
+def repeat(times, seconds, step):
+    start, done = time.perf_counter(), 0
+    while done < times or time.perf_counter() - start < seconds:
+        step()
+        done += 1
+
+
+def serve(step, about):
+    """Answers turns on stdin until it ends. `about`: what every answer says beside the times."""
+    answers = os.fdopen(os.dup(1), "w")  # libraries may print what they like: it goes to stderr
+    os.dup2(2, 1)
+    clock, cpu = [], []
+
+    def timed():
+        cpu_start, start = time.process_time(), time.perf_counter()
+        step()
+        clock.append(1e3 * (time.perf_counter() - start))
+        cpu.append(1e3 * (time.process_time() - cpu_start))
+
+    for line in sys.stdin:
+        seconds = float(line)
+        clock.clear(), cpu.clear()
+        repeat(1, seconds / 5, step)
+        repeat(1, seconds, timed)
+        times = {"min": min(clock), "median": statistics.median(clock), "max": max(clock)}
+        rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        answer = {"steps": len(clock), "ms_per_step": times, "cpu_ms_per_step": statistics.median(cpu), "peak_rss_mb": rss, **about}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def last_error(lines):
+    """The line that says what went wrong, without folders of this machine."""
+    named = [line for line in lines if "Error" in line or "error:" in line]
+    return re.sub(r"/(?:[\w.+-]+/)+", "", (named or lines or ["it ended without a word"])[-1])[:120].removeprefix("RuntimeError: ")
+
+
+class Failed(Exception):
+    """One line that says why a side does not run."""
+
+
+class Side:
+    """A process of `command` on the first `threads` CPUs that this one may use; its messages go to the file `log`."""
+
+    def __init__(self, name, command, threads, log, env=None):
+        self.name, self.log = name, log
+        cpus, libc = sorted(os.sched_getaffinity(0))[:threads], ctypes.CDLL(None)
+
+        def at_start():
+            os.sched_setaffinity(0, cpus)
+            libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nobody would wake it when the driver is gone
+
+        with open(log, "w") as errors:
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, bufsize=1, env=env,
+                                            start_new_session=True, preexec_fn=at_start)
+        self.group = self.process.pid
+
+    def turn(self, seconds):
+        """What the side answers to so many seconds. Throws Failed when it does not."""
+        try:
+            os.killpg(self.group, signal.SIGCONT)
+            self.process.stdin.write(f"{seconds}\n")
+            self.process.stdin.flush()
+            ready, _, _ = select.select([self.process.stdout], [], [], WAIT)
+            line = self.process.stdout.readline() if ready else ""
+            if not line:
+                raise Failed(self.last_words() if ready else f"no answer in {WAIT:.0f} s")
+            os.killpg(self.group, signal.SIGSTOP)
+            return json.loads(line)
+        except (BrokenPipeError, ProcessLookupError):
+            raise Failed(self.last_words()) from None
+
+    def last_words(self):
+        with open(self.log, errors="replace") as f:
+            lines = [line.strip() for line in f if line.strip()]
+        return last_error(lines)
+
+    def end(self):
+        try:
+            os.killpg(self.group, signal.SIGCONT)
+            self.process.stdin.close()
+            self.process.wait(10)
+        except (OSError, ValueError, subprocess.TimeoutExpired):
+            pass
+        try:
+            os.killpg(self.group, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def others_busy(seconds=0.5):
+    """Processors' worth of work that goes on now, ours being at rest; what the host takes away counts."""
+
+    def ticks():
+        with open("/proc/stat") as f:
+            user, nice, system, idle, wait, irq, soft, steal = map(int, f.readline().split()[1:9])
+        return user + nice + system + irq + soft + steal
+
+    before, start = ticks(), time.perf_counter()
+    time.sleep(seconds)
+    return (ticks() - before) / os.sysconf("SC_CLK_TCK") / (time.perf_counter() - start)
