@@ -178,6 +178,7 @@ measures = ["accuracy"]
   CHECK(dry.code == 0);
   CHECK(dry.out.find("cannot be: ") != std::string::npos);
   CHECK(dry.out.find("one seed") != std::string::npos);
+  CHECK(dry.out.find("seeds show") == std::string::npos);  // cells that cannot be are no seeds of each other
 }
 
 TEST_CASE("ablate: killed at random and started again, it ends with the same table") {

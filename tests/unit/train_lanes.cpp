@@ -208,7 +208,8 @@ TEST_CASE("the losses of shards add up to the mean over the batch, for labels an
 TEST_CASE("shards: large images run in smaller ones, unless BatchNorm is over them") {
   const auto images = [](int h, int w) { return InputShape{.h = h, .w = w, .channels = 3}; };
   Params plain(1), normalised(1);
-  Scope(normalised).buffer("running_mean", {4}, constant(0));
+  Scope(normalised).buffer("norm.running_mean", {4}, constant(0));
+  Scope(plain).buffer("pos_embed", {4}, constant(0));  // a frozen table
   const TrainConfig standard;
   CHECK(shard_for(standard, images(32, 32), plain) == 8);
   CHECK(shard_for(standard, images(64, 64), plain) == 8);

@@ -102,7 +102,7 @@ TEST_CASE("tta: flip and flip_shift are the weighted sums of single answers") {
     for (size_t i = 0; i < expected.size(); ++i)
       CHECK(static_cast<double>(z[static_cast<int64_t>(i)]) == doctest::Approx(expected[i]).epsilon(1e-5));
   };
-  CHECK(moved(x, 0, false).values().size() == x.values().size());
+  CHECK(std::ranges::equal(moved(x, 0, false).values(), x.values()));
   check("none", mean({{1, x}}));
   check("flip", mean({{0.5, x}, {0.5, moved(x, 0, true)}}));
   check("flip_shift", mean({{0.25, x},
@@ -165,6 +165,11 @@ TEST_CASE("tta: what has no views is refused with one line") {
   CHECK(has(refused("sequences:reverse", "flip"), "train.tta=flip is a mean over views of an image"));
   CHECK(has(refused("where:quadrant", "flip"), "flip would destroy the labels"));
   CHECK(refused("where:quadrant", "none").empty());
+  RunConfig c = tiny(1);
+  c.data = {}, c.train.tta = "flip";
+  RunParts parts;
+  parts.train = std::make_shared<const data::Set>(noisy_pictures(72));
+  CHECK(has(error_of([&] { train_run(c, "", false, {}, parts); }), "there are no test samples"));
 }
 
 }  // namespace tessera::test

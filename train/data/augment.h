@@ -19,7 +19,7 @@ struct Augment {
       "constant";     ///< what they are: constant (zeros) | reflect, the image mirrored at its border
   bool flip = false;  ///< left-right
   /// random: with probability 1/2 | alternate: a fixed half of the samples in even epochs, the others in odd ones, so that every sample is
-  /// seen both ways in any two epochs (Jordan 2024, arXiv 2404.00498, section 3.6)
+  /// seen both ways in any two successive epochs (Jordan 2024, arXiv 2404.00498, section 3.6)
   std::string flip_mode = "random";
   int randaug_n = 0;          ///< RandAugment (Cubuk et al. 2020): operations per image; 0 = off
   int randaug_m = 9;          ///< its magnitude, 0..10

@@ -16,6 +16,7 @@
 #include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
 #include "tessera/train/training/trainer.h"
+#include "tessera/train/training/views.h"
 
 namespace tessera::lab {
 using namespace cli;
@@ -72,7 +73,8 @@ double seconds_of(const RunConfig& config, Sizes& sizes) {
   const double validations = config.train.epochs / static_cast<double>(config.train.eval_every);
   const double per_image = watch->step_seconds / std::max(1, config.train.batch_size * config.train.accumulate);
   // evaluation is forward only: about a third of a step
-  const double all = watch->step_seconds * watch->steps_left + per_image * (validations * n.val + n.test) / 3;
+  const double tests = config.train.tta == "none" ? 1 : 1 + static_cast<double>(views(config.train.tta).size());
+  const double all = watch->step_seconds * watch->steps_left + per_image * (validations * n.val + tests * n.test) / 3;
   return config.train.max_minutes > 0 ? std::min(all, 60 * config.train.max_minutes) : all;
 }
 
@@ -101,7 +103,6 @@ int dry_run(const Plan& plan, const std::string& dir, const Interrupt& interrupt
     if (interrupt.stop()) return interrupted;
     RunConfig same = cell.config;
     same.train.seed = 0;
-    ++seeds[toml(same)];
     const auto [it, fresh] = known.try_emplace(cell.refused + toml(same));
     if (fresh) try {
         if (!cell.refused.empty()) throw Error(cell.refused);
@@ -111,7 +112,7 @@ int dry_run(const Plan& plan, const std::string& dir, const Interrupt& interrupt
       }
     const Look& v = it->second;
     total += v.seconds;
-    can += v.refused.empty();
+    if (v.refused.empty()) ++can, ++seeds[toml(same)];
     print(v.refused.empty() ? fmt::format("{:<60} {}\n", cell.name, duration(v.seconds))
                             : fmt::format("{:<60} cannot be: {}\n", cell.name, v.refused));
     flush_output();

@@ -206,6 +206,11 @@ void check_stop(const Plan& plan) {
   if (plan.stop.margin == 0) return;
   if (plan.baseline_key.empty()) wrong_usage("stop_worse compares with a baseline, and there is one cell alone");
   for (const Cell& c : plan.cells) {
+    const bool is_base = std::ranges::any_of(
+        c.keys, [&](const auto& k) { return k.first == plan.baseline_key && k.second == plan.baseline_value; });
+    if (c.refused.empty() && c.reference < 0 && !is_base)
+      wrong_usage("stop_worse compares {} with a run of the baseline with its seed and other keys, and there is none",
+                  c.name);
     const data::NamedData* named = data::find_named(c.config.data.name);
     const bool own = named && named->own_splits;
     if (c.refused.empty() && c.config.data.val_size == 0 && !own)

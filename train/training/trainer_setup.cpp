@@ -55,6 +55,8 @@ void fit(RunConfig& c, const data::Splits& data, bool handed_over) try {
     needs_validation(c.train.patience > 0, "patience"), needs_validation(c.train.best_weights, "best_weights");
     needs_validation(c.train.eval_every != TrainConfig().eval_every, "eval_every");
   }
+  if (c.train.tta != "none" && !data.test)
+    fail("train", "train.tta={} is of the last test, and there are no test samples: leave it out", c.train.tta);
   check_views(c.train.tta, data.test ? *data.test : *data.train, "train.tta");
 } catch (const Error& e) {
   throw Misfit(e.what());
@@ -183,7 +185,8 @@ int64_t step_size(const TrainConfig& t, size_t images) {
 // 14.9 with 8, 4, 2; ViT-S/16 and CPVT-Ti/16 do not care (within 2 %).
 int shard_for(const TrainConfig& t, const InputShape& sample, const Params& params) {
   if (t.shard_size > 0) return t.shard_size;
-  const bool normalised = std::ranges::any_of(params.entries(), [](const auto& e) { return e.buffer; });
+  const bool normalised =
+      std::ranges::any_of(params.entries(), [](const auto& e) { return e.name.ends_with("running_mean"); });
   const int64_t pixels = sample.kind == InputShape::Kind::image ? int64_t{sample.h} * sample.w : 0;
   return normalised || pixels <= 64 * 64 ? 8 : pixels <= 128 * 128 ? 4 : 2;
 }

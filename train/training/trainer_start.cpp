@@ -7,6 +7,7 @@
 #include "tessera/train/training/environment.h"
 #include "tessera/train/training/text.h"
 #include "tessera/train/training/training.h"
+#include "tessera/train/training/views.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -62,8 +63,9 @@ void Training::estimate() {
     // evaluation is forward only: about a third of a step
     const double validations =
         std::ceil((config_.train.epochs - at_.epoch) / static_cast<double>(config_.train.eval_every));
+    const double tests = config_.train.tta == "none" ? 1 : 1 + static_cast<double>(views(config_.train.tta).size());
     const double evaluated =
-        validations * static_cast<double>(size_of(data_.val)) + static_cast<double>(size_of(data_.test));
+        validations * static_cast<double>(size_of(data_.val)) + tests * static_cast<double>(size_of(data_.test));
     // smaller images cost about their area
     const auto area = [&, side = data_.train->form().h](double to) {
       return data::mean_area(loader_.options().progressive, side, moment(), to);
