@@ -127,7 +127,8 @@ TEST_CASE("plan: what makes no sense is one line that says where") {
            {"[run]\ndata = \"where\"\n[grid]\nposition = [\"none\", \"shaw\"]\n[report]\nstop_worse = 0.1",
             "data.val_size"},
            {"[report]\nstop_worse = 7", "in [0, 1]"},
-           {"[run]\ndata = \"where\"\nseeds = [1, 2]\n[grid]\nposition = [\"shaw\"]\n[[extra]]\nposition = "
+           {"[run]\ndata = \"where\"\n\"data.val_size\" = 100\nseeds = [1, 2]\n[grid]\nposition = "
+            "[\"shaw\"]\n[[extra]]\nposition = "
             "\"none\"\nseeds = [1]\n[report]\nbaseline = \"none\"\nstop_worse = 0.1",
             "compares position=shaw,seed=2"},
            {"[run]\nx = " + std::string(100, '['), "brackets"},
