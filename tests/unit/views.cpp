@@ -120,6 +120,9 @@ TEST_CASE("tta: weights of the views sum to 1, an unknown word is refused with t
     for (const ImageView& v : views(tta)) sum += v.weight;
     CHECK(sum == 1);
   }
+  CHECK(evaluations("none") == 1);
+  CHECK(evaluations("flip") == 3);
+  CHECK(evaluations("flip_shift") == 7);
   CHECK(has(error_of([] { views("flipshift"); }), "flip_shift"));
   CHECK(has(error_of([] { seen({.down = 3}, pictures(1, 3, 5)); }), "cannot be moved"));
 }

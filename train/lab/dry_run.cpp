@@ -73,8 +73,8 @@ double seconds_of(const RunConfig& config, Sizes& sizes) {
   const double validations = config.train.epochs / static_cast<double>(config.train.eval_every);
   const double per_image = watch->step_seconds / std::max(1, config.train.batch_size * config.train.accumulate);
   // evaluation is forward only: about a third of a step
-  const double tests = config.train.tta == "none" ? 1 : 1 + static_cast<double>(views(config.train.tta).size());
-  const double all = watch->step_seconds * watch->steps_left + per_image * (validations * n.val + tests * n.test) / 3;
+  const double all = watch->step_seconds * watch->steps_left +
+                     per_image * (validations * n.val + evaluations(config.train.tta) * n.test) / 3;
   return config.train.max_minutes > 0 ? std::min(all, 60 * config.train.max_minutes) : all;
 }
 

@@ -183,6 +183,11 @@ void choose_baseline(Plan& plan, std::string said) {
   plan.baseline_key = key, plan.baseline_value = said;
 }
 
+bool is_baseline(const Plan& plan, const Cell& c) {
+  return std::ranges::any_of(
+      c.keys, [&](const auto& k) { return k.first == plan.baseline_key && k.second == plan.baseline_value; });
+}
+
 /// A key that means nothing to the baseline's cell (an option of the encoding alone) tells no other cell apart from it.
 void find_references(Plan& plan) {
   const auto refers = [&](const Cell& c, const Cell& to) {
@@ -195,10 +200,7 @@ void find_references(Plan& plan) {
   };
   for (Cell& c : plan.cells) {
     const auto to = std::find_if(plan.cells.begin(), plan.cells.end(), [&](const Cell& d) { return refers(c, d); });
-    const bool is_base = std::any_of(c.keys.begin(), c.keys.end(), [&](const auto& k) {
-      return k.first == plan.baseline_key && k.second == plan.baseline_value;
-    });
-    if (!is_base && to != plan.cells.end()) c.reference = static_cast<int>(to - plan.cells.begin());
+    if (!is_baseline(plan, c) && to != plan.cells.end()) c.reference = static_cast<int>(to - plan.cells.begin());
   }
 }
 
@@ -206,9 +208,7 @@ void check_stop(const Plan& plan) {
   if (plan.stop.margin == 0) return;
   if (plan.baseline_key.empty()) wrong_usage("stop_worse compares with a baseline, and there is one cell alone");
   for (const Cell& c : plan.cells) {
-    const bool is_base = std::ranges::any_of(
-        c.keys, [&](const auto& k) { return k.first == plan.baseline_key && k.second == plan.baseline_value; });
-    if (c.refused.empty() && c.reference < 0 && !is_base)
+    if (c.refused.empty() && c.reference < 0 && !is_baseline(plan, c))
       wrong_usage("stop_worse compares {} with a run of the baseline with its seed and other keys, and there is none",
                   c.name);
     const data::NamedData* named = data::find_named(c.config.data.name);

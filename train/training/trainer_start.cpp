@@ -63,9 +63,8 @@ void Training::estimate() {
     // evaluation is forward only: about a third of a step
     const double validations =
         std::ceil((config_.train.epochs - at_.epoch) / static_cast<double>(config_.train.eval_every));
-    const double tests = config_.train.tta == "none" ? 1 : 1 + static_cast<double>(views(config_.train.tta).size());
-    const double evaluated =
-        validations * static_cast<double>(size_of(data_.val)) + tests * static_cast<double>(size_of(data_.test));
+    const double evaluated = validations * static_cast<double>(size_of(data_.val)) +
+                             evaluations(config_.train.tta) * static_cast<double>(size_of(data_.test));
     // smaller images cost about their area
     const auto area = [&, side = data_.train->form().h](double to) {
       return data::mean_area(loader_.options().progressive, side, moment(), to);

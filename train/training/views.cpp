@@ -20,6 +20,8 @@ std::vector<ImageView> views(std::string_view tta) {
   return all;
 }
 
+int evaluations(std::string_view tta) { return tta == "none" ? 1 : 1 + static_cast<int>(views(tta).size()); }
+
 inline namespace TESSERA_NS {
 
 Tensor seen(const ImageView& v, const Tensor& x) {

@@ -20,6 +20,8 @@ struct ImageView {
 /// none: the image alone. flip: image and mirror, a half each. flip_shift: a half for the two as they are, a quarter each for them moved
 /// by a pixel up and left and by a pixel down and right, six in all (Jordan's airbench, its tta_level 2). Throws Error on another word.
 std::vector<ImageView> views(std::string_view tta);
+/// How many evaluations a test with it is: the plain one, and one of each view if there are several.
+int evaluations(std::string_view tta);
 
 inline namespace TESSERA_NS {
 
