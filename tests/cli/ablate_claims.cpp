@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <memory>
@@ -69,6 +70,44 @@ TEST_CASE("claims: one that stands still goes to one taker, and its owner notice
     got.clear();  // and leaves the other's claim alone
     CHECK(read(folder / "claims/a") == content);
   }
+}
+
+TEST_CASE("claims: a folder that is cleared while a claim is being made means no claim, not an error") {
+  const Folder folder;
+  const std::string dir = folder / "claims";
+  const std::string dead =
+      json{{"format", 1}, {"owner", "x-1"}, {"machine", "another boot"}, {"process", 1}, {"arithmetic", ""}}.dump() +
+      "\n0.250 0000000003\n";
+  fs::create_directories(dir);
+  std::atomic<bool> ending = false;
+  // as the last worker of a study does
+  std::thread sweeper([&] {
+    std::error_code gone;
+    while (!ending)
+      for (fs::directory_iterator e(dir, gone), end; e != end && !gone; e.increment(gone)) {
+        std::error_code ignored;
+        if (e->path().filename().string().front() == '.') fs::remove(e->path(), ignored);
+      }
+  });
+  int taken = 0, refused = 0;
+  lab::Claims claims(dir, 0.001);  // whatever stands still for a moment is dead
+  std::string said;
+  const auto end = std::chrono::steady_clock::now() + 2s;
+  try {
+    for (int i = 0; std::chrono::steady_clock::now() < end; ++i) {
+      if (i % 2) write(dir + "/a", dead);  // one to take over
+      for (int look = 0; look < 3; ++look) ++(claims.take("a") ? taken : refused);
+    }
+  } catch (const std::exception& e) {
+    said = e.what();
+  }
+  ending = true;
+  sweeper.join();
+  CHECK(said == "");
+  CHECK(taken > 0);
+  CHECK(refused > 0);
+  fs::remove_all(dir);  // while a folder that is no more is told
+  CHECK_THROWS_AS(claims.take("a"), Error);
 }
 
 TEST_CASE(

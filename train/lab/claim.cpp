@@ -95,6 +95,10 @@ int only_one(const std::string& path) {
   return ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
 }
 
+/// Whether a call failed because somebody removed the file it was given: who finds that all cells are done clears this folder, and meets
+/// those who are about to claim one. Where the folder itself is gone, the next claim says so.
+bool swept_away(const std::string& file, int error) { return error == ENOENT && ::access(file.c_str(), F_OK) != 0; }
+
 }  // namespace
 
 Owner myself() {
@@ -188,7 +192,7 @@ std::unique_ptr<Claim> Claims::make(const std::string& cell) {
   const bool mine = ::link(from.c_str(), to.c_str()) == 0 || (::fstat(file.fd, &linked) == 0 && linked.st_nlink == 2);
   if (!mine) {
     const int error = errno;
-    if (error == EEXIST) return nullptr;
+    if (error == EEXIST || swept_away(from, error)) return nullptr;
     if (error != EPERM && error != EOPNOTSUPP && error != ENOSYS && error != EMLINK)
       fail("claim", "{}: {}", to, io::explain(error));
     ::close(file.take());  // a file system without hard links
@@ -237,7 +241,10 @@ std::unique_ptr<Claim> Claims::take_over(const std::string& cell, const std::str
   const Remove unneeded{from};
   write_all(file.fd, to, about(me) + counter(0, 0));
   if (content_of(to) != content) return nullptr;  // it lives, or another has it
-  if (::rename(from.c_str(), to.c_str()) != 0) fail("claim", "{}: {}", to, io::explain(errno));
+  if (::rename(from.c_str(), to.c_str()) != 0) {
+    if (swept_away(from, errno)) return nullptr;
+    fail("claim", "{}: {}", to, io::explain(errno));
+  }
   return std::unique_ptr<Claim>(new Claim(to, me, file.take(), std::min(5.0, patience_ / 6)));
 }
 
