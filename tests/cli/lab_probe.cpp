@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cmath>
 #include <csignal>
 
@@ -193,6 +194,20 @@ TEST_CASE("probe: one that was stopped goes on to what it would have been") {
   args.back() = folder / "whole";
   REQUIRE(test::tessera(args).code == 0);
   CHECK(read(folder / "whole/probe.csv") == gone_on);
+}
+
+TEST_CASE("probe: the help says the sizes that are taken") {
+  std::string help;  // on one line
+  for (const char c : test::tessera({"probe", "--help"}).out)
+    if (!std::isspace(static_cast<unsigned char>(c)))
+      help += c;
+    else if (!help.ends_with(' '))
+      help += ' ';
+  for (const auto& [key, size] :
+       {std::pair("train_size", lab::ProbeOptions{}.train_size), {"test_size", lab::ProbeOptions{}.test_size}}) {
+    const std::string said = std::string("data.") + key + " [" + std::to_string(size) + "]";
+    CHECK_MESSAGE(help.find(said) != std::string::npos, said);
+  }
 }
 
 TEST_CASE("probe: what makes no sense is refused in one line") {

@@ -158,9 +158,11 @@ int run(const Request& r) try {
 void add_probe(CLI::App& app, Action& chosen) {
   auto* sub = app.add_subcommand("probe", "What position encodings can express: small models, eight questions");
   auto r = std::make_shared<Request>();
-  sub->add_option("key=value", r->assignments,
-                  "Model, optimiser, train.epochs [10], data.train_size [8000] and data.test_size [1000]; else as the "
-                  "recipe where");
+  sub->add_option(
+      "key=value", r->assignments,
+      fmt::format("Model, optimiser, train.epochs, data.train_size [{}] and data.test_size [{}]; else as the "
+                  "recipe where",
+                  ProbeOptions{}.train_size, ProbeOptions{}.test_size));
   sub->add_option("--model", r->model, "A family or a named configuration [vit of the recipe where]")
       ->type_name("NAME");
   sub->add_option("--positions", r->positions, std::string("Encodings, or all [") + standard + "]")
