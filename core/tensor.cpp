@@ -48,6 +48,8 @@ Tensor Tensor::reshape(std::initializer_list<int> extents) const {
     if (s.rank == Shape::max_rank) fail("reshape", "more than {} extents", Shape::max_rank);
     if (e == -1 && unknown < 0) {
       unknown = s.rank;
+    } else if (e < 0) {
+      fail("reshape", "the extent {}; one may be -1 and is found, the others are at least 0", e);
     } else {
       known *= e;
     }

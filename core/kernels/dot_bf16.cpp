@@ -52,7 +52,7 @@ void bf16_gemm(const GemmTask* task) {
   const int64_t pairs = pairs_of(g.K), strips = (g.M + strip_rows - 1) / strip_rows;
   for (int64_t s = 0; s < strips; ++s) {
     GemmTask strip = rows_of(g, g.M * s / strips, g.M * (s + 1) / strips);
-    const int64_t rows = strip.M, lines = g.soon_bytes / 64;
+    const int64_t rows = strip.M, lines = g.soon ? g.soon_bytes / 64 : 0;
     const real* a = strip.a;
     // what is needed next comes in with all strips, not with the first, which has too few steps for it
     strip.soon = g.soon ? static_cast<const char*>(g.soon) + lines * s / strips * 64 : nullptr;

@@ -35,7 +35,7 @@ static inline GemmTask rows_of(GemmTask t, int64_t i, int64_t e) {
   t.M = e - i, t.a += i * t.a_row, t.c += i * t.ldc;
   if (t.add) t.add += i * t.ld_add;
   if (t.slope) t.slope += i * t.ld_slope;
-  if (i > 0) t.soon = nullptr;  // once is enough
+  if (i > 0) t.soon = nullptr, t.soon_bytes = 0;  // once is enough
   return t;
 }
 

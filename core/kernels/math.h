@@ -122,7 +122,9 @@ static inline vec log(vec x) {
   } else {
     const vec inf = splat(static_cast<real>(__builtin_inf())), nan = splat(static_cast<real>(__builtin_nan("")));
     const vec special = select(x == 0, -inf, select(x > 0, x, nan));  // x > 0 of these is +inf
-    return select((x > 0) & (x < inf), log_of_positive(x), special);
+    const auto small = x < static_cast<real>(1.17549435e-38);         // denormal: 2^23 times as large for the while
+    const vec y = log_of_positive(select(small, x * static_cast<real>(8388608), x));
+    return select((x > 0) & (x < inf), select(small, y - static_cast<real>(15.942385153), y), special);
   }
 }
 

@@ -75,6 +75,10 @@ void square_sum(const real* x, double* sum, int64_t n) {
     for (; i < b; ++i) rest += static_cast<double>(x[i]) * static_cast<double>(x[i]);
     const vec all = (s[0] + s[1]) + (s[2] + s[3]);
     for (int k = 0; k < lanes; ++k) rest += static_cast<double>(all[k]);
+    if (!(rest - rest == 0)) {  // squares of numbers beyond 1e19 are none in fp32
+      rest = 0;
+      for (i = a; i < b; ++i) rest += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+    }
     total += rest;
   }
   *sum = total;

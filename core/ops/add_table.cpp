@@ -31,17 +31,17 @@ void forward(const Tensor& x, const Tensor& table, int64_t prefix, real s, Tenso
 }
 
 void backward(const Tensor& x, const Tensor& table, int64_t prefix, real s, const Tensor& dy, Back& back) {
-  const int64_t sample = x.size() / std::max(1, x.dim(0));
+  const int64_t B = dy.dim(0), sample = dy.size() / std::max<int64_t>(1, B);
   if (back.wants(table)) {
     const auto [to, beta] = back.into(table);
     if (beta == 0) std::fill_n(to, table.size(), real(0));
     parallel::rows(table.size(), parallel::numbers(), [&, to = to](int64_t i, int64_t e) {
-      for (int64_t b = 0; b < x.dim(0); ++b) kernels().accumulate(dy.data() + b * sample + prefix + i, to + i, e - i);
+      for (int64_t b = 0; b < B; ++b) kernels().accumulate(dy.data() + b * sample + prefix + i, to + i, e - i);
     });
   }
   if (!back.wants(x)) return;
   if (s == 1) return back.add(x, dy);
-  Tensor dx(x.shape());
+  Tensor dx(dy.shape());
   scaled(dy.data(), s, dx.data(), dx.size());
   back.add(x, std::move(dx));
 }
@@ -60,7 +60,9 @@ Tensor add_table(const Tensor& x, const Tensor& table, int first, double scale) 
   const auto s = static_cast<real>(scale);
   forward(x, table, prefix, s, y);
   return record({"add_table", {{"first", first}, {"scale", scale}}}, y, {&x, &table},
-                [=](const Tensor& dy, Back& back) { backward(x, table, prefix, s, dy, back); });
+                [in = x.slot(), into = table.slot(), prefix, s](const Tensor& dy, Back& back) {
+                  backward(in, into, prefix, s, dy, back);
+                });
 }
 
 }  // namespace TESSERA_NS

@@ -2,6 +2,7 @@
 //   token): their sum
 #include "tessera/core/ops/concat.h"
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -20,6 +21,7 @@ void place(const real* part, real* y, int64_t outer, int64_t row, int64_t skip, 
     std::memcpy(y + o * row + skip, part + (repeat ? 0 : o * n), static_cast<size_t>(n) * sizeof(real));
 }
 void take(const real* dy, real* dpart, real beta, int64_t outer, int64_t row, int64_t skip, int64_t n, bool repeat) {
+  if (outer == 0 && repeat && beta == 0) std::fill_n(dpart, n, real(0));
   for (int64_t o = 0; o < outer; ++o) {
     const real* from = dy + o * row + skip;
     real* to = dpart + (repeat ? 0 : o * n);

@@ -19,7 +19,8 @@ using conv::Plan;
 /// For messages: the op and the parameter it was called with.
 std::string where(const Tensor& w) { return w.leaf() ? "conv2d " + w.leaf()->name : "conv2d"; }
 
-constexpr int64_t together = 16;  // images of one sum of a weight's gradient
+constexpr int64_t together = 16;   // images of one sum of a weight's gradient
+constexpr int64_t most_sums = 16;  // that are held at once
 
 /// f(plan of some images, the first of them): all of them, idle workers helping. Images write their own outputs, except under OpenBLAS,
 /// whose sums may depend on how many rows it is given.
@@ -66,6 +67,15 @@ void weight_gradient(const Plan& p, const Tensor& x, const Tensor& dy, Sink to) 
 
 /// Of many images: sums of fixed numbers of them, added in order.
 void weight_gradient_of_many(const Plan& p, const Tensor& x, const Tensor& w, const Tensor& dy, Sink to) {
+  if (p.s.B > most_sums * together) {
+    for (int64_t i = 0; i < p.s.B; i += most_sums * together, to.beta = 1) {
+      const int from = static_cast<int>(i), end = static_cast<int>(std::min(p.s.B, i + most_sums * together));
+      Plan some = p;
+      some.s.B = end - from;
+      weight_gradient_of_many(some, x.detach().rows(from, end), w, dy.rows(from, end), to);
+    }
+    return;
+  }
   const int64_t blocks = (p.s.B - 1) / together + 1;
   Tensor sums({static_cast<int>(blocks), static_cast<int>(w.size())});
   parallel::rows(blocks, 1, [&](int64_t i, int64_t e) {
@@ -120,10 +130,10 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, const ConvOptio
   if (o.stride_y < 1 || o.stride_x < 1 || o.dilation_y < 1 || o.dilation_x < 1 ||
       std::min({o.top, o.bottom, o.left, o.right}) < 0)
     fail(where(w), "stride and dilation must be at least 1, padding at least 0");
-  const int Ho = (H + o.top + o.bottom - o.dilation_y * (kh - 1) - 1) / o.stride_y + 1;
-  const int Wo = (W + o.left + o.right - o.dilation_x * (kw - 1) - 1) / o.stride_x + 1;
-  if (H + o.top + o.bottom < o.dilation_y * (kh - 1) + 1 || W + o.left + o.right < o.dilation_x * (kw - 1) + 1)
-    fail(where(w), "a {}x{} kernel is larger than the padded {}x{} map", kh, kw, H, W);
+  const int64_t room_y = int64_t{H} + o.top + o.bottom - int64_t{o.dilation_y} * (kh - 1) - 1,
+                room_x = int64_t{W} + o.left + o.right - int64_t{o.dilation_x} * (kw - 1) - 1;
+  if (room_y < 0 || room_x < 0) fail(where(w), "a {}x{} kernel is larger than the padded {}x{} map", kh, kw, H, W);
+  const int Ho = static_cast<int>(room_y / o.stride_y + 1), Wo = static_cast<int>(room_x / o.stride_x + 1);
   const ConvShape s{B, H, W, C, Ho, Wo, kh, kw, o.stride_y, o.stride_x, o.top, o.left, o.dilation_y, o.dilation_x};
   const bool whole =
       kh * kw == 1 && o.stride_y == 1 && o.stride_x == 1 && std::max({o.top, o.bottom, o.left, o.right}) == 0;

@@ -210,10 +210,10 @@ Plan plan(const Tensor& x, const Tensor& offset, const Tensor& mask, const Tenso
   if (o.stride_y < 1 || o.stride_x < 1 || o.dilation_y < 1 || o.dilation_x < 1 ||
       std::min({o.top, o.bottom, o.left, o.right}) < 0)
     fail(where(w), "stride and dilation must be at least 1, padding at least 0");
-  const int room_y = H + o.top + o.bottom - o.dilation_y * (kh - 1) - 1,
-            room_x = W + o.left + o.right - o.dilation_x * (kw - 1) - 1;
+  const int64_t room_y = int64_t{H} + o.top + o.bottom - int64_t{o.dilation_y} * (kh - 1) - 1,
+                room_x = int64_t{W} + o.left + o.right - int64_t{o.dilation_x} * (kw - 1) - 1;
   if (room_y < 0 || room_x < 0) fail(where(w), "a {}x{} kernel is larger than the padded {}x{} map", kh, kw, H, W);
-  const int Ho = room_y / o.stride_y + 1, Wo = room_x / o.stride_x + 1, T = kh * kw;
+  const int Ho = static_cast<int>(room_y / o.stride_y + 1), Wo = static_cast<int>(room_x / o.stride_x + 1), T = kh * kw;
   if (const Shape want{B, Ho, Wo, 2 * G * T}; offset.shape() != want)
     fail(where(w), "offset is {}, expected {}: dy and dx of {} taps in {} groups", offset.shape().str(), want.str(), T,
          G);

@@ -24,14 +24,17 @@ Tensor embedding(const Tensor& table, std::span<const int32_t> index) {
   check("embedding", index, table.dim(0));
   Shape s = table.shape();
   s[0] = static_cast<int>(index.size());
-  const int64_t width = table.dim(0) ? table.size() / table.dim(0) : 0;
+  int64_t width = 1;  // also of a table without rows, where every index is -1
+  for (int k = 1; k < s.rank; ++k) width *= s.d[k];
+  const real* const rows_of_table =
+      table.read().data();  // a parameter that is lent to be written to is packed at every product
   Tensor y(s);
   for (size_t i = 0; i < index.size(); ++i) {
     real* to = y.data() + static_cast<int64_t>(i) * width;
     if (index[i] < 0) {
       std::fill_n(to, width, real(0));
     } else {
-      std::memcpy(to, table.data() + index[i] * width, static_cast<size_t>(width) * sizeof(real));
+      std::memcpy(to, rows_of_table + index[i] * width, static_cast<size_t>(width) * sizeof(real));
     }
   }
   const Tensor kept = detail::save(index);

@@ -22,7 +22,9 @@ Sizes check(const char* op, const Tensor& x, const Tensor& W, const Tensor& b) {
     fail(W.leaf() ? op + (" " + W.leaf()->name) : op, "input is {} but weight is {} (out, in) and bias {}",
          x.shape().str(), W.shape().str(), b ? b.shape().str() : "none");
   }
-  return {in ? x.size() / in : 0, in, out};
+  int64_t rows = 1;  // also of an input without channels, whose output is the bias
+  for (int k = 0; k < x.rank() - 1; ++k) rows *= x.dim(k);
+  return {rows, in, out};
 }
 
 Shape output_shape(const Tensor& x, const Sizes& s) {
@@ -99,11 +101,12 @@ Tensor linear_add(const Tensor& x, const Tensor& W, const Tensor& b, const Tenso
   Epilogue end;
   end.add = residual.data(), end.ld_add = s.out;
   forward(s, x, W, b, end, y);
-  return record({"linear_add", s.macs()}, y, {&x, &W, &b, &residual}, [=](const Tensor& dy, Back& back) {
-    backward(s, x, W, dy, back);
-    backward_bias(s, b, dy, back);
-    back.add(residual, dy);
-  });
+  return record({"linear_add", s.macs()}, y, {&x, &W, &b, &residual},
+                [s, x, W, b, added = residual.slot()](const Tensor& dy, Back& back) {
+                  backward(s, x, W, dy, back);
+                  backward_bias(s, b, dy, back);
+                  back.add(added, dy);
+                });
 }
 
 }  // namespace TESSERA_NS

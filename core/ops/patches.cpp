@@ -37,8 +37,8 @@ Tensor patches(const Tensor& x, int p) {
   parallel::rows(bands, parallel::grain(int64_t{W} * p * C), [&](int64_t i, int64_t e) {
     for (; i < e; ++i) each(s, i, [from = x.data(), to = y.data()](int64_t a, int64_t b) { to[b] = from[a]; });
   });
-  return record({"patches", {{"size", p}}}, y, {&x}, [=](const Tensor& dy, Back& back) {
-    const auto [dx, beta] = back.into(x);
+  return record({"patches", {{"size", p}}}, y, {&x}, [=, in = x.slot()](const Tensor& dy, Back& back) {
+    const auto [dx, beta] = back.into(in);
     const auto scatter = [&, to = dx, keep = beta](int64_t i, int64_t e) {
       for (; i < e; ++i)
         each(s, i, [=, from = dy.data()](int64_t a, int64_t b) { to[a] = keep == 0 ? from[b] : to[a] + from[b]; });

@@ -36,14 +36,16 @@ struct Axis {
 };
 
 Axis axis(const char* op, int in, const PoolOptions& o) {
-  if (o.kernel < 1 || o.stride < 1 || o.padding < 0 || 2 * o.padding > o.kernel)
+  const int64_t padding = o.padding, padded = in + 2 * padding, room = padded - o.kernel;
+  if (in < 1) fail(op, "a map without cells has nothing to pool");
+  if (o.kernel < 1 || o.stride < 1 || o.padding < 0 || 2 * padding > o.kernel)
     fail(op, "kernel {}, stride {}, padding {}: padding may be at most half of the kernel", o.kernel, o.stride,
          o.padding);
-  const int room = in + 2 * o.padding - o.kernel;
-  if (room < 0) fail(op, "a window of {} is larger than the padded extent {}", o.kernel, in + 2 * o.padding);
-  int out = (room + (o.ceil_mode ? o.stride - 1 : 0)) / o.stride + 1;
-  if (o.ceil_mode && (out - 1) * o.stride >= in + o.padding) --out;
-  return {in, out, o, false};
+  if (room < 0) fail(op, "a window of {} is larger than the padded extent {}", o.kernel, padded);
+  const int64_t stride = o.stride;
+  int64_t out = (room + (o.ceil_mode ? stride - 1 : 0)) / stride + 1;
+  if (o.ceil_mode && (out - 1) * stride >= in + padding) --out;
+  return {in, static_cast<int>(out), o, false};
 }
 
 /// f(first image, end) over all of B images of `numbers` each, idle workers helping: what an image reads and writes is its own.
@@ -78,9 +80,9 @@ Tensor average(const Op& op, const Tensor& x, const Axis& ay, const Axis& ax) {
                              static_cast<real>(r.count * c.count), y.data() + static_cast<int64_t>(out) * C_);
     });
   });
-  return record(op, y, {&x}, [=, B_ = B, H_ = H, W_ = W, C_ = C](const Tensor& dy, Back& back) {
-    if (!back.wants(x)) return;
-    const Sink dx = back.into(x);
+  return record(op, y, {&x}, [=, in = x.slot(), B_ = B, H_ = H, W_ = W, C_ = C](const Tensor& dy, Back& back) {
+    if (!back.wants(in)) return;
+    const Sink dx = back.into(in);
     each_images(B_, image, [&](int first, int end) {
       if (dx.beta == 0) std::fill_n(dx.to + first * image, (end - first) * image, real(0));
       each_window(first, end, ay, ax, [&](int out, int b, Span r, Span c) {
@@ -114,6 +116,7 @@ Tensor avg_pool2d(const Tensor& x, const PoolOptions& o) {
 Tensor adaptive_avg_pool2d(const Tensor& x, int h, int w) {
   need_map("adaptive_avg_pool2d", x);
   if (h < 1 || w < 1) fail("adaptive_avg_pool2d", "{}x{} is no output size", h, w);
+  if (x.dim(1) < 1 || x.dim(2) < 1) fail("adaptive_avg_pool2d", "a map without cells has nothing to pool");
   return average({"adaptive_avg_pool2d", {{"h", h}, {"w", w}}}, x, {x.dim(1), h, {}, true}, {x.dim(2), w, {}, true});
 }
 
@@ -132,9 +135,9 @@ Tensor max_pool2d(const Tensor& x, const PoolOptions& o) {
                          y.data() + static_cast<int64_t>(out) * C_, best.data() + static_cast<int64_t>(out) * C_);
     });
   });
-  return record({"max_pool2d", 0, how(o)}, y, {&x}, [=, B_ = B, C_ = C](const Tensor& dy, Back& back) {
-    if (!back.wants(x)) return;
-    const Sink dx = back.into(x);
+  return record({"max_pool2d", 0, how(o)}, y, {&x}, [=, in = x.slot(), B_ = B, C_ = C](const Tensor& dy, Back& back) {
+    if (!back.wants(in)) return;
+    const Sink dx = back.into(in);
     each_images(B_, image, [&](int first, int end) {
       for (int b = first; b < end; ++b) {  // one image at a time: its zeros are in the cache when the gradients arrive
         real* const to = dx.to + b * image;

@@ -71,7 +71,7 @@ Tensor resize_grid(const Tensor& x, int h0, int w0, int h, int w, Interpolation 
   const Attribute how[] = {{"h0", h0},           {"w0", w0},         {"h", h},        {"w", w},
                            {"rule", name(rule)}, {"before", before}, {"after", after}};
   return record({"resize_grid", macs, how}, y, {&x},
-                [=](const Tensor& dy, Back& back) { backward(s, Wy, Wx, x, dy, back); });
+                [s, Wy, Wx, in = x.slot()](const Tensor& dy, Back& back) { backward(s, Wy, Wx, in, dy, back); });
 }
 
 }  // namespace TESSERA_NS

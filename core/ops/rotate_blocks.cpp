@@ -3,6 +3,7 @@
 #include "tessera/core/ops/rotate_blocks.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "tessera/core/gemm.h"
 #include "tessera/core/ops/detail/loops.h"
@@ -74,9 +75,13 @@ void outer(int64_t B, int64_t any, const real* dY, int64_t ldy, const real* X, i
   const int64_t b = width ? width : any;
   if (b >= wide) return gemm_tn(b, b, B, dY, ldy, X, ldx, 1, dR, b, Precision::f32);
   real sum[wide * wide] = {};
-  for (int64_t s = 0; s < B; ++s)
+  for (int64_t s = 0; s < B; ++s) {
+    real y[wide], x[wide];  // copies: GCC 12 reads the rows of two samples at once, also after the last one
+    std::memcpy(y, dY + s * ldy, static_cast<size_t>(b) * sizeof(real));
+    std::memcpy(x, X + s * ldx, static_cast<size_t>(b) * sizeof(real));
     for (int64_t r = 0; r < b; ++r)
-      for (int64_t c = 0; c < b; ++c) sum[r * b + c] += dY[s * ldy + r] * X[s * ldx + c];
+      for (int64_t c = 0; c < b; ++c) sum[r * b + c] += y[r] * x[c];
+  }
   for (int64_t i = 0; i < b * b; ++i) dR[i] += sum[i];
 }
 

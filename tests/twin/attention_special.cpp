@@ -155,6 +155,26 @@ TWIN_CASE("attention: NaN and infinity in every input give what the definition g
   }
 }
 
+TWIN_CASE("attention: under terms that meet the later channels only, a query's NaN stays its own") {
+  const auto nan_in = [](const Tensor& t, int64_t i) { return std::isnan(double(t[i])); };
+  for (const auto kind : {query, key_, value})
+    for (const int n : {5, 17})
+      for (const int first : {3, 8}) {
+        CAPTURE(n);
+        CAPTURE(first);
+        Case c = make({.n = n, .d = 16, .packed = false, .kinds = {kind}, .first = first});
+        c.leaf[0] = c.leaf[0].copy();
+        const int64_t at = c.leaf[0].size() / 2;
+        c.leaf[0][at] = static_cast<real>(nan);
+        const std::vector<Tensor> want = c.all(&plain_attention), got = c.all(&attention);
+        int wrong = 0;
+        for (const size_t t : {size_t{0}, size_t{1}})  // the output, and the gradient of the queries
+          for (int64_t i = 0; i < want[t].size(); ++i) wrong += nan_in(got[t], i) != nan_in(want[t], i);
+        CHECK(wrong == 0);
+        CHECK(nan_in(got[0], at));
+      }
+}
+
 TWIN_CASE("attention: what lies beyond a sample's length is not read, NaN or not") {
   for (const double special : {nan, inf, 3e38}) {
     const Case c = make({.n = 9, .packed = false, .kinds = {bias, query}, .lengths = {6, 9}});

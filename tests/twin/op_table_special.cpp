@@ -47,7 +47,9 @@ const std::map<std::string, std::string> choosing = {
 
 /// Ops in which a NaN or an infinity may reach more outputs than in the definition, as 0 times it.
 const std::map<std::string, std::string> spreading = {
-    {"conv1d", "zero padding is multiplied by the weights like the map, and tiles add and subtract cells"},
+    {"conv1d",
+     "zero padding is multiplied by the weights like the map, tiles add and subtract cells, and in bf16 cells go in "
+     "pairs"},
     {"conv2d", "the same"},
     {"resize_grid", "an interpolation is a dense matrix along each axis, mostly of zeros"},
 };

@@ -89,6 +89,20 @@ TEST_CASE("frozen parameters, and those without a gradient, stay as they are") {
   CHECK(p.b[0] < real(0.25));
 }
 
+TEST_CASE("the average goes on following a parameter that has no gradient in a step") {
+  Pair p;
+  AdamW optimiser(p.params, {.ema_decay = 0.75});
+  double average = static_cast<double>(p.b[0]);
+  Grads of_both = p.grads(0), of_one;
+  for (int i = 0; i < 4; ++i) of_one.into(p.w).to[i] = 1;
+  for (const Grads* g : {&of_both, &of_one, &of_one}) {
+    optimiser.step(*g, 0.05);
+    average = 0.75 * average + 0.25 * static_cast<double>(p.b[0]);
+  }
+  const Optimiser::Averaged averaged(optimiser);
+  CHECK(std::abs(static_cast<double>(p.b[0]) - average) < 1e-6);
+}
+
 TEST_CASE("the average follows the weights, is swapped in and out, and averages buffers too") {
   Pair p;
   const Tensor running = Scope(p.params).buffer("running", {1}, constant(0));

@@ -214,15 +214,16 @@ double Optimiser::step(const Grads& grads, double lr) {
       const Track& track = tracks_[static_cast<size_t>(t)];
       for (const size_t e : track.entries) take(grads, step, e, 0, params_.entries()[e].value.size(), track.room.get());
     });
-  if (ema_decay_ > 0) follow_buffers();
+  if (ema_decay_ > 0) follow_the_rest(grads);
   return size;
 }
 
-void Optimiser::follow_buffers() {
+/// The averages of what no rule has moved: buffers, and parameters that this step has no gradient for.
+void Optimiser::follow_the_rest(const Grads& grads) {
   const auto& entries = params_.entries();
   for (size_t e = 0; e < entries.size(); ++e) {
     const Tensor& x = entries[e].value;
-    if (entries[e].buffer)
+    if (entries[e].buffer || !grads.at(id(*x.leaf())))
       kernels().average(x.read().data(), state_[e].ema.data(), static_cast<real>(1 - ema_decay_), x.size());
   }
 }

@@ -88,7 +88,7 @@ class Optimiser {
   StepNow now(double lr, double clip);
   void take(const Grads& grads, const StepNow& step, size_t entry, int64_t begin, int64_t count, OrthogonalRoom* room);
   void deal(const MuonOptions& options);
-  void follow_buffers();
+  void follow_the_rest(const Grads& grads);
   void refresh_average() const;
   void swap_average();
   const ScheduleFreeAdamWOptions* schedule_free() const { return std::get_if<ScheduleFreeAdamWOptions>(&rule_); }

@@ -42,7 +42,7 @@ struct Plan {
   const Call& c;
   const int lanes = kernels().lanes;
   const int B, H, G, n, m, d, dv;
-  const int64_t dp, dvp, mp;  ///< d, dv, m in whole vectors
+  const int64_t dp, dvp, mp;  ///< rows of d, dv, m in whole vectors (plan.cpp, room)
   const bool bf16;            ///< products of pairs of bfloat16 numbers
   const int64_t dh, dvh, mh;  ///< pairs in a row of so many numbers, in whole vectors
   int rows = 0, blocks = 0;   ///< query rows at a time

@@ -18,7 +18,7 @@ namespace {
 template <class F>
 void each_strip(const Plan& p, F f) {
   const int64_t lines = p.s.B * p.s.Ho,
-                rows = std::clamp<int64_t>((128 << 10) / (p.K * int64_t{sizeof(real)}), 64, 512);
+                rows = std::clamp<int64_t>((128 << 10) / (std::max<int64_t>(p.K, 1) * int64_t{sizeof(real)}), 64, 512);
   const int64_t step = p.whole ? lines : std::max<int64_t>(rows / p.s.Wo, 1);
   for (int64_t first = 0; first < lines; first += step) {
     const int64_t last = std::min(first + step, lines);
