@@ -101,7 +101,9 @@ int work_here(const Study& study, const Plan& plan, const Request& r, const Inte
 int conclude(const Study& study, const Plan& plan) {
   tidy(study, plan);
   int64_t damaged = 0;
-  for (const std::string& line : write_tables(study, true)) {
+  const auto [runs, parts] = write_tables(study, true);
+  for (const std::string& line : parts) say_warning(line);
+  for (const std::string& line : runs) {
     const bool cell = line.find(study.cells() + "/") != std::string::npos;
     damaged += cell;
     say_warning(line +
