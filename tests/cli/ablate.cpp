@@ -121,7 +121,14 @@ TEST_CASE(
   CHECK(tessera(tiny_study(dir, {"--seeds", "1..3", "--jobs", "2"})).code == 0);
   CHECK(count(dir + "/cells") == 9);
   // what is damaged is not counted as finished, and is made anew where its folder is gone
-  const std::string table = read(dir + "/results.csv");
+  const std::string table = read(dir + "/results.csv"), metrics = read(cell + "/metrics.jsonl");
+  write(cell + "/metrics.jsonl", "{}}\n");  // it is in the tables all the same
+  const Result odd = tessera({"ablate", "--out", dir});
+  CHECK(odd.code == 0);
+  CHECK(odd.err.find("the page is without the curves") != std::string::npos);
+  CHECK(odd.err.find("damaged") == std::string::npos);
+  CHECK(read(dir + "/results.csv") == table);
+  write(cell + "/metrics.jsonl", metrics);
   write(cell + "/measures.json", "{");
   const Result hurt = tessera({"ablate", "--out", dir});
   INFO(hurt.err);

@@ -131,6 +131,11 @@ TEST_CASE("plan: what makes no sense is one line that says where") {
             "[\"shaw\"]\n[[extra]]\nposition = "
             "\"none\"\nseeds = [1]\n[report]\nbaseline = \"none\"\nstop_worse = 0.1",
             "compares position=shaw,seed=2"},
+           {"[run]\ndata = \"where\"\n[grid]\nposition = [\"none\", \"shaw\"]\n[[extra]]\nposition = "
+            "\"shaw\"\n\"position.max_distance\" = 16",
+            "position=shaw,seed=1 and position=shaw,position.max_distance=16,seed=1 are one run"},
+           {"[run]\ndata = \"where\"\n[grid]\nposition = [\"none\", \"shaw\"]\n[report]\nstop_epochs = 2",
+            "stop_epochs is of stop_worse"},
            {"[run]\nx = " + std::string(100, '['), "brackets"},
            {"[run]\nepochs = 1979-05-27", "epochs must be"},
            {"[run]\ndata = \"where\"\ndata.val_size = 3", "\"section.key\" in quotes"},
@@ -150,6 +155,11 @@ TEST_CASE("plan: [report] asks for measures that there are") {
   CHECK_THROWS_AS(options("measures = [\"acuracy\"]"), cli::Usage);
   CHECK_THROWS_AS(options("shifs = [1]"), cli::Usage);
   CHECK_THROWS_AS(options("shifts = [\"far\"]"), cli::Usage);
+  for (const char* one : {"images", "attention_images", "measure_seed"}) {  // of a list the first would be taken
+    CHECK_THROWS_AS(options(fmt::format("{} = [10, 500]", one)), cli::Usage);
+    CHECK_NOTHROW(options(fmt::format("{} = 10", one)));
+    CHECK_NOTHROW(options(fmt::format("{} = [10]", one)));
+  }
 }
 
 TEST_CASE("plan: a cell that cannot be does not cost the others, and another study is told apart") {
@@ -162,6 +172,82 @@ TEST_CASE("plan: a cell that cannot be does not cost the others, and another stu
   CHECK(lab::differs(more, plan).find("shaw") != std::string::npos);
   const Plan other = make_plan(read_plan(run + "epochs = 7\n[grid]\nposition = [\"none\", \"shwa\"]", "p.toml"));
   CHECK(lab::differs(plan, other).find("train.epochs is 15 there and 7 now") != std::string::npos);
+}
+
+TEST_CASE("plan: whoever is compared has a baseline, and by the rule of the tables") {
+  const auto reference = [](const Plan& plan, const std::string& cell) -> std::string {
+    for (const Cell& c : plan.cells)
+      if (c.name == cell) return c.reference < 0 ? "" : plan.cells[static_cast<size_t>(c.reference)].name;
+    return "there is no such cell";
+  };
+  const std::string run = "[run]\ndata = \"where\"\nseeds = [1]\n";
+  const Plan rope = make_plan(
+      read_plan(run + "[grid]\nposition = [\"none\", \"rope_axial\"]\n[[extra]]\nposition = \"rope_axial\"\n"
+                      "\"position.theta\" = 10\n[[extra]]\nposition = \"rope_mixed\"\n\"position.theta\" = 10.0\n"
+                      "[report]\nbaseline = \"rope_axial\"",
+                "p.toml"));
+  CHECK(reference(rope, "position=none,seed=1") == "position=rope_axial,seed=1");
+  CHECK(reference(rope, "position=rope_mixed,position.theta=10,seed=1") ==
+        "position=rope_axial,position.theta=10,seed=1");
+  const Plan opt = make_plan(read_plan(
+      run + "[grid]\n\"optim.opt\" = [\"adamw\"]\n[[extra]]\n\"optim.opt\" = \"sgd\"\n\"optim.momentum\" = 0.8\n",
+      "p.toml"));
+  CHECK(reference(opt, "optim.opt=sgd,optim.momentum=0.8,seed=1") == "optim.opt=adamw,seed=1");
+  const Plan model = make_plan(read_plan(
+      run + "[grid]\nmodel = [\"vit\"]\n\"model.global_pool\" = [\"token\", \"avg\"]\n[[extra]]\nmodel = \"swin\"\n"
+            "\"model.window_size\" = 4\n[report]\nbaseline = \"model.name=vit\"",
+      "p.toml"));
+  for (const Cell& c : model.cells)
+    if (c.name.starts_with("model=swin")) {
+      REQUIRE(c.refused == "");
+      CHECK(reference(model, c.name) == "model=vit,model.global_pool=" + c.keys[1].second + ",seed=1");
+    }
+}
+
+TEST_CASE("plan: a value is the same value however it is written, the baseline's too") {
+  const std::string grid =
+      "[run]\ndata = \"where\"\nseeds = [1]\n[grid]\n\"optim.lr\" = [1e-3, 2e-3]\nposition = [\"none\", "
+      "\"shaw\"]\n[report]\nbaseline = ";
+  for (const char* said : {"0.002", "\"2e-3\"", "\"0.0020\"", "\"optim.lr=2e-3\"", "\"lr=0.2e-2\""}) {
+    const Plan plan = make_plan(read_plan(grid + said, "p.toml"));
+    CHECK(plan.baseline_key == "optim.lr");
+    CHECK(plan.baseline_value == "0.002");
+  }
+  CHECK(make_plan(read_plan(grid + "\"shaw\"", "p.toml")).baseline_value == "shaw");
+}
+
+TEST_CASE("plan: with a rule for stopping a run keeps the one that it was judged beside") {
+  const auto plan = [](const std::string& positions, const std::string& report, const Plan* before = nullptr) {
+    return make_plan(read_plan("[run]\ndata = \"where\"\n\"data.val_size\" = 100\nseeds = [1]\n[grid]\nposition = [" +
+                                   positions + "]\n[report]\n" + report,
+                               "p.toml"),
+                     before);
+  };
+  const std::string both = "\"shaw\", \"none\"", more = both + ", \"learned\"", stop = "stop_worse = 0.15\n";
+  const Plan before = plan(both, stop + "baseline = \"shaw\"");
+  CHECK(lab::differs(before, plan(more, stop + "baseline = \"none\""))
+            .find("judges position=shaw,seed=1 beside no other") != std::string::npos);
+  const Plan unsaid = plan(more, stop, &before);  // nobody says another
+  CHECK(unsaid.baseline_value == "shaw");
+  CHECK(lab::differs(before, unsaid) == "");
+  CHECK(plan(more, stop).baseline_value == "none");
+  CHECK(lab::differs(plan(both, "baseline = \"shaw\""), plan(both, "baseline = \"none\"")) == "");
+  // a rule that stops nobody is none, whatever its epochs, and plan.toml need not say it
+  const Plan off = plan(both, "stop_worse = 0\nstop_epochs = 7");
+  CHECK(off.text.find("stop_") == std::string::npos);
+  CHECK(lab::differs(make_plan(read_plan(off.text, "plan.toml")), off) == "");
+  const Plan on = plan(both, stop + "stop_epochs = 7");
+  CHECK(lab::differs(make_plan(read_plan(on.text, "plan.toml")), on) == "");
+  CHECK(lab::differs(on, plan(both, stop)).find("rule for stopping") != std::string::npos);
+}
+
+TEST_CASE("plan: one that grows on another machine still says where it was begun") {
+  const std::string run = "[run]\ndata = \"where\"\nseeds = [1]\n[grid]\n";
+  Plan before = make_plan(read_plan(run + "position = [\"none\", \"shaw\"]", "p.toml"));
+  before.arithmetic = "another machine";
+  const Plan grown = make_plan(read_plan(run + "position = [\"none\", \"shaw\", \"learned\"]", "p.toml"), &before);
+  CHECK(grown.arithmetic == "another machine");
+  CHECK(read_plan(grown.text, "plan.toml").arithmetic == "another machine");
 }
 
 TEST_CASE("plan: long values and strange signs make names that a file system takes, each its own") {

@@ -196,6 +196,33 @@ TEST_CASE("probe: one that was stopped goes on to what it would have been") {
   CHECK(read(folder / "whole/probe.csv") == gone_on);
 }
 
+TEST_CASE("probe: a training that diverges is a dash with its reason, and the rest of the table is there") {
+  const Folder folder;
+  std::vector<std::string> args = words({"probe", "--positions", "none,learned", "--tasks", "row", "--seeds", "2",
+                                         "--out", folder / "probe", "optim.lr=1e20", "train.batch_size=8"});
+  for (int i = 0; i < 2; ++i) {
+    const Result r = test::tessera(args);
+    REQUIRE_MESSAGE(r.code == 0, r.err);
+    const std::string csv = read(folder / "probe/probe.csv");
+    CHECK(std::ranges::count(csv, '\n') == 2 * 2 + 1);
+    CHECK(csv.find("seed 1: the ") != std::string::npos);
+    CHECK(csv.find("not finite") != std::string::npos);
+  }
+}
+
+TEST_CASE("probe: trainings of another length do not stand beside those that are there") {
+  const Folder folder;
+  std::vector<std::string> args = words({"probe", "--positions", "none", "--tasks", "row", "--out", folder / "probe"});
+  REQUIRE(test::tessera(args).code == 0);
+  const std::string csv = read(folder / "probe/probe.csv");
+  for (const char* longer : {"train.epochs=2", "train.max_steps=1"}) {
+    std::vector<std::string> other = args;
+    other.emplace_back(longer);
+    check_refused(test::tessera(other), 2, {"row+none,seed=1 is of 1 epoch", "--out"});
+  }
+  CHECK(read(folder / "probe/probe.csv") == csv);
+}
+
 TEST_CASE("probe: the help says the sizes that are taken") {
   std::string help;  // on one line
   for (const char c : test::tessera({"probe", "--help"}).out)

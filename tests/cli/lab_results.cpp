@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <filesystem>
+#include <map>
 
 #include "program.h"
 #include "tessera/core/error.h"
@@ -132,6 +133,103 @@ TEST_CASE("results: options of an encoding are no reason to lose the baseline") 
   const Results all = read_results(dir);
   REQUIRE(all.groups.size() == 3);
   for (size_t g = 0; g < 3; ++g) CHECK(all.groups[all.baseline_of(g)].values == std::vector<std::string>{"none", ""});
+}
+
+TEST_CASE("results: whoever is compared has a baseline, the most alike of those that say nothing else") {
+  const Folder folder;
+  struct Study {
+    std::string plan;
+    std::vector<std::string> keys;
+    std::vector<std::vector<std::string>> groups;
+    std::map<std::string, std::string> baseline;  ///< by labels; "": there is none
+  };
+  const std::vector<Study> studies{
+      {"[report]\nbaseline = \"model.name=vit\"\n",
+       {"model.name", "model.global_pool", "model.window_size"},
+       {{"vit", "token", ""}, {"vit", "avg", ""}, {"swin", "avg", "4"}, {"pit", "none", ""}},
+       {{"swin, model.global_pool = avg, model.window_size = 4", "vit, model.global_pool = avg"},
+        {"pit, model.global_pool = none", ""}}},
+      {"[grid]\nposition = [\"none\", \"rope_axial\"]\n[[extra]]\nposition = \"rope_axial\"\n\"position.theta\" = 10\n"
+       "[report]\nbaseline = \"position.name=rope_axial\"\n",
+       {"position.name", "position.theta"},
+       {{"none", ""}, {"rope_axial", "100"}, {"rope_axial", "10"}, {"rope_mixed", "10"}},
+       {{"none", "rope_axial, position.theta = 100"},  // the grid's, and not the extra one
+        {"rope_axial, position.theta = 10", "rope_axial, position.theta = 10"},
+        {"rope_mixed, position.theta = 10", "rope_axial, position.theta = 10"}}},
+      {"[report]\nbaseline = \"optim.opt=adamw\"\n",
+       {"optim.opt", "optim.momentum"},
+       {{"adamw", "0.9"}, {"sgd", "0.9"}, {"sgd", "0.8"}},
+       {{"optim.opt = sgd, optim.momentum = 0.9", "optim.opt = adamw, optim.momentum = 0.9"},
+        {"optim.opt = sgd, optim.momentum = 0.8", "optim.opt = adamw, optim.momentum = 0.9"}}}};
+  for (size_t i = 0; i < studies.size(); ++i) {
+    const Study& study = studies[i];
+    const std::string dir = folder / std::to_string(i);
+    for (size_t g = 0; g < study.groups.size(); ++g) {
+      const std::string cell = fmt::format("{}/cells/{}", dir, g);
+      fs::create_directories(cell);
+      std::string keys;
+      for (size_t k = 0; k < study.keys.size(); ++k)
+        keys += fmt::format(R"({}"{}":"{}")", k > 0 ? "," : "", study.keys[k], study.groups[g][k]);
+      write(cell + "/cell.json", fmt::format(R"({{"format":1,"keys":{{{}}},"seed":1}})", keys));
+      write(cell + "/measures.json", R"({"format":1,"numbers":{"last_acc1":0.5}})");
+    }
+    write(dir + "/plan.toml", study.plan);
+    const Results all = read_results(dir);
+    REQUIRE(all.groups.size() == study.groups.size());
+    size_t asked = 0;
+    for (size_t g = 0; g < all.groups.size(); ++g)
+      if (const auto it = study.baseline.find(all.groups[g].label); it != study.baseline.end()) {
+        INFO(all.groups[g].label);
+        const size_t base = all.baseline_of(g);
+        CHECK((base < all.groups.size() ? all.groups[base].label : "") == it->second);
+        ++asked;
+      }
+    CHECK(asked == study.baseline.size());
+  }
+}
+
+TEST_CASE("results: a run that was stopped early stays one when it is measured again") {
+  const Folder folder;
+  const std::string dir = folder / "study";
+  make_study(dir);
+  const std::string cell = dir + "/cells/position=shaw,depth=2,seed=1";
+  write(cell + "/cell.json", keys_of("shaw", 2, 1) + R"(,"stopped":{"epoch":3,"reason":"clearly worse"}})");
+  const Results all = read_results(dir);
+  CHECK(all.stopped(all.groups[0]) == 1);
+  CHECK(all.runs[0].number(stopped_epoch) == 3);
+  CHECK(lines(results_csv(all))[0].ends_with(",stopped_epoch"));
+  write(cell + "/cell.json", keys_of("shaw", 2, 1) + R"(,"stopped":{"epoch":"3"}})");
+  CHECK(read_results(dir).skipped.size() == 1);
+}
+
+TEST_CASE("results: of one run no interval is told") {
+  const Folder folder;
+  for (const char* name : {"none", "shaw"}) make_cell(folder / "study", name, 2, 1, 500);
+  for (const std::string& row : lines(pairwise_csv(read_results(folder / "study"))))
+    if (!row.starts_with("measure")) CHECK_MESSAGE(row.ends_with(",0.5,,,0,0"), row);
+}
+
+TEST_CASE("results: a name is a key's or a measure's, and a run that takes it for the other costs itself alone") {
+  const Folder folder;
+  const std::string dir = folder / "study";
+  make_study(dir);
+  const std::string table = results_csv(read_results(dir));
+  const auto cell = [&](int seed, const std::string& keys, const std::string& numbers) {
+    const std::string c = make_cell(dir, "rope", 2, seed, 700);
+    if (!keys.empty()) write(c + "/cell.json", fmt::format(R"({{"format":1,"keys":{{{}}},"seed":{}}})", keys, seed));
+    if (!numbers.empty()) write(c + "/measures.json", fmt::format(R"({{"format":1,"numbers":{{{}}}}})", numbers));
+  };
+  cell(10, "", R"("last_acc1":0.7,"seed":1)");
+  cell(11, "", R"("last_acc1":0.7,"model.depth":2)");
+  cell(12, R"("position.name":"rope","seed":"12")", "");
+  cell(13, R"("position.name":"rope","measure":"x")", "");
+  cell(14, R"("position.name":"rope","val.loss":"x")", "");
+  cell(15, R"("position.name":"rope","resolution.48x48.acc1":"x")", "");
+  const Results all = read_results(dir);
+  CHECK(all.skipped.size() == 6);
+  for (const std::string& line : all.skipped)
+    CHECK_MESSAGE(line.find(dir + "/cells/position=rope") != std::string::npos, line);
+  CHECK(results_csv(all) == table);
 }
 
 TEST_CASE("results: groups are compared with the baseline of the same other keys, over seeds and over images") {

@@ -1,8 +1,10 @@
 // The statistics of the lab against scipy, statsmodels, autorank and rliable (tests/golden/study_statistics.py), and what they may claim.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "tessera/core/io/json.h"
 #include "tessera/core/rng.h"
@@ -103,6 +105,61 @@ TEST_CASE("statistics: the difference that would be seen, by noncentral t") {
   CHECK(std::isnan(detectable_difference(1, 0.1)));
   CHECK(power_of(5, 1, 0) == 0.05);
   CHECK(power_of(5, 1, 1e9) == 1);
+}
+
+namespace {
+
+/// The power of a paired t-test without the noncentral t of a library: of a normal over an independent chi, integrated over the chi.
+double power_by_integration(int n, double delta, double critical) {
+  const double nc = delta * std::sqrt(n), k = n - 1;
+  const auto below = [](double x) { return 0.5 * std::erfc(-x / std::sqrt(2.0)); };
+  constexpr int steps = 20000;  // Simpson's
+  constexpr double far = 14;
+  double sum = 0;
+  for (int i = 0; i <= steps; ++i) {
+    const double s = far * i / steps, chi = std::pow(s, k - 1) * std::exp(-s * s / 2);
+    const double seen = below(nc - critical * s / std::sqrt(k)) + below(-critical * s / std::sqrt(k) - nc);
+    sum += (i == 0 || i == steps ? 1 : i % 2 ? 4 : 2) * chi * seen;
+  }
+  return sum * far / steps / 3 * std::pow(2, 1 - k / 2) / std::tgamma(k / 2);
+}
+
+}  // namespace
+
+TEST_CASE(
+    "statistics: among many comparisons the difference that would be seen is the one that the corrected test sees") {
+  // Student's quantiles of 1 - alpha / 2
+  for (const auto& [n, alpha, critical] : {std::tuple(2, 0.05 / 4, 50.923037),
+                                           {2, 0.05 / 100, 1273.239284},
+                                           {3, 0.05 / 4, 8.8602},
+                                           {3, 0.05 / 20, 19.962480},
+                                           {5, 0.05 / 4, 4.314656},
+                                           {10, 0.05 / 20, 4.145789}}) {
+    INFO(n, " pairs at level ", alpha);
+    const double difference = detectable_difference(n, 1, alpha);
+    CHECK(power_by_integration(n, difference, critical) == doctest::Approx(0.8).epsilon(2e-3));
+    CHECK(difference > detectable_difference(n, 1));
+  }
+  Difference d = paired(std::vector{0.71, 0.70, 0.72}, std::vector{0.70, 0.71, 0.70});
+  const Unit points{100, " points", 2, Good::higher};
+  const std::string alone = in_words(d, points);
+  std::vector<Difference> table(4, d);
+  holm(table);
+  const std::string among = in_words(table[0], points);
+  CHECK(alone.find(fmt::format("; one of {:.2f} would", 100 * detectable_difference(3, d.sd))) != std::string::npos);
+  CHECK(among.find(fmt::format("; one of {:.2f} would", 100 * detectable_difference(3, d.sd, 0.05 / 4))) !=
+        std::string::npos);
+}
+
+TEST_CASE("statistics: one run, drawn anew, is that run again, and tells no interval") {
+  const Scores one{{0.7}}, two{{0.7, 0.72}}, both{{0.7, 0.71}, {0.6}};
+  CHECK(probability_of_improvement(two, one) == 0.75);
+  for (const auto& [x, y] : {std::pair(one, two), {two, one}, {one, one}, {both, both}})
+    CHECK(std::isnan(probability_of_improvement_interval(x, y).low));
+  CHECK(std::isfinite(probability_of_improvement_interval(two, two).low));
+  CHECK(std::isnan(interquartile_mean_interval(one).low));
+  CHECK(std::isnan(interquartile_mean_interval(both).low));
+  CHECK(std::isnan(over_seeds_and_images({{1, 0, 1}}).low));
 }
 
 TEST_CASE("statistics: resampling picks what numpy and rliable would have picked by the same draws") {

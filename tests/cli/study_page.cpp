@@ -63,6 +63,10 @@ TEST_CASE("study page: it is well-formed, holds what was measured and what is mi
         "What answers hang on", "Cost", "Pictures of attention and tables", "tessera ablate plan.toml",
         "made by = tessera 0.1.0 on a machine / commit 0123456789ab", "better"})
     CHECK_MESSAGE(page.find(part) != std::string::npos, part);
+  const size_t cost = page.find("<h2>Cost</h2>");
+  const std::string heads = page.substr(cost, page.find("</thead>", cost) - cost);
+  for (const char* once : {"samples a second", "speed beside none", "tensors at the peak, MB", ">beside none"})
+    CHECK_MESSAGE(count(heads, once) == 1, once);
   // sorted by accuracy as it is written: the last of the plan is the best
   const size_t rows = page.find("<tbody>", page.find("id=\"accuracy\""));
   CHECK(page.find("data-e=\"3\"", rows) < page.find("data-e=\"2\"", rows));
@@ -138,12 +142,27 @@ TEST_CASE("study page: damaged tables are one line, and the page that was there 
       R"({"format":1,"scenes":[{"keys":[],"seed":"1","tables":[],"attention":[{"block":0,"offsets":{"h":9,"w":9,"scale":1,"values":"AAAA"},"maps":[]}]}]})",
       {"pictures.json", "81 values"});
   refused("pictures.json", R"({"format":2,"scenes":[]})", {"pictures.json", "format 2"});
+  for (const char* kind : {"matrix", "embedding", "offsets", "x"})  // a table without cells
+    for (const char* size :
+         {R"("h":0,"w":0,"channels":1)", R"("h":0,"w":1000000,"channels":1)", R"("h":2,"w":2,"channels":0)"})
+      refused("pictures.json",
+              std::string(R"({"format":1,"scenes":[{"keys":["none"],"seed":"1","tables":[{"name":"x","kind":")") +
+                  kind + "\"," + size + R"(,"prefix":0,"scale":1.0,"values":""}],"attention":[]}]})",
+              {"pictures.json"});
   CHECK(tessera({"report", kept}).code == 0);
-  // a damaged run of the folder costs its line
-  write(study + "/cells/position=1,seed=1/metrics.jsonl", "{\"epoch\":\n{}\n");
+  // damage beside a run's measures costs the page its part of it, and the tables nothing
+  const std::string table = read(study + "/results.csv"), cells = study + "/cells/";
+  write(cells + "position=1,seed=1/metrics.jsonl", "{\"epoch\":\n{}\n");
+  write(cells + "position=0,seed=1/pictures.json", "{");
   const Result r = tessera({"report", study});
   CHECK(r.code == 0);
   CHECK(r.err.find("metrics.jsonl:1") != std::string::npos);
+  CHECK(r.err.find("without the curves, settings and pictures of this run") != std::string::npos);
+  CHECK(r.err.find("without the pictures of this run") != std::string::npos);
+  CHECK(r.err.find("skipped") == std::string::npos);
+  CHECK(read(study + "/results.csv") == table);
+  write(cells + "position=1,seed=2/measures.json", "{");
+  CHECK(tessera({"report", study}).err.find("an ablation, 1 skipped") != std::string::npos);
 }
 
 TEST_CASE("study page: in a headless browser it sorts, filters, lights up and asks for nothing") {

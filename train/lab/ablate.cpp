@@ -4,6 +4,7 @@
 #include <csignal>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "tessera/core/parallel.h"
@@ -69,8 +70,8 @@ Words gather(const Request& r) {
   }
   if (!r.seeds.empty()) words.seeds = seeds_of(r.seeds);
   if (!r.baseline.empty()) words.baseline = r.baseline;
-  if (r.stop_worse >= 0) words.stop.margin = r.stop_worse;
-  if (r.stop_epochs > 0) words.stop.epochs = r.stop_epochs;
+  if (r.stop_worse >= 0) words.stop_worse = r.stop_worse;
+  if (r.stop_epochs > 0) words.stop_epochs = r.stop_epochs;
   if (!r.measures.empty()) say_measures(words, r.measures);
   return words;
 }
@@ -88,7 +89,7 @@ int work_here(const Study& study, const Plan& plan, const Request& r, const Inte
   if (r.threads > 0) use_threads(r.threads);
   bool orphan = false;
   WorkerOptions options;
-  options.patience = r.patience;
+  options.patience = r.patience, options.of_a_crew = r.parent > 0;
   options.hooks.stop = [&] {
     orphan = orphan || (r.parent > 0 && ::getppid() != r.parent);
     return orphan || interrupt.stop();
@@ -101,7 +102,9 @@ int work_here(const Study& study, const Plan& plan, const Request& r, const Inte
 int conclude(const Study& study, const Plan& plan) {
   tidy(study, plan);
   int64_t damaged = 0;
-  for (const std::string& line : write_tables(study, true)) {
+  const auto [runs, parts] = write_tables(study, true);
+  for (const std::string& line : parts) say_warning(line);
+  for (const std::string& line : runs) {
     const bool cell = line.find(study.cells() + "/") != std::string::npos;
     damaged += cell;
     say_warning(line +
@@ -144,7 +147,7 @@ void warn_of_refused(const Plan& plan) {
 void check_cells(const Study& study, const Plan& plan) {
   std::set<std::string> strangers = standing(study).finished;
   for (const Cell& cell : plan.cells)
-    if (strangers.erase(cell.name) > 0 && of_another_plan(study, cell))
+    if (strangers.erase(cell.name) > 0 && cell.refused.empty() && of_another_plan(study, cell))
       wrong_usage("{} is a run of another plan than {}: move it away, or give the plan it was made by",
                   study.cell(cell.name), study.plan());
   for (const std::string& name : strangers)
@@ -154,35 +157,42 @@ void check_cells(const Study& study, const Plan& plan) {
 int ablate(const Request& r) {
   std::signal(SIGPIPE, SIG_IGN);
   const Interrupt interrupt(Usr1::stop);  // of Slurm: the time is nearly over
+  const bool again = !r.says_a_plan();
   if (r.out.empty() && !r.dry) wrong_usage("--out DIR is missing: the folder that the study is to have");
+  if (r.out.empty() && again) wrong_usage("--dry-run of what? Say a PLAN.toml, --positions or --out DIR of a study");
   const Study study{r.out};
   if (r.worker && r.says_a_plan())
     wrong_usage(
         "a --worker takes its plan from {}: begin the study first, by the same command without --worker, with "
         "--emit or --dry-run left out, or leave the plan out here",
         study.plan());
-  const bool again = !r.says_a_plan();
-  Plan plan = again ? plan_of(study) : make_plan(gather(r));
+  std::optional<Plan> before;
+  if (again || (!r.out.empty() && is_begun(study))) before = plan_of(study);
+  const Plan plan = again ? *before : make_plan(gather(r), before ? &*before : nullptr);
   measure_options(plan.report);  // refuses what is none
   if (!plan.note.empty()) say(plan.note);
-  if (r.dry) return dry_run(plan, study.dir, interrupt);
   if (!again) refuse_plan_in_vain(plan);
-  if (!again || !r.worker) {
-    if (!again && is_begun(study)) plan.arithmetic = plan_of(study).arithmetic;
-    refuse_mixture(plan, r);
-    open_study(study, plan);
+  if (!r.out.empty()) {
+    if (!again || !r.worker) {
+      refuse_mixture(plan, r);
+      r.dry ? check_study(study, plan) : open_study(study, plan);
+    }
+    check_cells(study, plan);
   }
-  check_cells(study, plan);
+  if (r.dry) {
+    use_threads(r.threads);
+    return dry_run(plan, study, r.retry, interrupt);
+  }
   if (!r.worker) warn_of_refused(plan);
+  const CrewOptions crew{r.jobs, r.threads, r.patience, r.allow_mixed};
   if (!r.emit.empty()) {
-    print(script_of(r.emit, study.dir, plan.cells.size(), r.jobs, r.threads, r.allow_mixed));
+    print(script_of(r.emit, study.dir, plan.cells.size(), crew));
     return done;
   }
   refuse_mixture(plan, r);
   if (r.retry)
     if (const int n = forget_failures(study); n > 0) say("{} tried once more", plural(n, "failed run"));
-  const int code = r.worker ? work_here(study, plan, r, interrupt)
-                            : run_crew(study, plan, {r.jobs, r.threads, r.patience, r.allow_mixed}, interrupt);
+  const int code = r.worker ? work_here(study, plan, r, interrupt) : run_crew(study, plan, crew, interrupt);
   if (code == interrupted) {
     if (r.parent == 0)
       say("stopped by {}; go on with: tessera ablate {}--out {}", interrupt.name(), r.worker ? "--worker " : "", r.out);
@@ -250,7 +260,8 @@ void add_ablate(CLI::App& app, Action& chosen) {
   sub->add_option("--threads", r->threads, "Of each run; results do not depend on it [cores over jobs]")
       ->check(CLI::Range(1, 4096));
   sub->add_flag("--dry-run", r->dry, "Print the runs, the time they take and what difference they can show");
-  sub->add_option("--emit", r->emit, "Begin DIR and print a script that starts workers: slurm | parallel | mpi");
+  sub->add_option("--emit", r->emit, "Begin DIR and print a script that starts workers: slurm | parallel | mpi")
+      ->check(CLI::IsMember({"slurm", "parallel", "mpi"}));
   sub->add_flag("--retry", r->retry, "Try what failed once more");
   sub->add_option("--stale-after", r->patience,
                   "Seconds without a sign of life after which a run is taken from its worker [60]")

@@ -85,19 +85,25 @@ double available_mb() {
 
 }  // namespace
 
-Split best_split(const Cell& cell, int runs, int cores, const Interrupt& interrupt) {
-  if (cores < 2 || runs < 2) return {1, cores, ""};
-  const int jobs = std::min(cores, runs);
-  const Speed together = measure(cell.config, 1, cores, interrupt);
+Split widest_split(int runs, int cores, int threads) {
+  const int jobs = std::max(1, std::min(runs, threads > 0 ? cores / threads : cores));
+  return {jobs, threads > 0 ? threads : std::max(1, cores / jobs), ""};
+}
+
+Split best_split(const Cell& cell, int runs, int cores, int threads, const Interrupt& interrupt) {
+  const Split one = widest_split(1, cores, threads), widest = widest_split(runs, cores, threads);
+  if (widest.jobs < 2) return one;
+  const Speed together = measure(cell.config, 1, one.threads, interrupt);
   const int fit = static_cast<int>(0.8 * available_mb() / (together.peak_rss_mb + 250));  // and its data
-  const int most = std::clamp(fit, 1, jobs);
-  if (most < 2 || together.images_per_s == 0) return {1, cores, ""};
-  const Speed apart = measure(cell.config, most, cores / most, interrupt);
-  const bool better = apart.images_per_s > together.images_per_s;
-  return {better ? most : 1, better ? cores / most : cores,
-          fmt::format("{} (measured: {} at a time {:.0f} images/s in all, one with {} {:.0f}; --jobs says otherwise)",
-                      better ? fmt::format("{} runs at a time", most) : "one run at a time", most, apart.images_per_s,
-                      plural(cores, "thread"), together.images_per_s)};
+  const Split most = widest_split(std::min(fit, runs), cores, threads);
+  if (most.jobs < 2 || together.images_per_s == 0) return one;
+  const Speed apart = measure(cell.config, most.jobs, most.threads, interrupt);
+  Split best = apart.images_per_s > together.images_per_s ? most : one;
+  best.why =
+      fmt::format("{} (measured: {} at a time {:.0f} images/s in all, one with {} {:.0f}; --jobs says otherwise)",
+                  best.jobs > 1 ? fmt::format("{} runs at a time", best.jobs) : "one run at a time", most.jobs,
+                  apart.images_per_s, plural(one.threads, "thread"), together.images_per_s);
+  return best;
 }
 
 int run_crew(const Study& study, const Plan& plan, const CrewOptions& o, const Interrupt& interrupt) {
@@ -111,7 +117,7 @@ int run_crew(const Study& study, const Plan& plan, const CrewOptions& o, const I
   }
   const int cores = parallel::available_cores();
   Split split{std::max(o.jobs, 1), 1, ""};
-  if (o.jobs == 0 && example) split = best_split(*example, runs, o.threads > 0 ? o.threads : cores, interrupt);
+  if (o.jobs == 0 && example) split = best_split(*example, runs, cores, o.threads, interrupt);
   if (interrupt.stop()) return interrupted;
   if (o.jobs > 0) split.threads = o.threads > 0 ? o.threads : std::max(1, cores / o.jobs);
   if (!split.why.empty()) say(split.why);

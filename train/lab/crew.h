@@ -21,9 +21,11 @@ struct Split {
   int jobs = 1, threads = 1;
   std::string why;  ///< a line for a person
 };
-/// For so many runs that are left, of which `cell` is one: measures a few steps with all threads against as many processes as cores with one
-/// thread each, at the same time, within the memory there is. A few seconds.
-Split best_split(const Cell& cell, int runs, int cores, const cli::Interrupt& interrupt);
+/// As many runs at a time as the cores hold, with `threads` each; 0: with a core each, or a share of them where there are fewer runs.
+Split widest_split(int runs, int cores, int threads);
+/// For so many runs that are left, of which `cell` is one: measures a few steps of one run against as many at the same time as cores and memory
+/// hold; `threads` of each, or 0: one run has all cores, several their share. A few seconds.
+Split best_split(const Cell& cell, int runs, int cores, int threads, const cli::Interrupt& interrupt);
 
 /// Works until the study is at its end. Returns the exit code: done, or interrupted. Throws Error when no worker can go on.
 int run_crew(const Study& study, const Plan& plan, const CrewOptions& options, const cli::Interrupt& interrupt);

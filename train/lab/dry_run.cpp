@@ -83,26 +83,40 @@ struct Look {
   std::string refused;
 };
 
-std::string detectable(int seeds, double sd, const std::string& whence) {
+std::string detectable(int seeds, int among, double sd, const std::string& whence) {
   if (seeds < 2) return "one seed: no difference can be told from chance; take three or more";
   return fmt::format(
-      "{} seeds show a difference of {:.2f} points to the baseline with 80 % power (paired t-test at 5 %; the "
+      "{} seeds show a difference of {:.2f} points to the baseline with 80 % power (paired t-test at 5 %{}; the "
       "differences' standard deviation is {:.2f} points, {})",
-      seeds, detectable_difference(seeds, sd), sd, whence);
+      seeds, detectable_difference(seeds, sd, level / among),
+      among > 1 ? fmt::format(", corrected for {} comparisons", among) : "", sd, whence);
 }
 
 }  // namespace
 
-int dry_run(const Plan& plan, const std::string& dir, const Interrupt& interrupt) {
+int dry_run(const Plan& plan, const Study& study, bool retry, const Interrupt& interrupt) {
+  const Standing now = study.dir.empty() ? Standing() : standing(study);
+  int finished = 0, failed = 0;
   std::map<std::string, Look> known;  // by configuration, whatever the seed
   Sizes sizes;
   double total = 0;
-  int can = 0;
+  int to_do = 0, can = 0;
   std::map<std::string, int> seeds;  // of each cell, by what it says
+  std::set<std::string> compared;    // the same, of those that have a baseline
   for (const Cell& cell : plan.cells) {
     if (interrupt.stop()) return interrupted;
     RunConfig same = cell.config;
     same.train.seed = 0;
+    if (now.finished.contains(cell.name)) {
+      ++finished, ++seeds[toml(same)];
+      if (cell.reference >= 0) compared.insert(toml(same));
+      continue;
+    }
+    if (!retry && now.failed.contains(cell.name)) {
+      ++failed;
+      continue;
+    }
+    ++to_do;
     const auto [it, fresh] = known.try_emplace(cell.refused + toml(same));
     if (fresh) try {
         if (!cell.refused.empty()) throw Error(cell.refused);
@@ -112,25 +126,30 @@ int dry_run(const Plan& plan, const std::string& dir, const Interrupt& interrupt
       }
     const Look& v = it->second;
     total += v.seconds;
-    if (v.refused.empty()) ++can, ++seeds[toml(same)];
+    if (v.refused.empty()) {
+      ++can, ++seeds[toml(same)];
+      if (cell.reference >= 0) compared.insert(toml(same));
+    }
     print(v.refused.empty() ? fmt::format("{:<60} {}\n", cell.name, duration(v.seconds))
                             : fmt::format("{:<60} cannot be: {}\n", cell.name, v.refused));
     flush_output();
   }
+  const std::string over = finished + failed == 0 ? ""
+                                                  : fmt::format(" beside {} that {} finished and {} that failed",
+                                                                finished, finished == 1 ? "is" : "are", failed);
   print(fmt::format(
-      "\n{}, of which {} can be; about {:.1f} h one after another with {} (two steps of each were measured; the "
+      "\n{}{}, of which {} can be; about {:.1f} h one after another with {} (two steps of each were measured; the "
       "measures at the end are not counted)\n",
-      plural(static_cast<int64_t>(plan.cells.size()), "run"), can, total / 3600,
-      plural(parallel::threads(), "thread")));
+      plural(to_do, "run"), over, can, total / 3600, plural(parallel::threads(), "thread")));
   if (!plan.baseline_key.empty()) print(fmt::format("the baseline is {}={}\n", plan.baseline_key, plan.baseline_value));
-  const std::optional<double> found = spread_of_differences(dir);
+  const std::optional<double> found = spread_of_differences(study.dir);
   constexpr double assumed =
       0.7;  // two runs that differ in their seed by half a point each, as small networks on CIFAR-10 do
   std::set<int, std::greater<>> numbers;  // most cells have as many seeds as the first
   for (const auto& [cell, n] : seeds) numbers.insert(n);
   for (const int n : numbers)
     print(detectable(
-              n, found ? 100 * *found : assumed,
+              n, std::max(1, static_cast<int>(compared.size())), found ? 100 * *found : assumed,
               found ? "as the finished runs have it" : "an assumption until runs are finished: half a point a run") +
           "\n");
   return done;

@@ -43,14 +43,14 @@ exec mpirun -n {jobs} "$@" {worker} --threads {threads}
 
 }  // namespace
 
-std::string script_of(const std::string& how, const std::string& dir, size_t runs, int jobs, int threads,
-                      bool allow_mixed) {
+std::string script_of(const std::string& how, const std::string& dir, size_t runs, const CrewOptions& o) {
   namespace fs = std::filesystem;
-  const int n = jobs > 0 ? jobs : static_cast<int>(std::clamp<size_t>(runs, 1, 16));
-  const int each = std::max(threads, 1);
-  const std::string worker =
-      fmt::format("{} ablate --worker --out {}{}", word(program_path()),
-                  word(fs::weakly_canonical(fs::absolute(dir)).string()), allow_mixed ? " --allow-mixed-isa" : "");
+  const int n = o.jobs > 0 ? o.jobs : static_cast<int>(std::clamp<size_t>(runs, 1, 16));
+  const int each = std::max(o.threads, 1);
+  const std::string worker = fmt::format(
+      "{} ablate --worker --out {}{}{}", word(program_path()), word(fs::weakly_canonical(fs::absolute(dir)).string()),
+      o.patience == CrewOptions().patience ? "" : fmt::format(" --stale-after {}", o.patience),
+      o.allow_mixed ? " --allow-mixed-isa" : "");
   const auto fill = [&](const char* text) {
     return fmt::format(fmt::runtime(text), fmt::arg("jobs", n), fmt::arg("threads", each), fmt::arg("worker", worker),
                        fmt::arg("quoted", word(fmt::format("{} --threads {}", worker, each))));

@@ -126,9 +126,10 @@ std::string study_tiles(const Findings& study) {
   for (const StudyGroup& g : study.groups) runs += g.runs.size();
   for (const StudyGap& g : study.gaps) failed += g.measure.empty();
   for (const StudyComparison& c : study.comparisons)
-    if (c.measure == measure && c.verdict != "baseline") ++compared, better += c.verdict == "better";
+    if (c.measure == measure && c.verdict != "baseline" && c.other < study.groups.size())
+      ++compared, better += c.verdict == "better";
   if (compared > 0)
-    html += tile("better than " + study.baseline, fmt::format("{} of {}", better, compared),
+    html += tile("better than " + study.against(), fmt::format("{} of {}", better, compared),
                  "after correction for all of them");
   html += tile("runs", fmt::format("{}", runs), failed > 0 ? fmt::format("{} more failed", failed) : "none failed");
   return html + "</div>\n";
@@ -158,8 +159,8 @@ std::string study_page(const StudyFiles& files, const std::string& folder) {
 }
 
 void write_page(const Results& results, const std::string& out) {
-  std::vector<std::string> skipped;
-  io::replace_file(out, study_page(study_files(results, skipped), results.dir));
+  std::vector<std::string> partial;
+  io::replace_file(out, study_page(study_files(results, partial), results.dir));
 }
 
 bool is_study(const std::string& folder) {
@@ -171,18 +172,25 @@ bool is_study(const std::string& folder) {
           fs::exists(path / "results.csv", error));
 }
 
-std::vector<std::string> write_study(const std::string& folder, const std::string& out) {
-  std::vector<std::string> skipped;
+Without write_study(const std::string& folder, const std::string& out) {
+  Without without;
   std::error_code error;
-  const bool runs =
+  StudyFiles files;
+  bool runs =
       fs::is_directory(fs::path(folder) / "cells", error) || fs::is_directory(fs::path(folder) / "failed", error);
-  const StudyFiles files = runs ? study_files(read_results(folder), skipped) : read_study_files(folder);
+  if (runs) {
+    const Results results = read_results(folder);
+    without.runs = results.skipped;
+    runs = !only_tables_are_left(results);
+    if (runs) files = study_files(results, without.parts);
+  }
+  if (!runs) files = read_study_files(folder);
   const std::string page = study_page(files, folder);
   if (runs && out.empty())
     for (const auto& [name, bytes] : files)
       if (name != "plan.toml" && name != "probe.csv") io::replace_file(folder + "/" + name, bytes);
   io::replace_file(out.empty() ? folder + "/report.html" : out, page);
-  return skipped;
+  return without;
 }
 
 }  // namespace tessera::lab

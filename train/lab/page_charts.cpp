@@ -46,12 +46,19 @@ std::string charts(const std::string& heading, const std::string& note, const st
   return html.empty() ? "" : report::section(heading, note, "<div class=\"charts\">\n" + html + "</div>\n");
 }
 
-/// Mean over seeds at each epoch; the band is what the seeds lie between.
+/// Mean over seeds at each epoch; the band is what the seeds lie between. Both end where the first of the seeds ends: the mean of those that
+/// were not stopped is another curve, and would begin with a jump.
 Series over_epochs(const Findings& study, const StudyGroup& group, double Epoch::*measure, double scale) {
   std::map<double, std::vector<double>> at;
-  for (const StudyRun& run : group.runs)
+  double end = INFINITY;
+  for (const StudyRun& run : group.runs) {
+    double last = -INFINITY;
     for (const Epoch& e : run.epochs)
-      if (std::isfinite(e.epoch) && std::isfinite(e.*measure)) at[e.epoch].push_back(scale * e.*measure);
+      if (std::isfinite(e.epoch) && std::isfinite(e.*measure))
+        at[e.epoch].push_back(scale * e.*measure), last = std::max(last, e.epoch);
+    if (std::isfinite(last)) end = std::min(end, last);
+  }
+  at.erase(at.upper_bound(end), at.end());
   Series s = series(study, group);
   s.band = true;
   const size_t stride = 1 + at.size() / most_points;
@@ -137,7 +144,10 @@ std::string training_curves(const Findings& study) {
         Measure{"training accuracy", " %", &Epoch::train_acc1, 100}})
     html += by_facet(study, Chart{m.title, "epoch", {}, false, m.unit},
                      [&](const StudyGroup& g) { return over_epochs(study, g, m.of, m.scale); });
-  return charts("Training", "Mean over seeds; the shade is what the seeds lie between.", html);
+  return charts(
+      "Training",
+      "Mean over seeds; the shade is what the seeds lie between. A curve ends where the first of its seeds ends.",
+      html);
 }
 
 std::string resolution_curves(const Findings& study) {

@@ -72,9 +72,8 @@ std::string comparisons_in_words(const Findings& study, size_t group) {
     if (c.group == group && !c.words.empty() && c.verdict != "baseline")
       rows += fmt::format("<tr><td>{}</td><td>{}</td></tr>\n", breakable(c.measure), escape(c.words));
   if (rows.empty()) return "";
-  return "<table><thead><tr><th>measure</th><th>beside " +
-         escape(study.baseline.empty() ? "the baseline" : study.baseline) + "</th></tr></thead><tbody>\n" + rows +
-         "</tbody></table>\n";
+  return "<table><thead><tr><th>measure</th><th>beside " + escape(study.against()) + "</th></tr></thead><tbody>\n" +
+         rows + "</tbody></table>\n";
 }
 
 std::string shared_settings(const Findings& study) {

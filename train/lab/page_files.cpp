@@ -114,13 +114,12 @@ std::string settings_csv(const Results& results, const std::vector<ReadCell>& ce
 
 }  // namespace
 
-StudyFiles study_files(const Results& results, std::vector<std::string>& skipped) {
-  skipped = results.skipped;
+StudyFiles study_files(const Results& results, std::vector<std::string>& partial) {
   std::vector<ReadCell> cells;
   for (const CellRun& run : results.runs) try {
       cells.push_back({&run, report::read_run(run.dir)});
     } catch (const Error& e) {
-      skipped.emplace_back(e.what());
+      partial.push_back(std::string(e.what()) + "; the page is without the curves, settings and pictures of this run");
     }
   StudyFiles files{{"results.csv", results_csv(results)},         {"timings.csv", timings_csv(results)},
                    {"comparisons.csv", comparisons_csv(results)}, {"pairwise.csv", pairwise_csv(results)},
@@ -133,7 +132,7 @@ StudyFiles study_files(const Results& results, std::vector<std::string>& skipped
     if (drawn.insert(c.cell->values).second) try {
         scenes.push_back(read_scene(c.cell->values, std::to_string(c.cell->seed), c.cell->dir, c.files));
       } catch (const Error& e) {
-        skipped.emplace_back(e.what());
+        partial.push_back(std::string(e.what()) + "; the page is without the pictures of this run");
       }
   files["pictures.json"] = to_json(scenes);
   for (const char* name : {"plan.toml", "probe.csv"}) {

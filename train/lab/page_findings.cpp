@@ -8,6 +8,7 @@
 
 #include "tessera/core/error.h"
 #include "tessera/core/io/replace_file.h"
+#include "tessera/train/lab/baseline.h"
 #include "tessera/train/report/groups.h"
 
 namespace tessera::lab {
@@ -120,6 +121,22 @@ void read_runs(Findings& study, const Reader& from) {
   }
 }
 
+/// A value of a key in a name: "shaw", "model.global_pool avg".
+std::string named(const std::string& key, const std::string& value) {
+  return key.ends_with(".name") || key == "model" ? value : key + " " + value;
+}
+
+/// Keys that are options of some encodings alone: of its section, and of no use to others.
+std::vector<bool> own_options(const Findings& study, const std::vector<KeyValues>& used) {
+  const std::string& along = study.grid[study.along];
+  const std::string section = along.substr(0, along.find('.') + 1);
+  std::vector<bool> own(study.grid.size());
+  for (size_t k = 0; k < own.size(); ++k)
+    own[k] = k != study.along && !section.empty() && study.grid[k].starts_with(section) &&
+             std::ranges::any_of(used, [&](const KeyValues& values) { return values[k].empty(); });
+  return own;
+}
+
 /// Which key tells encodings apart, and what the others say.
 void arrange(Findings& study) {
   const auto position = std::find(study.grid.begin(), study.grid.end(), "position.name");
@@ -128,36 +145,76 @@ void arrange(Findings& study) {
     if (!study.groups.empty()) study.encodings = {"all runs"}, study.facets = {""};
     return;
   }
-  std::vector<std::set<std::string>> values(study.grid.size());
-  for (const StudyGroup& g : study.groups)
-    for (size_t k = 0; k < g.keys.size(); ++k) values[k].insert(g.keys[k]);
-  for (StudyGroup& g : study.groups) {
-    g.encoding = place(study.encodings, g.keys[study.along]);
-    std::string facet;
-    for (size_t k = 0; k < g.keys.size(); ++k)
-      if (k != study.along && values[k].size() > 1)
-        facet += (facet.empty() ? "" : ", ") +
-                 (study.grid[k].ends_with(".name") || study.grid[k] == "model" ? "" : study.grid[k] + " ") + g.keys[k];
-    g.facet = place(study.facets, facet);
+  std::vector<KeyValues> used;
+  for (const StudyGroup& g : study.groups) used.push_back(in_use(study.grid, g.keys));
+  const std::vector<bool> own = own_options(study, used);
+  // values of a key: of all groups, or where it is an option of an encoding, of the groups of that encoding
+  const auto telling = [&](const StudyGroup& g, size_t k) {
+    return std::ranges::any_of(study.groups, [&](const StudyGroup& o) {
+      return (!own[k] || o.keys[study.along] == g.keys[study.along]) && o.keys[k] != g.keys[k];
+    });
+  };
+  for (size_t i = 0; i < study.groups.size(); ++i) {
+    StudyGroup& g = study.groups[i];
+    std::string encoding = g.keys[study.along], facet;
+    for (size_t k = 0; k < g.keys.size(); ++k) {
+      if (k == study.along || used[i][k].empty() || !telling(g, k)) continue;
+      if (own[k])
+        encoding += ", " + study.grid[k].substr(study.grid[k].find('.') + 1) + " = " + g.keys[k];
+      else
+        facet += (facet.empty() ? "" : ", ") + named(study.grid[k], g.keys[k]);
+    }
+    g.encoding = place(study.encodings, encoding), g.facet = place(study.facets, facet);
   }
   std::stable_sort(study.groups.begin(), study.groups.end(), [](const StudyGroup& a, const StudyGroup& b) {
     return std::pair(a.facet, a.encoding) < std::pair(b.facet, b.encoding);
   });
 }
 
+/// What all baselines have and some other group has not: their encoding, or values of other keys.
+void name_baseline(Findings& study) {
+  std::vector<bool> is(study.groups.size());
+  for (const StudyComparison& c : study.comparisons)
+    if (c.verdict == "baseline") is[c.group] = true;
+  const auto first = static_cast<size_t>(std::ranges::find(is, true) - is.begin());
+  if (first == is.size()) return;
+  const StudyGroup& base = study.groups[first];
+  const auto only_theirs = [&](auto of) {  // the same in all of them, and something else elsewhere
+    bool elsewhere = false;
+    for (size_t g = 0; g < is.size(); ++g) {
+      if (is[g] && of(study.groups[g]) != of(base)) return false;
+      elsewhere = elsewhere || (!is[g] && of(study.groups[g]) != of(base));
+    }
+    return elsewhere;
+  };
+  if (only_theirs([](const StudyGroup& g) { return g.encoding; })) {
+    study.baseline = study.encodings[base.encoding];
+    return;
+  }
+  for (size_t k = 0; k < study.grid.size(); ++k)
+    if (!base.keys[k].empty() && only_theirs([&](const StudyGroup& g) { return g.keys[k]; }))
+      study.baseline += (study.baseline.empty() ? "" : ", ") + named(study.grid[k], base.keys[k]);
+}
+
 void read_comparisons(Findings& study, const Reader& from) {
   const Csv table = from.table("comparisons.csv");
+  std::map<std::string, size_t> baselines;  // by the label that the column baseline has
+  std::vector<std::string> labels;
   for (size_t r = 0; r < table.rows.size(); ++r) {
     const StudyGroup* group = group_with(study, from.keys(table, r, "comparisons.csv", study));
     if (group == nullptr) continue;
     const auto number = [&](const char* name) { return number_in(table.at(r, name)); };
     const double pairs = number("pairs");
-    study.comparisons.push_back({static_cast<size_t>(group - study.groups.data()), study.groups.size(),
-                                 table.at(r, "measure"), pairs > 0 ? static_cast<int>(pairs) : 0, number("difference"),
-                                 number("difference_low"), number("difference_high"), table.at(r, "verdict"),
-                                 table.at(r, "words")});
-    if (study.comparisons.back().verdict == "baseline") study.baseline = study.encodings[group->encoding];
+    const auto g = static_cast<size_t>(group - study.groups.data());
+    study.comparisons.push_back(
+        {g, study.groups.size(), table.at(r, "measure"), pairs > 0 ? static_cast<int>(pairs) : 0, number("difference"),
+         number("difference_low"), number("difference_high"), table.at(r, "verdict"), table.at(r, "words")});
+    labels.push_back(table.at(r, "baseline"));
+    if (study.comparisons.back().verdict == "baseline") baselines[labels.back()] = g;
   }
+  for (size_t i = 0; i < labels.size(); ++i)
+    if (const auto it = baselines.find(labels[i]); it != baselines.end()) study.comparisons[i].other = it->second;
+  name_baseline(study);
 }
 
 void read_gaps_and_settings(Findings& study, const Reader& from) {
@@ -178,10 +235,15 @@ std::string Findings::label(const StudyGroup& group) const {
   return encodings[group.encoding] + (facet.empty() ? "" : ", " + facet);
 }
 
-const StudyGroup* Findings::find(size_t encoding, size_t facet) const {
-  for (const StudyGroup& g : groups)
-    if (g.encoding == encoding && g.facet == facet) return &g;
+const StudyComparison* Findings::comparison(const StudyGroup& group, std::string_view measure) const {
+  for (const StudyComparison& c : comparisons)
+    if (&groups[c.group] == &group && c.measure == measure) return &c;
   return nullptr;
+}
+
+const StudyGroup* Findings::baseline_of(const StudyGroup& group, std::string_view measure) const {
+  const StudyComparison* c = comparison(group, measure);
+  return c == nullptr || c->other >= groups.size() ? nullptr : &groups[c->other];
 }
 
 std::string Findings::common(std::string_view key) const {

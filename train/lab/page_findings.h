@@ -44,7 +44,8 @@ struct Measured {
 
 /// A group beside the baseline, or beside another group, in words that statistics allow.
 struct StudyComparison {
-  size_t group, other;  ///< of Findings::groups
+  size_t group,
+      other;  ///< of Findings::groups; other: its baseline, itself for a baseline, groups.size() where there is none
   std::string measure;
   int pairs = 0;
   double difference, low, high;  ///< fractions
@@ -66,12 +67,13 @@ struct StudySetting {
 };
 
 struct Findings {
-  std::vector<std::string> grid;       ///< names of the keys, in the plan's order
-  size_t along = 0;                    ///< the key that tells encodings apart; the others make facets
-  std::vector<std::string> encodings;  ///< values of that key, in order of appearance
+  std::vector<std::string> grid;  ///< names of the keys, in the plan's order
+  size_t along = 0;               ///< the key that tells encodings apart; the others make facets
+  std::vector<std::string>
+      encodings;  ///< values of that key, in order of appearance, with options of its section that tell two of one value apart
   std::vector<std::string>
       facets;  ///< "swin, cifar100"; a single empty text when there is one key, or when the others have one value
-  std::string baseline;            ///< one of the encodings, or empty
+  std::string baseline;  ///< what all baselines have and others have not: "none", "model.global_pool avg"; or empty
   std::vector<StudyGroup> groups;  ///< by facet, then by encoding
   std::vector<StudyComparison> comparisons;
   std::vector<StudyGap> gaps;
@@ -82,8 +84,12 @@ struct Findings {
 
   /// "rope", or with several facets "rope, swin".
   std::string label(const StudyGroup& group) const;
-  /// The group of an encoding in a facet; nullptr if none of its runs has ended.
-  const StudyGroup* find(size_t encoding, size_t facet) const;
+  /// `baseline`, or "the baseline" where it has no name.
+  std::string against() const { return baseline.empty() ? "the baseline" : baseline; }
+  /// How a group is compared in a measure; nullptr if it is not.
+  const StudyComparison* comparison(const StudyGroup& group, std::string_view measure) const;
+  /// The group it is compared with in a measure, itself for a baseline; nullptr if there is none.
+  const StudyGroup* baseline_of(const StudyGroup& group, std::string_view measure) const;
   /// The value of a setting that is the same in all runs, or empty.
   std::string common(std::string_view key) const;
 };

@@ -60,8 +60,8 @@ const Json& member(const Json& of, const char* name, const std::string& file) {
   return *it;
 }
 
-int count(const Json& of, const char* name, const std::string& file) {
-  return static_cast<int>(io::integer(member(of, name, file), name, 0, most, file));
+int count(const Json& of, const char* name, const std::string& file, int least = 0) {
+  return static_cast<int>(io::integer(member(of, name, file), name, least, most, file));
 }
 
 std::string text(const Json& of, const char* name, const std::string& file) {
@@ -127,9 +127,9 @@ Raster raster_in(const Json& j, const std::string& file) {
 report::Table table_in(const Json& j, const std::string& file) {
   report::Table t{text(j, "name", file),
                   text(j, "kind", file),
-                  count(j, "h", file),
-                  count(j, "w", file),
-                  count(j, "channels", file),
+                  count(j, "h", file, 1),
+                  count(j, "w", file, 1),
+                  count(j, "channels", file, 1),
                   count(j, "prefix", file),
                   {}};
   const int64_t cells = (t.prefix + static_cast<int64_t>(t.h) * t.w) * t.channels;

@@ -17,7 +17,7 @@ using report::number;
 
 constexpr double width = 200, height = 22;  // of an interval's picture, in its own units; it stretches to its cell
 
-/// What the intervals of a facet's groups and their seeds lie between.
+/// What the intervals of a facet's groups, their seeds and their baselines lie between.
 struct Axis {
   double low = 1, high = 0;
   std::vector<double> ticks;
@@ -29,6 +29,9 @@ Axis axis(const Findings& study, size_t facet, const std::string& measure) {
   for (const StudyGroup& g : study.groups) {
     if (g.facet != facet) continue;
     const Measured m = measured(g, measure);
+    if (const StudyGroup* base = study.baseline_of(g, measure))  // maybe of another facet
+      if (const Measured b = measured(*base, measure); b.n > 0)
+        a.low = std::min(a.low, b.mean), a.high = std::max(a.high, b.mean);
     for (const double v : m.values) a.low = std::min(a.low, v), a.high = std::max(a.high, v);
     if (!std::isfinite(m.low)) continue;
     // of two or three runs an interval may be wider than all accuracies: the picture is of what was measured, then
@@ -72,12 +75,6 @@ std::string axis_labels(const Axis& a) {
 std::string verdict_in_words(const StudyComparison& c) {
   if (c.verdict == "better" || c.verdict == "worse") return fmt::format("<span class=\"{0}\">{0}</span>", c.verdict);
   return escape(c.words.substr(0, c.words.find_first_of(":,(;")));
-}
-
-const StudyComparison* comparison(const Findings& study, const StudyGroup& group, const std::string& measure) {
-  for (const StudyComparison& c : study.comparisons)
-    if (&study.groups[c.group] == &group && c.measure == measure) return &c;
-  return nullptr;
 }
 
 std::string difference_cell(const StudyComparison* c) {
@@ -136,7 +133,7 @@ std::string accuracy_table(const Findings& study) {
   const std::string measure = ranked_by(study);
   std::vector<Axis> axes;
   for (size_t f = 0; f < study.facets.size(); ++f) axes.push_back(axis(study, f, measure));
-  const std::string against = study.baseline.empty() ? "to the baseline" : "to " + study.baseline;
+  const std::string against = "to " + study.against();
   const bool sized = any(study, "params_added"), facets = with_facets(study);
   std::string html = tools(study) + "<div class=\"card scroll\"><table class=\"study\" id=\"accuracy\"><thead><tr>";
   html +=
@@ -153,8 +150,7 @@ std::string accuracy_table(const Findings& study) {
   html += "<th class=\"n less\" data-sort=\"runs\">runs</th></tr></thead><tbody>\n";
   for (const StudyGroup* g : ranked(study, measure)) {
     const Measured m = measured(*g, measure), more = measured(*g, "params_added");
-    const auto base = std::ranges::find(study.encodings, study.baseline);
-    const StudyGroup* baseline = study.find(static_cast<size_t>(base - study.encodings.begin()), g->facet);
+    const StudyGroup* baseline = study.baseline_of(*g, measure);
     html += fmt::format("<tr {} data-words=\"{}\"><td>{}</td>", mark(*g), escape(study.label(*g)),
                         chip(g->encoding, fmt::format("<a href=\"#group-{}\">{}</a>", g - study.groups.data() + 1,
                                                       breakable(study.encodings[g->encoding])) +
@@ -164,11 +160,13 @@ std::string accuracy_table(const Findings& study) {
     html += "<td class=\"whisk\">" +
             interval_picture(m, axes[g->facet], baseline ? measured(*baseline, measure).mean : NAN, g->encoding) +
             "</td>";
-    html += difference_cell(comparison(study, *g, measure));
+    html += difference_cell(study.comparison(*g, measure));
     if (sized) html += number_cell(more, number(more.mean, 12), " less");
     html += fmt::format("<td class=\"n less\" data-v=\"{0}\">{0}</td></tr>\n", m.n);
   }
-  const std::string base = study.baseline.empty() ? "" : " The dashed line is " + study.baseline + ".";
+  const bool compared =
+      std::ranges::any_of(study.groups, [&](const StudyGroup& g) { return study.baseline_of(g, measure); });
+  const std::string base = compared ? " The dashed line is " + study.against() + "." : "";
   return report::section(
       "Accuracy",
       "Mean over seeds with Student's 95 % interval, of the last epoch on the test split; small dots are the seeds." +
@@ -194,8 +192,6 @@ std::string cost_table(const Findings& study) {
                                  {"macs_added", "added", true},
                                  {"images_per_s", "samples a second", true},
                                  {"images_per_s_vs_none", "speed beside none", false},
-                                 {"peak_tensors_mb", "tensors at the peak, MB", true},
-                                 {"peak_tensors_vs_none", "beside none", false},
                                  {"peak_tensors_mb", "tensors at the peak, MB", true},
                                  {"peak_tensors_vs_none", "beside none", false}};
   std::erase_if(columns, [&](const Column& c) { return !any(study, c.measure); });

@@ -17,6 +17,7 @@
 #include "tessera/train/cli/recipes.h"
 #include "tessera/train/cli/run_config.h"
 #include "tessera/train/data/named.h"
+#include "tessera/train/lab/baseline.h"
 
 namespace tessera::lab {
 using namespace cli;
@@ -128,9 +129,10 @@ Resolved resolve(const Words& w, const Point& point) {
   ConfigLayers layers = shared(w);
   for (const Assignment& a : w.run) layers.set(a.key, a.values[0]);
   for (const auto& [key, value] : point.said) layers.set(key, value);
-  Resolved r;
+  Resolved r;  // where its data are not on this machine a cell still says which they are
+  r.config.data.name = layers.given("data.name", ""), r.config.data.dir = layers.given("data.dir", "");
   try {
-    check_data_name(layers.given("data.name", ""));
+    check_data_name(r.config.data.name);
     std::string recipe = w.recipe;
     r.config = run_config(layers, recipe, [](std::string_view) {});
     r.values = values(layers.resolve());
@@ -148,7 +150,20 @@ std::string value_of(const Resolved& r, const Point& point, const std::string& k
   return "";
 }
 
-void choose_baseline(Plan& plan, std::string said) {
+/// A value as cells have it, where somebody typed it otherwise: 1e-3 is 0.001.
+std::string as_resolved(const Words& w, const std::vector<Point>& points, const std::string& key,
+                        const std::string& value) {
+  for (Point point : points)
+    for (auto& [said, old] : point.said) {
+      if (said != key) continue;
+      old = value;
+      if (const Resolved r = resolve(w, point); r.refused.empty()) return value_of(r, point, key);
+    }
+  return value;
+}
+
+void choose_baseline(Plan& plan, const Words& w, const std::vector<Point>& points, const Plan* before) {
+  std::string said = w.baseline;
   if (plan.grid.empty()) {
     if (!said.empty()) wrong_usage("baseline {}: there is one cell, and nothing to compare", shown(said));
     return;
@@ -161,15 +176,18 @@ void choose_baseline(Plan& plan, std::string said) {
   std::string key = plan.grid[0];
   const bool positions = std::find(plan.grid.begin(), plan.grid.end(), "position.name") != plan.grid.end();
   if (said.empty()) {  // no positions at all, if that is a cell; or else the first of the first axis
-    if (positions && has("position.name", "none"))
+    if (before && before->stop.margin > 0 && has(before->baseline_key, before->baseline_value))
+      key = before->baseline_key, said = before->baseline_value;
+    else if (positions && has("position.name", "none"))
       key = "position.name", said = "none";
     else
       said = plan.cells[0].keys[0].second;
   } else if (const size_t equals = said.find('='); equals != std::string::npos) {
     key = full_key(said.substr(0, equals)), said = said.substr(equals + 1);
-  } else if (!has(key, said) && positions) {
+  } else if (!has(key, said) && !has(key, as_resolved(w, points, key, said)) && positions) {
     key = "position.name";
   }
+  if (!has(key, said)) said = as_resolved(w, points, key, said);
   if (!has(key, said)) {
     std::vector<std::string> known;
     const auto k = static_cast<size_t>(std::find(plan.grid.begin(), plan.grid.end(), key) - plan.grid.begin());
@@ -188,20 +206,40 @@ bool is_baseline(const Plan& plan, const Cell& c) {
       c.keys, [&](const auto& k) { return k.first == plan.baseline_key && k.second == plan.baseline_value; });
 }
 
-/// A key that means nothing to the baseline's cell (an option of the encoding alone) tells no other cell apart from it.
+KeyValues values_of(const Cell& c) {
+  KeyValues values;
+  for (const auto& [key, value] : c.keys) values.push_back(value);
+  return values;
+}
+
+/// Cells stand in the order of the plan, so that where several are as like it is the grid's own.
 void find_references(Plan& plan) {
-  const auto refers = [&](const Cell& c, const Cell& to) {
-    for (size_t k = 0; k < c.keys.size(); ++k) {
-      const auto& [key, value] = to.keys[k];
-      const bool base = key == plan.baseline_key;
-      if (base ? value != plan.baseline_value : !value.empty() && value != c.keys[k].second) return false;
-    }
-    return to.seed == c.seed && to.refused.empty();
+  const auto key = static_cast<size_t>(std::ranges::find(plan.grid, plan.baseline_key) - plan.grid.begin());
+  std::vector<KeyValues> values;
+  for (const Cell& c : plan.cells) values.push_back(in_use(plan.grid, values_of(c)));
+  struct Bases {
+    std::vector<KeyValues> values;
+    std::vector<int> cells;
   };
-  for (Cell& c : plan.cells) {
-    const auto to = std::find_if(plan.cells.begin(), plan.cells.end(), [&](const Cell& d) { return refers(c, d); });
-    if (!is_baseline(plan, c) && to != plan.cells.end()) c.reference = static_cast<int>(to - plan.cells.begin());
+  std::map<int64_t, Bases> by_seed;
+  for (size_t i = 0; i < plan.cells.size(); ++i)
+    if (const Cell& c = plan.cells[i]; is_baseline(plan, c) && c.refused.empty())
+      by_seed[c.seed].values.push_back(values[i]), by_seed[c.seed].cells.push_back(static_cast<int>(i));
+  for (size_t i = 0; i < plan.cells.size(); ++i) {
+    Cell& c = plan.cells[i];
+    const Bases& of = by_seed[c.seed];
+    const size_t base = baseline_among(of.values, values[i], key);
+    if (base < of.cells.size() && !is_baseline(plan, c)) c.reference = of.cells[base];
   }
+}
+
+/// Two cells that are one run would be one in every table, and the study never at its end.
+void refuse_twins(const Plan& plan) {
+  std::map<std::pair<int64_t, KeyValues>, const Cell*> known;
+  for (const Cell& c : plan.cells)
+    if (const auto [it, fresh] = known.try_emplace({c.seed, values_of(c)}, &c); !fresh)
+      wrong_usage("{} and {} are one run: every key has the same value in both; leave one of them out",
+                  it->second->name, c.name);
 }
 
 void check_stop(const Plan& plan) {
@@ -223,9 +261,10 @@ void check_stop(const Plan& plan) {
 
 }  // namespace
 
-Plan make_plan(Words w) {
+Plan make_plan(Words w, const Plan* before) {
   Plan plan;
   read_recipe(w);
+  if (before) w.arithmetic = before->arithmetic;
   plan.note = name_data(w);
   if (w.seeds.empty()) w.seeds = {1, 2, 3};
   if (w.arithmetic.empty()) w.arithmetic = arithmetic();
@@ -254,9 +293,13 @@ Plan make_plan(Words w) {
       plan.cells.push_back(std::move(cell));
     }
   }
-  choose_baseline(plan, w.baseline);
+  refuse_twins(plan);
+  choose_baseline(plan, w, all, before);
   find_references(plan);
-  plan.stop = w.stop, plan.report = w.report, plan.arithmetic = w.arithmetic;
+  if (w.stop_epochs && !w.stop_worse)
+    wrong_usage("stop_epochs is of stop_worse, and there is none: say both, or neither");
+  plan.stop = {w.stop_worse.value_or(0), w.stop_epochs.value_or(StopRule().epochs)};
+  plan.report = w.report, plan.arithmetic = w.arithmetic;
   check_stop(plan);
   if (!plan.baseline_key.empty()) w.baseline = plan.baseline_key + "=" + plan.baseline_value;
   plan.text = plan_text(w);
@@ -280,8 +323,17 @@ std::string differs(const Plan& before, const Plan& now) {
       if (!was.contains(key)) return fmt::format("{} is not said there and {} now", key, text(value));
     if (c.keys.size() != it->second->keys.size()) return "its cells differ in other keys";
   }
-  if (before.stop.margin != now.stop.margin || before.stop.epochs != now.stop.epochs)
+  const bool stops = before.stop.margin > 0;
+  if (before.stop.margin != now.stop.margin || (stops && before.stop.epochs != now.stop.epochs))
     return "its rule for stopping (stop_worse, stop_epochs) is another";
+  const auto beside = [](const Plan& plan, const Cell& c) {
+    return c.reference < 0 ? std::string("no other") : plan.cells[static_cast<size_t>(c.reference)].name;
+  };
+  for (const Cell& c : before.cells)
+    if (const Cell& is = *cells[c.name]; stops && beside(before, c) != beside(now, is))
+      return fmt::format("its baseline is {}={}, and {}={} now: stop_worse judges {} beside {}, and would beside {}",
+                         before.baseline_key, before.baseline_value, now.baseline_key, now.baseline_value, c.name,
+                         beside(before, c), beside(now, is));
   const auto same = [](const Assignment& a, const Assignment& b) { return a.key == b.key && a.values == b.values; };
   if (!std::equal(before.report.begin(), before.report.end(), now.report.begin(), now.report.end(), same))
     return "its [report] asks for other measures";

@@ -3,6 +3,7 @@
 // line, or both; DIR/plan.toml holds all of it, and every process that works on DIR makes the same cells out of that. docs/ablation.md
 // shows the grammar.
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -20,7 +21,8 @@ struct Cell {
   int64_t seed = 1;
   RunConfig config;     ///< to the bit what `tessera train` makes of the same words; the data complete it
   std::string refused;  ///< why there is no such run; empty: there is, as far as is known before the data are open
-  int reference = -1;   ///< the cell of the baseline with the same other keys and seed, by index; -1: none, or itself
+  int reference =
+      -1;  ///< the baseline's cell that it is compared with (baseline.h), of its seed, by index; -1: none, or itself
 };
 
 /// Clearly worse, and stopped for it: at least `margin` below the reference cell of the same seed in `epochs` validations in a row, at
@@ -67,7 +69,8 @@ struct Words {
   std::vector<int64_t> seeds;
   std::string baseline;    ///< "none" or "position=none"
   std::string arithmetic;  ///< what a plan.toml says of the machine that wrote it
-  StopRule stop;
+  std::optional<double> stop_worse;
+  std::optional<int> stop_epochs;
 };
 
 /// What bits depend on beside configuration and data, as far as machines of one cluster differ in it: instruction set and OpenBLAS.
@@ -88,12 +91,13 @@ std::vector<int64_t> seeds_of(const std::string& text);
 /// DIR/plan.toml: reads back to the same plan on every machine.
 std::string plan_text(const Words& words);
 
-/// The cells. Looks for data where nobody named any, and reads the recipe; Plan::text has both. Throws Usage when the plan itself makes no
-/// sense; a cell that does not is in the plan with its reason.
-Plan make_plan(Words words);
+/// The cells. Looks for data where nobody named any, and reads the recipe; Plan::text has both. `before`: the plan of the folder, which says
+/// what it was begun on, and with a rule for stopping who is the baseline while nobody names one. Throws Usage when the plan itself makes
+/// no sense; a cell that does not is in the plan with its reason.
+Plan make_plan(Words words, const Plan* before = nullptr);
 
 /// What of `now` the plan `before` of the same folder does not allow, in one line; "" when `now` has all its cells as they were, and
-/// maybe more.
+/// maybe more. With a rule for stopping every run keeps the one that it was judged beside.
 std::string differs(const Plan& before, const Plan& now);
 
 }  // namespace tessera::lab

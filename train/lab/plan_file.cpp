@@ -139,11 +139,11 @@ struct Reader {
         const auto margin = n.value<double>();
         if (!n.is_number() || !(*margin >= 0 && *margin <= 1))
           wrong_usage("{}: stop_worse is a difference of accuracy, in [0, 1]: 0.1 is ten points", at(n));
-        w.stop.margin = *margin;
+        w.stop_worse = *margin;
       } else if (leaf.key == "stop_epochs") {
         const auto epochs = n.value<int>();
         if (!n.is_integer() || !epochs || *epochs < 1) wrong_usage("{}: stop_epochs is a number of validations", at(n));
-        w.stop.epochs = *epochs;
+        w.stop_epochs = *epochs;
       } else {
         const bool several = n.is_array() && !n.as_array()->empty();
         w.report.push_back({leaf.key, several ? list(leaf.key, n) : std::vector{value(leaf.key, n)}, several});
@@ -305,7 +305,8 @@ std::string plan_text(const Words& w) {
   for (const Extra& e : w.extra) out += "\n[[extra]]\n" + (e.seeds.empty() ? "" : seeds(e.seeds)) + lines(e.said);
   out += "\n[report]\n";
   if (!w.baseline.empty()) out += fmt::format("baseline = {}\n", quoted(w.baseline));
-  if (w.stop.margin > 0) out += fmt::format("stop_worse = {}\nstop_epochs = {}\n", w.stop.margin, w.stop.epochs);
+  if (w.stop_worse.value_or(0) > 0)
+    out += fmt::format("stop_worse = {}\nstop_epochs = {}\n", *w.stop_worse, w.stop_epochs.value_or(StopRule().epochs));
   return out + lines(w.report);
 }
 

@@ -13,6 +13,8 @@
 #include "tessera/train/data/where_tokens.h"
 #include "tessera/train/training/classification.h"
 #include "tessera/train/training/complete.h"
+#include "tessera/train/training/finite.h"
+#include "tessera/train/training/text.h"
 #include "tessera/train/training/token_classification.h"
 
 namespace tessera::lab {
@@ -155,6 +157,30 @@ class Probing {
     runs_ = o.positions.size() * static_cast<size_t>(trained) * static_cast<size_t>(o.seeds);
   }
 
+  /// A run goes on from its files, and ends where it is told to: one of more or fewer epochs would stand beside the others as if it were theirs.
+  void refuse_other_lengths() const {
+    const TrainConfig& now = o_.config.train;
+    const auto check = [&](const std::string& rundir) {
+      std::error_code none;
+      if (!fs::is_regular_file(rundir + "/config.toml", none)) return;
+      cli::ConfigLayers saved;
+      saved.read_recipe(rundir + "/config.toml");
+      const TrainConfig was = saved.resolve(false).train;
+      const auto length = [](const TrainConfig& t) {
+        std::string text = plural(t.epochs, "epoch");
+        if (t.max_steps > 0) text += fmt::format(", train.max_steps={}", t.max_steps);
+        if (t.max_minutes > 0) text += fmt::format(", train.max_minutes={}", t.max_minutes);
+        return t.patience > 0 ? text + fmt::format(", train.patience={}", t.patience) : text;
+      };
+      if (length(was) != length(now))
+        cli::wrong_usage("{} is of {}, and now it is {}: take another --out, or what it was", rundir, length(was),
+                         length(now));
+    };
+    for (const std::string& position : o_.positions)
+      for (const ProbeTask& task : probe_tasks())
+        for (int seed = 1; needs_training(task) && seed <= o_.seeds; ++seed) check(rundir_of(position, task, seed));
+  }
+
   /// false: somebody stopped it.
   bool run() {
     for (const std::string& position : o_.positions)
@@ -174,7 +200,7 @@ class Probing {
           conclude(cells_[key], right_[key]);
           all.push_back(cells_[key]);
         }
-    if (std::ranges::none_of(all, [](const ProbeCell& c) { return c.absent.empty(); }))
+    if (!trained_ && std::ranges::none_of(all, [](const ProbeCell& c) { return c.absent.empty(); }))
       fail("probe", "{}: {}", o_.config.model, all.front().absent);
     return all;
   }
@@ -188,23 +214,34 @@ class Probing {
                                [&](const ProbeTask& t) { return std::string_view(t.trained_on) == task.name; });
   }
 
+  std::string rundir_of(const std::string& position, const ProbeTask& task, int seed) const {
+    return fmt::format("{}/{}+{},seed={}", dir_, task.name, position, seed);
+  }
+
   /// One training, and all that its weights are asked.
   bool run(const std::string& position, const ProbeTask& task, int seed) {
     ++run_;
+    const auto absent = [&](const std::string& why) {
+      ask(position, task, nullptr, why);
+      said_(fmt::format("[{}/{}] {}, {}: {}", run_, runs_, position, task.name, why));
+      return true;
+    };
     RunConfig config;
     try {
       config = config_of(o_, task, position, seed, *material_.train(task));
     } catch (const Error& e) {
-      const std::string why = reason(e.what());
-      ask(position, task, nullptr, why);
-      said_(fmt::format("[{}/{}] {}, {}: {}", run_, runs_, position, task.name, why));
-      return true;
+      return absent(reason(e.what()));
     }
-    const std::string rundir = fmt::format("{}/{}+{},seed={}", dir_, task.name, position, seed);
+    trained_ = true;
+    const std::string rundir = rundir_of(position, task, seed);
     std::error_code none;
     RunParts parts;
     parts.train = material_.train(task), parts.task = judge_of(task, config.train.label_smoothing);
-    if (train_run(config, rundir, fs::exists(rundir, none), hooks_, parts).interrupted) return false;
+    try {
+      if (train_run(config, rundir, fs::exists(rundir, none), hooks_, parts).interrupted) return false;
+    } catch (const NotFinite& e) {
+      return absent(fmt::format("seed {}: {}", seed, reason(e.what())));
+    }
     const cli::SavedRun saved = cli::open_run(rundir);
     ask(position, task, saved.net.model.get(), "");
     std::string said = fmt::format("[{}/{}] {}, seed {}:", run_, runs_, position, seed);
@@ -224,8 +261,11 @@ class Probing {
         if (std::string_view(task.trained_on) != trained.name) continue;
         ProbeCell& cell = cells_[{position, task.name, size}];
         cell.position = position, cell.task = task.name, cell.size = size, cell.chance = task.chance();
-        cell.absent = model && size != o_.sizes[0] ? fixed_size(position) : absent;
-        if (!cell.absent.empty()) continue;
+        if (cell.absent.empty()) cell.absent = model && size != o_.sizes[0] ? fixed_size(position) : absent;
+        if (!cell.absent.empty()) {
+          cell.by_seed.clear();
+          continue;
+        }
         auto& right = right_[{position, task.name, size}];
         right = shares(*model, *material_.test(task, size), *judge_of(task, 0));
         cell.by_seed.push_back(std::accumulate(right.begin(), right.end(), 0.0) / static_cast<double>(right.size()));
@@ -238,6 +278,7 @@ class Probing {
   const Said& said_;
   Material material_;
   size_t run_ = 0, runs_ = 0;
+  bool trained_ = false;  // there was something to be trained
   std::map<Key, ProbeCell> cells_;
   std::map<Key, std::vector<double>> right_;  // of the last seed: share of right answers of each picture
 };
@@ -264,6 +305,7 @@ std::vector<ProbeCell> probe(const ProbeOptions& o, const std::string& dir, cons
         "model.patch_size is {}: larger patches than 4 pixels see where the shapes are by themselves; choose 4, 2 or 1",
         patch);
   Probing probing(o, dir, hooks, said);
+  probing.refuse_other_lengths();
   return probing.run() ? probing.cells() : std::vector<ProbeCell>();
 }
 

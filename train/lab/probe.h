@@ -47,7 +47,8 @@ struct ProbeCell {
 };
 
 /// Trains and asks; `dir` keeps the runs and lets a stopped probe go on. Cells in the order of sizes, positions, tasks. `said` hears a line
-/// a run. Empty when `hooks.stop` ended it. Throws Error.
+/// a run. Empty when `hooks.stop` ended it. A training whose numbers stop being finite is absent from its cells, and of several seeds costs them all:
+/// a mean of those that went well would be of another thing. Throws Usage where `dir` has runs of another length; Error.
 std::vector<ProbeCell> probe(const ProbeOptions& options, const std::string& dir, const Hooks& hooks,
                              const std::function<void(std::string_view)>& said);
 

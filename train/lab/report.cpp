@@ -76,8 +76,9 @@ void events(const std::vector<std::string>& rundirs) {
 
 int report_study(const Request& r) {
   const std::string& folder = r.folders[0];
-  const std::vector<std::string> skipped = write_study(folder, r.output);
+  const auto [skipped, partial] = write_study(folder, r.output);
   for (const std::string& line : skipped) say_warning(line + "; this run is skipped");
+  for (const std::string& line : partial) say_warning(line);
   const std::string page = r.output.empty() ? folder + "/report.html" : r.output;
   say("{}: an ablation{}", page, skipped.empty() ? "" : fmt::format(", {} skipped", skipped.size()));
   std::error_code none;

@@ -1,6 +1,7 @@
 #include "tessera/train/lab/results.h"
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <filesystem>
 #include <set>
@@ -8,9 +9,11 @@
 
 #include "tessera/core/error.h"
 #include "tessera/core/io/json.h"
+#include "tessera/core/io/read_file.h"
 #include "tessera/core/io/replace_file.h"
 #include "tessera/core/io/safetensors.h"
 #include "tessera/core/io/text.h"
+#include "tessera/train/lab/baseline.h"
 #include "tessera/train/lab/results_plan.h"
 
 namespace tessera::lab {
@@ -54,6 +57,9 @@ Said said(const Json& d, const std::string& file) {
   if (!keys.is_object()) fail("results", "{}: \"keys\" is no object", file);
   for (const auto& [key, value] : keys.items()) {
     io::check_text("results", file + ": a key", key);
+    const bool of_curves = key == "train.loss" || key == "train.acc1" || key == "val.loss" || key == "val.acc1";
+    if (key.find('.') == std::string::npos || of_curves)  // a table has a column of that name already
+      fail("results", "{}: {} is no key of a configuration (section.key)", file, key);
     if (std::ranges::find(s.keys, key, &std::pair<std::string, std::string>::first) != s.keys.end())
       fail("results", "{}: {} stands there twice", file, key);
     s.keys.emplace_back(key, text_of(value, file + ": " + key));
@@ -68,6 +74,7 @@ std::map<std::string, double> numbers(const Json& d, const char* name, const std
   if (!members.is_object()) fail("results", "{}: \"{}\" is no object", file, name);
   for (const auto& [key, value] : members.items()) {
     io::check_text("results", file + ": a measure", key);
+    if (key == "seed") fail("results", "{}: a measure is called seed, as the column of seeds is", file);
     all[key] = io::number(value, file + ": " + key, most, "results");
   }
   return all;
@@ -109,10 +116,13 @@ Read read_cell(const fs::path& dir) {
   Read r;
   r.run.cell = dir.filename().string(), r.run.dir = dir.string();
   const std::string cell = (dir / "cell.json").string(), measures = (dir / "measures.json").string();
-  r.said = said(document(cell), cell);
+  const Json c = document(cell), d = document(measures);
+  r.said = said(c, cell);
   r.run.seed = r.said.seed;
-  const Json d = document(measures);
   r.run.numbers = numbers(d, "numbers", measures);
+  if (const auto stopped = c.find("stopped"); stopped != c.end())
+    r.run.numbers[stopped_epoch] = static_cast<double>(
+        io::integer(member(*stopped, "epoch", cell), cell + ": stopped.epoch", 1, INT_MAX, "results"));
   if (d.contains("timed")) r.run.timed = numbers(d, "timed", measures);
   if (const auto it = d.find("absent"); it != d.end()) {
     if (!it->is_object()) fail("results", "{}: \"absent\" is no object", measures);
@@ -149,10 +159,44 @@ std::vector<std::string> values_of(const Said& said, const std::vector<std::stri
   return values;
 }
 
+/// A name is that of a key or of a measure, and no table has two columns of one: what fewer say is their slip, and costs them alone.
+void refuse_two_meanings(std::vector<Read>& read, std::vector<std::pair<FailedCell, Said>>& failed, Results& all) {
+  struct Uses {
+    int as_key = 0, as_measure = 0;
+  };
+  std::map<std::string, Uses> uses;
+  const auto count_keys = [&](const Said& said) {
+    for (const auto& [key, value] : said.keys) ++uses[key].as_key;
+  };
+  for (const Read& r : read) {
+    count_keys(r.said);
+    std::set<std::string> measures;
+    for (const auto* numbers : {&r.run.numbers, &r.run.timed})
+      for (const auto& [name, value] : *numbers) measures.insert(name);
+    for (const std::string& name : measures) ++uses[name].as_measure;
+  }
+  for (const auto& [f, said] : failed) count_keys(said);
+  const auto slip = [&](const Said& said, const CellRun* run) -> std::string {
+    for (const auto& [key, value] : said.keys)
+      if (const Uses& u = uses[key]; u.as_measure >= u.as_key && u.as_measure > 0) return key + " is a key here";
+    for (const auto& [name, u] : uses)
+      if (run && u.as_key > u.as_measure && std::isfinite(run->number(name))) return name + " is a measure here";
+    return "";
+  };
+  const auto told = [&](const std::string& file, const std::string& what) {
+    if (!what.empty()) all.skipped.push_back(fmt::format("[results] {}: {}, and something else in others", file, what));
+    return !what.empty();
+  };
+  std::erase_if(read, [&](const Read& r) { return told(r.run.dir, slip(r.said, &r.run)); });
+  std::erase_if(failed, [&](const auto& f) {
+    return told(all.dir + "/failed/" + f.first.cell + ".json", slip(f.second, nullptr));
+  });
+}
+
 void group(Results& all) {
   for (size_t i = 0; i < all.runs.size(); ++i) {
     if (all.groups.empty() || all.groups.back().values != all.runs[i].values)
-      all.groups.push_back({all.runs[i].values, "", {}});
+      all.groups.push_back({all.runs[i].values, "", {}, 0});
     all.groups.back().runs.push_back(i);
   }
   for (CellGroup& g : all.groups)
@@ -186,6 +230,21 @@ void choose_baseline(Results& all, const std::string& said) {
   all.baseline_value = !said.empty() || all.groups.empty() ? said : all.groups.front().values[k];
 }
 
+void find_baselines(Results& all, const PlanSays& plan) {
+  const auto key = static_cast<size_t>(std::ranges::find(all.keys, all.baseline_key) - all.keys.begin());
+  std::vector<std::pair<size_t, size_t>> bases;  // place in the plan, group
+  for (size_t g = 0; g < all.groups.size() && key < all.keys.size(); ++g)
+    if (all.groups[g].values[key] == all.baseline_value)
+      bases.emplace_back(plan.place(all.keys, all.groups[g].values), g);
+  std::ranges::sort(bases);
+  std::vector<KeyValues> values;
+  for (const auto& [place, g] : bases) values.push_back(in_use(all.keys, all.groups[g].values));
+  for (CellGroup& g : all.groups) {
+    const size_t base = baseline_among(values, in_use(all.keys, g.values), key);
+    g.baseline = base < bases.size() ? bases[base].second : all.groups.size();
+  }
+}
+
 /// Every accuracy and consistency that some run has: which were measured at all is what the plan says.
 void choose_measures(Results& all) {
   std::set<std::string> names;
@@ -216,21 +275,13 @@ int Results::stopped(const CellGroup& group) const {
       std::ranges::count_if(group.runs, [&](size_t i) { return std::isfinite(runs[i].number(stopped_epoch)); }));
 }
 
-size_t Results::baseline_of(size_t group) const {
-  const auto k = static_cast<size_t>(std::ranges::find(keys, baseline_key) - keys.begin());
-  if (k == keys.size()) return groups.size();
-  std::vector<std::string> wanted = groups[group].values;
-  wanted[k] = baseline_value;
-  const auto find = [&] {
-    return static_cast<size_t>(std::ranges::find(groups, wanted, &CellGroup::values) - groups.begin());
-  };
-  if (const size_t same = find(); same != groups.size()) return same;
-  // options of an encoding or a model mean nothing to another one: shaw with its max_distance is compared with none without
-  if (!baseline_key.ends_with(".name")) return groups.size();
-  const std::string section = baseline_key.substr(0, baseline_key.size() - 4);
-  for (size_t i = 0; i < keys.size(); ++i)
-    if (i != k && keys[i].starts_with(section)) wanted[i].clear();
-  return find();
+bool only_tables_are_left(const Results& results) {
+  const std::string file = results.dir + "/results.csv";
+  std::error_code none;
+  if (!results.runs.empty() || !fs::exists(file, none)) return false;
+  const std::string text = io::read_file(file);
+  const size_t head = text.find('\n');
+  return head != std::string::npos && text.find_first_not_of("\r\n", head) != std::string::npos;
 }
 
 Results read_results(const std::string& dir) {
@@ -244,7 +295,6 @@ Results read_results(const std::string& dir) {
   for (const fs::path& path : entries(fs::path(dir) / "cells")) {
     try {
       read.push_back(read_cell(path));
-      add_keys(read.back().said, all.keys);
     } catch (const Error& e) {
       all.skipped.push_back(e.what());
     }
@@ -255,11 +305,13 @@ Results read_results(const std::string& dir) {
       const Json d = document(file);
       const Said s = said(d, file);
       failed.push_back({{path.stem().string(), {}, s.seed, text_of(member(d, "reason", file), file + ": reason")}, s});
-      add_keys(s, all.keys);
     } catch (const Error& e) {
       all.skipped.push_back(e.what());
     }
   }
+  refuse_two_meanings(read, failed, all);
+  for (const Read& r : read) add_keys(r.said, all.keys);
+  for (const auto& [f, s] : failed) add_keys(s, all.keys);
   plan.sort_keys(all.keys);
   for (Read& r : read) r.run.values = values_of(r.said, all.keys), all.runs.push_back(std::move(r.run));
   for (auto& [cell, s] : failed) cell.values = values_of(s, all.keys), all.failed.push_back(std::move(cell));
@@ -279,6 +331,7 @@ Results read_results(const std::string& dir) {
     }
   group(all);
   choose_baseline(all, plan.baseline);
+  find_baselines(all, plan);
   choose_measures(all);
   return all;
 }

@@ -11,7 +11,8 @@
 
 namespace tessera::lab {
 
-/// The number of a run that was stopped early: after which epoch. It stands in measures.json, and measure() does not ask it.
+/// The number of a run that was stopped early: after which epoch, as cell.json has it. A worker also leaves it in measures.json, for
+/// whoever reads that alone; measure() does not know it, and a run that is measured again stays what it is.
 constexpr const char* stopped_epoch = "stopped_epoch";
 
 /// A finished cell: DIR/cells/CELL.
@@ -40,6 +41,7 @@ struct CellGroup {
   std::vector<std::string> values;  ///< of Results::keys
   std::string label;                ///< the values that tell it from the others: "shaw", "shaw, avg"
   std::vector<size_t> runs;         ///< of Results::runs, by seed
+  size_t baseline = 0;              ///< the group it is compared with, of Results::groups; groups.size(): there is none
 };
 
 struct Results {
@@ -56,15 +58,18 @@ struct Results {
   std::vector<double> of(const CellGroup& group, const std::string& measure) const;
   /// How many of a group's runs were stopped early (`stop_worse`): their numbers are those of a shorter training.
   int stopped(const CellGroup& group) const;
-  /// The group a group is compared with, or groups.size() where there is none: all other keys are equal, but for options of another encoding
-  /// (or model) than the baseline's.
-  size_t baseline_of(size_t group) const;
+  /// The group a group is compared with, or groups.size() where there is none: all other keys are equal, but for those that only one of the
+  /// two has (baseline.h); where several are as like, that of the grid.
+  size_t baseline_of(size_t group) const { return groups[group].baseline; }
 };
 
 /// Reads DIR. The baseline is that of [report] in DIR/plan.toml (baseline = "none" or "key=value"); without: position none, or else the first
 /// value. Compared is every accuracy and consistency that was measured. Throws Error when DIR is no folder or cannot be read, or its plan is
 /// damaged.
 Results read_results(const std::string& dir);
+
+/// Is DIR/results.csv all that is left of runs? It has some, and none could be read: it is not to be written anew.
+bool only_tables_are_left(const Results& results);
 
 /// How a measure is written and which way of it is good, by its name.
 Unit unit_of(std::string_view measure);

@@ -64,7 +64,24 @@ double as_number(const std::string& text) {
   return error == std::errc() && end == text.data() + text.size() && std::isfinite(v) ? v : INFINITY;
 }
 
+bool same_value(const std::string& a, const std::string& b) {
+  return a == b || (std::isfinite(as_number(a)) && as_number(a) == as_number(b));
+}
+
 }  // namespace
+
+size_t PlanSays::place(const std::vector<std::string>& keys, const std::vector<std::string>& values) const {
+  size_t best = 0, most = 0;
+  for (size_t e = 0; e < extra.size(); ++e) {
+    const bool fits = std::ranges::all_of(extra[e], [&](const auto& said) {
+      for (size_t k = 0; k < keys.size(); ++k)
+        if (same_key(said.first, keys[k]) && same_value(said.second, values[k])) return true;
+      return false;
+    });
+    if (fits && extra[e].size() > most) best = e + 1, most = extra[e].size();
+  }
+  return best;
+}
 
 std::vector<PlanSays::Rank> PlanSays::ranks(const std::vector<std::string>& keys,
                                             const std::vector<std::string>& values) const {
@@ -74,12 +91,9 @@ std::vector<PlanSays::Rank> PlanSays::ranks(const std::vector<std::string>& keys
     const double number = as_number(values[k]);
     size_t place = 0;
     if (axis != grid.end())
-      place = static_cast<size_t>(std::ranges::find_if(axis->second,
-                                                       [&](const std::string& v) {
-                                                         return v == values[k] ||
-                                                                (std::isfinite(number) && as_number(v) == number);
-                                                       }) -
-                                  axis->second.begin());
+      place = static_cast<size_t>(
+          std::ranges::find_if(axis->second, [&](const std::string& v) { return same_value(v, values[k]); }) -
+          axis->second.begin());
     all.push_back({{place, number}, values[k]});
   }
   return all;
@@ -110,16 +124,28 @@ PlanSays read_plan_says(const std::string& file) {
     std::vector<std::string> values;
   };
   std::vector<Axis> axes;
-  const auto walk = [&](const auto& self, const toml::table& table, const std::string& prefix) -> void {
+  const auto walk = [](const auto& self, const toml::table& table, const std::string& prefix,
+                       const auto& tell) -> void {
     for (const auto& [key, node] : table) {
       const std::string name = prefix + std::string(key.str());
       if (const auto* inner = node.as_table())
-        self(self, *inner, name + ".");
+        self(self, *inner, name + ".", tell);
       else
-        axes.push_back({node.source().begin, name, list_of(node)});
+        tell(name, node);
     }
   };
-  if (const auto* grid = root["grid"].as_table()) walk(walk, *grid, "");
+  if (const auto* grid = root["grid"].as_table())
+    walk(walk, *grid, "", [&](const std::string& name, const toml::node& node) {
+      axes.push_back({node.source().begin, name, list_of(node)});
+    });
+  if (const auto* extra = root["extra"].as_array())
+    for (const toml::node& cell : *extra) {
+      auto& said = says.extra.emplace_back();
+      if (const auto* keys = cell.as_table())
+        walk(walk, *keys, "", [&](const std::string& name, const toml::node& node) {
+          if (name != "seeds") said.emplace_back(name, text_of(node));
+        });
+    }
   std::ranges::stable_sort(axes, [](const Axis& a, const Axis& b) { return a.at < b.at; });  // the table is by name
   for (Axis& a : axes) says.grid.emplace_back(std::move(a.key), std::move(a.values));
   if (const auto* baseline = root["report"]["baseline"].node()) says.baseline = text_of(*baseline);

@@ -1,5 +1,5 @@
 #pragma once
-// What the tables need of DIR/plan.toml: the order of the grid and the baseline.
+// What the tables need of DIR/plan.toml: the order of the grid, which cells are beside it, and the baseline.
 #include <string>
 #include <utility>
 #include <vector>
@@ -7,9 +7,12 @@
 namespace tessera::lab {
 
 struct PlanSays {
-  std::vector<std::pair<std::string, std::vector<std::string>>> grid;  ///< key -> values in their order
+  std::vector<std::pair<std::string, std::vector<std::string>>> grid;   ///< key -> values in their order
+  std::vector<std::vector<std::pair<std::string, std::string>>> extra;  ///< what each [[extra]] says, but for its seeds
   std::string baseline;
 
+  /// Whose cells these are: 0 of the grid, n of the n-th [[extra]]; of several that fit the one that says most.
+  size_t place(const std::vector<std::string>& keys, const std::vector<std::string>& values) const;
   /// Grid values order rows: first those the plan lists, as it lists them; then the rest, numbers before words.
   using Rank = std::pair<std::pair<size_t, double>, std::string>;
   std::vector<Rank> ranks(const std::vector<std::string>& keys, const std::vector<std::string>& values) const;

@@ -58,7 +58,7 @@ Cells of(const Difference& d) {
           number(d.p),
           number(d.holm),
           d.among > 0 ? fmt::format("{}", d.among) : "",
-          std::isnan(d.p) ? "" : number(detectable_difference(d.n, d.sd))};
+          std::isnan(d.p) ? "" : number(detectable_difference(d.n, d.sd, level / d.among))};
 }
 
 }  // namespace

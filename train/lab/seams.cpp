@@ -10,7 +10,6 @@
 #include "tessera/core/io/replace_file.h"
 #include "tessera/train/cli/config_file.h"
 #include "tessera/train/cli/console.h"
-#include "tessera/train/lab/page.h"
 #include "tessera/train/lab/results.h"
 #include "tessera/train/training/text.h"
 
@@ -45,6 +44,9 @@ void say_measures(Words& words, const std::string& measures) {
 MeasureOptions measure_options(const Assignments& report) try {
   MeasureOptions o;
   for (const Assignment& a : report) {
+    const bool list = a.key == "measures" || a.key == "shifts" || a.key == "tiles" || a.key == "sizes";
+    if (!list && a.values.size() != 1)
+      wrong_usage("[report] {} is one number, and {} are given", a.key, a.values.size());
     const auto ints = [&] {
       std::vector<int> all;
       for (const std::string& v : a.values) all.push_back(number<int>(a.key, v));
@@ -135,12 +137,13 @@ std::optional<double> spread_of_differences(const std::string& dir) {
   return std::sqrt(squares / freedom);
 }
 
-std::vector<std::string> write_tables(const Study& study, bool end) {
+Without write_tables(const Study& study, bool end) {
   if (end) return write_study(study.dir);
   const Results results = read_results(study.dir);
+  if (only_tables_are_left(results)) return {results.skipped, {}};
   io::replace_file(study.dir + "/results.csv", results_csv(results));
   io::replace_file(study.dir + "/timings.csv", timings_csv(results));
-  return results.skipped;
+  return {results.skipped, {}};
 }
 
 }  // namespace tessera::lab

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tessera/train/lab/measures.h"
+#include "tessera/train/lab/page.h"
 #include "tessera/train/lab/study.h"
 
 namespace tessera::lab {
@@ -21,7 +22,7 @@ std::vector<std::string> ranking_lines(const Study& study, size_t most);
 /// The spread over seeds of a group's accuracy less the baseline's, as a fraction, pooled over what is finished in `dir` and was not stopped
 /// early; none without at least two pairs of one group.
 std::optional<double> spread_of_differences(const std::string& dir);
-/// results.csv and timings.csv of all cells that are there; at the `end` what takes longer, too. Returns a line for each file that cannot be read.
-std::vector<std::string> write_tables(const Study& study, bool end);
+/// results.csv and timings.csv of all cells that are there; at the `end` what takes longer, too.
+Without write_tables(const Study& study, bool end);
 
 }  // namespace tessera::lab

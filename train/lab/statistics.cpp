@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/math/distributions/binomial.hpp>
+#include <boost/math/distributions/chi_squared.hpp>
 #include <boost/math/distributions/non_central_t.hpp>
 #include <boost/math/distributions/students_t.hpp>
 #include <cmath>
@@ -14,12 +15,13 @@ namespace {
 
 namespace math = boost::math;
 
-constexpr double tail = 0.025;  // on either side of a 95 % interval
 /// Equal differences are equal to a rounding or two of the numbers they come from.
 constexpr double rounding = 1e-12;
 
 /// Half of Student's interval around a mean of n values, in units of its standard error.
-double student(int n) { return math::quantile(math::complement(math::students_t(n - 1), tail)); }
+double student(int n, double alpha = level) {
+  return math::quantile(math::complement(math::students_t(n - 1), alpha / 2));
+}
 
 }  // namespace
 
@@ -80,23 +82,27 @@ void holm(std::span<Difference> table) {
   }
 }
 
-double power_of(int n, double sd, double delta) {
+double power_of(int n, double sd, double delta, double alpha) {
   if (n < 2 || !std::isfinite(sd) || !std::isfinite(delta) || sd < 0) return unknown_number;
-  if (delta == 0) return 2 * tail;
+  if (delta == 0) return alpha;
   if (sd == 0) return 1;
-  const double critical = student(n), noncentrality = std::abs(delta) / sd * std::sqrt(n);
-  if (noncentrality > 1000) return 1;  // far beyond where the series of the distribution is of use
+  const double critical = student(n, alpha), noncentrality = std::abs(delta) / sd * std::sqrt(n);
+  if (noncentrality >
+      1000) {  // the series of the distribution are of no use there; the mean is sure, and only the spread is drawn
+    const double spread = noncentrality / critical;
+    return math::cdf(math::chi_squared(n - 1), std::min((n - 1) * spread * spread, 1e300));
+  }
   const math::non_central_t t(n - 1, noncentrality);
   return math::cdf(math::complement(t, critical)) + math::cdf(t, -critical);
 }
 
-double detectable_difference(int n, double sd, double power) {
-  if (n < 2 || !std::isfinite(sd) || sd < 0 || !(power > 2 * tail && power < 1)) return unknown_number;
+double detectable_difference(int n, double sd, double alpha, double power) {
+  if (n < 2 || !std::isfinite(sd) || sd < 0 || !(alpha > 0 && power > alpha && power < 1)) return unknown_number;
   double low = 0, high = 1;  // in units of sd
-  while (power_of(n, 1, high) < power) low = high, high *= 2;
+  while (power_of(n, 1, high, alpha) < power) low = high, high *= 2;
   for (int i = 0; i < 60; ++i) {
     const double middle = (low + high) / 2;
-    (power_of(n, 1, middle) < power ? low : high) = middle;
+    (power_of(n, 1, middle, alpha) < power ? low : high) = middle;
   }
   return high * sd;
 }

@@ -12,6 +12,8 @@
 namespace tessera::lab {
 
 constexpr double unknown_number = std::numeric_limits<double>::quiet_NaN();
+/// Of every test; an interval is of one minus it.
+constexpr double level = 0.05;
 
 struct Interval {
   double low = unknown_number, high = unknown_number;
@@ -47,11 +49,12 @@ std::vector<double> holm(std::span<const double> p);
 /// The same of the comparisons of one table.
 void holm(std::span<Difference> table);
 
-/// The smallest true difference that a paired t-test at 5 % (two-sided) would see with probability `power` in n pairs whose differences have
-/// the standard deviation `sd`; NaN for fewer than two pairs.
-double detectable_difference(int n, double sd, double power = 0.8);
+/// The smallest true difference that a paired t-test at level `alpha` (two-sided) would see with probability `power` in n pairs whose
+/// differences have the standard deviation `sd`; NaN for fewer than two pairs. Among m comparisons that is for
+/// certain only at level / m: so small a p Holm's correction lets through whatever the others are.
+double detectable_difference(int n, double sd, double alpha = level, double power = 0.8);
 /// The probability that this test sees the difference `delta`.
-double power_of(int n, double sd, double delta);
+double power_of(int n, double sd, double delta, double alpha = level);
 
 // ---- words -------------------------------------------------------------------------------------------------------------------------
 
@@ -100,12 +103,14 @@ Interval over_seeds_and_images(const Scores& values, const Resampling& how = {})
 
 /// The mean of the middle half: a quarter (rounded down) of all scores is cut from either end. As rliable defines it.
 double interquartile_mean(const Scores& scores);
-/// Its interval, runs resampled within each task (stratified).
+/// Its interval, runs resampled within each task (stratified); none where a task has one run, which resampling can only repeat.
 Interval interquartile_mean_interval(const Scores& scores, const Resampling& how = {});
 
 /// P(a run of x beats a run of y), ties half, averaged over tasks. As rliable defines it (Mann-Whitney's U over the number of pairs): of
 /// unpaired runs.
 double probability_of_improvement(const Scores& x, const Scores& y);
+/// None where a task has one run of either. Of fewer than about five it is degenerate: so few runs have few resamples, and where all of x
+/// beat all of y it is [1, 1], which is no certainty.
 Interval probability_of_improvement_interval(const Scores& x, const Scores& y, const Resampling& how = {});
 
 /// McNemar's exact test of two runs on the same images, two-sided: `only_a` were answered right by a alone, `only_b` by b alone. Of two

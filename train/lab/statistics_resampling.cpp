@@ -32,9 +32,12 @@ Interval bootstrap(const Resampling& how, F statistic) {
   return percentile_interval(std::move(statistics));
 }
 
-bool nothing_in(const Scores& scores) {
-  return scores.empty() || std::ranges::any_of(scores, [](const auto& task) { return task.empty(); });
+bool some_task_has_fewer(const Scores& scores, size_t runs) {
+  return scores.empty() || std::ranges::any_of(scores, [&](const auto& task) { return task.size() < runs; });
 }
+bool nothing_in(const Scores& scores) { return some_task_has_fewer(scores, 1); }
+/// Drawn anew, one run is that run again: of its spread nothing is known.
+bool no_spread_in(const Scores& scores) { return some_task_has_fewer(scores, 2); }
 
 /// Every task's runs drawn anew from that task.
 void redraw(const Scores& from, Draws& draws, Scores& to) {
@@ -75,7 +78,7 @@ Interval over_images(std::span<const double> values, const Resampling& how) {
 }
 
 Interval over_seeds_and_images(const Scores& values, const Resampling& how) {
-  if (nothing_in(values)) return {};
+  if (nothing_in(values) || values.size() < 2) return {};
   const size_t seeds = values.size(), images = values[0].size();
   for (const auto& row : values)
     if (row.size() != images) fail("bootstrap", "{} and {} images: all seeds answer the same", images, row.size());
@@ -103,7 +106,7 @@ double interquartile_mean(const Scores& scores) {
 }
 
 Interval interquartile_mean_interval(const Scores& scores, const Resampling& how) {
-  if (nothing_in(scores)) return {};
+  if (no_spread_in(scores)) return {};
   Scores drawn = scores;
   return bootstrap(how, [&](Draws& draws) {
     redraw(scores, draws, drawn);
@@ -120,7 +123,7 @@ double probability_of_improvement(const Scores& x, const Scores& y) {
 }
 
 Interval probability_of_improvement_interval(const Scores& x, const Scores& y, const Resampling& how) {
-  if (std::isnan(probability_of_improvement(x, y))) return {};
+  if (no_spread_in(x) || no_spread_in(y)) return {};
   Scores drawn_x = x, drawn_y = y;
   return bootstrap(how, [&](Draws& draws) {
     redraw(x, draws, drawn_x);

@@ -1,14 +1,13 @@
 // What a comparison is called.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "tessera/train/lab/statistics.h"
 
 namespace tessera::lab {
 namespace {
-
-constexpr double level = 0.05;
 
 std::string chance(const Difference& d) {
   std::string s = d.p < 1e-4 ? "p < 0.0001" : fmt::format("p = {:.2g}", d.p);
@@ -66,7 +65,7 @@ std::string in_words(const Difference& d, const Unit& unit) {
   if (verdict == Verdict::unsettled) {
     const char* what = d.p < level ? "not settled, for it is one of many comparisons" : "no difference seen";
     return fmt::format("{}: {} ({}, {}); one of {} would be seen 4 times in 5", what, seen, pairs, chance(d),
-                       size(detectable_difference(d.n, d.sd)));
+                       size(detectable_difference(d.n, d.sd, level / std::max(d.among, 1))));
   }
   return fmt::format("{}: {} ({}, {})", name(verdict), seen, pairs, chance(d));
 }

@@ -109,15 +109,29 @@ std::unique_ptr<Claim> claim_on_the_plan(const Study& study) {
   }
 }
 
+void refuse_another(const Study& study, const Plan& before, const Plan& plan) {
+  if (const std::string what = differs(before, plan); !what.empty())
+    wrong_usage("{} is another study's: {}; choose another --out, or leave the plan out to go on with the one there",
+                study.dir, what);
+}
+
+/// A folder without a plan has to be new, or empty.
+void refuse_filled(const Study& study) {
+  std::error_code error;
+  if (fs::exists(study.dir, error) && !fs::is_directory(study.dir, error)) wrong_usage("{} is no directory", study.dir);
+  const std::set<std::string> there = names_in(study.dir);
+  if (!there.empty() && !is_begun(study))  // it may have been begun since it was asked
+    wrong_usage("{} holds {} and no plan.toml: choose a folder that is new or empty", study.dir, *there.begin());
+}
+
 /// The plan that is there may grow by cells, and nothing else. Of two that grow it in the same moment the second one sees what the first
 /// one made of it.
 void grow_plan(const Study& study, const Plan& plan) {
   const auto claim = claim_on_the_plan(study);
   const Plan before = plan_of(study);
-  if (const std::string what = differs(before, plan); !what.empty()) {
-    wrong_usage("{} is another study's: {}; choose another --out, or leave the plan out to go on with the one there",
-                study.dir, what);
-  }
+  refuse_another(study, before, plan);
+  if (before.arithmetic != plan.arithmetic)
+    fail("ablate", "{} was begun on {} in this moment; give the same command again", study.dir, before.arithmetic);
   const bool grown = before.cells.size() != plan.cells.size() || before.baseline_key != plan.baseline_key ||
                      before.baseline_value != plan.baseline_value;
   if (!grown) return;
@@ -127,14 +141,16 @@ void grow_plan(const Study& study, const Plan& plan) {
 
 }  // namespace
 
+void check_study(const Study& study, const Plan& plan) {
+  if (is_begun(study))
+    refuse_another(study, plan_of(study), plan);
+  else
+    refuse_filled(study);
+}
+
 void open_study(const Study& study, const Plan& plan) {
   if (!is_begun(study)) {
-    std::error_code error;
-    if (fs::exists(study.dir, error) && !fs::is_directory(study.dir, error))
-      wrong_usage("{} is no directory", study.dir);
-    const std::set<std::string> there = names_in(study.dir);
-    if (!there.empty() && !is_begun(study))  // it may have been begun since it was asked
-      wrong_usage("{} holds {} and no plan.toml: choose a folder that is new or empty", study.dir, *there.begin());
+    refuse_filled(study);
     make_folder(study.dir);
   }
   if (is_begun(study) || !first_plan(study, plan.text)) grow_plan(study, plan);
@@ -216,14 +232,19 @@ void tidy(const Study& study, const Plan& plan) {
   std::error_code gone;  // another one tidies, too
   for (const std::string& name : names_in(study.work()))
     if (now.finished.contains(name.substr(0, name.find('@')))) fs::remove_all(study.work() + "/" + name, gone);
-  for (const Cell& cell : plan.cells)
+  std::set<std::string> done;  // names of claims, and what names of their makings begin with (claim.cpp)
+  for (const Cell& cell : plan.cells) {
     if (!now.finished.contains(cell.name) && !now.failed.contains(cell.name)) return;
+    done.insert(cell.name), done.insert("." + io::short_name(cell.name));
+  }
   std::vector<fs::path> left;
   for (fs::directory_iterator e(study.claims(), gone), end; e != end && !gone; e.increment(gone))
     left.push_back(e->path());
-  for (const fs::path& claim : left)
-    if (claim.filename() != plan_claim && !claim.filename().string().starts_with("." + std::string(plan_claim)))
-      fs::remove(claim, gone);
+  for (const fs::path& claim : left) {
+    const std::string name = claim.filename().string();
+    const bool making = name.starts_with(".");
+    if (done.contains(making ? name.substr(0, name.rfind('.')) : name)) fs::remove(claim, gone);
+  }
 }
 
 }  // namespace tessera::lab

@@ -25,6 +25,8 @@ struct Study {
 /// Makes the folder and its plan.toml, or compares the plan with the one that is there, which may grow by cells. Throws Usage when the
 /// folder is another study's, or holds something else; Error when it cannot be written.
 void open_study(const Study& study, const Plan& plan);
+/// Throws Usage where open_study() would, and leaves the folder as it is.
+void check_study(const Study& study, const Plan& plan);
 /// The plan of a folder. Throws Usage when there is none.
 Plan plan_of(const Study& study);
 /// Is there a plan.toml?
@@ -54,7 +56,8 @@ std::string adopt_work(const Study& study, const std::string& cell, const Owner&
 /// Moves a finished run to cells/CELL; false if that is there already (the run is then removed). Throws Error.
 bool deliver(const Study& study, const std::string& rundir, const std::string& cell);
 
-/// Removes what workers that died left of cells that are there by now.
+/// Removes what workers that died left of cells that are there by now, and once all cells of the plan are done their claims. Those of cells
+/// that the plan does not have, for another process made it grow, are none of its business.
 void tidy(const Study& study, const Plan& plan);
 
 }  // namespace tessera::lab

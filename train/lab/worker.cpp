@@ -13,6 +13,8 @@
 #include "tessera/core/io/json.h"
 #include "tessera/core/io/read_file.h"
 #include "tessera/core/io/replace_file.h"
+#include "tessera/train/data/named.h"
+#include "tessera/train/data/set.h"
 #include "tessera/train/lab/results.h"
 #include "tessera/train/lab/seams.h"
 #include "tessera/train/training/text.h"
@@ -59,13 +61,33 @@ struct Meter final : Listener {
   void epoch(const RunState&, const EpochScores&) override { epoch_ended(); }
 };
 
-/// Would the next cell fail in the same way? A line about a file of the study that the disk or its rights did not take.
-bool of_the_disk(const std::string& what, const std::string& dir) {
-  if (what.find(dir) == std::string::npos) return false;
+/// Does a line name the folder of a study, or something in it? A path begins where no path goes on, and with --out . the data may be
+/// below it, too.
+bool names_folder(const std::string& line, const Study& study) {
+  constexpr std::string_view before = " '\"([:=";
+  for (size_t at = 0; (at = line.find(study.dir, at)) != std::string::npos; ++at) {
+    if (at > 0 && before.find(line[at - 1]) == std::string_view::npos) continue;
+    const std::string path = line.substr(at, line.find_first_of(": '\"", at + study.dir.size()) - at);
+    if (path.size() == study.dir.size()) return true;
+    if (path[study.dir.size()] != '/') continue;
+    const std::string inside = path.substr(study.dir.size() + 1);
+    if (inside.find('/') == std::string::npos) return true;
+    for (const std::string& folder : {study.cells(), study.work(), study.claims(), study.failures()})
+      if (path.starts_with(folder + "/")) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+bool of_the_disk(const std::string& what, const Study& study) {
+  if (!names_folder(what, study)) return false;
   for (const int error : {ENOSPC, EDQUOT, EROFS, EACCES, EPERM, EIO, EFBIG, EMFILE, ENFILE, ENOLCK, ENOSYS, EOPNOTSUPP})
     if (what.find(std::generic_category().message(error)) != std::string::npos) return true;
   return false;
 }
+
+namespace {
 
 class Worker {
  public:
@@ -78,12 +100,18 @@ class Worker {
 
   WorkEnd run() {
     for (;;) {
-      bool open = false, worked = false;
+      bool worked = false;
+      int open = 0, elsewhere = 0;
+      std::string data;
       const Standing now = standing(study_);
       for (const Cell& cell : plan_.cells) {
         if (now.finished.contains(cell.name) || now.failed.contains(cell.name)) continue;
-        open = true;
+        ++open;
         if (stop()) return WorkEnd::stopped;
+        if (is_for_others(cell, now)) {
+          ++elsewhere, data = cell.config.data.name;
+          continue;
+        }
         if (!ready(cell)) continue;
         const auto claim = claims_.take(cell.name);
         if (!claim || done(cell)) continue;
@@ -91,7 +119,10 @@ class Worker {
         work_on(cell, *claim);
         if (stop()) return WorkEnd::stopped;
       }
-      if (!open) break;
+      if (open == 0) break;
+      if (open == elsewhere)
+        fail("ablate", "{} was not found on this machine: {} left to those that have it; set TESSERA_DATA", data,
+             plural(open, "run"));
       if (!worked) wait();
     }
     return WorkEnd::all_done;
@@ -104,10 +135,27 @@ class Worker {
   }
   bool done(const Cell& cell) const { return study_.finished(cell.name) || study_.failed(cell.name); }
 
+  bool found(const DataConfig& data) {
+    const auto [it, fresh] = found_.try_emplace({data.name, data.dir});
+    if (fresh) it->second = !data::find_named(data.name) || data::available(data.name, data.dir);
+    return it->second;
+  }
+  /// Are there data for this cell, and not on this machine?
+  bool is_for_others(const Cell& cell, const Standing& now) {
+    if (found(cell.config.data)) return false;
+    return !options_.of_a_crew || std::ranges::any_of(plan_.cells, [&](const Cell& c) {
+      return c.config.data.name == cell.config.data.name && now.finished.contains(c.name);
+    });
+  }
+
+  const Cell* reference_of(const Cell& cell) const {
+    return plan_.stop.margin == 0 || cell.reference < 0 ? nullptr : &plan_.cells[static_cast<size_t>(cell.reference)];
+  }
+
   /// A rule that compares with a reference needs the whole of it first: whoever is stopped then does not depend on who was faster.
   bool ready(const Cell& cell) const {
-    if (plan_.stop.margin == 0 || cell.reference < 0) return true;
-    return done(plan_.cells[static_cast<size_t>(cell.reference)]);
+    const Cell* reference = reference_of(cell);
+    return reference == nullptr || done(*reference);
   }
 
   /// For others to finish, or for their claims to stand still.
@@ -117,7 +165,7 @@ class Worker {
   }
 
   void tables() const try { write_tables(study_, false); } catch (const Error& e) {
-    if (of_the_disk(e.what(), study_.dir)) throw;
+    if (of_the_disk(e.what(), study_)) throw;
     say(fmt::format("warning: {}", e.what()));
   }
 
@@ -125,10 +173,15 @@ class Worker {
     const std::string rundir = adopt_work(study_, cell.name, claim.owner());
     try {
       if (!cell.refused.empty()) return give_up(cell, cell.refused);
+      if (const Cell* reference = reference_of(cell); reference && study_.failed(reference->name))
+        return give_up(cell,
+                       fmt::format("stop_worse judges it beside {}, which failed: nothing says whether it would be "
+                                   "stopped; --retry tries both",
+                                   reference->name));
       if (train(cell, claim, rundir)) finish(cell, claim, rundir);
     } catch (const std::exception& e) {
       if (claim.lost() || !claim.check()) return leave(cell);
-      if (of_the_disk(e.what(), study_.dir)) throw;
+      if (of_the_disk(e.what(), study_)) throw;
       give_up(cell, dynamic_cast<const std::bad_alloc*>(&e)
                         ? "out of memory: use a smaller batch or model, or fewer --jobs"
                         : e.what());
@@ -155,7 +208,7 @@ class Worker {
       } catch (const Misfit&) {
         throw;
       } catch (const Error& e) {
-        if (meter->steps > 0 || !meter->claim.check() || of_the_disk(e.what(), study_.dir)) throw;
+        if (meter->steps > 0 || !meter->claim.check() || of_the_disk(e.what(), study_)) throw;
         say(fmt::format("{}: begins anew: {}", cell.name, e.what()));
       }
     fs::remove_all(rundir, none);
@@ -167,8 +220,7 @@ class Worker {
     RunConfig config = cell.config;
     StopAt at;
     std::string reference;
-    if (plan_.stop.margin > 0 && cell.reference >= 0)
-      reference = metrics_of(study_.cell(plan_.cells[static_cast<size_t>(cell.reference)].name));
+    if (const Cell* of = reference_of(cell)) reference = metrics_of(study_.cell(of->name));
     const auto judge = [&] {
       if (at.epoch == 0 && !reference.empty()) at = stops_at(plan_.stop, metrics_of(rundir), reference);
       if (at.epoch >= config.train.epochs) at = {};  // it is over in any case
@@ -233,6 +285,7 @@ class Worker {
   const WorkerOptions& options_;
   const MeasureOptions measuring_;
   Claims claims_;
+  std::map<std::pair<std::string, std::string>, bool> found_;  ///< data by name and folder
   int stopped_ = 0;  ///< the run that was trained last, by the rule, after this epoch; 0: it was not
 };
 

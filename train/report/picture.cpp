@@ -40,7 +40,7 @@ std::string card(const Table& t, const std::string& note, const std::string& bod
 }
 
 /// A width near that of a card at which every cell has the same whole number of pixels.
-int enlarged(int cells) { return cells * std::clamp(500 / cells, 1, 28); }
+int enlarged(int cells) { return cells * std::clamp(500 / std::max(cells, 1), 1, 28); }
 
 /// Cell (i, j) of the mosaic is a map over the grid of the cosine between the embedding of place (i, j) and that of
 /// every place.

@@ -1,12 +1,26 @@
 #pragma once
 // Where a number stopped being one.
-#include <string>
+#include <fmt/format.h>
 
+#include <string>
+#include <utility>
+
+#include "tessera/core/error.h"
 #include "tessera/models/model.h"
 #include "tessera/train/training/evaluate.h"
 #include "tessera/train/training/lanes.h"
 
 namespace tessera {
+
+/// A run whose numbers stopped being any: what it was told to do is at fault, and neither the machine nor its disk.
+struct NotFinite : Error {
+  using Error::Error;
+};
+template <class... A>
+[[noreturn]] void fail_not_finite(fmt::format_string<A...> facts, A&&... a) {
+  throw NotFinite("[train] " + fmt::format(facts, std::forward<A>(a)...));
+}
+
 inline namespace TESSERA_NS {
 
 /// "blocks.0.mlp.fc1.weight[17] is nan" for the first value that is no finite number; empty if all are.

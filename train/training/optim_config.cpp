@@ -25,11 +25,20 @@ const std::vector<Read>& reads() {
 /// The optimiser that takes the steps.
 const std::string& stepper(const OptimConfig& o) { return o.opt == "sam" ? o.base_optimizer : o.opt; }
 
+}  // namespace
+
+bool optimiser_reads(std::string_view optimiser, std::string_view key) {
+  const auto r = std::ranges::find(reads(), key, [](const Read& of) { return std::string_view(of.key); });
+  return r == reads().end() || std::ranges::count(r->by, optimiser) > 0;
+}
+
+namespace {
+
 void check_read(const OptimConfig& o) {
   const Options values = read(o, optim_fields()), standard = read(OptimConfig(), optim_fields());
   const std::string& opt = stepper(o);
   for (const Read& r : reads()) {
-    if (std::ranges::count(r.by, opt) > 0 || values.at(r.key) == standard.at(r.key)) continue;
+    if (optimiser_reads(opt, r.key) || values.at(r.key) == standard.at(r.key)) continue;
     const char* of = o.opt == "sam" ? "optim.base_optimizer" : "optim.opt";
     std::string wanted;
     for (const std::string& w : r.by)

@@ -65,10 +65,10 @@ void Training::step(const Batch& batch) {
       lanes_.finish();  // `grads` are the lanes' own: those of the second pass, when there was one
   const Tally said = tally();
   const auto lost = [&](const char* what) {
-    fail("train",
-         "the {} of step {} (epoch {}, lr {:.3g}) is not finite; first {}: try a smaller optim.lr, more "
-         "sched.warmup_epochs or optim.clip_grad=1",
-         what, at_.step + 1, at_.epoch + 1, at_.lr, source_of_nan(run, batch));
+    fail_not_finite(
+        "the {} of step {} (epoch {}, lr {:.3g}) is not finite; first {}: try a smaller optim.lr, more "
+        "sched.warmup_epochs or optim.clip_grad=1",
+        what, at_.step + 1, at_.epoch + 1, at_.lr, source_of_nan(run, batch));
   };
   // A loss may be finite although a logit is not: the share of minus infinity is 0.
   if (!std::isfinite(value) || said.undecided > 0) lost("loss");
@@ -105,10 +105,10 @@ void Training::validate() {
     const Optimiser::Averaged averaged(optimiser_);
     e = evaluate(*model_, *data_.val, *task_, world_);
     if (!std::isfinite(e.loss)) {
-      fail("train",
-           "validation after epoch {} (step {}): the answers to {} of {} {}s are not finite; first {}; the "
-           "checkpoints are those from before: try a smaller optim.lr, more sched.warmup_epochs or optim.clip_grad=1",
-           at_.epoch, at_.step, e.undecided, data_.val->size(), unit_, source_of_nan(*data_.val, e));
+      fail_not_finite(
+          "validation after epoch {} (step {}): the answers to {} of {} {}s are not finite; first {}; the "
+          "checkpoints are those from before: try a smaller optim.lr, more sched.warmup_epochs or optim.clip_grad=1",
+          at_.epoch, at_.step, e.undecided, data_.val->size(), unit_, source_of_nan(*data_.val, e));
     }
   }
   at_.val_acc1 = scores_.val_metric = e.acc1, at_.val_epoch = at_.epoch;

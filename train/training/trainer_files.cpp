@@ -46,10 +46,10 @@ void Training::checkpoint() {
   for (const auto& [name, values] : optimiser_.state())
     if (lost.empty()) lost = not_finite(name, values);
   if (!lost.empty()) {
-    fail("train",
-         "after step {} {}: the checkpoint is that from before; try a smaller optim.lr, more sched.warmup_epochs or "
-         "optim.clip_grad=1",
-         at_.step, lost);
+    fail_not_finite(
+        "after step {} {}: the checkpoint is that from before; try a smaller optim.lr, more sched.warmup_epochs or "
+        "optim.clip_grad=1",
+        at_.step, lost);
   }
   metrics_.write();
   at_.metrics_bytes = metrics_.bytes(), at_.metrics_digest = metrics_.digest();
@@ -95,11 +95,11 @@ void Training::finish(RunResult& result, Evaluation& test) {
     const auto tested = [&](const Model& model) {
       Evaluation e = evaluate(model, *data_.test, *task_, world_);
       if (!std::isfinite(e.loss)) {
-        fail("train",
-             "the answers to {} of {} test {}s are not finite; first {}: no result was written; try a smaller "
-             "optim.lr, more "
-             "sched.warmup_epochs or optim.clip_grad=1",
-             e.undecided, data_.test->size(), unit_, source_of_nan(*data_.test, e));
+        fail_not_finite(
+            "the answers to {} of {} test {}s are not finite; first {}: no result was written; try a smaller "
+            "optim.lr, more "
+            "sched.warmup_epochs or optim.clip_grad=1",
+            e.undecided, data_.test->size(), unit_, source_of_nan(*data_.test, e));
       }
       return e;
     };
@@ -114,7 +114,7 @@ void Training::finish(RunResult& result, Evaluation& test) {
       say(fmt::format("test ({}) {:.2f} %, loss {:.4f}", config_.train.tta, 100 * of_views.acc1, of_views.loss));
     }
   }
-  if (const std::string lost = not_finite(params_); !lost.empty()) fail("train", "{}: no result was written", lost);
+  if (const std::string lost = not_finite(params_); !lost.empty()) fail_not_finite("{}: no result was written", lost);
   result.finished = true;
   if (!folder_.exists()) return;
   metrics_.write();
