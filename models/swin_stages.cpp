@@ -8,6 +8,12 @@ inline namespace TESSERA_NS {
 
 std::string block_name(int stage, int i) { return fmt::format("layers.{}.blocks.{}", stage, i); }
 
+Layout layout_at(const Grid& map, const Window& built) {
+  Window now = window_of(map, built.h, built.w, true);
+  now.shift_y = std::min(now.shift_y, built.shift_y), now.shift_x = std::min(now.shift_x, built.shift_x);
+  return Layout::windowed(map, now);
+}
+
 Stem::Stem(const Scope& s, const PatchEmbed::Config& c, const std::string& stem, bool with_norm) : patch_embed(s, c) {
   if (stem != "conv")
     samples.emplace(s, DeformOffsets::Config{.in = c.in_chans,

@@ -69,12 +69,16 @@ std::string block_name(int stage, int i);
 /// The map after a merging.
 inline Grid halved(const Grid& g) { return {(g.h + 1) / 2, (g.w + 1) / 2, g.prefix}; }
 
-/// Every second block of a stage is shifted.
+/// As a block is built: every second one of a stage is shifted.
 template <class C>
 Layout layout_of(const Grid& map, const C& c, int block) {
   const int w = c.window_width ? c.window_width : c.window_size;
   return Layout::windowed(map, window_of(map, c.window_size, w, block % 2));
 }
+
+/// At a call. Window and shift are those that the block was built with, as in timm, also where its window covered a whole map then; a map
+/// that it covers now is one window and is not shifted.
+Layout layout_at(const Grid& map, const Window& built);
 
 /// `scale` is that of a stage's attention, scale(stage).
 template <class C, class Scale>
@@ -146,7 +150,8 @@ class Stages {
       if (stage.downsample) x = (*stage.downsample)(run, x, map);
       for (const Block& block : stage.blocks) {
         x = position.between(at.gap(s, block.site.block), map, x, run);
-        x = block(run, x, position, layout_of(map, c, block.site.block), static_cast<float>(c.mask_value));
+        const Layout now = layout_at(map, block.site.trained.window);
+        x = block(run, x, position, now, static_cast<float>(c.mask_value));
       }
       x = position.between(at.gap(s++, static_cast<int>(stage.blocks.size())), map, x, run);
       if (maps) maps->push_back(x.reshape({x.dim(0), map.h, map.w, -1}));

@@ -69,8 +69,8 @@ Fields<Config> fields() {
          "stochastic depth of the last block; the first has 0, linear between", below_one()},
         {"weight_init", &Config::weight_init,
          "timm (N(0, 0.02)) | jax (Xavier, zero head) | torch (its defaults, N(0, 1) tokens) | xavier_normal (N(0, 1) "
-         "tokens)",
-         one_of("timm", "jax", "torch", "xavier_normal")}}});
+         "tokens) | normal (N(0, 0.02), patches and tokens, too)",
+         one_of("timm", "jax", "torch", "xavier_normal", "normal")}}});
   return table;
 }
 
@@ -114,7 +114,10 @@ LinearInit init_of(const Config& c, int in, int out, const LinearInit& jax) {
   return {};
 }
 /// Of class token and registers.
-Init token_init(const Config& c) { return normal(c.weight_init == "timm" || c.weight_init == "jax" ? 1e-6 : 1); }
+Init token_init(const Config& c) {
+  if (c.weight_init == "normal") return tn02();
+  return normal(c.weight_init == "timm" || c.weight_init == "jax" ? 1e-6 : 1);
+}
 
 SelfAttention::Config attention_of(const Config& c) {
   SelfAttention::Config a;
@@ -351,7 +354,13 @@ std::vector<ModelRow> rows() {
                       .weight_init = "torch"}),
       model_row<Vit>(
           family, "vit_cifar_schh",  // s-chh/2D-Positional-Encoding-Vision-Transformer: no position for the class token
-          {.embed_dim = 128, .depth = 6, .num_heads = 4, .mlp_ratio = 2, .no_embed_class = true}),
+          {.embed_dim = 128,
+           .depth = 6,
+           .num_heads = 4,
+           .mlp_ratio = 2,
+           .no_embed_class = true,
+           .norm_eps = 1e-5,
+           .weight_init = "normal"}),
   };
 }
 

@@ -31,7 +31,7 @@ struct Config {
   double drop_rate = 0, pos_drop_rate = 0, proj_drop_rate = 0, attn_drop_rate = 0, drop_path_rate = 0;
   std::string act_layer = "gelu";
   double norm_eps = 1e-6;
-  std::string weight_init = "timm";   ///< timm | jax | torch | xavier_normal
+  std::string weight_init = "timm";   ///< timm | jax | torch | xavier_normal | normal
   std::string patch = "conv";         ///< conv | spt (shifted patch tokenization)
   std::string attention = "softmax";  ///< softmax | elu | taylor: linear attention has no logits
   bool qk_norm = false;               ///< queries and keys through a LayerNorm over the head's width

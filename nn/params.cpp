@@ -62,7 +62,17 @@ const Params::Entry* Params::find(std::string_view name) const {
   return it == by_name_.end() ? nullptr : &entries_[it->second];
 }
 
-void Params::preset(const std::string& name, std::function<void(Tensor&)> start) { presets_[name] = std::move(start); }
+void Params::preset(const std::string& name, std::function<void(Tensor&)> start) {
+  if (const auto it = by_name_.find(name); it != by_name_.end()) {
+    Tensor& value = entries_[it->second].value;
+    Leaf& leaf = *value.leaf();
+    const bool was_lent = leaf.lent.load(std::memory_order_acquire);
+    start(value);
+    drop_packed(leaf);
+    leaf.lent.store(was_lent, std::memory_order_release);
+  }
+  presets_[name] = std::move(start);
+}
 
 int Params::freeze(std::string_view prefix, bool frozen) {
   int n = 0;

@@ -61,7 +61,7 @@ class Params {
   int freeze(std::string_view prefix, bool frozen = true);
   /// Parameters (without buffers) as timm counts them.
   int64_t count() const;
-  /// Runs `start` on the parameter of that name right after its own initialisation, when it is declared (possibly later).
+  /// Runs `start` on the parameter of that name: at once if it is there already, else right after its own initialisation.
   void preset(const std::string& name, std::function<void(Tensor&)> start);
   /// A promise that no pointer, span or reference from Tensor::data(), values() and [] is written through any more: products keep
   /// the panels of these weights again. Never needed for right numbers; without it a weight once lent is packed at every product.

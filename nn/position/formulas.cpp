@@ -17,11 +17,12 @@ std::vector<double> alibi_slopes(int heads) {
   return m;
 }
 
-int t5_bucket(int relative, int num_buckets, int max_distance) {
-  const int half = num_buckets / 2, exact = half / 2, n = std::abs(relative), side = relative > 0 ? half : 0;
+int t5_bucket(int relative, int num_buckets, int max_distance, bool causal) {
+  const int own = causal ? num_buckets : num_buckets / 2, exact = own / 2;  // of a direction, and those of one offset
+  const int n = causal ? std::max(-relative, 0) : std::abs(relative), side = !causal && relative > 0 ? own : 0;
   if (n < exact) return side + n;
   const double log = std::log(static_cast<double>(n) / exact) / std::log(static_cast<double>(max_distance) / exact);
-  return side + std::min(half - 1, exact + static_cast<int>(log * (half - exact)));
+  return side + std::min(own - 1, exact + static_cast<int>(log * (own - exact)));
 }
 
 double cpb_coordinate(int d, int M) {

@@ -3,9 +3,11 @@
 //   hooks: mix (two fused attentions, mixed)      parameters: 4 heads + heads per block      cost: a second attention without content
 //   class tokens: positional logit 0 (ours: timm joins its class token only after the gated blocks)
 //   another resolution: offsets recomputed; scaling=interpolate measures them in cells of the trained grid
-//   local_init starts head (h1, h2) at an offset of the k x k neighbourhood, k^2 = heads; local_values = true also sets the value
-//   projection to the identity, the one option that touches the backbone's own weights.
+//   local_init starts head h1 + k h2 at an offset of the k x k neighbourhood, k^2 the largest square that is not above the heads; what is
+//   left over keeps what it drew, as in timm. local_values = true also starts the value projection at the identity, the one option that
+//   touches the backbone's own weights.
 #include <cmath>
+#include <memory>
 
 #include "tessera/core/ops/activation.h"
 #include "tessera/core/ops/arithmetic.h"
@@ -41,21 +43,32 @@ struct Gpsa final : PositionEncoding {
     return table;
   }
 
+  static std::string refuses(const Places& at, const Config& c) {
+    for (const Site& s : at.sites)
+      if (c.local_values && gated(s, c) && s.heads * s.head_dim != s.dim)
+        return fmt::format(
+            "local_values=true starts the value projection at the identity, and that of {} leads from {} channels to "
+            "{}: leave it out, or choose heads that are together as wide as the model",
+            s.path, s.dim, s.heads * s.head_dim);
+    return "";
+  }
+
   struct Own {
     Tensor w, b, gate;
+    std::shared_ptr<const bool> values_found;  ///< with local_values: did the model declare a value projection?
   };
 
   Gpsa(const Scope& net, const Places& at, const Config& c) : config(c) {
     for (const Site& s : at.sites) {
       own.emplace_back();
-      if (c.local_up_to_layer && s.id >= c.local_up_to_layer) continue;
+      if (!gated(s, c)) continue;
       const Scope p = net / s.path;
       Own& o = own.back();
       o.w = (p / "pos_proj").param("weight", {s.heads, 3}, tn02(), Decay::no);
       o.b = (p / "pos_proj").param("bias", {s.heads}, constant(0), Decay::no);
       o.gate = p.param("gating_param", {s.heads}, constant(c.gate), Decay::no);
       if (c.local_init) local(o.w, s.heads);
-      if (c.local_values) net.params().preset((p / "qkv.weight").path(), identity_values);
+      if (c.local_values) o.values_found = start_values(p);
     }
   }
 
@@ -64,6 +77,11 @@ struct Gpsa final : PositionEncoding {
     const Own& o = own.at(static_cast<size_t>(s.id));
     Tensor content = attention(query, all, run);
     if (!o.w) return content;
+    if (o.values_found && !*o.values_found)
+      fail("position gpsa",
+           "local_values=true starts the value projection of {} at the identity, and this model has none by a known "
+           "name: leave it out",
+           s.path);
     const Extent e = extent(now);
     const Tensor logits = exact_linear(features(e, config.scaling == "none" ? e : extent(measured_on(s.trained, now))),
                                        o.w, o.b);  // (offsets, heads)
@@ -86,20 +104,30 @@ struct Gpsa final : PositionEncoding {
   }
 
  private:
+  static bool gated(const Site& s, const Config& c) { return !c.local_up_to_layer || s.id < c.local_up_to_layer; }
   void local(const Tensor& w, int heads) const {
     const int k = std::max(1, static_cast<int>(std::sqrt(static_cast<double>(heads))));
     const double centre = (k - 1) / 2.0, strength = config.locality_strength;
-    for (int h = 0; h < heads; ++h) {
-      const int h1 = h % k, h2 = (h / k) % k;  // position = h1 + k h2, as in timm
+    for (int i = 3 * k * k; i < 3 * heads; ++i)  // no place is left for these
+      w[i] = static_cast<real>(static_cast<float>(strength * static_cast<double>(w[i])));
+    for (int h = 0; h < k * k; ++h) {
+      const int h1 = h % k, h2 = h / k;  // position = h1 + k h2, as in timm
       w[3 * h] = static_cast<real>(2 * (h2 - centre) * strength);
       w[3 * h + 1] = static_cast<real>(2 * (h1 - centre) * strength);
       w[3 * h + 2] = static_cast<real>(-strength);
     }
   }
-  static void identity_values(Tensor& qkv) {
-    const int C = qkv.dim(1);
-    for (int i = 0; i < C; ++i)
-      for (int j = 0; j < C; ++j) qkv[static_cast<int64_t>(2 * C + i) * C + j] = i == j;
+  /// Values are the last rows of a projection, whether it is packed or their own. Returns whether it is there, once the model is built.
+  static std::shared_ptr<const bool> start_values(const Scope& attention) {
+    const auto found = std::make_shared<bool>(false);
+    for (const char* name : {"qkv.weight", "kv.weight", "proj_v.weight", "in_proj_weight"})
+      attention.params().preset((attention / name).path(), [found](Tensor& w) {
+        const int C = w.dim(1), first = w.dim(0) - C;
+        for (int i = 0; i < C; ++i)
+          for (int j = 0; j < C; ++j) w[static_cast<int64_t>(first + i) * C + j] = i == j;
+        *found = true;
+      });
+    return found;
   }
   /// (offsets, 3): dx, dy, dx^2 + dy^2 of every key-minus-query offset, in cells of a grid of `unit` laid over the one of `e`.
   static Tensor features(const Extent& e, const Extent& unit) {

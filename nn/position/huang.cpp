@@ -10,6 +10,7 @@
 
 #include "tessera/core/ops/embedding.h"
 #include "tessera/nn/position/encoding.h"
+#include "tessera/nn/position/learned_scale.h"
 #include "tessera/nn/position/pairs.h"
 
 namespace tessera {
@@ -32,6 +33,10 @@ struct Huang final : PositionEncoding {
          one_of("raster", "product")},
     };
     return table;
+  }
+
+  static std::string refuses(const Places& at, const Config&) {
+    return Method == 4 ? refuses_learned_scale(at, "method 4 also adds products of keys alone") : "";
   }
 
   Huang(const Scope& net, const Places& at, const Config& c) : config(c) {

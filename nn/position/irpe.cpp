@@ -14,6 +14,7 @@
 #include "tessera/core/ops/permute.h"
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/irpe_index.h"
+#include "tessera/nn/position/learned_scale.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -44,6 +45,11 @@ struct Irpe final : PositionEncoding {
   static void check(const Config& c) {
     if (c.mode == "bias" && c.on.find('v') != std::string::npos)
       fail("position irpe", "a bias on values has no meaning; use mode=contextual for v");
+  }
+
+  static std::string refuses(const Places& at, const Config& c) {
+    const bool of_keys = c.mode == "contextual" && c.on.find('q') != std::string::npos;
+    return of_keys ? refuses_learned_scale(at, "what on=q adds are products of keys alone") : "";
   }
 
   struct Table {

@@ -20,6 +20,7 @@
 #include "tessera/core/ops/slice.h"
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/exact_linear.h"
+#include "tessera/nn/position/learned_scale.h"
 #include "tessera/nn/position/pairs.h"
 #include "tessera/nn/position/scaling.h"
 
@@ -29,6 +30,7 @@ namespace {
 
 constexpr const char* class_help =
     "where class tokens are: origin (before the first row and column) | none (their pairs add nothing)";
+constexpr const char* parabolas_alone = "its parabolas come from projections of their own";
 constexpr const char* unit_help = "offsets in units of the grid: the far corner is 1 away in both directions";
 
 /// The largest offset of a call either way, class tokens included.
@@ -91,6 +93,8 @@ struct Pape final : PositionEncoding {
     };
     return table;
   }
+
+  static std::string refuses(const Places& at, const Config&) { return refuses_learned_scale(at, parabolas_alone); }
 
   Pape(const Scope& net, const Places& at, const Config& c) : config(c) {
     for (const Site& s : at.sites) {
@@ -162,6 +166,8 @@ struct PapeRi final : PositionEncoding {
     };
     return table;
   }
+
+  static std::string refuses(const Places& at, const Config&) { return refuses_learned_scale(at, parabolas_alone); }
 
   PapeRi(const Scope& net, const Places& at, const Config& c) : config(c) {
     for (const Site& s : at.sites) {

@@ -9,6 +9,7 @@
 #include "tessera/core/ops/arithmetic.h"
 #include "tessera/core/ops/conv.h"
 #include "tessera/core/ops/pad.h"
+#include "tessera/nn/layers.h"
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/map_tokens.h"
 
@@ -22,6 +23,7 @@ struct Convolution final : PositionEncoding {
     std::vector<int> after{0};
     std::string padding = "zero";
     bool residual = true, depthwise = true, raster = false;
+    bool fan_out = true;  ///< how it starts
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
@@ -72,10 +74,9 @@ struct Convolution final : PositionEncoding {
       const Scope p = net / s.name / "proj.0";
       const int inputs = c.depthwise ? 1 : s.dim, taps = c.raster ? c.kernel : c.kernel * c.kernel;
       const Shape shape = c.raster ? Shape{s.dim, inputs, c.kernel} : Shape{s.dim, inputs, c.kernel, c.kernel};
-      // N(0, 2 / fan_out), fan_out = taps outputs / groups: the released Twins code for its PEG
-      own[static_cast<size_t>(s.id)] = {
-          p.param("weight", shape, normal(std::sqrt(2.0 / (taps * (c.depthwise ? 1 : s.dim)))), Decay::no),
-          p.param("bias", {s.dim}, constant(0), Decay::no)};
+      const LinearInit start = start_of(c, taps, s.dim);
+      own[static_cast<size_t>(s.id)] = {p.param("weight", shape, start.weight, Decay::no),
+                                        p.param("bias", {s.dim}, start.bias, Decay::no)};
     }
   }
 
@@ -99,6 +100,12 @@ struct Convolution final : PositionEncoding {
   }
 
  private:
+  /// PEG: N(0, 2 / fan_out), fan_out = taps outputs / groups, the released Twins code. The others are plain convolutions of torch, along the
+  /// raster one of k x k taps of which k are ever used.
+  static LinearInit start_of(const Config& c, int taps, int dim) {
+    if (c.fan_out) return {normal(std::sqrt(2.0 / (taps * (c.depthwise ? 1 : dim)))), constant(0)};
+    return torch_init(c.kernel * c.kernel * (c.depthwise ? 1 : dim));
+  }
   Config config;
   std::vector<Own> own;  // by Spot::id; empty where this place has none
 };
@@ -106,8 +113,8 @@ struct Convolution final : PositionEncoding {
 }  // namespace
 
 Encoding peg() { return encoding<Convolution>(); }
-Encoding cpe() { return encoding<Convolution>({3, {-1}, "zero", true, true, false}); }
-Encoding cpe_raster() { return encoding<Convolution>({3, {-1}, "zero", false, false, true}); }
+Encoding cpe() { return encoding<Convolution>({3, {-1}, "zero", true, true, false, false}); }
+Encoding cpe_raster() { return encoding<Convolution>({3, {-1}, "zero", false, false, true, false}); }
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

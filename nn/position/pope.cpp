@@ -17,6 +17,7 @@
 #include "tessera/core/ops/slice.h"
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/golden_gate.h"
+#include "tessera/nn/position/learned_scale.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -43,7 +44,10 @@ struct Pope final : PositionEncoding {
     };
     return table;
   }
-  static std::string refuses(const Places& at, const Config& c) { return c.axes == "axial" ? needs_width(at, 2) : ""; }
+  static std::string refuses(const Places& at, const Config& c) {
+    if (std::string why = c.axes == "axial" ? needs_width(at, 2) : ""; !why.empty()) return why;
+    return refuses_learned_scale(at, "here they pass through a softplus");
+  }
 
   Pope(const Scope& net, const Places& at, const Config& c) : config(c) {
     for (const Site& s : at.sites)

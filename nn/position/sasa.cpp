@@ -28,7 +28,7 @@ struct Sasa final : PositionEncoding {
     };
     return table;
   }
-  static std::string refuses(const Places& at, const Config&) {
+  static std::string refuses(const Places& at, const Config& c) {
     for (const Site& s : at.sites) {
       if (s.causal) return "a neighbourhood has cells on both sides, but this model is causal and may not look ahead";
       if (s.no_self)
@@ -40,8 +40,17 @@ struct Sasa final : PositionEncoding {
       if (s.trained.q != s.trained.k || s.trained.cross)
         return "keys must be the query's own map; this model reduces or replaces them";
       if (s.head_dim % 2) return fmt::format("head width {} cannot be halved between rows and columns", s.head_dim);
+      if (!c.scaled && !natural(s))
+        return fmt::format(
+            "its scores have no factor unless scaled=true, and the {} of {} does nothing: leave out qk_scale", s.scale,
+            s.path);
     }
     return "";
+  }
+  /// Is the factor of the logits what models have unless they are told: width^-1/2, of a head or (CvT) of all together?
+  static bool natural(const Site& s) {
+    const double widths = 1 / (s.scale * s.scale);
+    return std::abs(widths - s.head_dim) < 1e-6 * widths || std::abs(widths - s.dim) < 1e-6 * widths;
   }
 
   struct Own {

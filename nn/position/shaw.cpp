@@ -23,7 +23,7 @@ struct Shaw final : PositionEncoding {
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
-        {"max_distance", &Config::max_distance, "K: offsets are clipped to [-K, K]", within(1, 65536)},
+        {"max_distance", &Config::max_distance, "K: offsets are clipped to [-K, K]", within(0, 65536)},
         {"values", &Config::values, "a second set of tables on the values"},
         {"axes", &Config::axes, "along the raster, or rows and columns beside each other or summed",
          one_of("raster", "concat", "sum")},

@@ -2,6 +2,7 @@
 //   s_ij += table[bucket(j - i), head]       t5: raster index;   t5_axial: table_y[bucket(y_j - y_i)] + table_x[bucket(x_j - x_i)]
 //   bucket (bidirectional, n buckets): n/2 if the key comes after the query, plus |rel| below n/4, else n/4 + floor(ln(|rel| / (n/4)) / ln(max_distance / (n/4)) n/4),
 //   at most n/2 - 1.      offsets are key minus query
+//   causal (a sequence no token of which sees one after it): all n buckets are for i - j, so n/2 stands for n/4 and n for n/2, as in T5's decoder
 //   hooks: bias      parameters: num_buckets heads (twice for axial), shared by all blocks of a stage      cost: one addition a pair
 //   class tokens: no bias (ours: no source)      T5 itself has no 1/sqrt(d): model.qk_scale=1 gives that.
 //   another resolution: offsets recomputed; buckets clip. scaling=interpolate counts offsets in cells of the trained grid, rounded.
@@ -45,6 +46,15 @@ struct T5 final : PositionEncoding {
       fail("position " + c.row, "max_distance {} must exceed num_buckets/4", c.max_distance);
   }
 
+  static std::string refuses(const Places& at, const Config& c) {
+    for (const Site& s : at.sites)
+      if (one_way(s) && c.max_distance <= c.num_buckets / 2)
+        return fmt::format(
+            "max_distance {} must exceed num_buckets/2 in a causal model, whose buckets are all for what came before",
+            c.max_distance);
+    return "";
+  }
+
   T5(const Scope& net, const Places& at, const Config& c) : config(c) {
     for (const Site& s : at.sites) {
       if (!table.empty() && stage == s.stage) {
@@ -68,8 +78,9 @@ struct T5 final : PositionEncoding {
   Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     const auto& [first, second] = table.at(static_cast<size_t>(s.id));
     const auto term = [&](const Tensor& t, int axis) {
-      return Relative{Relative::bias, permute(t, {1, 0}).reshape({s.heads, config.num_buckets, 1}), 0,
-                      index(now, extent(config.scaling == "none" ? now : measured_on(s.trained, now)), axis)};
+      return Relative{
+          Relative::bias, permute(t, {1, 0}).reshape({s.heads, config.num_buckets, 1}), 0,
+          index(now, extent(config.scaling == "none" ? now : measured_on(s.trained, now)), axis, one_way(s))};
     };
     Terms t;
     t.add(term(first, config.axial ? 1 : 0));
@@ -82,17 +93,20 @@ struct T5 final : PositionEncoding {
   }
 
  private:
+  /// Does no key come after its query? On a map that is so of the raster, but not of its columns.
+  static bool one_way(const Site& s) { return s.causal && s.trained.q.h == 1; }
   /// axis 0: raster, 1: rows, 2: columns
-  RelativeIndex index(const Layout& now, const Extent& unit, int axis) const {
-    static Memo<std::tuple<Layout, Extent, int, int, int>, RelativeIndex> memo;
-    return memo({now, unit, axis, config.num_buckets, config.max_distance}, [&] {
+  RelativeIndex index(const Layout& now, const Extent& unit, int axis, bool causal) const {
+    static Memo<std::tuple<Layout, Extent, int, int, int, bool>, RelativeIndex> memo;
+    return memo({now, unit, axis, config.num_buckets, config.max_distance, causal}, [&] {
       const Extent e = extent(now);
       const auto along = [axis](const Extent& of) { return axis == 0 ? of.cells() : axis == 1 ? of.h : of.w; };
       const double shrink = static_cast<double>(along(unit)) / along(e);
       return make_pairs(now, config.num_buckets, [&](const auto& i, const auto& j) {
         if (i.prefix() || j.prefix()) return -1;
         const int offset = axis == 0 ? raster(j, e) - raster(i, e) : axis == 1 ? j.y - i.y : j.x - i.x;
-        return t5_bucket(static_cast<int>(std::lround(offset * shrink)), config.num_buckets, config.max_distance);
+        return t5_bucket(static_cast<int>(std::lround(offset * shrink)), config.num_buckets, config.max_distance,
+                         causal);
       });
     });
   }

@@ -14,6 +14,7 @@
 #include "tessera/core/ops/reduce.h"
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/exact_linear.h"
+#include "tessera/nn/position/learned_scale.h"
 #include "tessera/nn/position/offset_rows.h"
 #include "tessera/nn/position/pairs.h"
 #include "tessera/nn/position/scaling.h"
@@ -40,6 +41,8 @@ std::span<const int> axes_of(bool axial) {
 }
 const char* suffix(int axis) { return axis == 0 ? "" : axis == 1 ? "_y" : "_x"; }
 
+constexpr const char* u_and_v = "u . k and v . R are added without any";
+
 struct TransformerXl final : PositionEncoding {
   struct Config : Scaling {
     bool shared = false, axial = false;
@@ -63,7 +66,7 @@ struct TransformerXl final : PositionEncoding {
       if (std::string why = scaling_refuses(c, s.dim / 2); !why.empty()) return why;
       if (s.dim % 2) return fmt::format("the width {} must be even: sines and cosines come in pairs", s.dim);
     }
-    return "";
+    return refuses_learned_scale(at, u_and_v);
   }
 
   struct Own {
@@ -146,6 +149,7 @@ struct TransformerXlLearned final : PositionEncoding {
     static const Field<Config> table[] = {{"axial", &Config::axial, "rows and columns instead of the raster"}};
     return table;
   }
+  static std::string refuses(const Places& at, const Config&) { return refuses_learned_scale(at, u_and_v); }
   struct Axis {
     Tensor E, b;  // (2 reach + 1, heads, d), (2 reach + 1, heads)
     int reach;

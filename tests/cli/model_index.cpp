@@ -38,6 +38,14 @@ std::string size_of(const InputShape& shape) {
   return fmt::format("{} {}", shape.batch(1)[1], shape.kind == InputShape::Kind::frames ? "frames" : "tokens");
 }
 
+/// What a row's tables of positions are made for: of sequences the length, which nothing else is made for.
+std::string made_for(const ModelRow& row) {
+  for (const auto& [option, unit] : {std::pair("num_frames", "frames"), std::pair("max_length", "tokens")})
+    if (const auto length = row.defaults.find(option); length != row.defaults.end())
+      return fmt::format("{} {}", std::get<int>(length->second), unit);
+  return size_of(row.input({}));
+}
+
 RunConfig of(const ModelRow& row) {
   RunConfig c;
   c.model = row.name, c.position = row.position, c.model_options = row.defaults;
@@ -78,7 +86,7 @@ std::string page() {
     if (row.name == row.family || row.family == "toy") continue;  // that one is a test's
     Params params(0, Draw::no);
     row.make(Scope(params), row.defaults, position(row.position));
-    s << fmt::format("| `{}` | `{}` | {} | {} |\n", row.name, row.family, size_of(row.input({})), params.count());
+    s << fmt::format("| `{}` | `{}` | {} | {} |\n", row.name, row.family, made_for(row), params.count());
   }
   return s.str();
 }

@@ -152,7 +152,7 @@ TEST_CASE("extreme values: what is taken is built and answers, in bounded memory
     const char *model, *position, *key;
     std::vector<std::string> values;
   };
-  const std::vector<Case> cases = {{"vit", "shaw", "position.max_distance", {"1", "65536"}},
+  const std::vector<Case> cases = {{"vit", "shaw", "position.max_distance", {"0", "65536"}},
                                    {"vit", "huang4", "position.max_distance", {"0", "65536"}},
                                    {"vit", "t5", "position.num_buckets", {"4", "256"}},
                                    {"vit", "t5", "position.max_distance", {"9", "1048576"}},

@@ -1,6 +1,9 @@
 // Fused against plain attention, in value and in every gradient, and both against differences.
 #include <algorithm>
 
+#include "tessera/core/ops/arithmetic.h"
+#include "tessera/core/ops/reduce.h"
+#include "tessera/core/ops/slice.h"
 #include "tests/twin/attention_made.h"
 
 namespace tessera {
@@ -184,6 +187,49 @@ TWIN_CASE("attention: fused is plain in neighbourhoods") {
                  .lengths = {20, 13}},
                 p));
     }
+}
+
+TWIN_CASE(
+    "attention: where absent keys are zero keys, so is padding: a sample is what it is alone, and padding gets no "
+    "gradient") {
+  const auto line = [](int T, int reach) {  // one query a group, and the keys around it
+    Pattern::Spec p;
+    p.groups = T, p.n = 1, p.m = 2 * reach + 1, p.absent = Pattern::Absent::zero_key;
+    for (int t = 0; t < T; ++t) {
+      p.q.push_back(t);
+      for (int j = t - reach; j <= t + reach; ++j) p.k.push_back(j < 0 || j >= T ? -1 : j);
+    }
+    return p;
+  };
+  const int n = 6;
+  for (const Kinds& kinds : {Kinds{}, Kinds{query, query, value}})
+    for (const Function f : {&attention, &plain_attention}) {
+      Case padded = make({.B = 1, .n = 10, .kinds = kinds, .rows = 5, .holes = false, .lengths = {n}}, line(10, 2));
+      Case alone = padded;
+      alone.who = line(n, 2), alone.lengths.clear();
+      alone.leaf[0] = slice(padded.leaf[0], 1, 0, n).copy();
+      for (size_t t = 0; t < kinds.size(); ++t)  // the same index for every group
+        for (Case* c : {&padded, &alone}) c->terms[t].rho = RelativeIndex::Spec{1, 5, 5, {0, 1, 2, 3, 4}, 1};
+      Tape tape;
+      const auto walked = [&](const Case& c) {
+        std::vector<Tensor> x;
+        for (const Tensor& leaf : c.leaf) x.push_back(tape.watch(leaf));
+        return std::pair(x[0], slice(c(f, x), 1, 0, n));
+      };
+      const auto [x, y] = walked(padded);
+      const auto [x0, y0] = walked(alone);
+      CHECK(distance(y, y0) <= (twin ? 1e-14 : 1e-6));
+      Grads none;
+      const Tensor w = padded.cotangent(y.shape());
+      tape.backward(sum(add(mul(y, w), mul(y0, w))), none);
+      const Tensor dx = tape.grad(x), dx0 = tape.grad(x0);
+      CHECK(distance(slice(dx, 1, 0, n), dx0) <= (twin ? 1e-13 : 1e-5));
+      for (const real v : slice(dx, 1, n, 10).values()) CHECK(v == 0);
+    }
+  Pattern::Spec everyone = *global_pattern(7, 7);
+  everyone.absent = Pattern::Absent::zero_key;
+  same(make({.n = 7, .kinds = {bias, query, key_, value}, .lengths = {4, 7}}, everyone));
+  same(make({.n = 7, .kinds = {bias, query, key_, value}, .rotary = true, .lengths = {0, 5}}, everyone));
 }
 
 TWIN_CASE("attention: fused is plain under causal masks, memory, no-self and lengths") {

@@ -4,6 +4,7 @@
 #include "tessera/core/ops/slice.h"
 #include "tessera/nn/sequences.h"
 #include "tests/twin/conformer_bed.h"
+#include "tests/twin/position_walk.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -57,6 +58,24 @@ TWIN_CASE("conformer: a padded batch has the logits of each sample alone, whatev
     check_padding({}, encoding);
     for (const int trained : {12, 7}) check_padding({{"num_frames", trained}}, encoding);  // longer than trained
   }
+}
+
+TWIN_CASE("conformer: padding says nothing whatever the options of an encoding are") {
+  int ran = 0;
+  for (const walk::Variant& v : walk::variants())
+    for (const int trained : {32, 12}) {
+      CAPTURE(v.label());
+      CAPTURE(trained);
+      const Options options = small({{"num_frames", trained}});
+      if (!error_of([&] { check_position(v.name, v.options, model("conformer").places(options)); }).empty()) continue;
+      const Net net("conformer", options, v.name, v.options);
+      Input in(frames(2, 23, 9));
+      in.lengths = Index{23, 14};
+      const Tensor alone = net(slice(in.x.rows(1, 2), 1, 0, 14));
+      CHECK(distance(slice(net(in), 0, 1, 2), alone) <= (twin ? 1e-12 : 1e-5));
+      ++ran;
+    }
+  CHECK((ran > 180 || !walk::walked_alone().empty()));
 }
 
 TWIN_CASE("conformer: frame by frame, lengths follow the subsampling and valid frames are those of a sample alone") {

@@ -18,8 +18,8 @@ inline double noise(int64_t i) { return std::sin(12.9898 * static_cast<double>(i
 struct Net {
   Params params{1};
   std::unique_ptr<Model> model;
-  Net(const char* row, const Options& options, const char* encoding) {
-    model = tessera::model(row).make(Scope(params), options, position(encoding));
+  Net(const char* row, const Options& options, const char* encoding, const Options& of_encoding = {}) {
+    model = tessera::model(row).make(Scope(params), options, position(encoding, of_encoding));
     int64_t n = 0;
     for (const auto& e : params.entries()) {
       const bool variance = e.name.ends_with("running_var");

@@ -25,7 +25,9 @@ struct Bed {
   Bed(std::string_view name, const Options& options, const Layout& where)
       : layout(where),
         who(where.window.h ? windows(where.q, where.window) : global_pattern(where.q.tokens(), where.k.tokens())) {
-    places.sites = {Site{0, 0, 0, H * d, H, d, 0.3, layout, "attn"}};
+    // sasa has no factor unless it is told to, and refuses one that somebody chose
+    const bool own_scale = name.find("sasa") != std::string_view::npos;
+    places.sites = {Site{0, 0, 0, H * d, H, d, own_scale ? 1 / std::sqrt(double(d)) : 0.3, layout, "attn"}};
     places.tokens = {Spot{0, 0, 0, H * d, layout.q, "pos_embed"}};
     places.between = {Spot{0, 0, 0, H * d, layout.q, "pos_block.0"}, Spot{1, 0, 1, H * d, layout.q, "pos_block.1"}};
     encoding = position(name, options)(Scope(params), places);

@@ -282,6 +282,8 @@ TWIN_CASE("golden tables: slopes, buckets, indices, coordinates") {
 
   const std::vector<int> relative{-128, -20, -8, -1, 0, 1, 8, 20, 128}, bucket{15, 10, 8, 1, 0, 17, 24, 26, 31};
   for (size_t i = 0; i < relative.size(); ++i) CHECK(t5_bucket(relative[i], 32, 128) == bucket[i]);
+  const std::vector<int> past{-128, -40, -20, -16, -15, -8, -1, 0, 5}, of_decoder{31, 23, 17, 16, 15, 8, 1, 0, 0};
+  for (size_t i = 0; i < past.size(); ++i) CHECK(t5_bucket(past[i], 32, 128, true) == of_decoder[i]);
 
   const auto g = [](double alpha, const std::vector<int>& want) {
     for (size_t x = 0; x < want.size(); ++x) {

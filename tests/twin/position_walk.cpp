@@ -253,7 +253,7 @@ TWIN_CASE("walk: what has no meaning is refused with a sentence that says why") 
   says(avg, "rope_axal", {}, "did you mean \"rope_axial\"");
   says(avg, "learned+rope_axal", {}, "did you mean \"rope_axial\"");
   says(avg, "shaw", {{"max_distanc", 3}}, "did you mean \"max_distance\"");
-  says(avg, "shaw", {{"max_distance", -1}}, "max_distance is -1, expected 1 to 65536");
+  says(avg, "shaw", {{"max_distance", -1}}, "max_distance is -1, expected 0 to 65536");
   says(avg, "shaw", {{"axes", "both"}}, "both");
   says(avg, "learned+shaw", {{"max_distance", 3}}, "say whose option");
   says(token, "sasa", {}, "class_token=false");
@@ -261,6 +261,8 @@ TWIN_CASE("walk: what has no meaning is refused with a sentence that says why") 
   says(swin, "forget", {}, "which windows cut");
   says(swin, "forget_profiles", {}, "which windows cut");
   says(avg, "sasa", {{"kernel", 4}}, "must be odd");
+  says(avg, "sasa", {}, "leave out qk_scale", {{"qk_scale", 0.5}});
+  CHECK(refusal(avg, "sasa", {{"scaled", true}}, {{"qk_scale", 0.5}}).empty());
   says(avg, "irpe", {{"on", "w"}}, "letters of q, k, v");
   says(avg, "irpe", {{"mode", "bias"}, {"on", "v"}}, "bias on values");
   says(avg, "irpe", {{"ratio", 0.5}}, "[1, 64]");

@@ -1,10 +1,12 @@
 // Swin: windows as index lists and labels, merging, parameter counts, and what must not leak.
 #include "tessera/models/swin.h"
 
+#include <algorithm>
 #include <cmath>
 
+#include "tessera/core/ops/slice.h"
 #include "tessera/nn/windows.h"
-#include "tests/twin/twin.h"
+#include "tests/twin/position_walk.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -135,6 +137,70 @@ TWIN_CASE("swin: parameter count of Swin-T, names, odd sizes") {
   CHECK(out.logits.shape() == Shape{2, 10});
   REQUIRE(out.stages.size() == 2);
   CHECK(out.stages[1].shape() == Shape{2, 5, 7, 96});
+}
+
+Options two_stages(int img_size, int window_size) {
+  return {{"img_size", img_size},
+          {"patch_size", 2},
+          {"window_size", window_size},
+          {"num_classes", 3},
+          {"embed_dim", 8},
+          {"depths", std::vector<int>{2, 2}},
+          {"num_heads", std::vector<int>{2, 2}}};
+}
+
+TWIN_CASE("swin: built for one window a map, on a larger image each part is a picture of its own") {
+  for (const char* family : {"swin", "swin_v2"}) {
+    CAPTURE(family);
+    const ModelRow& row = model(family);
+    Params params(1);
+    const auto net = row.make(Scope(params), two_stages(16, 8), position(row.position));  // maps of 8 and 4
+    walk::redraw(params);
+    const auto maps = [&](const Tensor& image) {
+      Input in(image);
+      in.features = true;
+      return net->forward({}, in).stages;
+    };
+    const auto part = [](const Tensor& map, int y, int x, int side) {
+      return slice(slice(map, 1, y * side, (y + 1) * side), 2, x * side, (x + 1) * side);
+    };
+    const Tensor image = walk::random_image(1, 32, 32, 3);
+    const auto whole = maps(image);
+    for (int y = 0; y < 2; ++y)
+      for (int x = 0; x < 2; ++x) {
+        const auto alone = maps(part(image, y, x, 16));
+        for (size_t s = 0; s < 2; ++s)
+          CHECK(walk::farthest(part(whole[s], y, x, 8 >> s), alone[s]) <= (sizeof(real) == 8 ? 1e-13 : 1e-5));
+      }
+  }
+}
+
+TWIN_CASE("swin: windows and shifts are those of the built model, unless a map is smaller") {
+  struct Watcher final : PositionEncoding {
+    int* calls;
+    explicit Watcher(int* count) : calls(count) {}
+    Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
+      const Window &is = now.window, &built = s.trained.window;
+      CHECK(is.h == std::min(now.q.h, built.h));
+      CHECK(is.w == std::min(now.q.w, built.w));
+      CHECK(is.shift_y == (now.q.h > built.h ? built.shift_y : 0));
+      CHECK(is.shift_x == (now.q.w > built.w ? built.shift_x : 0));
+      ++*calls;
+      return {};
+    }
+  };
+  for (const char* family : {"swin", "swin_v2"})
+    for (const int built : {8, 16, 32}) {
+      Params params(1);
+      int calls = 0;
+      const auto net = model(family).make(Scope(params), two_stages(built, 4), [&](const Scope&, const Places&) {
+        return std::make_unique<Watcher>(&calls);
+      });
+      walk::redraw(params);
+      for (const auto& [h, w] : {std::pair(8, 8), {4, 12}, {16, 16}, {24, 40}, {64, 32}})
+        for (const real v : net->forward({}, walk::random_image(1, h, w, 3)).logits.values()) CHECK(std::isfinite(v));
+      CHECK(calls == 5 * 4);
+    }
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // What the options of ViT promise beside their golden numbers: sizes of the published networks, names, refusals.
 #include <algorithm>
+#include <cmath>
 
 #include "tessera/models/model.h"
 #include "tests/error_of.h"
@@ -83,6 +84,70 @@ TWIN_CASE("vit options: what makes no sense is refused with one clear line") {
   CHECK(says(refused({{"lsa", true}, {"patch_size", 32}, {"class_token", false}, {"global_pool", "avg"}}),
              "but one token"));
   CHECK(refused({{"lsa", true}, {"patch_size", 32}}).empty());
+}
+
+TWIN_CASE("vit options: vit_cifar_schh starts as its source does, from N(0, 0.02) and zeros, with torch's norms") {
+  const ModelRow& row = model("vit_cifar_schh");
+  Params params(1);
+  row.make(Scope(params), {}, position(row.position));
+  CHECK(row.defaults.at("norm_eps") == Value(1e-5));
+  for (const auto& e : params.entries()) {
+    CAPTURE(e.name);
+    double squares = 0;
+    for (const real v : e.value.values()) squares += static_cast<double>(v) * static_cast<double>(v);
+    const double size = std::sqrt(squares / static_cast<double>(e.value.size()));
+    if (e.name.ends_with("bias")) {
+      CHECK(size == 0);
+    } else if (e.name.find("norm") != std::string::npos) {
+      CHECK(size == 1);
+    } else {
+      CHECK(size == doctest::Approx(0.02).epsilon(e.value.size() < 1000 ? 0.25 : 0.08));
+    }
+  }
+}
+
+TWIN_CASE("vit options: under lsa every logit has the learned factor, or the encoding is refused") {
+  const walk::Bench& bench = walk::benches()[1];
+  Options learned = bench.options;
+  learned.insert({"lsa", true});
+  const Places places = model("vit").places(bench.options), masked = model("vit").places(learned);
+  const Site& site = places.sites[0];
+  const Tensor x = zeros({1, site.trained.q.tokens(), site.dim});
+  int refused = 0, ran = 0;
+  for (const walk::Variant& v : walk::variants()) {
+    CAPTURE(v.label());
+    const std::string_view name = v.name;
+    bool alone = name.find("pope") != std::string_view::npos;  // inside of scale without q, or nonlinear in it
+    {
+      Params params(1);
+      const Terms all = position(v.name, v.options)(Scope(params), places)->terms(site, site.trained, {x, x}, {});
+      for (int t = 0; t < all.count; ++t) {
+        const Relative& r = all.relative[static_cast<size_t>(t)];
+        alone |= (r.kind == Relative::key || r.side) && !r.outside;
+      }
+    }
+    const std::string why = error_of([&] { check_position(v.name, v.options, masked); });
+    CAPTURE(why);
+    CHECK((why.find("model.lsa learns") != std::string::npos) == alone);
+    if (!why.empty()) {
+      CHECK((alone || why.find("model.lsa hides") != std::string::npos));
+      ++refused;
+      continue;
+    }
+    ++ran;  // a factor of 0 leaves nothing of what keys say
+    const auto answer = [&](bool other_keys) {
+      walk::Net net(bench, v.name, v.options, {{"lsa", true}});
+      for (const auto& e : net.params.entries()) {
+        if (e.name.ends_with("temperature")) std::ranges::fill(e.value.values(), real(0));
+        if (other_keys && e.name.ends_with("qkv.weight"))
+          for (int64_t i = e.value.size() / 3; i < 2 * e.value.size() / 3; ++i) e.value[i] += 1;
+      }
+      net.params.commit();
+      return net(walk::random_image(2, 6, 8, 2));
+    };
+    CHECK(walk::same_bits(answer(false), answer(true)));
+  }
+  if (walk::walked_alone().empty()) CHECK((refused >= 14 && ran >= 80));
 }
 
 TWIN_CASE(

@@ -154,7 +154,8 @@ TEST_CASE("domains: integers of encodings have an upper end") {
       for (const int v : {std::numeric_limits<int>::max(), std::numeric_limits<int>::min()})
         CHECK_MESSAGE(!error_of([&, &k = key] { position(row.name, {{k, v}}); }).empty(), row.name << " " << key);
     }
-  CHECK(!error_of([] { position("shaw", {{"max_distance", 0}}); }).empty());
+  CHECK(!error_of([] { position("shaw", {{"max_distance", -1}}); }).empty());
+  CHECK(error_of([] { position("shaw", {{"max_distance", 0}}); }).empty());  // one row for all offsets
   CHECK(!error_of([] { position("peg", {{"after", std::vector<int>{std::numeric_limits<int>::max()}}}); }).empty());
   CHECK(!error_of([] { position("irpe", {{"on", "kk"}}); }).empty());
 }

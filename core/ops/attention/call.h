@@ -38,6 +38,8 @@ struct Call {
   int batch() const { return q.x.dim(0); }
   bool drops() const { return run.training() && dropout.p > 0; }
   int length(int b) const { return lengths ? static_cast<int>(lengths[b]) : k.tokens; }
+  /// Are absent keys zero keys and values? So are those beyond a sample's length then: a sample has the same keys in any company.
+  bool zero_keys() const { return who->absent == Pattern::Absent::zero_key; }
   bool rotates() const { return static_cast<bool>(where.rotary.cos_q); }
 
   /// How query slot i of group g sees key slot j, in sample b and head h.
@@ -47,7 +49,7 @@ struct Call {
     const auto qi = static_cast<size_t>(g) * static_cast<size_t>(p.n) + static_cast<size_t>(i);
     const auto kj = static_cast<size_t>(g) * static_cast<size_t>(p.m) + static_cast<size_t>(j);
     const int tq = p.q[qi], tk = p.k[kj];
-    if (tq < 0 || (tk < 0 && p.absent == Pattern::Absent::masked) || tk >= length(b)) return Sight::none;
+    if (tq < 0 || ((tk < 0 || tk >= length(b)) && !zero_keys())) return Sight::none;
     if (where.visible && !where.visible.sees(h, i, j)) return Sight::none;
     const bool masked = (!p.label_q.empty() && p.label_q[qi] != p.label_k[kj]) || (p.causal && tk > tq + p.offset) ||
                         (p.no_self && tk == tq);

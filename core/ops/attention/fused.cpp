@@ -65,7 +65,8 @@ Sinks sinks_of(const Plan& p, Back& back) {
     Sink* to;
     bool complete;  ///< every token has one place in the pattern
   };
-  const bool queries = c.who.every_query_once(c.q.tokens), keys = c.who.every_key_once(c.k.tokens);
+  const bool queries = c.who.every_query_once(c.q.tokens),
+             keys = c.who.every_key_once(c.k.tokens) && !(c.lengths && c.zero_keys());
   std::array<View, 3 + Terms::most> list{{{&c.q, &s.q, queries}, {&c.k, &s.k, keys}, {&c.v, &s.v, keys}}};
   size_t views_count = 3;
   for (size_t t = 0; t < static_cast<size_t>(c.where.count); ++t)

@@ -123,7 +123,7 @@ void HeadWorker::begin_group(int g) {
   const int32_t* at = key_tokens(g);
   int64_t first = p.mp;
   for (int64_t j = p.mp - 1; j >= 0; --j) {
-    const bool off = j >= p.m || (at[j] < 0 && c.who->absent == Pattern::Absent::masked);
+    const bool off = j >= p.m || (at[j] < 0 && !c.zero_keys());
     group_column[j] = off ? none : 0;
     if (off) first = j;
   }
@@ -141,7 +141,7 @@ void HeadWorker::mask_keys(int b, int g) {
   p.each(Relative::key, [&](const Term& t) {
     if (t.uniform) k.product(1, p.m, t.width, table(t).rows, t.padded, of_key_t(t), p.mp, column, p.mp, true);
   });
-  for (int j = 0; j < p.m; ++j)
+  for (int j = 0; j < p.m && !c.zero_keys(); ++j)
     if (at[j] >= c.length(b)) column[j] = none;
 }
 

@@ -153,7 +153,7 @@ void HeadWorker::keys_backward(int b, int g, int h) {
                       angle_gradient(3, r.sin_k, h, 0));
     if (dk_raw) k.accumulate(dk_raw, dk, p.m * p.dp);
   }
-  const int32_t* at = key_tokens(g);
+  const int32_t* at = c.zero_keys() && within ? within : key_tokens(g);  // zeros that stand for padding are no tokens
   p.each(Relative::key, [&](const Term& t) {
     if (t.r->side) send_side(t, b, h, at, p.m, ahead(t.r->side, b));
   });

@@ -263,14 +263,15 @@ struct Plain {
     } else {
       dvalue = dvr;
     }
-    scatter(dvalue, c.v, c.who->k, m, to.v);
+    const int end = c.zero_keys() ? c.length(b) : c.k.tokens;  // zeros that stand for padding are no tokens
+    scatter(dvalue, c.v, c.who->k, m, end, to.v);
     for (int t = 0; t < c.where.count; ++t)
       if (const Relative& x = c.where.relative[at(t)]; x.side)
         scatter(dside[at(t)], x.side, x.kind == Relative::query ? c.who->q : c.who->k,
-                x.kind == Relative::query ? n : m, to.side[at(t)]);
+                x.kind == Relative::query ? n : m, x.kind == Relative::query ? c.q.tokens : end, to.side[at(t)]);
     unrotate(q, dqr, dq, r.cos_q, r.sin_q, n, to.rotary[0], to.rotary[1]);
     unrotate(k, dkr, dk, r.cos_k, r.sin_k, m, to.rotary[2], to.rotary[3]);
-    scatter(dq, c.q, c.who->q, n, to.q), scatter(dk, c.k, c.who->k, m, to.k);
+    scatter(dq, c.q, c.who->q, n, c.q.tokens, to.q), scatter(dk, c.k, c.who->k, m, end, to.k);
   }
 
  private:
@@ -339,9 +340,9 @@ struct Plain {
     }
   }
 
-  void scatter(const std::vector<real>& dx, const Heads& x, const Index& tokens, int count, real* to) const {
+  void scatter(const std::vector<real>& dx, const Heads& x, const Index& tokens, int count, int end, real* to) const {
     for (int i = 0; to && i < count; ++i)
-      if (const int t = tokens[at(int64_t{g} * count + i)]; t >= 0)
+      if (const int t = tokens[at(int64_t{g} * count + i)]; t >= 0 && t < end)
         for (int ch = 0; ch < x.d; ++ch) to[place(x, b, t, h) + ch] += dx[at(int64_t{i} * x.d + ch)];
   }
 };
