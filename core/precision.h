@@ -1,7 +1,8 @@
 #pragma once
 // What matrix products compute in. bf16 is no type of tensors: all tensors, sums, weights and the optimiser's state are fp32. Under it the
 // products of linear layers, convolutions, matmul and attention round both operands to bfloat16 (8 bits of mantissa, ties to even) and add
-// the exact products in fp32. Norms, softmax, loss and optimiser compute as ever, and so does what encodings compute from places.
+// the exact products in fp32. Depthwise convolutions (one channel to one is such), linear attention, norms, softmax, loss and optimiser compute
+// as ever, and so does what encodings compute from places.
 #include <string_view>
 
 namespace tessera {
