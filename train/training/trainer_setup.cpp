@@ -222,7 +222,8 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
                                  config_.train.label_smoothing)),
       began_from_([&] {
         const bool goes_on = resume_run && has_checkpoint(rundir);
-        auto lines = goes_on ? std::vector<std::string>() : start_from(config_, positions_, params_);
+        auto lines =
+            goes_on ? std::vector<std::string>() : start_from(config_, data_.train->class_names, positions_, params_);
         if (!goes_on && config_.train.weights.empty()) calibrate(*model_, *data_.train, lines);
         for (const auto& source : {data_.train, data_.val, data_.test}) ask_shortest(*model_, source.get(), *task_);
         return lines;
