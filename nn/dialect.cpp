@@ -9,17 +9,25 @@ namespace {
 
 using Wilds = std::vector<std::string_view>;
 
+/// Each * takes as little as it can, the first one first; the last one takes what is left before the pattern's end. A word between two of
+/// them is right where it is found first: if the rest fits behind a later one, it fits behind that. So nothing is tried twice, and a
+/// name of any length, which a file may have, costs its length.
 bool match(std::string_view pattern, std::string_view name, Wilds& wilds) {
-  const size_t star = pattern.find('*');
+  size_t star = pattern.find('*');
   if (star == std::string_view::npos) return pattern == name;
   if (!name.starts_with(pattern.substr(0, star))) return false;
-  name.remove_prefix(star);
-  for (size_t n = 0; n <= name.size(); ++n) {
-    wilds.push_back(name.substr(0, n));
-    if (match(pattern.substr(star + 1), name.substr(n), wilds)) return true;
-    wilds.pop_back();
+  while (true) {
+    name.remove_prefix(star), pattern.remove_prefix(star + 1);
+    star = pattern.find('*');
+    const std::string_view word = pattern.substr(0, star);
+    const bool last = star == std::string_view::npos;
+    if (last && !name.ends_with(word)) return false;
+    const size_t at = last ? name.size() - word.size() : name.find(word);
+    if (at == std::string_view::npos) return false;
+    wilds.push_back(name.substr(0, at));
+    if (last) return true;
+    name.remove_prefix(at);
   }
-  return false;
 }
 
 std::string fill(std::string_view pattern, const Wilds& wilds) {

@@ -92,6 +92,9 @@ TEST_CASE("train --weights RUN: the model and its positions come along; the reci
   CHECK(has(config, "name = \"rope_axial\""));
   CHECK(has(config, "theta = 50.0"));
   CHECK(has(r.err, "weights: those of " + first + "/weights.safetensors"));
+  CHECK(has(r.err, "the head (head.weight, head.bias) is fresh"));  // quadrants are no border
+  CHECK(has(r.err, "--weights replaces the recipe's [model] section"));
+  CHECK_FALSE(has(r.err, "--model"));
   const Result again = tessera({"train", "--data", "where:border", "--epochs", "1", "data.train_size=32",
                                 "data.test_size=16", "--weights", second, "--reset-head", "--out", folder / "third"});
   CHECK(again.code == 0);

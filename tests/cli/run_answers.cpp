@@ -142,6 +142,77 @@ TEST_CASE("predict: a folder, past a bad file, which it names; the exit code say
   check_refused(tessera({"predict", "--run", run, folder / "empty"}), 1, {"empty", "no PNG or JPEG"});
 }
 
+TEST_CASE("predict: a folder is read as imagefolder reads it, through links and with all its endings") {
+  const Folder folder;
+  const std::string run = folder / "run", png = folder / "png", asked = folder / "asked";
+  REQUIRE(
+      tessera(run_of("where:quadrant", run, {"data.train_size=32", "data.test_size=16", "--max-steps", "1"})).code ==
+      0);
+  REQUIRE(tessera({"data", "make", "where:quadrant", "--out", png, "--train-size", "8", "--test-size", "8"}).code == 0);
+  fs::create_directory(asked);
+  fs::create_directory_symlink(png + "/test", asked + "/linked");
+  int n = 0;
+  for (const char* ending : {".png", ".JPG", ".jpeg", ".jpe", ".jfif"})
+    fs::copy_file(a_picture(png + "/train"), asked + "/" + std::to_string(n++) + ending);
+  const Result r = tessera({"predict", "--run", run, asked, "--json"});
+  INFO(r.err);
+  CHECK(r.code == 0);
+  CHECK(json::parse(r.out).size() == 8 + 5);
+  CHECK(r.err.find("skipped") == std::string::npos);
+  fs::create_directory_symlink(asked, asked + "/circle");
+  check_refused(tessera({"predict", "--run", run, asked}), 1, {"circle", "remove the link"});
+}
+
+TEST_CASE("eval: classes of a run's own folder that have moved keep the numbers the run knows them by") {
+  const Folder folder;
+  const std::string run = folder / "run", png = folder / "png";
+  REQUIRE(tessera({"data", "make", "where:quadrant", "--out", png, "--train-size", "96", "--test-size", "48"}).code ==
+          0);
+  REQUIRE(tessera(run_of("imagefolder:" + png, run)).code == 0);
+  const auto asked = [&] {
+    const Result r = tessera({"eval", "--run", run, "--json"});
+    INFO(r.err);
+    REQUIRE(r.code == 0);
+    return json::parse(r.out);
+  };
+  const json before = asked();
+  const json summary = json::parse(read(run + "/summary.json"));
+  CHECK(before.at("acc1") == summary.at("test_acc1"));
+  CHECK(before.at("loss") == summary.at("test_loss"));
+  REQUIRE(before.at("classes").size() == 4);
+  for (const char* split : {"/train/", "/test/"})
+    fs::remove_all(png + split + before.at("classes")[0].get<std::string>());
+  const json after = asked();
+  CHECK(after.at("classes") == before.at("classes"));
+  CHECK(after.at("confusion")[0] == json({0, 0, 0, 0}));
+  for (size_t k = 1; k < 4; ++k) CHECK(after.at("confusion")[k] == before.at("confusion")[k]);
+  check_refused(tessera({"eval", "--run", run, "--best"}), 1, {"best.ckpt", "a val folder, or data.val_size"});
+  for (const char* split : {"/train/", "/test/"})
+    fs::rename(png + split + before.at("classes")[1].get<std::string>(), png + split + "unheard-of");
+  check_refused(tessera({"eval", "--run", run}), 1, {"unheard-of", "that the run does not know"});
+}
+
+TEST_CASE("eval, data info: --data-dir is followed, or refused where it does nothing") {
+  const Folder folder;
+  const std::string run = folder / "run";
+  REQUIRE(
+      tessera(run_of("where:quadrant", run, {"data.train_size=32", "data.test_size=16", "--max-steps", "1"})).code ==
+      0);
+  const std::vector<std::string> in_vain{"--data-dir", "made in memory"};
+  check_refused(tessera({"eval", "--run", run, "--data-dir", folder.path()}), 2, in_vain);
+  check_refused(tessera({"data", "info", "where", "--data-dir", folder.path()}), 2, in_vain);
+  check_refused(tessera({"data", "info", "sequences:copy", "--data-dir", folder.path()}), 2, in_vain);
+  REQUIRE(
+      tessera({"data", "make", "where", "--out", folder / "there/png", "--train-size", "8", "--test-size", "8"}).code ==
+      0);
+  for (const char* dir : {"there", "there/png"}) {
+    const Result r = tessera({"data", "info", "imagefolder:png", "--data-dir", folder / dir, "--json"});
+    INFO(r.err);
+    REQUIRE(r.code == 0);
+    CHECK(json::parse(r.out).at("name") == "imagefolder:" + folder / "there/png");
+  }
+}
+
 TEST_CASE("class and file names reach the terminal as text, and JSON as they are") {
   const Folder folder;
   const std::string png = folder / "png", run = folder / "run", escaped = "\\x1b[2J";

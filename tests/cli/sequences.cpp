@@ -51,6 +51,15 @@ TEST_CASE("sequences: a Transformer is trained, its answers are decoded, and bot
   CHECK(some.errors().size() == 3);
   CHECK(some.errors()[0].find("symbols from 0 to 2") != std::string::npos);
   CHECK(some.out.find("2:  ") == 0);
+  const std::string sums = folder / "sums";
+  REQUIRE(tessera({"train", "transformer_reverse", "--out", sums, "data.name=sequences:add", "--max-steps", "1",
+                   "data.train_size=30", "data.val_size=5", "data.test_size=4", "model.d_model=16", "model.nhead=2",
+                   "model.dim_feedforward=16", "train.batch_size=8"})
+              .code == 0);
+  CHECK(tessera({"predict", "--run", sums, "--tokens", "3 + 2", "--tokens", "3 10 2"}).code == 0);
+  for (const char* word : {"10x 2", "10+ 2", "++ 2", "10.0 2", "+1 2", "3x 2"})
+    check_refused(tessera({"predict", "--run", sums, "--tokens", word}), 1, {"expected symbols from 0 to 10 or +"});
+  check_refused(tessera({"predict", "--run", run, "--tokens", "1 + 2"}), 1, {"'+'", "symbols from 0 to 2"});
   check_refused(tessera({"predict", "--run", run}), 2, {"--tokens"});
   check_refused(tessera({"predict", "--run", run, "x.png", "--tokens", "1"}), 2, {"different models"});
   check_refused(tessera({"predict", "--run", run, "--top", "3", "--tokens", "1"}), 2, {"--top"});

@@ -145,6 +145,33 @@ TEST_CASE("recipes that are none: empty, endless, deeply nested") {
   CHECK(tessera(with({"train", "good.toml", "--out", "run"}), here).code == 0);
 }
 
+TEST_CASE("train: of a key that is said twice the last one counts, in whichever form") {
+  const auto rate = [](const std::vector<std::string>& words) {
+    std::vector<std::string> all{"train", "where"};
+    all.insert(all.end(), words.begin(), words.end());
+    all.emplace_back("--help");
+    const std::string out = tessera(all).out;
+    const size_t at = out.find("  optim.lr=");
+    return at == std::string::npos ? std::string() : out.substr(at + 11, out.find(' ', at + 11) - at - 11);
+  };
+  CHECK(rate({"optim.lr=0.5", "--lr", "0.001"}) == "0.001");
+  CHECK(rate({"optim.lr=0.5", "--lr=0.001"}) == "0.001");
+  CHECK(rate({"--lr", "0.001", "optim.lr=0.5"}) == "0.5");
+  CHECK(rate({"optim.lr=0.5", "--lr", "0.001", "--seed", "3", "train.epochs=2", "optim.lr=0.25"}) == "0.25");
+  CHECK(rate({"--lr", "0.001"}) == "0.001");
+  check_refused(tessera({"inspect", "--model", "vit", "model.name=swin"}), 2, {"--model vit", "model.name=swin"});
+  CHECK(tessera({"inspect", "--model", "vit", "model.name=vit"}).code == 0);
+}
+
+TEST_CASE("train: --out beside --resume may be another word for the same folder") {
+  const Folder folder;
+  const RunOptions here{.folder = folder.path()};
+  REQUIRE(tessera(tiny_run("run"), here).code == 0);
+  CHECK(tessera({"train", "--resume", "run", "--out", "run/"}, here).code == 0);
+  CHECK(tessera({"train", "--resume", "run/", "--out", folder / "run"}, here).code == 0);
+  check_refused(tessera({"train", "--resume", "run", "--out", "other"}, here), 2, {"different folders"});
+}
+
 TEST_CASE("options that do nothing are refused") {
   const Folder folder;
   const RunOptions here{.folder = folder.path()};

@@ -131,6 +131,44 @@ TEST_CASE("image: damaged and hostile files are named") {
   CHECK_THROWS_WITH_AS(read_image(dir.write("bomb", bomb)), doctest::Contains("60000x60000"), Error);
 }
 
+TEST_CASE(
+    "image: a JPEG file of which libjpeg would make up a part is damaged; bytes too many before a marker are not") {
+  Temporary dir;
+  const int side = 40;
+  const Bytes pixels = gradient(side, side, 3), good = jpeg(side, side, 3, JCS_RGB, pixels),
+              restarts = jpeg(side, side, 3, JCS_RGB, pixels, {}, false, 1);
+  const auto marker = [](const Bytes& bytes, int code, int nth = 0) {
+    for (size_t i = 0; i + 1 < bytes.size(); ++i)
+      if (bytes[i] == 0xff && bytes[i + 1] == code && nth-- == 0) return static_cast<std::ptrdiff_t>(i);
+    return std::ptrdiff_t{-1};
+  };
+  const auto damaged = [&](const char* what, const Bytes& bytes) {
+    CAPTURE(what);
+    CHECK_THROWS_WITH_AS(read_image(dir.write("bad.jpg", bytes)), doctest::Contains("is a damaged JPEG file"), Error);
+  };
+  const std::ptrdiff_t scan = marker(good, 0xda) + 14;  // behind the header of the scan
+  REQUIRE(scan > 14);
+  Bytes ones = good;  // no code begins with sixteen ones; 0xff is written with a 0 behind it
+  for (size_t i = static_cast<size_t>(scan) + 8; i + 2 < good.size(); i += 2) ones[i] = 0xff, ones[i + 1] = 0;
+  damaged("no code", ones);
+  REQUIRE(marker(restarts, 0xd1) > 0);
+  Bytes order = restarts;
+  order[static_cast<size_t>(marker(restarts, 0xd1)) + 1] = 0xd5;
+  damaged("a marker that is not its turn", order);
+  Bytes gap = good;
+  gap.erase(gap.begin() + scan + 8, gap.begin() + scan + 40);
+  damaged("a gap", gap);
+  CHECK(read_image(dir.write("restarts.jpg", restarts)).pixels == read_image(dir.write("a.jpg", good)).pixels);
+  for (const size_t extra : {1, 2, 1403}) {  // as some cameras and hosts write them
+    Bytes padded = good;
+    padded.insert(padded.end() - 2, extra, 0);
+    CHECK(read_image(dir.write("padded.jpg", padded)).pixels == read_image(dir / "a.jpg").pixels);
+    padded = good;
+    padded.insert(padded.begin() + marker(good, 0xdb), extra, 0);
+    CHECK(read_image(dir.write("padded.jpg", padded)).pixels == read_image(dir / "a.jpg").pixels);
+  }
+}
+
 TEST_CASE("image: fit keeps constants and ramps, cuts the middle") {
   Image flat{30, 50, 3, Bytes(30 * 50 * 3, 77)};
   const Image small = fit(flat, 8);

@@ -12,9 +12,9 @@
 
 namespace tessera::test {
 
-/// `app1` are the contents of its APP1 segments: Exif, XMP.
+/// `app1` are the contents of its APP1 segments: Exif, XMP. `restart`: rows of blocks between two restart markers; 0: none.
 inline std::vector<uint8_t> jpeg(int h, int w, int channels, J_COLOR_SPACE space, const std::vector<uint8_t>& pixels,
-                                 const std::vector<std::string>& app1 = {}, bool progressive = false) {
+                                 const std::vector<std::string>& app1 = {}, bool progressive = false, int restart = 0) {
   jpeg_compress_struct info{};
   jpeg_error_mgr errors{};
   info.err = jpeg_std_error(&errors);
@@ -26,6 +26,7 @@ inline std::vector<uint8_t> jpeg(int h, int w, int channels, J_COLOR_SPACE space
   info.input_components = channels, info.in_color_space = space;
   jpeg_set_defaults(&info);
   jpeg_set_quality(&info, 95, TRUE);
+  info.restart_in_rows = restart;
   if (progressive) jpeg_simple_progression(&info);
   jpeg_start_compress(&info, TRUE);
   for (const std::string& s : app1)

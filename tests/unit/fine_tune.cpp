@@ -158,6 +158,57 @@ TEST_CASE("fine-tuning: weights for one channel see the same in three, and those
     for (int64_t i = 0; i < 48; ++i) CHECK(again[o * 48 + i] == doctest::Approx(one[o * 16 + i % 16] / 3));
 }
 
+TEST_CASE("fine-tuning: a first layer of no channels is of another shape") {
+  const Scratch dir;
+  const io::TensorFile theirs(timm_file);
+  std::vector<std::string> bytes(theirs.tensors().size());
+  std::vector<io::TensorBytes> all;
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    const auto& info = theirs.tensors()[i];
+    const bool stem = info.name == "patch_embed.proj.weight";
+    bytes[i].resize(stem ? 0 : info.end - info.begin);
+    if (!stem) theirs.read_bytes(info, bytes[i]);
+    all.push_back({info.name, info.dtype, stem ? std::vector<int64_t>{24, 0, 4, 4} : info.shape, bytes[i]});
+  }
+  io::write_safetensors(dir / "none.safetensors", all);
+  RunConfig c = from_timm();
+  c.train.weights = dir / "none.safetensors";
+  CHECK(has(error_of([&] { train_run(c, dir / "run", false); }), "patch_embed.proj.weight"));
+}
+
+TEST_CASE(
+    "fine-tuning: a head of as many classes is kept where they are the same, and where nobody knows, which is said") {
+  const Scratch dir;
+  RunConfig c = from_timm();
+  c.optim.lr = 0, c.optim.weight_decay = 0, c.train.max_steps = 1, c.sched.warmup_epochs = 0, c.data = {};
+  const auto train = [&](const std::string& weights, std::vector<std::string> classes, const std::string& out) {
+    const data::Samples pixels{8, 8, 3, std::vector<uint8_t>(192 * 4), {0, 1, 0, 1}};
+    c.train.weights = weights;
+    RunParts parts;
+    parts.train = std::make_shared<const data::Set>(data::from_memory(pixels, std::move(classes)).train);
+    Said said;
+    train_run(c, out, false, said.hooks, parts);
+    return said.text;
+  };
+  const auto head = [&](const std::string& run) {
+    const Tensor w = io::TensorFile(run + "/weights.safetensors").read("head.weight");
+    return std::vector<real>(w.values().begin(), w.values().end());
+  };
+  train(timm_file, {"cat", "dog"}, dir / "pets");
+  c.train.seed = 7;
+  CHECK(!has(train(dir / "pets", {"cat", "dog"}, dir / "again"), "the head"));
+  CHECK(head(dir / "again") == head(dir / "pets"));
+  for (const std::vector<std::string>& others : {std::vector<std::string>{"car", "bus"}, {"dog", "cat"}}) {
+    CHECK(has(train(dir / "pets", others, dir / others[0]), "is fresh: the run's is for other classes, cat, dog"));
+    CHECK(head(dir / others[0]) != head(dir / "pets"));
+  }
+  const char* kept = "the head (head.weight, head.bias) is kept, though nothing says for which classes it is";
+  CHECK(has(train(dir / "pets/weights.safetensors", {"car", "bus"}, dir / "file"), kept));
+  CHECK(head(dir / "file") == head(dir / "pets"));
+  fs::remove(dir / "pets/summary.json");
+  CHECK(has(train(dir / "pets", {"car", "bus"}, dir / "unknown"), kept));
+}
+
 TEST_CASE("fine-tuning: frozen parameters keep their bits, the others move") {
   const Scratch dir;
   RunConfig c = from_timm();

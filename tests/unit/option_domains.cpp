@@ -87,6 +87,12 @@ TEST_CASE("domains: options that do nothing beside the others are refused, at th
   CHECK(has(said({{"sched.decay_epochs", 5.0}, {"sched.sched", "constant"}}), "sched.decay_epochs"));
   CHECK(has(said({{"sched.min_lr", 1e-5}, {"sched.sched", "constant"}}), "sched.min_lr"));
   CHECK(has(said({{"sched.cooldown_epochs", 2.0}, {"sched.sched", "step"}}), "cooldown"));
+  CHECK(
+      has(said({{"sched.cooldown_epochs", 9.0}, {"train.epochs", 2}}), "sched.cooldown_epochs is 9 of train.epochs=2"));
+  CHECK(said({{"sched.cooldown_epochs", 2.0}, {"train.epochs", 2}}).empty());
+  // what runs have done that there are: a line has a rate then, and half a cosine that is not reached is none
+  CHECK(said({{"sched.cooldown_epochs", 9.0}, {"train.epochs", 2}, {"sched.sched", "linear"}}).empty());
+  CHECK(said({{"sched.cooldown_epochs", 9.0}, {"train.epochs", 2}, {"sched.warmup_epochs", 2.0}}).empty());
   CHECK(has(said({{"sched.warmup_lr", 1e-5}}), "sched.warmup_epochs"));
   CHECK(said({{"sched.warmup_lr", 1e-5}, {"sched.warmup_epochs", 1.0}}).empty());
   CHECK(has(said({{"augment.randaug_m", 3}}), "augment.randaug_n"));

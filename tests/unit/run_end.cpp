@@ -116,6 +116,63 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("a validation that only the end of a run brought is of that end: what goes on is a run that never ended") {
+  const Scratch scratch;
+  const auto of = [](int epochs, int max_steps = 0) {
+    RunConfig c = tiny(epochs);
+    c.train.eval_every = 2, c.train.max_steps = max_steps, c.sched.sched = "constant", c.optim.lr = 0.02;
+    return c;
+  };
+  const auto validated = [&](const std::string& dir) {
+    std::vector<int> epochs;
+    for (const auto& row : metrics(dir))
+      if (row["split"] == "val") epochs.push_back(row["epoch"]);
+    return epochs;
+  };
+  const std::string whole = scratch / "whole";
+  train_run(of(9), whole, false);
+  CHECK(validated(whole) == std::vector<int>{2, 4, 6, 8, 9});
+  const std::string dir = scratch / "run";
+  int moved = 0;  // best.ckpt by a validation of an end
+  for (const int epochs : {1, 3, 5, 7}) {
+    Listener listener;
+    const RunResult r = train_run(of(epochs), dir, exists(dir), listener.hooks);
+    CHECK(listener.heard("validation after epoch " + std::to_string(epochs)));
+    CHECK(validated(dir).back() == epochs);
+    CHECK(r.ended == "epochs");
+    CHECK(r.val_acc1 == metrics(dir).rbegin()[1]["acc1"]);
+    CHECK(said_by(dir + "/last.ckpt", "val_epoch") == std::to_string(epochs - 1));
+    moved += summary(dir)["best_epoch"] == epochs;
+    const auto before = metrics(dir);
+    const std::string weights = bytes(dir + "/weights.safetensors");
+    const auto best = state(dir + "/best.ckpt");
+    const RunResult again = train_run(of(epochs), dir, true);  // nothing is left to train
+    CHECK(metrics(dir) == before);
+    CHECK(again.val_acc1 == r.val_acc1);
+    CHECK(again.best_val_acc1 == r.best_val_acc1);
+    CHECK(bytes(dir + "/weights.safetensors") == weights);
+    CHECK((state(dir + "/best.ckpt") == best));
+  }
+  CHECK(moved > 0);
+  train_run(of(9), dir, true);
+  check_equal_runs(whole, dir);
+  const std::string cut = scratch / "cut";  // by a limit: at the ends of epochs, and inside of them
+  for (const int steps : {4, 10, 12, 14, 20}) CHECK(train_run(of(9, steps), cut, exists(cut)).ended == "max_steps");
+  train_run(of(9), cut, true);
+  check_equal_runs(whole, cut);
+}
+
+TEST_CASE("a validation that only the end of a run brought says nothing to its patience") {
+  const Scratch scratch;
+  const std::string dir = scratch / "run";
+  RunConfig c = standing_still(9);
+  c.train.eval_every = 2, c.train.patience = 1, c.train.max_steps = 12;  // after the third epoch
+  CHECK(train_run(c, dir, false).ended == "max_steps");
+  c.train.max_steps = 0;
+  CHECK(train_run(c, dir, true).epochs == 4);
+  CHECK(summary(dir)["ended"] == "patience");
+}
+
 TEST_CASE("best.safetensors holds the weights that validated best, the averaged ones, and can be had later") {
   const Scratch scratch;
   const std::string dir = scratch / "run";

@@ -111,6 +111,10 @@ TEST_CASE("results of an earlier end are gone as soon as the run goes on") {
   c.train.max_steps = 6;
   train_run(c, dir, false);
   REQUIRE(summary(dir)["steps"] == 6);
+  const auto measured = {"/measures.json", "/answers.safetensors", "/pictures.json", "/results.csv"};
+  for (const char* name : measured) io::replace_file(dir + name, "of the weights of then");
+  train_run(c, dir, true);  // there is nothing to train: they are of these weights
+  for (const char* name : measured) CHECK(exists(dir + name));
   c.train.max_steps = 0;
   Hooks hooks;
   SUBCASE("interrupted") {
@@ -127,7 +131,54 @@ TEST_CASE("results of an earlier end are gone as soon as the run goes on") {
   }
   for (const char* name : {"/weights.safetensors", "/report_data.json", "/report.html"})
     CHECK_FALSE(exists(dir + name));
+  for (const char* name : measured) CHECK_FALSE(exists(dir + name));
   for (const auto& row : metrics(dir)) CHECK(row["split"] != "test");
+}
+
+TEST_CASE("a damaged best.ckpt, or a damaged copy of it, stands in no run's way") {
+  const Scratch scratch;
+  const std::string dir = scratch / "run", saved = scratch / "saved", whole = scratch / "whole";
+  const auto of = [](int epochs) {
+    RunConfig c = tiny(epochs);
+    c.sched.sched = "constant";
+    return c;
+  };
+  train_run(of(1), saved, false);
+  train_run(of(2), whole, false);
+  const std::string best = bytes(saved + "/best.ckpt");
+  std::string flipped = best;
+  flipped[flipped.size() - 9] ^= 1;
+  for (const char* name : {"/best.ckpt", "/.best.known.ckpt"})
+    for (const std::string& bad : {std::string("x"), best.substr(0, 100), best.substr(0, best.size() - 1), flipped}) {
+      CAPTURE(name);
+      CAPTURE(bad.size());
+      std::filesystem::remove_all(dir);
+      std::filesystem::copy(saved, dir);
+      io::replace_file(dir + name, bad);
+      RunConfig c = of(2);
+      c.train.best_weights = true;
+      std::string said;
+      Hooks hooks;
+      hooks.say = [&](std::string_view line) { said += std::string(line) + "\n"; };
+      CHECK(train_run(c, dir, true, hooks).finished);
+      CHECK((said.find("best.ckpt of epoch 1 is gone or damaged") != std::string::npos) == (name[1] == 'b'));
+      CHECK(bytes(dir + "/weights.safetensors") == bytes(whole + "/weights.safetensors"));
+      CHECK(metrics(dir) == metrics(whole));
+      CHECK_FALSE(exists(dir + "/.best.known.ckpt"));
+    }
+  SUBCASE("what cannot be read at all leaves everything as it is") {
+    for (const char* name : {"/last.ckpt", "/config.toml"}) {
+      std::filesystem::remove_all(dir);
+      std::filesystem::copy(saved, dir);
+      if (name[1] == 'l')
+        io::replace_file(dir + name, best.substr(0, 100));
+      else
+        std::filesystem::remove(dir + name);
+      CHECK_THROWS_AS(train_run(of(2), dir, true), Error);
+      for (const char* kept : {"/weights.safetensors", "/summary.json", "/report_data.json", "/best.ckpt"})
+        CHECK(bytes(dir + kept) == bytes(saved + kept));
+    }
+  }
 }
 
 TEST_CASE("a digit of metrics.jsonl that has changed is noticed when the run is resumed, and nothing is touched") {

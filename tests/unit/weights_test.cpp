@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cerrno>
+#include <cmath>
 
 #include "tessera/core/io/replace_file.h"
 #include "tests/unit/scratch.h"
@@ -100,6 +101,47 @@ TEST_CASE("weights: a dialect renames, drops and joins") {
   options.dialect.erase(options.dialect.begin() + 1);  // without its key part the weight is not whole
   CHECK_THROWS_WITH_AS(load(net.params, dir / "w", options), doctest::Contains("1 missing (fc.weight)"), Error);
   CHECK(renamed("layers.3.blocks.1.norm.weight", {{"layers.*.blocks.*.norm.*", "s*.b*.n.*"}}).to == "s3.b1.n.weight");
+}
+
+/// The definition: each * takes as little as it can, the first one first.
+bool plainly(std::string_view pattern, std::string_view name, std::vector<std::string>& wilds) {
+  const size_t star = pattern.find('*');
+  if (star == std::string_view::npos) return pattern == name;
+  if (!name.starts_with(pattern.substr(0, star))) return false;
+  name.remove_prefix(star);
+  for (size_t n = 0; n <= name.size(); ++n) {
+    wilds.emplace_back(name.substr(0, n));
+    if (plainly(pattern.substr(star + 1), name.substr(n), wilds)) return true;
+    wilds.pop_back();
+  }
+  return false;
+}
+std::string word(uint64_t code, std::string_view letters, int length) {
+  std::string s;
+  for (; length > 0; --length, code /= letters.size()) s += letters[code % letters.size()];
+  return s;
+}
+
+TEST_CASE("weights: a pattern takes what its definition does, and a name of any length costs its length") {
+  for (int p = 0; p <= 5; ++p)
+    for (uint64_t i = 0; i < static_cast<uint64_t>(std::pow(3, p)); ++i)
+      for (int n = 0; n <= 5; ++n)
+        for (uint64_t k = 0; k < 1u << n; ++k) {
+          const std::string pattern = word(i, "ab*", p), name = word(k, "ab", n);
+          std::vector<std::string> wilds;
+          const bool is = plainly(pattern, name, wilds);
+          std::string to, filled;
+          for (const std::string& w : wilds) to += "<*>", filled += "<" + w + ">";
+          const Rename r = renamed(name, {{pattern, to}});
+          INFO(pattern, " ", name);
+          REQUIRE(matches(pattern, name) == is);
+          REQUIRE(r.to == (is ? filled : name));
+        }
+  std::string long_name = "encoder.layers.";
+  for (int i = 0; i < 200'000; ++i) long_name += ".blocks.";
+  CHECK_FALSE(matches("encoder.layers.*.blocks.*.norm.weight", long_name));
+  CHECK_FALSE(matches("*.blocks.*.blocks.*.blocks.*.blocks.*.bias", long_name));
+  CHECK(matches("*.blocks.*", long_name));
 }
 
 TEST_CASE("weights: a table of another grid may be fitted") {

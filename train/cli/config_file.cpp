@@ -63,40 +63,11 @@ std::vector<std::string> recipe_names() {
   return known;
 }
 
-constexpr size_t most_text = 1 << 20;
-
-std::string_view section_of(std::string_view key) { return key.substr(0, std::min(key.find('.'), key.size())); }
-
 }  // namespace
 
-void check_nesting(std::string_view text, const std::string& source) {
-  constexpr int deepest = 64;
-  if (text.size() > most_text) wrong_usage("{} is larger than a megabyte: it is no recipe", source);
-  int depth = 0, dots = 0, line = 1;
-  char quote = 0;  // inside a word; what is in it does not count, except that a line ends a word that has not ended
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (c == '\n') ++line, dots = 0, quote = 0;
-    if (quote) {
-      if (c == '\\' && quote == '"') ++i;
-      if (c == quote) quote = 0;
-      continue;
-    }
-    if (c == '#') {  // a comment, to the end of its line
-      i = std::min(text.find('\n', i), text.size()) - 1;
-      continue;
-    }
-    if (c == '"' || c == '\'') quote = c;
-    if (c == '[' || c == '{') ++depth, dots = 0;
-    if (c == ']' || c == '}') depth = std::max(0, depth - 1);
-    if (c == '=' || c == ',') dots = 0;
-    if (c == '.') ++dots;
-    if (depth > deepest || dots > deepest)
-      wrong_usage("{}:{}: more than {} levels of brackets or of dotted names: it is no recipe", source, line, deepest);
-  }
-}
-
 // ---- collecting ----------------------------------------------------------------------------------------------------
+
+std::string_view section_of(std::string_view key) { return key.substr(0, std::min(key.find('.'), key.size())); }
 
 void ConfigLayers::read(std::string_view text, const std::string& source) {
   const size_t before = entries_.size();
@@ -200,52 +171,6 @@ const Value* ConfigLayers::given(std::string_view key) const {
 std::string ConfigLayers::given(std::string_view key, std::string_view fallback) const {
   const Value* v = given(key);
   return v ? text(*v) : std::string(fallback);
-}
-
-// An optimiser named on the command line has learning rate, decay and momenta of its own: those of a recipe are for another one.
-bool ConfigLayers::other_optimiser() const {
-  const OptimConfig standard;
-  std::string recipe = standard.opt, command, base = standard.base_optimizer;
-  for (const Entry& e : entries_) {
-    if (e.key == "optim.opt") (e.layer == Layer::recipe ? recipe : command) = text(e.value);
-    if (e.key == "optim.base_optimizer") base = text(e.value);
-  }
-  const auto steps = [&](const std::string& opt) { return opt == "sam" ? base : opt; };
-  return !command.empty() && steps(command) != steps(recipe);
-}
-
-static bool replaced_with_it(std::string_view key) {
-  constexpr std::string_view of_the_optimiser[] = {"optim.lr",  "optim.weight_decay", "optim.betas",
-                                                   "optim.eps", "optim.momentum",     "optim.nesterov"};
-  return std::ranges::find(of_the_optimiser, key) != std::end(of_the_optimiser);
-}
-
-// A model named on the command line, or brought along by weights, is a whole set of keys: it replaces the recipe's [model], and with it the encoding
-// that recipe chose; an encoding named on the command line replaces [position].
-bool ConfigLayers::overruled(const Entry& e) const {
-  if (e.layer != Layer::recipe) return false;
-  const auto section = section_of(e.key);
-  const auto commanded = [&](std::string_view key) {
-    return std::any_of(entries_.begin(), entries_.end(),
-                       [&](const Entry& c) { return c.layer > Layer::recipe && c.key == key; });
-  };
-  if (section == "model") return commanded("model.name");
-  if (section == "optim") return other_optimiser() && replaced_with_it(e.key);
-  return section == "position" && (commanded("position.name") || commanded("model.name"));
-}
-
-std::vector<std::string> ConfigLayers::replaced() const {
-  std::vector<std::string> sections;
-  for (const char* section : {"model", "position", "optim"}) {
-    const bool any = std::any_of(entries_.begin(), entries_.end(), [&](const Entry& e) {
-      return overruled(e) && section_of(e.key) == section && e.key != std::string(section) + ".name";
-    });
-    if (!any) continue;
-    const bool keys = section == std::string_view("optim");
-    sections.push_back(keys ? "the learning rate, weight decay and momenta of the recipe's [optim] section"
-                            : fmt::format("the recipe's [{}] section", section));
-  }
-  return sections;
 }
 
 // ---- checking ------------------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ template <class... A>
 }
 
 using Key = RunKey;
+/// "optim" of "optim.lr"; a key without a section is its own.
+std::string_view section_of(std::string_view key);
 
 /// An option with a name of its own for a key: --batch-size for train.batch_size.
 struct Shortcut {
@@ -67,7 +69,7 @@ class ConfigLayers {
   void only(std::string_view command, std::span<const std::string_view> used = {});
   /// Every key with its help, its domain and the value in force, one a line, for --help. Throws as resolve() does.
   std::string help() const;
-  /// What a later layer replaced as a whole, for a message: "the recipe's [model] section".
+  /// What stronger layers replaced as a whole, a line each: "--model replaces the recipe's [model] section".
   std::vector<std::string> replaced() const;
 
  private:
@@ -78,7 +80,9 @@ class ConfigLayers {
     std::string origin;  ///< "where.toml:3" or empty
     Layer layer;
   };
-  bool other_optimiser() const;
+  bool of_another_optimiser(const Entry& e) const;
+  bool of_another_model(const Entry& e) const;
+  const Entry* commanded(std::string_view key) const;
   bool overruled(const Entry& e) const;
   const Entry* last(std::string_view key) const;
   std::vector<const Entry*> in_force() const;

@@ -15,6 +15,7 @@
 #include "tessera/train/data/get.h"
 #include "tessera/train/data/loader.h"
 #include "tessera/train/data/named.h"
+#include "tessera/train/training/splits.h"
 
 namespace tessera::cli {
 namespace {
@@ -147,15 +148,20 @@ int info(const std::string& spec, const std::string& dir, int img_size, bool jso
   check_data_name(spec);
   if (const data::NamedData* named = data::find_named(spec); img_size > 0 && !(named && named->any_size))
     wrong_usage("--img-size {}: only an imagefolder is resized, {} has its own size", img_size, spec);
-  const data::Splits splits = data::open_splits(spec, dir, {.img_size = img_size});
+  check_data_dir(spec, dir);
+  DataConfig at;
+  at.name = spec, at.dir = dir;
+  const std::string moved = follow(at);
+  const data::Splits splits = data::open_splits(at.name, at.dir, {.img_size = img_size});
+  if (!moved.empty()) say(moved);
   const data::Source& train = *splits.train;
   const auto* set = dynamic_cast<const data::Set*>(&train);
   if (!json) {
-    print_info(spec, splits);
+    print_info(at.name, splits);
     if (!splits.note.empty()) say(splits.note);
     return done;
   }
-  Json document{{"name", spec}, {"classes", train.classes}, {"class_names", train.class_names}};
+  Json document{{"name", at.name}, {"classes", train.classes}, {"class_names", train.class_names}};
   if (set) {
     document["image"] = std::vector<int>{set->channels, set->h, set->w};
     document["augmentations"] = survived(*set);
@@ -207,7 +213,9 @@ void add_data(CLI::App& app, Action& chosen) {
   g->callback([&chosen, o] { chosen = [=] { return get(o->name, o->dir, o->mirror); }; });
   auto* i = sub->add_subcommand("info", "Sizes, classes, statistics and digest of a set");
   i->add_option("SPEC", o->name, data::written_specs())->required();
-  i->add_option("--data-dir", o->dir, "Looked into before $TESSERA_DATA and ./data")->type_name("DIR");
+  i->add_option("--data-dir", o->dir,
+                "Looked into before $TESSERA_DATA and ./data; of SPEC:DIR the folder, or the one it is in")
+      ->type_name("DIR");
   i->add_option("--img-size", o->img_size, "imagefolder: bring all pictures to this size, as data.img_size does")
       ->check(CLI::Range(1, 4096))
       ->type_name("N");

@@ -21,4 +21,10 @@ void check_data_name(const std::string& spec) try {
   throw Usage(e.what());
 }
 
+void check_data_dir(const std::string& spec, const std::string& dir) {
+  const data::NamedData* row = data::find_named(spec);
+  if (!dir.empty() && row && row->most_made > 0)
+    wrong_usage("--data-dir {} does nothing with {}, which is made in memory: leave it out", dir, spec);
+}
+
 }  // namespace tessera::cli

@@ -96,6 +96,7 @@ int eval(const Request& r) {
     // how the run cut its own set says nothing about another one, which may be smaller; what is made is as many as asked for
     if (data::find_named(r.data)->most_made == 0) data.train_size = data.val_size = 0, data.fraction = 1;
   }
+  check_data_dir(data.name, r.data_dir);
   if (!r.data_dir.empty()) data.dir = r.data_dir;
   const data::Splits splits = open_splits(data);
   if (!splits.note.empty()) say(splits.note);
@@ -105,15 +106,14 @@ int eval(const Request& r) {
          r.split == "val" ? " (data.val_size is 0)"
          : splits.val     ? "; it has a validation split: --split val"
                           : "");
-  if (!r.data.empty()) {
-    check_kind(run, *source);
-    source = data::under_names(source, run.classes);
-    if (!run.normalisation.mean.empty()) source = source->normalised_by(run.normalisation);  // as the model was trained
-  }
-  source = of_size(source, size, run);
-  const InputShape form = source->form();
   if (r.data.empty() && !run.digest.empty() && splits.train->digest != run.digest)
     say_warning(fmt::format("{} holds other data than those that {} was trained on", data.name, r.run));
+  // as the model was trained, also where the run's own folder is another by now
+  check_kind(run, *source);
+  source = data::under_names(source, run.classes);
+  if (!run.normalisation.mean.empty()) source = source->normalised_by(run.normalisation);
+  source = of_size(source, size, run);
+  const InputShape form = source->form();
   const auto task = task_of(run.net.input, *source, 0);
   ask_shortest(*run.net.model, source.get(), *task);
   check_views(r.tta, *source, "--tta");

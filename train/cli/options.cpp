@@ -1,4 +1,6 @@
 // Options that several subcommands share.
+#include <tuple>
+
 #include "tessera/core/parallel.h"
 #include "tessera/core/precision.h"
 #include "tessera/train/cli/commands.h"
@@ -35,7 +37,13 @@ ConfigLayers ModelOptions::layers(std::string_view command, std::span<const std:
   ConfigLayers config;
   if (!model.empty()) config.set("model.name", model);
   if (!position.empty()) config.set("position.name", position);
-  for (const std::string& a : assignments) config.assign(a);
+  for (const std::string& a : assignments) {
+    for (const auto& [option, key, value] :
+         {std::tuple("--model", "model.name=", model), {"--position", "position.name=", position}})
+      if (!value.empty() && a.starts_with(key) && a != key + value)
+        wrong_usage("{} {} and {} name two: leave one of them out", option, shown(value), shown(a));
+    config.assign(a);
+  }
   config.only(command, used);
   return config;
 }

@@ -1,6 +1,5 @@
 // tessera predict: the classes of pictures, or of recordings; of a model that answers sequences, its answers.
 #include <algorithm>
-#include <cctype>
 #include <filesystem>
 #include <numeric>
 #include <optional>
@@ -11,6 +10,7 @@
 #include "tessera/train/cli/json.h"
 #include "tessera/train/cli/predict_tokens.h"
 #include "tessera/train/cli/saved_run.h"
+#include "tessera/train/data/class_folders.h"
 #include "tessera/train/data/image.h"
 #include "tessera/train/data/log_mel.h"
 #include "tessera/train/data/named.h"
@@ -22,8 +22,6 @@
 
 namespace tessera::cli {
 namespace {
-
-namespace fs = std::filesystem;
 
 struct Request {
   std::string run;
@@ -55,19 +53,14 @@ struct Kind {
   const char* one;   ///< "picture"
   const char* key;   ///< of the JSON
   const char* read;  ///< "PNG or JPEG"
-  std::vector<std::string> endings;
-  bool is(const fs::path& path) const {
-    std::string e = path.extension().string();
-    std::transform(e.begin(), e.end(), e.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return std::find(endings.begin(), endings.end(), e) != endings.end();
-  }
+  const data::FileKind& files;
 };
 const Kind& picture() {
-  static const Kind kind{"picture", "image", "PNG or JPEG", {".png", ".jpg", ".jpeg"}};
+  static const Kind kind{"picture", "image", "PNG or JPEG", data::picture_files()};
   return kind;
 }
 const Kind& recording() {
-  static const Kind kind{"recording", "recording", "WAV, FLAC or Ogg", {".wav", ".flac", ".ogg", ".oga"}};
+  static const Kind kind{"recording", "recording", "WAV, FLAC or Ogg", data::recording_files()};
   return kind;
 }
 
@@ -81,34 +74,18 @@ const Kind& kind_of(const SavedRun& run, const std::string& rundir) {
 }
 
 /// What was named, each folder replaced by the files in it and below it, sorted.
-struct Files {
-  std::vector<std::string> paths;
-  int64_t skipped = 0;  ///< other files in these folders
-};
-Files files(const std::vector<std::string>& named, const Kind& kind) {
-  Files all;
+data::FilesBelow files(const std::vector<std::string>& named, const Kind& kind) {
+  data::FilesBelow all;
   for (const std::string& word : named) {
     std::error_code error;
-    if (!fs::is_directory(word, error)) {
+    if (!std::filesystem::is_directory(word, error)) {
       all.paths.push_back(word);
       continue;
     }
-    std::vector<std::string> found;
-    for (fs::recursive_directory_iterator it(word, error), end; !error && it != end; it.increment(error)) {
-      std::error_code gone;
-      const bool hidden = it->path().filename().string().starts_with(".");
-      if (it->is_directory(gone)) {
-        if (hidden) it.disable_recursion_pending();
-      } else if (!hidden && kind.is(it->path())) {
-        found.push_back(it->path().string());
-      } else {
-        ++all.skipped;
-      }
-    }
-    if (error) fail("predict", "cannot list {}: {}", word, error.message());
-    if (found.empty()) fail("predict", "{} holds no {} file", word, kind.read);
-    std::sort(found.begin(), found.end());
-    all.paths.insert(all.paths.end(), found.begin(), found.end());
+    const data::FilesBelow found = data::files_below(kind.files, word);
+    if (found.paths.empty()) fail("predict", "{} holds no {} file", word, kind.read);
+    all.paths.insert(all.paths.end(), found.paths.begin(), found.paths.end());
+    all.skipped += found.skipped;
   }
   return all;
 }
@@ -164,9 +141,10 @@ int predict(const Request& r) {
       fail("run", "{}: data.mean is not a number for each of {} features", r.run, run.config.data.n_mels);
     mel.emplace(sound_of(run.config.data));
   }
-  const Files all = files(r.images, kind);
+  const data::FilesBelow all = files(r.images, kind);
   if (all.skipped > 0)
-    say("{} skipped that {} {}", plural(all.skipped, "file"), all.skipped == 1 ? "is no" : "are no", kind.read);
+    say("{} skipped that {} {}", plural(static_cast<int64_t>(all.skipped), "file"),
+        all.skipped == 1 ? "is no" : "are no", kind.read);
   Json list = Json::array();
   int64_t failed = 0;
   for (const std::string& path : all.paths) {

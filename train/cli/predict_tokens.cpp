@@ -23,8 +23,9 @@ Index tokens_of(const std::string& question, int vocabulary, bool adds) {
     int symbol = -1;
     const auto [rest, error] = std::from_chars(word.data(), word.data() + word.size(), symbol);
     const bool whole = error == std::errc() && rest == word.data() + word.size();
-    if (adds && word == "+") symbol = plus;
-    if ((!whole && symbol != plus) || symbol < 0 || symbol >= symbols)
+    const bool is_plus = adds && word == "+";
+    if (is_plus) symbol = plus;
+    if (!(whole || is_plus) || symbol < 0 || symbol >= symbols)
       fail("predict", "{} in {}: expected symbols from 0 to {}{}", shown(word), shown(question), symbols - 1,
            adds ? " or +" : "");
     tokens.push_back(static_cast<int32_t>(first + symbol));

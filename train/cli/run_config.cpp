@@ -71,8 +71,7 @@ RunConfig run_config(ConfigLayers& config, std::string& recipe, const Say& say) 
   const bool chosen = choose_default(config, recipe, say);
   if (chosen || said.empty()) follow_weights(config, said);
   if (chosen) drop_augmentation(config);
-  for (const std::string& section : config.replaced())
-    say(fmt::format("--model, --position or optim.opt replaces {}", section));
+  for (const std::string& line : config.replaced()) say(line);
   return config.resolve(false);
 }
 

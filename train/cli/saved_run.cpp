@@ -7,6 +7,7 @@
 #include "tessera/core/precision.h"
 #include "tessera/nn/weights.h"
 #include "tessera/train/cli/json.h"
+#include "tessera/train/data/named.h"
 #include "tessera/train/training/checkpoint.h"
 #include "tessera/train/training/finite.h"
 
@@ -30,9 +31,13 @@ SavedRun open_run(const std::string& rundir, Weights which) {
   configuration.read_recipe(rundir + "/config.toml");
   SavedRun run{configuration.resolve(), {}, {}, {}, {}, 0};
   if (best && !is_file(weights)) {
+    const data::NamedData* named = data::find_named(run.config.data.name);
     fail("run", "{} has no best.ckpt: {}", rundir,
          run.config.data.val_size > 0 ? "no epoch has been validated yet"
-                                      : "it was trained without a validation split (data.val_size)");
+         : named && named->own_splits
+             ? "no epoch has been validated yet, or there is no validation split (a val folder, "
+               "or data.val_size)"
+             : "it was trained without a validation split (data.val_size)");
   }
   if (!is_file(weights) || !is_file(summary))
     fail("run", "{} is not finished: there is no weights.safetensors or summary.json (tessera train --resume {})",

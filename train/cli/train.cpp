@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cctype>
 #include <csignal>
+#include <deque>
 #include <filesystem>
 #include <optional>
 
@@ -22,12 +23,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// Options that stand for a key: the shortcuts, and --reset-head.
+struct Standing {
+  const char* key;
+  const CLI::Option* option;
+  std::string value;
+};
+
 struct Request {
+  const CLI::App* app = nullptr;
+  const CLI::Option* word = nullptr;
   std::vector<std::string> words;  // the recipe and key=value
+  std::deque<Standing> standing;   // whose values do not move
   std::string out, resume;
-  std::vector<std::string> values = std::vector<std::string>(shortcuts().size());  // of the shortcut options
   int threads = 0;
-  bool reset_head = false, tensorboard = false;
+  bool tensorboard = false;
 };
 
 /// section.key=value, or a recipe? What stands before a = in a key has letters of names only, and a file that is there is a recipe, whatever
@@ -44,24 +54,24 @@ bool is_assignment(const std::string& word) {
   return !(word.ends_with(".toml") && fs::exists(word, error));
 }
 
-/// Recipe, options and overrides as one configuration.
+/// Recipe, options and overrides as one configuration. Of a key that is said twice, as --lr and as optim.lr=, the last one counts.
 ConfigLayers gather(const Request& r, std::string& recipe) {
   ConfigLayers config;
-  std::vector<std::string> assignments;
   for (const std::string& w : r.words) {
-    if (is_assignment(w)) {
-      assignments.push_back(w);
-    } else if (recipe.empty()) {
-      recipe = w;
-    } else {
-      wrong_usage("two recipes, {} and {}: one is enough", shown(recipe), shown(w));
-    }
+    if (is_assignment(w)) continue;
+    if (!recipe.empty()) wrong_usage("two recipes, {} and {}: one is enough", shown(recipe), shown(w));
+    recipe = w;
   }
   if (!recipe.empty()) config.read_recipe(recipe);
-  for (size_t i = 0; i < shortcuts().size(); ++i)
-    if (!r.values[i].empty()) config.set(shortcuts()[i].key, r.values[i]);
-  if (r.reset_head) config.set("train.reset_head", "true");
-  for (const std::string& a : assignments) config.assign(a);
+  auto word = r.words.begin();
+  for (const CLI::Option* said : r.app->parse_order()) {
+    if (said == r.word && word != r.words.end()) {
+      if (is_assignment(*word)) config.assign(*word);
+      ++word;
+    }
+    for (const Standing& s : r.standing)
+      if (said == s.option && !s.value.empty()) config.set(s.key, s.value);
+  }
   return config;
 }
 
@@ -142,7 +152,9 @@ bool may_change(std::string_view key) {
 }
 
 int resume_run(const Request& r, ConfigLayers config) {
-  if (!r.out.empty() && r.out != r.resume) wrong_usage("--out and --resume name different folders");
+  std::error_code error;
+  if (!r.out.empty() && r.out != r.resume && !fs::equivalent(r.out, r.resume, error))
+    wrong_usage("--out and --resume name different folders");
   for (const std::string& key : config.keys())
     if (!may_change(key)) {
       wrong_usage(
@@ -151,7 +163,6 @@ int resume_run(const Request& r, ConfigLayers config) {
           "train.best_weights, train.tta and --data-dir may be added",
           key, r.resume);
     }
-  std::error_code error;
   if (!fs::is_regular_file(r.resume + "/config.toml", error))
     wrong_usage(
         "--resume {}: there is no config.toml; a run that was stopped before it wrote that begins with --out {}",
@@ -178,22 +189,27 @@ int train(const Request& r) {
 void add_train(CLI::App& app, Action& chosen) {
   auto* sub = app.add_subcommand("train", "Train a model and leave a run directory");
   auto r = std::make_shared<Request>();
-  sub->add_option("RECIPE key=value", r->words, "A TOML file or an embedded recipe, and overrides of single keys");
-  for (size_t i = 0; i < shortcuts().size(); ++i) {
-    const std::string key = shortcuts()[i].key;
+  r->app = sub;
+  r->word =
+      sub->add_option("RECIPE key=value", r->words, "A TOML file or an embedded recipe, and overrides of single keys");
+  for (const Shortcut& shortcut : shortcuts()) {
+    const std::string key = shortcut.key;
     const auto known = std::find_if(run_keys().begin(), run_keys().end(), [&](const Key& k) { return k.name == key; });
     const std::string help = known == run_keys().end()
                                  ? (key == "model.name" ? "A family or a named configuration (tessera models)"
                                                         : "The position encoding, or several joined by + "
                                                           "(tessera positions)")
                                  : with_domain(*known);
-    sub->add_option(std::string("--") + shortcuts()[i].option, r->values[i], help)->type_name(key);
+    Standing& s = r->standing.emplace_back(Standing{shortcut.key, nullptr, ""});
+    s.option = sub->add_option(std::string("--") + shortcut.option, s.value, help)->type_name(key);
   }
   sub->add_option("--out", r->out, "The run directory to make [runs/RECIPE]")->type_name("RUNDIR");
   sub->add_option("--resume", r->resume,
                   "Go on with a run that was stopped, or with one that ended, under more --epochs or other limits")
       ->type_name("RUNDIR");
-  sub->add_flag("--reset-head", r->reset_head, "With --weights: a fresh head all the same");
+  Standing& fresh = r->standing.emplace_back(Standing{"train.reset_head", nullptr, "true"});
+  fresh.option = sub->add_flag_callback(
+      "--reset-head", [] {}, "With --weights: a fresh head all the same");
   sub->add_flag("--tensorboard", r->tensorboard,
                 "Also write the curves for TensorBoard, every epoch (tensorboard --logdir RUNDIR)");
   sub->add_option("--threads", r->threads, "Worker threads; results do not depend on it [cores available]")

@@ -15,15 +15,16 @@
 #include "tessera/train/data/sound.h"
 
 namespace tessera::data {
-namespace {
 
-namespace fs = std::filesystem;
-
-const FileKind& recordings() {
+const FileKind& recording_files() {
   static const FileKind kind{
       "audiofolder", "WAV, FLAC or Ogg file", "WAV, FLAC and Ogg", "recordings", {"wav", "flac", "ogg", "oga"}};
   return kind;
 }
+
+namespace {
+
+namespace fs = std::filesystem;
 
 /// Sequences, and the files they come from.
 struct Heard : Sequences {
@@ -148,7 +149,7 @@ std::vector<float> frames(const LogMel& mel, const Sound& sound, const std::stri
 }
 
 Splits read_audiofolder(const std::string& dir, const OpenOptions& options) {
-  const ClassFolders found = find_classes(recordings(), dir);
+  const ClassFolders found = find_classes(recording_files(), dir);
   Recordings read(options.sound);
   Parts parts;
   parts.train = read.read(found.train), parts.val = read.read(found.val), parts.test = read.read(found.test);
@@ -158,7 +159,7 @@ Splits read_audiofolder(const std::string& dir, const OpenOptions& options) {
   }
   const size_t train = parts.train.lengths.size(), test = parts.test.lengths.size();
   Splits splits = splits_of("audiofolder:" + dir, std::move(parts), found.classes, read);
-  splits.note = note_of(recordings(), dir, found, train, test);
+  splits.note = note_of(recording_files(), dir, found, train, test);
   return splits;
 }
 

@@ -55,6 +55,7 @@ std::vector<std::string> folders_of(const fs::path& dir) {
 class Skipped {
  public:
   void add(const std::string& kind) { ++kinds_[kind], ++count_; }
+  size_t count() const { return count_; }
   /// "3 of 10 files skipped: 2 webp, 1 txt (PNG and JPEG are read)", or "".
   std::string sentence(size_t read, const char* what) const {
     if (count_ == 0) return "";
@@ -149,6 +150,13 @@ std::string unread(const fs::path& root) {
 }
 
 }  // namespace
+
+FilesBelow files_below(const FileKind& kind, const std::string& dir) {
+  Class all{kind};
+  all.look(dir);
+  std::sort(all.files.begin(), all.files.end());
+  return {std::move(all.files), all.skipped.count()};
+}
 
 bool FileKind::is(const std::string& path) const {
   return std::find(endings.begin(), endings.end(), extension(path)) != endings.end();

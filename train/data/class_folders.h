@@ -20,6 +20,17 @@ struct FileKind {
   bool is(const std::string& path) const;
 };
 
+const FileKind& picture_files();    ///< of imagefolder
+const FileKind& recording_files();  ///< of audiofolder
+
+/// What `kind` reads in a folder and at any depth below it, sorted, and how many other files there are. Links are followed. Throws Error on a
+/// folder that cannot be read, and on links in a circle.
+struct FilesBelow {
+  std::vector<std::string> paths;
+  size_t skipped = 0;
+};
+FilesBelow files_below(const FileKind& kind, const std::string& dir);
+
 struct LabelledFile {
   std::string path;
   int label = 0;

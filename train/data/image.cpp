@@ -124,7 +124,7 @@ struct JpegErrors {
   jpeg_error_mgr base;
   jmp_buf back;
   char message[JMSG_LENGTH_MAX];
-  bool cut_off;
+  bool damaged;
   jpeg_progress_mgr progress;
 };
 
@@ -133,12 +133,19 @@ void jpeg_stop(j_common_ptr info) {
   info->err->format_message(info, errors->message);
   std::longjmp(errors->back, 1);
 }
+/// What libjpeg only warns of, and then fills with grey or shifts. Bytes too many before a marker (JWRN_EXTRANEOUS_DATA) are none of it:
+/// cameras write them, and every pixel is there.
+bool is_damage(int code) {
+  for (const int damage : {JWRN_JPEG_EOF, JWRN_HIT_MARKER, JWRN_HUFF_BAD_CODE, JWRN_ARITH_BAD_CODE, JWRN_MUST_RESYNC,
+                           JWRN_BOGUS_PROGRESSION})
+    if (code == damage) return true;
+  return false;
+}
 void jpeg_message(j_common_ptr info, int level) {
   auto* errors = reinterpret_cast<JpegErrors*>(info->err);
-  if (level < 0 && (info->err->msg_code == JWRN_JPEG_EOF || info->err->msg_code == JWRN_HIT_MARKER)) {
-    errors->cut_off = true;  // a warning for libjpeg, which would fill the rest with grey
-    info->err->format_message(info, errors->message);
-  }
+  if (level >= 0 || errors->damaged || !is_damage(info->err->msg_code)) return;
+  errors->damaged = true;
+  info->err->format_message(info, errors->message);  // of the first
 }
 
 // Called now and then while it decodes. Every scan goes over the whole picture, which a file of some bytes a scan can ask for
@@ -155,7 +162,7 @@ Decoded decode_jpeg(const std::vector<uint8_t>& bytes, jpeg_decompress_struct& j
   jpeg.err = jpeg_std_error(&errors.base);
   errors.base.error_exit = jpeg_stop;
   errors.base.emit_message = jpeg_message;
-  errors.cut_off = false;
+  errors.damaged = false;
   if (setjmp(errors.back)) return Decoded::damaged;
   jpeg_create_decompress(&jpeg);
   errors.progress.progress_monitor = jpeg_watch;
@@ -184,7 +191,7 @@ Decoded decode_jpeg(const std::vector<uint8_t>& bytes, jpeg_decompress_struct& j
     }
     image.pixels.resize(3 * n);
   }
-  return errors.cut_off ? Decoded::damaged : Decoded::good;
+  return errors.damaged ? Decoded::damaged : Decoded::good;
 }
 
 Image read_jpeg(const std::string& path, const std::vector<uint8_t>& bytes) {

@@ -8,13 +8,14 @@
 #include "tessera/train/data/readers.h"
 
 namespace tessera::data {
-namespace {
 
-const FileKind& pictures() {
+const FileKind& picture_files() {
   static const FileKind kind{
       "imagefolder", "PNG or JPEG file", "PNG and JPEG", "images", {"png", "jpg", "jpeg", "jpe", "jfif"}};
   return kind;
 }
+
+namespace {
 
 struct PictureReader {
   int img_size = 0;
@@ -58,7 +59,7 @@ Samples some_of(const Samples& all, const Index& which) {
 TrainTest read_imagefolder(const std::string& dir, const OpenOptions& options) {
   if (options.img_size < 0 || options.img_size > 4096)
     fail("data", "img_size {} makes no sense; 1 to 4096, or 0 to leave images as they are", options.img_size);
-  const ClassFolders found = find_classes(pictures(), dir);
+  const ClassFolders found = find_classes(picture_files(), dir);
   PictureReader reader{.img_size = options.img_size};
   Samples train = reader.read(found.train), val = reader.read(found.val), test = reader.read(found.test);
   if (!found.split) {
@@ -67,7 +68,7 @@ TrainTest read_imagefolder(const std::string& dir, const OpenOptions& options) {
   }
   TrainTest data = assemble("imagefolder:" + dir, std::move(train), std::move(test), found.classes, reader.digest.hex(),
                             false, std::move(val));
-  data.note = note_of(pictures(), dir, found, data.train.size(), data.test.size());
+  data.note = note_of(picture_files(), dir, found, data.train.size(), data.test.size());
   return data;
 }
 

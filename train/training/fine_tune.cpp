@@ -47,6 +47,24 @@ std::string of_other_classes(const io::TensorFile& file, const std::vector<Renam
   return "";
 }
 
+/// The classes of the run directory that train.weights names; none where it is a file, or the run does not say them.
+std::vector<std::string> classes_of(const std::string& weights) try {
+  std::error_code none;
+  if (!std::filesystem::is_directory(weights, none)) return {};
+  const io::Json summary = io::read_json(weights + "/summary.json", io::limit::summary, "train");
+  return summary.at("data").at("classes").get<std::vector<std::string>>();
+} catch (const std::exception&) {
+  return {};
+}
+
+/// "cat, dog, owl and 7 more"
+std::string some_of(const std::vector<std::string>& names) {
+  constexpr size_t listed = 3;
+  std::string text;
+  for (size_t i = 0; i < std::min(names.size(), listed); ++i) text += (i > 0 ? ", " : "") + shown(names[i]);
+  return names.size() > listed ? fmt::format("{} and {} more", text, names.size() - listed) : text;
+}
+
 /// The parameters that are of another shape, or not there, when the option `key` is another number.
 std::vector<std::string> shaped_by(const std::string& name, const Options& options, const std::string& key) {
   const ModelRow& row = model(name);
@@ -73,6 +91,7 @@ std::vector<std::string> shaped_by(const std::string& name, const Options& optio
 Tensor for_channels(const Tensor& w, const Shape& wanted) {
   const Shape has = w.shape();
   if (has.rank != 4 || wanted.rank != 4 || has[0] != wanted[0] || has[2] != wanted[2] || has[3] != wanted[3]) return {};
+  if (has[1] < 1) return {};  // a file may hold a weight of no channels
   const int64_t I = has[1], J = wanted[1], kk = int64_t{has[2]} * has[3];
   Tensor to = zeros(wanted);
   for (int64_t o = 0; o < has[0]; ++o)
@@ -99,7 +118,8 @@ std::vector<std::string> head_of(const std::string& name, const Options& options
   return shaped_by(name, options, "num_classes");
 }
 
-std::vector<std::string> start_from(const RunConfig& config, const PositionTables& positions, Params& params) {
+std::vector<std::string> start_from(const RunConfig& config, const std::vector<std::string>& classes,
+                                    const PositionTables& positions, Params& params) {
   if (config.train.weights.empty()) return {};
   const ModelRow& row = model(config.model);
   const io::TensorFile file(file_of(config.train.weights));
@@ -115,13 +135,21 @@ std::vector<std::string> start_from(const RunConfig& config, const PositionTable
     return to;
   };
   const std::vector<std::string> head = head_of(config.model, config.model_options);
-  const std::string other = of_other_classes(file, row.dialect, head, params);
+  const std::vector<std::string> theirs = classes_of(config.train.weights);
+  std::string other = of_other_classes(file, row.dialect, head, params);
+  if (!other.empty()) other = "the file's is for other classes, " + other;
+  const bool known = !theirs.empty() && !classes.empty();
+  if (other.empty() && known && theirs != classes)
+    other = fmt::format("the run's is for other classes, {}", some_of(theirs));
   if (config.train.reset_head && head.empty())
     fail("train", "train.reset_head: {} has no head of classes", config.model);
-  if (config.train.reset_head || !other.empty()) {
+  if (config.train.reset_head || (!head.empty() && !other.empty())) {
     how.fresh = head;
-    lines.push_back(fmt::format("the head ({}) is fresh{}", fmt::join(head, ", "),
-                                other.empty() ? "" : fmt::format(": the file's is for other classes, {}", other)));
+    lines.push_back(fmt::format("the head ({}) is fresh{}{}", fmt::join(head, ", "), other.empty() ? "" : ": ", other));
+  } else if (!head.empty() && !known) {
+    lines.push_back(
+        fmt::format("the head ({}) is kept, though nothing says for which classes it is; --reset-head makes it fresh",
+                    fmt::join(head, ", ")));
   }
   io::load(params, file, how);
   if (from)

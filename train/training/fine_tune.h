@@ -15,9 +15,11 @@ std::vector<std::string> head_of(const std::string& model, const Options& option
 /// Fills `params` from train.weights: a file under the names of any program whose dialect the model knows, or a run directory, whose
 /// weights.safetensors it then is. Position tables of another grid or window follow their encoding's rule, the first convolution other
 /// channels of images as timm does. The head stays fresh with
-/// train.reset_head, or where the file's has another shape. Returns a line for everything that is not as in the file. Throws Error on
-/// tensors that are missing, unknown or of another shape, all in one.
-std::vector<std::string> start_from(const RunConfig& config, const PositionTables& positions, Params& params);
+/// train.reset_head, where the file's has another shape, and where the run directory was trained on classes of other names than
+/// `classes`, those of the data. Returns a line for everything that is not as in the file, and for a head that is kept though nobody knows
+/// its classes. Throws Error on tensors that are missing, unknown or of another shape, all in one.
+std::vector<std::string> start_from(const RunConfig& config, const std::vector<std::string>& classes,
+                                    const PositionTables& positions, Params& params);
 
 /// started_from.json of a run that began from train.weights: the file, and the checksum of its bytes (core/io/checksum.h), so that it is
 /// known which they were when the file is another by then; "" for a run that did not.

@@ -56,6 +56,10 @@ void check_schedule(const RunConfig& c) {
          "sched.warmup_lr is {} but does nothing with sched.warmup_epochs=0: leave it out, or set sched.warmup_epochs "
          "or sched.sched=triangular",
          s.warmup_lr);
+  // a straight line then is at min_lr from its warm-up on; half a cosine of less than no epochs is none
+  if (s.sched == "cosine" && s.cooldown_epochs > c.train.epochs && s.warmup_epochs < c.train.epochs)
+    fail("sched", "sched.cooldown_epochs is {} of train.epochs={}: make it smaller, or train for longer",
+         s.cooldown_epochs, c.train.epochs);
   if (c.optim.opt != "schedule_free_adamw") return;
   if (s.sched != "constant")
     fail("optim",

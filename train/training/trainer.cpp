@@ -27,15 +27,14 @@ void Training::train() {
     if (end == End::interrupted) return interrupt(fmt::format("in epoch {} after step {}", at_.epoch + 1, at_.step));
     if (at_.seen == 0) return;  // the budget ended with an epoch
     close_epoch();
-    const bool last = at_.epoch == t.epochs || budget();
-    if (at_.epoch % t.eval_every == 0 || last) validate();
+    if (at_.epoch % t.eval_every == 0) validate();
     metrics_.write();
     tell([&](Listener& l) { l.epoch(state(), scores_); });
     if (end == End::of_budget) {
       cut_ = true;
       return;
     }
-    const bool over = last || out_of_patience();
+    const bool over = at_.epoch == t.epochs || budget() || out_of_patience();
     const bool stop = !over && asked_to_stop();  // while the epoch was validated
     if (at_.epoch % t.checkpoint_every == 0 || over || stop) checkpoint();
     if (stop) return interrupt(fmt::format("after epoch {}", at_.epoch));
@@ -119,12 +118,23 @@ void Training::validate() {
   save_best();
 }
 
+/// The last epoch is validated in any case. Where it was not its turn, that belongs to this end alone: no checkpoint knows of it, a run that
+/// goes on is to the bit one that never was here, and one that has nothing more to train does it again.
+void Training::validate_the_end() {
+  if (!data_.val || at_.val_epoch == at_.epoch) return;
+  validate();
+  say(fmt::format("validation after epoch {}: {:.2f} %", at_.epoch, 100 * at_.val_acc1));
+}
+
 /// Says why the loop was left, tests and saves what a run that has ended leaves, and returns the result.
 RunResult Training::conclude() {
   RunResult result;
   Evaluation test;
   result.interrupted = interrupted_, result.ended = ended();
-  if (!interrupted_) finish(result, test);
+  if (!interrupted_) {
+    validate_the_end();
+    finish(result, test);
+  }
   result.epochs = completed(), result.steps = at_.step;
   result.train_loss = at_.train_loss, result.val_acc1 = at_.val_acc1, result.best_val_acc1 = at_.best_val_acc1;
   result.seconds = seconds();
@@ -179,7 +189,7 @@ const char* Training::budget() const {
   return t.max_minutes > 0 && world_.any(seconds() >= 60 * t.max_minutes) ? "max_minutes" : nullptr;
 }
 
-/// Only epochs that were validated count.
+/// What counts are epochs since the best one, also those that were not validated; but it is asked of the last that was.
 bool Training::out_of_patience() const {
   return config_.train.patience > 0 && at_.best_epoch > 0 && at_.val_epoch - at_.best_epoch >= config_.train.patience;
 }

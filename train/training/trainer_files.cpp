@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tessera/core/io/read_file.h"
+#include "tessera/core/io/tensor_file.h"
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/core/parallel.h"
 #include "tessera/core/tape.h"
@@ -71,15 +72,24 @@ void Training::save_best() {
   save_checkpoint(folder_ / best, params_, optimiser_, at_, provenance_);
 }
 
+/// A damaged best.ckpt is none: last.ckpt holds all that a run needs to go on.
 void Training::restore_best() {
-  const auto is_right = [&](const char* name) { return folder_.has(name) && step_of(folder_ / name) == at_.best_step; };
+  const auto is_right = [&](const char* name) {
+    if (at_.best_step == 0 || !folder_.has(name)) return false;
+    try {
+      io::TensorFile(folder_ / name).verify(/*required=*/true);
+      return step_of(folder_ / name) == at_.best_step;
+    } catch (const Error&) {
+      return false;
+    }
+  };
   known_best_ = 0;
-  if (at_.best_step > 0 && !is_right(best) && is_right(known)) folder_.rename(known, best);
-  if (at_.best_step > 0 && is_right(best)) {
+  if (!is_right(best) && is_right(known)) folder_.rename(known, best);
+  if (is_right(best)) {
     known_best_ = at_.best_step;
   } else {
     if (at_.best_step > 0)
-      say(fmt::format("warning: the best.ckpt of epoch {} is gone; the next better one will be written",
+      say(fmt::format("warning: the best.ckpt of epoch {} is gone or damaged; the next better one will be written",
                       at_.best_epoch));
     folder_.remove(best);
   }

@@ -222,7 +222,8 @@ Training::Training(const RunConfig& config, const std::string& rundir, bool resu
                                  config_.train.label_smoothing)),
       began_from_([&] {
         const bool goes_on = resume_run && has_checkpoint(rundir);
-        auto lines = goes_on ? std::vector<std::string>() : start_from(config_, positions_, params_);
+        auto lines =
+            goes_on ? std::vector<std::string>() : start_from(config_, data_.train->class_names, positions_, params_);
         if (!goes_on && config_.train.weights.empty()) calibrate(*model_, *data_.train, lines);
         for (const auto& source : {data_.train, data_.val, data_.test}) ask_shortest(*model_, source.get(), *task_);
         return lines;
@@ -280,8 +281,8 @@ std::string Training::config_text() const {
 
 /// What a finished run leaves, it left of its end: not of the run that now goes on.
 void Training::forget_results() {
-  for (const char* name :
-       {"summary.json", "report.html", "report_data.json", "best.safetensors", "weights.safetensors"})
+  for (const char* name : {"summary.json", "report.html", "report_data.json", "best.safetensors", "weights.safetensors",
+                           "results.csv", "timings.csv", "measures.json", "answers.safetensors", "pictures.json"})
     folder_.remove(name);
 }
 
@@ -303,6 +304,7 @@ void Training::resume() {
     throw Misfit(fmt::format("[train] {} holds {} and {} of the next: train.epochs={} is over already",
                              folder_ / "last.ckpt", plural(at_.epoch, "epoch"),
                              plural(static_cast<int64_t>(at_.batch), "step"), epochs));
+  const std::string was = io::read_file(folder_ / "config.toml");
   metrics_.cut_back(at_.metrics_bytes, at_.metrics_digest);
   if (at_.epoch < epochs && !budget() && !out_of_patience()) forget_results();
   restore_best();
@@ -318,7 +320,7 @@ void Training::resume() {
     }
     at_.planned = epochs;
   }
-  if (!io::read_file(folder_ / "config.toml").ends_with("\n" + toml(config_)) || !at_.history.empty())
+  if (!was.ends_with("\n" + toml(config_)) || !at_.history.empty())
     folder_.write("config.toml", config_text());  // what may be said at a resume was said
   if (r.provenance.environment != provenance_.environment) {
     say(fmt::format("warning: this run was on {}, here is {}: its bits will differ from a run that was never moved",

@@ -5,6 +5,7 @@
 #include "tessera/core/memory.h"
 #include "tessera/core/parallel.h"
 #include "tessera/train/training/environment.h"
+#include "tessera/train/training/in_vain.h"
 #include "tessera/train/training/text.h"
 #include "tessera/train/training/training.h"
 #include "tessera/train/training/views.h"
@@ -19,6 +20,7 @@ void Training::announce() {
                   plural(parallel::threads(), "thread")));
   if (!data_.note.empty()) say(data_.note);
   for (const std::string& line : began_from_) say(line);
+  for (const std::string& line : in_vain(config_, data_.train->form(), params_)) say("warning: " + line);
   int64_t frozen = 0;
   for (const auto& e : params_.entries())
     if (!e.buffer && !e.value.leaf()->trainable) frozen += e.value.size();

@@ -37,6 +37,7 @@ class Training {
   void step(const Batch& batch);
   void close_epoch();
   void validate();
+  void validate_the_end();
   RunResult conclude();
 
   // of a step
