@@ -326,4 +326,18 @@ TEST_CASE("the view keeps to its columns") {
   for (const std::string& line : lines) CHECK(line.size() < 80);
 }
 
+TEST_CASE("plan: of a key that is said twice on a command line, as an option and in full, the last one counts") {
+  const Folder folder;
+  const auto lr = [&](const std::string& name, const std::vector<std::string>& words) {
+    std::vector<std::string> args{"ablate", "--out", folder / name, "--emit", "mpi", "--data", "where:quadrant"};
+    args.insert(args.end(), words.begin(), words.end());
+    const Result r = tessera(args);
+    REQUIRE_MESSAGE(r.code == 0, r.err);
+    const std::string plan = read(folder / name + "/plan.toml");
+    return plan.substr(plan.find("optim.lr"), plan.find('\n', plan.find("optim.lr")) - plan.find("optim.lr"));
+  };
+  CHECK(lr("a", {"--lr", "0.5", "optim.lr=0.25"}).find("0.25") != std::string::npos);
+  CHECK(lr("b", {"optim.lr=0.25", "--lr", "0.5"}).find("0.5") != std::string::npos);
+}
+
 }  // namespace tessera::test

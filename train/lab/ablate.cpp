@@ -28,7 +28,10 @@ namespace fs = std::filesystem;
 constexpr int some_failed = 3;
 
 struct Request {
-  std::vector<std::string> words;  // PLAN.toml and key=a,b
+  const CLI::App* app = nullptr;
+  const CLI::Option* word = nullptr;  // PLAN.toml and key=a,b
+  std::vector<std::string> words;
+  std::vector<const CLI::Option*> options = std::vector<const CLI::Option*>(shortcuts().size());
   std::vector<std::string> values = std::vector<std::string>(shortcuts().size());
   std::string out, seeds, baseline, measures, emit;
   double stop_worse = -1, patience = 60;
@@ -42,31 +45,38 @@ struct Request {
   }
 };
 
-/// The plan file and what the command line says over it.
+bool is_file(const std::string& word) {
+  std::error_code none;
+  return word.find('=') == std::string::npos || (word.ends_with(".toml") && fs::exists(word, none));
+}
+
+void assign_word(Words& words, const std::string& word) {
+  const size_t equals = word.find('=');
+  if (equals == 0) wrong_usage("{} is no key=value", shown(word));
+  if (word.substr(0, equals) == "recipe")
+    words.recipe = word.substr(equals + 1), words.recipe_text.clear();
+  else
+    assign(words, word.substr(0, equals), word.substr(equals + 1));
+}
+
+/// The plan file and what the command line says over it. Of a key that is said twice, as --lr and as optim.lr=, the last one counts.
 Words gather(const Request& r) {
   std::string file;
-  std::vector<std::string> assignments;
   for (const std::string& w : r.words) {
-    std::error_code none;
-    const bool is_file = w.find('=') == std::string::npos || (w.ends_with(".toml") && fs::exists(w, none));
-    if (!is_file)
-      assignments.push_back(w);
-    else if (file.empty())
-      file = w;
-    else
-      wrong_usage("two plans, {} and {}: one is enough", shown(file), shown(w));
+    if (!is_file(w)) continue;
+    if (!file.empty()) wrong_usage("two plans, {} and {}: one is enough", shown(file), shown(w));
+    file = w;
   }
   Words words = file.empty() ? Words() : read_plan_file(file);
   words.arithmetic.clear();
-  for (size_t i = 0; i < shortcuts().size(); ++i)
-    if (!r.values[i].empty()) assign(words, shortcuts()[i].option, r.values[i]);
-  for (const std::string& a : assignments) {
-    const size_t equals = a.find('=');
-    if (equals == 0) wrong_usage("{} is no key=value", shown(a));
-    if (a.substr(0, equals) == "recipe")
-      words.recipe = a.substr(equals + 1), words.recipe_text.clear();
-    else
-      assign(words, a.substr(0, equals), a.substr(equals + 1));
+  auto word = r.words.begin();
+  for (const CLI::Option* said : r.app->parse_order()) {
+    if (said == r.word && word != r.words.end()) {
+      if (!is_file(*word)) assign_word(words, *word);
+      ++word;
+    }
+    for (size_t i = 0; i < r.options.size(); ++i)
+      if (said == r.options[i] && !r.values[i].empty()) assign(words, shortcuts()[i].option, r.values[i]);
   }
   if (!r.seeds.empty()) words.seeds = seeds_of(r.seeds);
   if (!r.baseline.empty()) words.baseline = r.baseline;
@@ -233,15 +243,16 @@ void add_ablate(CLI::App& app, Action& chosen) {
   auto* sub =
       app.add_subcommand("ablate", "Train and compare many runs: encodings, models, seeds; on one machine or many");
   auto r = std::make_shared<Request>();
-  sub->add_option("PLAN key=VALUES", r->words,
-                  "A plan file, and keys: with one value for all runs, with several for a grid");
+  r->app = sub;
+  r->word = sub->add_option("PLAN key=VALUES", r->words,
+                            "A plan file, and keys: with one value for all runs, with several for a grid");
   for (size_t i = 0; i < shortcuts().size(); ++i) {
     const std::string option = shortcuts()[i].option, key = shortcuts()[i].key;
     if (option == "seed") continue;
     const bool plural_too = option == "model" || option == "position";
-    sub->add_option(plural_too ? "--" + option + "s,--" + option : "--" + option, r->values[i],
-                    key + ": one value, or several")
-        ->type_name(plural_too ? "A,B" : key);
+    r->options[i] = sub->add_option(plural_too ? "--" + option + "s,--" + option : "--" + option, r->values[i],
+                                    key + ": one value, or several")
+                        ->type_name(plural_too ? "A,B" : key);
   }
   sub->add_option("--out", r->out, "The folder of the study: new, or one to go on with")->type_name("DIR");
   sub->add_option("--seeds", r->seeds, "1..5 or 1,2,7 [1..3]")->type_name("SEEDS");
