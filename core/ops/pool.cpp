@@ -77,7 +77,8 @@ Tensor average(const Op& op, const Tensor& x, const Axis& ay, const Axis& ax) {
   each_images(B, image, [&, H_ = H, W_ = W, C_ = C](int first, int end) {
     each_window(first, end, ay, ax, [&](int out, int b, Span r, Span c) {
       kernels().pool_average(window(r, c, W_, C_), x.data() + first_cell(b, r, c, H_, W_) * C_,
-                             static_cast<real>(r.count * c.count), y.data() + static_cast<int64_t>(out) * C_);
+                             static_cast<real>(r.count) * static_cast<real>(c.count),
+                             y.data() + static_cast<int64_t>(out) * C_);
     });
   });
   return record(op, y, {&x}, [=, in = x.slot(), B_ = B, H_ = H, W_ = W, C_ = C](const Tensor& dy, Back& back) {
@@ -87,7 +88,7 @@ Tensor average(const Op& op, const Tensor& x, const Axis& ay, const Axis& ax) {
       if (dx.beta == 0) std::fill_n(dx.to + first * image, (end - first) * image, real(0));
       each_window(first, end, ay, ax, [&](int out, int b, Span r, Span c) {
         kernels().pool_average_backward(window(r, c, W_, C_), dy.data() + static_cast<int64_t>(out) * C_,
-                                        real(1) / static_cast<real>(r.count * c.count),
+                                        real(1) / (static_cast<real>(r.count) * static_cast<real>(c.count)),
                                         dx.to + first_cell(b, r, c, H_, W_) * C_);
       });
     });
