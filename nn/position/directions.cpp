@@ -6,10 +6,13 @@
 //                  directions have the same m/R frequencies.
 //     golden_gate  J. Xiong, "On n-dimensional rotary positional embeddings" (2025): omega_t = lo (hi/lo)^(t/(F-1)), slowest first; pair t of
 //                  head n looks along u = erfinv(2 frac((nF + t + 1) (1/g, 1/g^2)) - 1), made unit, (fy, fx) = omega u; g^3 = g + 1.
-//                  Halves. lo and hi are ours: the source's 1 and 10000 turn most pairs by more than half a turn from cell to cell.
+//                  directions=angle: u = (cos phi, sin phi), phi = (nF + t) pi (1 - sqrt 5)/2, the source's own for pictures.
+//                  Halves. lo and hi are ours. The source has no defaults; of its runs, 0.2 to 20 over a square from -1 to 1 are 0.03 to 3.1
+//                  radians a cell of 14 x 14. vit-pytorch's 1 and 10000 a cell turn most pairs by more than half a turn from cell to cell.
 //   hooks: rotary      parameters: none      cost: as rope_axial
 //   class tokens: angle 0      windows: window-local coordinates      reduced keys: cell centres
-//   another resolution: recomputed. spiral divides the trained grid finer, as its authors do, unless rescale=false; sequences go on
+//   another resolution: recomputed. spiral divides the trained grid finer unless rescale=false, golden_gate with rescale=true; the authors
+//   of both do. Sequences go on
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -134,6 +137,7 @@ struct Spiral final : PositionEncoding {
 struct GoldenGate final : PositionEncoding {
   struct Config {
     double min_freq = 0, max_freq = 1, p_zero_freqs = 0;
+    std::string directions = "lattice";
     bool rescale = false, values = false;
   };
   static Fields<Config> fields() {
@@ -143,6 +147,9 @@ struct GoldenGate final : PositionEncoding {
          positive(100).or_zero()},
         {"max_freq", &Config::max_freq, "the fastest pair, in radians a cell; beyond pi it aliases", positive(1e5)},
         {"p_zero_freqs", &Config::p_zero_freqs, "the share of pairs, the slowest, that do not turn", below_one()},
+        {"directions", &Config::directions,
+         "lattice (of any number of dimensions) | angle (multiples of the golden angle, the source's for pictures)",
+         one_of("lattice", "angle")},
         {"rescale", &Config::rescale, says_rescale},
         {"values", &Config::values, says_values},
     };
@@ -158,15 +165,16 @@ struct GoldenGate final : PositionEncoding {
   GoldenGate(const Scope&, const Places&, const Config& c) : config(c) {}
 
   Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
-    static Memo<std::tuple<Layout, Extent, int, int, double, double, double>, Rotary> memo;
+    static Memo<std::tuple<Layout, Extent, int, int, double, double, double, GoldenDirections>, Rotary> memo;
     const Extent is = query_extent(now), trained = query_extent(s.trained),
                  unit = squeezed(now, config.rescale) ? trained : is;
     const double low = config.min_freq > 0 ? config.min_freq : golden_gate_slowest(trained);
+    const auto directions = config.directions == "angle" ? GoldenDirections::angle : GoldenDirections::lattice;
     Terms t;
-    t.rotary = memo({now, unit, s.heads, s.head_dim, low, config.max_freq, config.p_zero_freqs}, [&] {
+    t.rotary = memo({now, unit, s.heads, s.head_dim, low, config.max_freq, config.p_zero_freqs, directions}, [&] {
       const int pairs = s.head_dim / 2;
       const std::vector<Frequency> f =
-          golden_gate_frequencies(s.heads, pairs, low, config.max_freq, resting(config, pairs));
+          golden_gate_frequencies(s.heads, pairs, low, config.max_freq, resting(config, pairs), directions);
       const double by_y = static_cast<double>(unit.h) / is.h, by_x = static_cast<double>(unit.w) / is.w;
       return rotation(now, s.heads, pairs, true, [&](const Point& p, int head, int pair) {
         return turn(f[static_cast<size_t>(head * pairs + pair)], times(p, by_y, by_x));

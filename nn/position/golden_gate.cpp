@@ -1,4 +1,5 @@
-//   omega_t = low (high / low)^(t / (F - 1)) of F turning pairs,   j = head F + t + 1,   u_a = erf^-1(2 frac(j g^-a) - 1) for a = 1: y, 2: x,   f = omega u / |u|
+//   omega_t = low (high / low)^(t / (F - 1)) of F turning pairs,   j = head F + t + 1,   f = omega u / |u|
+//   lattice: u_a = erf^-1(2 frac(j g^-a) - 1) for a = 1: y, 2: x      angle: u = (cos phi, sin phi), phi = (j - 1) pi (1 - sqrt 5) / 2
 //   g^3 = g + 1, by the ten steps of the source: it is off by 4e-8, and the limit would turn late pairs visibly.
 #include "tessera/nn/position/golden_gate.h"
 
@@ -18,20 +19,31 @@ double erf_inverse(double x) {
   return y;
 }
 
-}  // namespace
-
-std::vector<Frequency> golden_gate_frequencies(int heads, int pairs, double low, double high, int resting) {
-  const int turning = pairs - resting;
+/// The direction of pair j = 0, 1, ...: y, x, of length 1.
+Frequency direction(int j, GoldenDirections directions) {
+  if (directions == GoldenDirections::angle) {
+    const double phi = j * std::numbers::pi * (1 - std::sqrt(5.0)) / 2;
+    return {std::cos(phi), std::sin(phi)};
+  }
   double g = 2;
   for (int i = 0; i < 10; ++i) g = std::cbrt(1 + g);
+  const auto normal = [&](double step) { return erf_inverse(2 * std::fmod((j + 1) * step, 1.0) - 1); };
+  const double y = normal(1 / g), x = normal(1 / g / g), length = std::hypot(y, x);
+  return {y / length, x / length};
+}
+
+}  // namespace
+
+std::vector<Frequency> golden_gate_frequencies(int heads, int pairs, double low, double high, int resting,
+                                               GoldenDirections directions) {
+  const int turning = pairs - resting;
   std::vector<Frequency> f;
   for (int h = 0; h < heads; ++h)
     for (int t = 0; t < pairs; ++t) {
-      const double j = h * pairs + t + 1, share = turning > 1 ? (t - resting) / (turning - 1.0) : 0;
+      const double share = turning > 1 ? (t - resting) / (turning - 1.0) : 0;
       const double omega = t < resting ? 0 : low * std::pow(high / low, share);
-      const auto normal = [&](double step) { return erf_inverse(2 * std::fmod(j * step, 1.0) - 1); };
-      const double y = normal(1 / g), x = normal(1 / g / g), length = std::hypot(y, x);
-      f.push_back({omega * y / length, omega * x / length});
+      const Frequency u = direction(h * pairs + t, directions);
+      f.push_back({omega * u.y, omega * u.x});
     }
   return f;
 }

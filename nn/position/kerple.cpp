@@ -1,7 +1,9 @@
 // Kernelised relative biases.  Chi et al. 2022 (KERPLE), symmetric form.
 //   log:   s_ij -= r1 ln(1 + r2 distance)      power: s_ij -= r1 distance^r2      r1, r2 > 0 per head, r2 <= 2 for power
 //   hooks: bias      parameters: 2 heads per block      cost: one addition a pair      class tokens: no bias (ours: no source)
-//   Both are held at >= 0.01, as the authors clamp them; here by a clamp in the graph, whose gradient is 0 outside.
+//   The authors' model has one r1 and r2 per head, which all blocks share; here each block has its own.
+//   Both are held at >= 0.01 and drawn from there on. The authors set a smaller one to 0.01 at every step; here a clamp in the graph does it,
+//   whose gradient is 0 outside, so that one that training takes below stays there, as if it were 0.01.
 //   another resolution: distances recomputed; scaling=interpolate measures them in cells of the trained grid.
 #include <cmath>
 
@@ -14,6 +16,8 @@
 namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
+
+constexpr double least = 0.01;  // of r1 and r2
 
 struct Kerple final : PositionEncoding {
   struct Config {
@@ -32,15 +36,15 @@ struct Kerple final : PositionEncoding {
   Kerple(const Scope& net, const Places& at, const Config& c) : config(c) {
     for (const Site& s : at.sites) {
       const Scope own = net / s.path / "position";
-      r1.push_back(own.param("r1", {s.heads, 1}, uniform_between(0, c.power ? 1 : 2), Decay::no));
-      r2.push_back(own.param("r2", {s.heads, 1}, uniform_between(0, c.power ? 2 : 1), Decay::no));
+      r1.push_back(own.param("r1", {s.heads, 1}, uniform_between(least, c.power ? 1 : 2), Decay::no));
+      r2.push_back(own.param("r2", {s.heads, 1}, uniform_between(least, c.power ? 2 : 1), Decay::no));
     }
   }
 
   Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
     const double most = std::numeric_limits<double>::infinity();
-    const Tensor a = clamp(r1.at(static_cast<size_t>(s.id)), 0.01, most);
-    const Tensor b = clamp(r2.at(static_cast<size_t>(s.id)), 0.01, config.power ? 2 : most);
+    const Tensor a = clamp(r1.at(static_cast<size_t>(s.id)), least, most);
+    const Tensor b = clamp(r2.at(static_cast<size_t>(s.id)), least, config.power ? 2 : most);
     const Extent e = extent(now), unit = config.scaling == "none" ? e : extent(measured_on(s.trained, now));
     // distance^r2 = exp(r2 ln distance); distance 0 has its own exact 0
     const Tensor shape = config.power ? mul(exp(mul(b, distances(e, unit, true))), nonzero(e.cells()))

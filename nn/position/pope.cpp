@@ -1,7 +1,7 @@
 // Polar coordinates: positions turn, contents only stretch.  Gopalakrishnan et al. 2025 (PoPE).
 //   s_ij = scale sum_c softplus(q_ic) softplus(k_jc) cos(a_jc - a_ic + delta_c)          d angles a token, delta learned per head
 //     raster        a_c = p theta^(-c/d)                         p the raster index; theta 10000
-//     axial         a_c = x theta^(-2c/d) for the first d/2 channels, y theta^(-2c/d) for the next d/2 (ours); theta 100
+//     axial         a_c = x theta^(-2c/d) for the first d/2 channels, y theta^(-2c/d) for the next d/2, as PoPE_pytorch; theta 100, its 10000
 //     golden_gate   a_c = y fy_c + x fx_c, directions spread over the plane
 //   It is a rotary embedding of heads of width 2d, in pairs (c, c + d), on (softplus(q), 0) and (softplus(k), 0), and computed as that.
 //   hooks: shape, rotary      parameters: heads d per block      cost: scores of twice the width

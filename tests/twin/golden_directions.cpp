@@ -172,6 +172,16 @@ TWIN_CASE("golden gate: frequencies of vit-pytorch") {
     }
 }
 
+TWIN_CASE("golden gate: directions=angle are those of the author's code for pictures") {
+  // archibox, UniformRoPE: 2 heads of width 8, frequencies 0.5 to 4
+  const One gate("golden_gate", {{"min_freq", 0.5}, {"max_freq", 4.0}, {"directions", std::string("angle")}}, square, 2,
+                 8);
+  gate.turns(2, {0.5, -0.362375, -1.474738, 3.587131});  // fy
+  gate.turns(1, {0, -0.932032, 1.350981, 1.769884});     // fx
+  gate.turns(2, {0.043713, -0.960145, 1.216878, 2.076715}, 1);
+  gate.turns(1, {-0.498086, 0.279504, 1.587202, -3.418663}, 1);
+}
+
 void same_output(One& ours, const std::string& name) {
   const Tensor qkv = authors().read(name + ".qkv");
   const Query query(heads(qkv, 2, 0, 3), heads(qkv, 2, 1, 3), heads(qkv, 2, 2, 3), global_pattern(12, 12),
