@@ -16,6 +16,7 @@
 #include "tessera/core/gemm.h"
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/core/ops/detail/loops.h"
+#include "tessera/core/ops/detail/target.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -96,19 +97,9 @@ void gather(const Plan& p, const real* x, const real* offset, const real* mask, 
   });
 }
 
-/// Where a gradient goes, element by element; nowhere if nobody wants it.
-struct Target {
-  Sink sink{nullptr, 0};
-  Target(const Tensor& t, Back& back) {
-    if (t && back.wants(t)) sink = back.into(t);
-  }
-  explicit operator bool() const { return sink.to != nullptr; }
-  void put(int64_t i, real v) const { sink.to[i] = sink.beta == 0 ? v : sink.to[i] + v; }
-};
-
 // From dP of image n to the gradients of the map, the offsets and the mask.
 void scatter(const Plan& p, int64_t n, const Tensor& x, const Tensor& offset, const Tensor& mask, const real* dP,
-             const Target& dx, const Target& doffset, const Target& dmask) {
+             const detail::Target& dx, const detail::Target& doffset, const detail::Target& dmask) {
   const real* map = image(p, x, n);
   const real* m_of = image(p, mask, n);
   real* dmap = dx ? dx.sink.to + n * p.H * p.W * p.C : nullptr;
@@ -169,7 +160,7 @@ void backward(const Plan& p, const Tensor& x, const Tensor& offset, const Tensor
     const auto [db, beta] = back.into(b);
     detail::sum_rows(dy.data(), db, beta, p.B * p.pixels(), p.O);
   }
-  const Target dx(x, back), doffset(offset, back), dmask(mask, back), dw(w, back);
+  const detail::Target dx(x, back), doffset(offset, back), dmask(mask, back), dw(w, back);
   if (dx && dx.sink.beta == 0) std::fill_n(dx.sink.to, x.size(), real(0));
   const bool samples = dx || doffset || dmask;
   const Tensor wp = permuted(p, w);
