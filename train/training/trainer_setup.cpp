@@ -174,19 +174,12 @@ std::string Training::config_text() const {
   return fmt::format("# tessera {} on {}\n{}{}", version(), environment(), history, toml(config_));
 }
 
-/// What a finished run leaves, it left of its end: not of the run that now goes on.
-void Training::forget_results() {
-  for (const char* name : {"summary.json", "report.html", "report_data.json", "best.safetensors", "weights.safetensors",
-                           "results.csv", "timings.csv", "measures.json", "answers.safetensors", "pictures.json"})
-    folder_.remove(name);
-}
-
 // All that can be refused is refused before the first file changes; then the files follow the checkpoint one by one, and after a
 // death in between the next resume does the rest.
 void Training::resume() {
   if (!folder_.has("last.ckpt")) {
     say("no checkpoint yet: the run starts from its beginning");
-    forget_results();
+    folder_.forget_results();
     restore_best();
     folder_.write("config.toml", config_text());
     return metrics_.cut_back(0, "");
@@ -201,7 +194,7 @@ void Training::resume() {
                              plural(static_cast<int64_t>(at_.batch), "step"), epochs));
   const std::string was = io::read_file(folder_ / "config.toml");
   metrics_.cut_back(at_.metrics_bytes, at_.metrics_digest);
-  if (at_.epoch < epochs && !budget() && !out_of_patience()) forget_results();
+  if (at_.epoch < epochs && !budget() && !out_of_patience()) folder_.forget_results();
   restore_best();
   if (at_.planned != epochs) {
     if (config_.sched.sched != "constant" && config_.sched.sched != "step") {
