@@ -15,6 +15,7 @@
 
 #include "tessera/core/gemm.h"
 #include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/detail/conv_shape.h"
 #include "tessera/core/ops/detail/loops.h"
 #include "tessera/core/ops/detail/target.h"
 
@@ -190,27 +191,16 @@ std::string where(const Tensor& w) { return w.leaf() ? "deform_conv2d " + w.leaf
 
 Plan plan(const Tensor& x, const Tensor& offset, const Tensor& mask, const Tensor& w, const Tensor& b,
           const ConvOptions& o, int G) {
-  if (x.rank() != 4 || w.rank() != 4)
-    fail(where(w), "needs x (B,H,W,C) and weight (O,I,kh,kw), got {} and {}", x.shape().str(), w.shape().str());
-  const auto [B, H, W, C] = x.dims<4>();
-  const auto [O, I, kh, kw] = w.dims<4>();
-  if (o.groups < 1 || C != I * o.groups || O % o.groups)
-    fail(where(w), "input has {} channels but weight is {} with {} groups", C, w.shape().str(), o.groups);
-  if (G < 1 || C % G) fail(where(w), "{} offset groups do not divide {} channels", G, C);
-  if (b && b.size() != O) fail(where(w), "bias is {} for {} outputs", b.shape().str(), O);
-  if (o.stride_y < 1 || o.stride_x < 1 || o.dilation_y < 1 || o.dilation_x < 1 ||
-      std::min({o.top, o.bottom, o.left, o.right}) < 0)
-    fail(where(w), "stride and dilation must be at least 1, padding at least 0");
-  const int64_t room_y = int64_t{H} + o.top + o.bottom - int64_t{o.dilation_y} * (kh - 1) - 1,
-                room_x = int64_t{W} + o.left + o.right - int64_t{o.dilation_x} * (kw - 1) - 1;
-  if (room_y < 0 || room_x < 0) fail(where(w), "a {}x{} kernel is larger than the padded {}x{} map", kh, kw, H, W);
-  const int Ho = static_cast<int>(room_y / o.stride_y + 1), Wo = static_cast<int>(room_x / o.stride_x + 1), T = kh * kw;
+  const ConvShape s = conv::checked_shape("deform_conv2d", x, w, b, o);
+  if (G < 1 || s.C % G) fail(where(w), "{} offset groups do not divide {} channels", G, s.C);
+  const int B = x.dim(0), Ho = static_cast<int>(s.Ho), Wo = static_cast<int>(s.Wo), T = static_cast<int>(s.kh * s.kw);
   if (const Shape want{B, Ho, Wo, 2 * G * T}; offset.shape() != want)
     fail(where(w), "offset is {}, expected {}: dy and dx of {} taps in {} groups", offset.shape().str(), want.str(), T,
          G);
   if (const Shape want{B, Ho, Wo, G * T}; mask && mask.shape() != want)
     fail(where(w), "mask is {}, expected {}", mask.shape().str(), want.str());
-  return {o, B, H, W, C, Ho, Wo, O, I, O / o.groups, kh, kw, G};
+  const int64_t O = w.dim(0), I = w.dim(1);
+  return {o, s.B, s.H, s.W, s.C, s.Ho, s.Wo, O, I, O / o.groups, s.kh, s.kw, G};
 }
 
 }  // namespace
