@@ -8,6 +8,7 @@
 
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/core/ops/detail/target.h"
+#include "tessera/core/whole.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -15,10 +16,6 @@ namespace {
 
 constexpr int64_t block = 32;
 
-int64_t whole(int64_t n) {
-  const int64_t lanes = kernels().lanes;
-  return (n + lanes - 1) / lanes * lanes;
-}
 Tensor matrix(int64_t rows, int64_t columns) { return zeros({static_cast<int>(rows), static_cast<int>(columns)}); }
 
 /// Points and first layer with one more coordinate, which is 1 and carries the bias; rows padded to whole vectors.
