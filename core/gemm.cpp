@@ -10,6 +10,7 @@
 #include "tessera/core/parallel.h"
 #include "tessera/core/precision.h"
 #include "tessera/core/tensor.h"
+#include "tessera/core/whole.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -30,10 +31,8 @@ constexpr int64_t blas_block = 128;  // rows of C in a call of OpenBLAS, whose s
 /// Does it round operands? The double twin never does.
 bool rounds(Precision in) { return sizeof(real) == sizeof(float) && in == Precision::bf16; }
 
-int64_t up_to_multiple(int64_t n, int64_t of) { return (n + of - 1) / of * of; }
-
 int64_t panels_size(bool bf16, int64_t K, int64_t N) {
-  return bf16 ? up_to_multiple(N, 32) * up_to_multiple(K, 32) : up_to_multiple(N, 2 * int64_t{kernels().lanes}) * K;
+  return bf16 ? up_to(N, 32) * up_to(K, 32) : up_to(N, 2 * int64_t{kernels().lanes}) * K;
 }
 
 void pack(bool bf16, bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N, real* panels) {
@@ -90,7 +89,7 @@ GemmTask task(int64_t M, int64_t N, int64_t K, const real* a, int64_t a_row, int
 void run(const GemmTask& whole, int64_t i, int64_t e, bool bf16) {
   GemmTask t = rows_of(whole, i, e);
   if (!bf16) return kernels().gemm(&t);
-  t.scratch = take(64 * up_to_multiple(t.K, 32));
+  t.scratch = take(64 * up_to(t.K, 32));
   kernels().bf16_gemm(&t);
   Pool::give(t.scratch);
 }

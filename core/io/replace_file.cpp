@@ -24,8 +24,7 @@ namespace {
 constexpr size_t gather_size = 1 << 16;
 constexpr int kill_process = -1;
 
-// --- faults for tests
-// ---------------------------------------------------------------------------------------------------
+// ---- faults for tests ---------------------------------------------------------------------------------------------
 
 struct Fault {
   std::string call;
@@ -85,8 +84,7 @@ std::pair<size_t, int> write_fault(size_t count) {
   return {may, std::exchange(fault.error, 0)};
 }
 
-// --- the temporary
-// --------------------------------------------------------------------------------------------------------
+// ---- the temporary ------------------------------------------------------------------------------------------------
 
 [[noreturn]] void fail_write(const std::string& path, std::string_view what, int error) {
   fail("write", "{}: {} failed; {}; nothing was changed", path, what, explain(error));

@@ -35,6 +35,17 @@ static inline void sum_of(const real* const* x, real* y, int64_t n) {
   for (; i < n; ++i) y[i] = tree_one<L>(x, i);
 }
 
+// The same of any number of lanes, of n elements at i: neighbours first, then neighbours of neighbours.
+static inline vec tree_of(const real* const* x, int count, int64_t i, int64_t n) {
+  const auto at = [&](int l) { return n < lanes ? load_part(x[l] + i, n) : load(x[l] + i); };
+  vec part[64];
+  part[0] = at(0);
+  for (int l = 1; l < count; ++l) part[l] = at(l);
+  for (int k = 1; k < count; k *= 2)
+    for (int l = 0; l + k < count; l += 2 * k) part[l] += part[l + k];
+  return part[0];
+}
+
 void sum_lanes(const real* const* x, int count, real* y, int64_t n) {
   switch (count) {
     case 1:
@@ -47,15 +58,17 @@ void sum_lanes(const real* const* x, int count, real* y, int64_t n) {
       return sum_of<8>(x, y, n);
     case 16:
       return sum_of<16>(x, y, n);
+    case 32:
+      return sum_of<32>(x, y, n);
+    case 64:
+      return sum_of<64>(x, y, n);
     default:
       break;
   }
-  real part[64] = {};  // any other number: neighbours first, then neighbours of neighbours
-  for (int64_t i = 0; i < n; ++i) {
-    for (int l = 0; l < count; ++l) part[l] = x[l][i];
-    for (int k = 1; k < count; k *= 2)
-      for (int l = 0; l + k < count; l += 2 * k) part[l] += part[l + k];
-    y[i] = part[0];
+  for (int64_t i = 0; i < n; i += lanes) {
+    const int64_t left = n - i;
+    const vec sum = tree_of(x, count, i, left);
+    left < lanes ? store_part(y + i, sum, left) : store(y + i, sum);
   }
 }
 

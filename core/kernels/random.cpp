@@ -1,4 +1,4 @@
-// DropoutSpec masks from counters: SplitMix64, as core/rng.h, on as many counters at once as a register holds. Each draw of 64 bits decides
+// Masks of dropout from counters: SplitMix64, as core/rng.h, on as many counters at once as a register holds. Each draw of 64 bits decides
 // on two neighbouring elements, the low half on the even one.
 #include "tessera/core/kernels/random.h"
 

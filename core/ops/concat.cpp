@@ -1,5 +1,5 @@
-//   y = [x0, x1, ...] along dim      dxi = dy at xi's place      a part repeated over the outer dimensions (a class
-//   token): their sum
+//   y   = [x0, x1, ...] along dim
+//   dxi = dy at xi's place, summed over the outer dimensions where a part (a class token) is repeated over them
 #include "tessera/core/ops/concat.h"
 
 #include <algorithm>

@@ -7,6 +7,7 @@
 
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/core/ops/detail/conv_plan.h"
+#include "tessera/core/ops/detail/conv_shape.h"
 #include "tessera/core/ops/detail/loops.h"
 
 namespace tessera {
@@ -15,9 +16,6 @@ inline namespace TESSERA_NS {
 namespace {
 
 using conv::Plan;
-
-/// For messages: the op and the parameter it was called with.
-std::string where(const Tensor& w) { return w.leaf() ? "conv2d " + w.leaf()->name : "conv2d"; }
 
 constexpr int64_t together = 16;   // images of one sum of a weight's gradient
 constexpr int64_t most_sums = 16;  // that are held at once
@@ -119,25 +117,31 @@ void backward(const Plan& p, const Tensor& x, const Tensor& w, const Tensor& b, 
 
 }  // namespace
 
-Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, const ConvOptions& o) {
+ConvShape conv::checked_shape(const char* op, const Tensor& x, const Tensor& w, const Tensor& b, const ConvOptions& o) {
+  const auto where = [&] { return w.leaf() ? op + (" " + w.leaf()->name) : op; };
   if (x.rank() != 4 || w.rank() != 4)
-    fail(where(w), "needs x (B,H,W,C) and weight (O,I,kh,kw), got {} and {}", x.shape().str(), w.shape().str());
+    fail(where(), "needs x (B,H,W,C) and weight (O,I,kh,kw), got {} and {}", x.shape().str(), w.shape().str());
   const auto [B, H, W, C] = x.dims<4>();
   const auto [O, I, kh, kw] = w.dims<4>();
   if (o.groups < 1 || C != I * o.groups || O % o.groups)
-    fail(where(w), "input has {} channels but weight is {} with {} groups", C, w.shape().str(), o.groups);
-  if (b && b.size() != O) fail(where(w), "bias is {} for {} outputs", b.shape().str(), O);
+    fail(where(), "input has {} channels but weight is {} with {} groups", C, w.shape().str(), o.groups);
+  if (b && b.size() != O) fail(where(), "bias is {} for {} outputs", b.shape().str(), O);
   if (o.stride_y < 1 || o.stride_x < 1 || o.dilation_y < 1 || o.dilation_x < 1 ||
       std::min({o.top, o.bottom, o.left, o.right}) < 0)
-    fail(where(w), "stride and dilation must be at least 1, padding at least 0");
+    fail(where(), "stride and dilation must be at least 1, padding at least 0");
   const int64_t room_y = int64_t{H} + o.top + o.bottom - int64_t{o.dilation_y} * (kh - 1) - 1,
                 room_x = int64_t{W} + o.left + o.right - int64_t{o.dilation_x} * (kw - 1) - 1;
-  if (room_y < 0 || room_x < 0) fail(where(w), "a {}x{} kernel is larger than the padded {}x{} map", kh, kw, H, W);
-  const int Ho = static_cast<int>(room_y / o.stride_y + 1), Wo = static_cast<int>(room_x / o.stride_x + 1);
-  const ConvShape s{B, H, W, C, Ho, Wo, kh, kw, o.stride_y, o.stride_x, o.top, o.left, o.dilation_y, o.dilation_x};
+  if (room_y < 0 || room_x < 0) fail(where(), "a {}x{} kernel is larger than the padded {}x{} map", kh, kw, H, W);
+  const int64_t Ho = room_y / o.stride_y + 1, Wo = room_x / o.stride_x + 1;
+  return {B, H, W, C, Ho, Wo, kh, kw, o.stride_y, o.stride_x, o.top, o.left, o.dilation_y, o.dilation_x};
+}
+
+Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, const ConvOptions& o) {
+  const ConvShape s = conv::checked_shape("conv2d", x, w, b, o);
+  const int64_t O = w.dim(0), I = w.dim(1);
   const bool whole =
-      kh * kw == 1 && o.stride_y == 1 && o.stride_x == 1 && std::max({o.top, o.bottom, o.left, o.right}) == 0;
-  const Plan p{s, O, o.groups, I, O / o.groups, static_cast<int64_t>(kh) * kw * I, o.groups == C && O == C, whole};
+      s.kh * s.kw == 1 && o.stride_y == 1 && o.stride_x == 1 && std::max({o.top, o.bottom, o.left, o.right}) == 0;
+  const Plan p{s, O, o.groups, I, O / o.groups, s.kh * s.kw * I, o.groups == s.C && O == s.C, whole};
   Tensor y = forward(p, x, w, b);
   const Attribute how[] = {{"stride_y", o.stride_y},
                            {"stride_x", o.stride_x},

@@ -15,7 +15,9 @@
 
 #include "tessera/core/gemm.h"
 #include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/detail/conv_shape.h"
 #include "tessera/core/ops/detail/loops.h"
+#include "tessera/core/ops/detail/target.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -96,19 +98,9 @@ void gather(const Plan& p, const real* x, const real* offset, const real* mask, 
   });
 }
 
-/// Where a gradient goes, element by element; nowhere if nobody wants it.
-struct Target {
-  Sink sink{nullptr, 0};
-  Target(const Tensor& t, Back& back) {
-    if (t && back.wants(t)) sink = back.into(t);
-  }
-  explicit operator bool() const { return sink.to != nullptr; }
-  void put(int64_t i, real v) const { sink.to[i] = sink.beta == 0 ? v : sink.to[i] + v; }
-};
-
 // From dP of image n to the gradients of the map, the offsets and the mask.
 void scatter(const Plan& p, int64_t n, const Tensor& x, const Tensor& offset, const Tensor& mask, const real* dP,
-             const Target& dx, const Target& doffset, const Target& dmask) {
+             const detail::Target& dx, const detail::Target& doffset, const detail::Target& dmask) {
   const real* map = image(p, x, n);
   const real* m_of = image(p, mask, n);
   real* dmap = dx ? dx.sink.to + n * p.H * p.W * p.C : nullptr;
@@ -169,7 +161,7 @@ void backward(const Plan& p, const Tensor& x, const Tensor& offset, const Tensor
     const auto [db, beta] = back.into(b);
     detail::sum_rows(dy.data(), db, beta, p.B * p.pixels(), p.O);
   }
-  const Target dx(x, back), doffset(offset, back), dmask(mask, back), dw(w, back);
+  const detail::Target dx(x, back), doffset(offset, back), dmask(mask, back), dw(w, back);
   if (dx && dx.sink.beta == 0) std::fill_n(dx.sink.to, x.size(), real(0));
   const bool samples = dx || doffset || dmask;
   const Tensor wp = permuted(p, w);
@@ -199,27 +191,16 @@ std::string where(const Tensor& w) { return w.leaf() ? "deform_conv2d " + w.leaf
 
 Plan plan(const Tensor& x, const Tensor& offset, const Tensor& mask, const Tensor& w, const Tensor& b,
           const ConvOptions& o, int G) {
-  if (x.rank() != 4 || w.rank() != 4)
-    fail(where(w), "needs x (B,H,W,C) and weight (O,I,kh,kw), got {} and {}", x.shape().str(), w.shape().str());
-  const auto [B, H, W, C] = x.dims<4>();
-  const auto [O, I, kh, kw] = w.dims<4>();
-  if (o.groups < 1 || C != I * o.groups || O % o.groups)
-    fail(where(w), "input has {} channels but weight is {} with {} groups", C, w.shape().str(), o.groups);
-  if (G < 1 || C % G) fail(where(w), "{} offset groups do not divide {} channels", G, C);
-  if (b && b.size() != O) fail(where(w), "bias is {} for {} outputs", b.shape().str(), O);
-  if (o.stride_y < 1 || o.stride_x < 1 || o.dilation_y < 1 || o.dilation_x < 1 ||
-      std::min({o.top, o.bottom, o.left, o.right}) < 0)
-    fail(where(w), "stride and dilation must be at least 1, padding at least 0");
-  const int64_t room_y = int64_t{H} + o.top + o.bottom - int64_t{o.dilation_y} * (kh - 1) - 1,
-                room_x = int64_t{W} + o.left + o.right - int64_t{o.dilation_x} * (kw - 1) - 1;
-  if (room_y < 0 || room_x < 0) fail(where(w), "a {}x{} kernel is larger than the padded {}x{} map", kh, kw, H, W);
-  const int Ho = static_cast<int>(room_y / o.stride_y + 1), Wo = static_cast<int>(room_x / o.stride_x + 1), T = kh * kw;
+  const ConvShape s = conv::checked_shape("deform_conv2d", x, w, b, o);
+  if (G < 1 || s.C % G) fail(where(w), "{} offset groups do not divide {} channels", G, s.C);
+  const int B = x.dim(0), Ho = static_cast<int>(s.Ho), Wo = static_cast<int>(s.Wo), T = static_cast<int>(s.kh * s.kw);
   if (const Shape want{B, Ho, Wo, 2 * G * T}; offset.shape() != want)
     fail(where(w), "offset is {}, expected {}: dy and dx of {} taps in {} groups", offset.shape().str(), want.str(), T,
          G);
   if (const Shape want{B, Ho, Wo, G * T}; mask && mask.shape() != want)
     fail(where(w), "mask is {}, expected {}", mask.shape().str(), want.str());
-  return {o, B, H, W, C, Ho, Wo, O, I, O / o.groups, kh, kw, G};
+  const int64_t O = w.dim(0), I = w.dim(1);
+  return {o, s.B, s.H, s.W, s.C, s.Ho, s.Wo, O, I, O / o.groups, s.kh, s.kw, G};
 }
 
 }  // namespace

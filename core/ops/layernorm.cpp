@@ -50,8 +50,9 @@ void backward(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& m
 
 Tensor layernorm(const Tensor& x, const Tensor& w, const Tensor& b, double eps) {
   if (x.rank() < 1 || (w && w.size() != x.dim(-1)) || (b && b.size() != x.dim(-1))) {
-    fail(w && w.leaf() ? "layernorm " + w.leaf()->name : "layernorm", "input is {} but weight is {}", x.shape().str(),
-         w ? w.shape().str() : "none");
+    fail(w && w.leaf() ? "layernorm " + w.leaf()->name : "layernorm",
+         "input is {} but weight is {} and bias {}; both need its last dimension", x.shape().str(),
+         w ? w.shape().str() : "none", b ? b.shape().str() : "none");
   }
   const int rows = x.dim(-1) ? static_cast<int>(x.size() / x.dim(-1)) : 0;
   Tensor y(x.shape()), mean({rows}), rstd({rows});

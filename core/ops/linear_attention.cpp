@@ -17,15 +17,11 @@
 
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/core/parallel.h"
+#include "tessera/core/whole.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
 namespace {
-
-int64_t whole(int64_t n) {
-  const int64_t lanes = kernels().lanes;
-  return (n + lanes - 1) / lanes * lanes;
-}
 
 /// A matrix in scratch memory, whose rows start on whole vectors. Nothing is in it yet.
 class Matrix {

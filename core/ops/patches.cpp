@@ -1,5 +1,5 @@
-//   y_{b, (i, j), (c, u, v)} = x_{b, i p + u, j p + v, c}                dx by the same map, read backwards saved:
-//   nothing
+//   y_{b, (i, j), (c, u, v)} = x_{b, i p + u, j p + v, c}
+//   dx by the same map, read backwards       saved: nothing
 #include "tessera/core/ops/patches.h"
 
 #include "tessera/core/parallel.h"

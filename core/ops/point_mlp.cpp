@@ -1,5 +1,5 @@
 //   h = relu(x w0^T + b0)        y = h w2^T
-//   dw2 = dy^T h        dh = (dy w2) [h > 0]        dw0 = dh^T x        db0 = sum_r dh_r        dx = dh w0        saved: nothing
+//   dw2 = dy^T h        dh = (dy w2) [h > 0]        dw0 = dh^T x        db0 = sum_r dh_r        dx = dh w0        saved: x and the weights
 // As two linear layers, products with 2 or 4 columns are padded to whole panels and h, far larger than x and y, is written and read five
 // times; here it is made again in blocks of units that stay in the first cache, transposed, so that the many points fill the vectors.
 #include "tessera/core/ops/point_mlp.h"
@@ -7,6 +7,8 @@
 #include <algorithm>
 
 #include "tessera/core/kernels/kernels.h"
+#include "tessera/core/ops/detail/target.h"
+#include "tessera/core/whole.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -14,10 +16,6 @@ namespace {
 
 constexpr int64_t block = 32;
 
-int64_t whole(int64_t n) {
-  const int64_t lanes = kernels().lanes;
-  return (n + lanes - 1) / lanes * lanes;
-}
 Tensor matrix(int64_t rows, int64_t columns) { return zeros({static_cast<int>(rows), static_cast<int>(columns)}); }
 
 /// Points and first layer with one more coordinate, which is 1 and carries the bias; rows padded to whole vectors.
@@ -58,16 +56,6 @@ void forward(const Tensor& x, const Tensor& w0, const Tensor& b0, const Tensor& 
     for (int64_t o = 0; o < O; ++o) y[r * O + o] = turned[o * p.Rp + r];
 }
 
-/// Where a gradient goes, element by element; nowhere if nobody wants it.
-struct Target {
-  Sink sink{nullptr, 0};
-  Target(const Tensor& x, Back& back) {
-    if (back.wants(x)) sink = back.into(x);
-  }
-  explicit operator bool() const { return sink.to != nullptr; }
-  void put(int64_t i, real v) const { sink.to[i] = sink.beta == 0 ? v : sink.beta * sink.to[i] + v; }
-};
-
 void backward(const Tensor& x, const Tensor& w0, const Tensor& b0, const Tensor& w2, const Tensor& dy, Back& back) {
   Points p(x, w0, b0);
   const int64_t O = w2.dim(0), Op = whole(O), D = p.D;
@@ -77,7 +65,7 @@ void backward(const Tensor& x, const Tensor& w0, const Tensor& b0, const Tensor&
     for (int64_t c = 0; c <= D; ++c) rows[r * p.Dp + c] = p.columns[c * p.Rp + r];
     for (int64_t o = 0; o < O; ++o) dy_rows[r * Op + o] = dy_columns[o * p.Rp + r] = dy[r * O + o];
   }
-  const Target dw0(w0, back), db0(b0, back), dw2(w2, back), dx(x, back);
+  const detail::Target dw0(w0, back), db0(b0, back), dw2(w2, back), dx(x, back);
   const Kernels& k = kernels();
   p.each_block([&](int64_t j, int64_t n) {
     if (dw2) {

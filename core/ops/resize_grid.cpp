@@ -1,6 +1,8 @@
-//   T  = Wy X            (h, w0 C)  <-  (h0, w0 C)                          y_i  = Wx T_i      (w, C)  <-  (w0, C),
-//   each row i dT_i = Wx^T dy_i                                                        dX   = Wy^T dT           saved:
-//   nothing
+//   T    = Wy X          (h, w0 C)  <-  (h0, w0 C)
+//   y_i  = Wx T_i        (w, C)  <-  (w0, C), each row i
+//
+//   dT_i = Wx^T dy_i
+//   dX   = Wy^T dT       saved: nothing
 #include "tessera/core/ops/resize_grid.h"
 
 #include <algorithm>

@@ -72,6 +72,23 @@ TEST_CASE("claims: one that stands still goes to one taker, and its owner notice
   }
 }
 
+TEST_CASE("claims: of one that was renamed over another in this moment, the older owner's end takes nothing away") {
+  const Folder folder;
+  const std::string path = folder / "claims/a";
+  lab::Claims claims(folder / "claims", 60), others(folder / "claims", 60);
+  const auto claim = claims.take("a");
+  REQUIRE(claim);
+  const std::string content = read(path);
+  lab::remove_claim(path, "one before");
+  CHECK(read(path) == content);
+  CHECK(claim->check());
+  CHECK_FALSE(others.take("a"));
+  CHECK(count(folder / "claims") == 1);
+  lab::remove_claim(path, claim->owner().id);
+  lab::remove_claim(path, claim->owner().id);  // there is none
+  CHECK(count(folder / "claims") == 0);
+}
+
 TEST_CASE("claims: a folder that is cleared while a claim is being made means no claim, not an error") {
   const Folder folder;
   const std::string dir = folder / "claims";

@@ -177,6 +177,11 @@ OP_ROWS(layernorm) {
                       layernorm(zeros({2, 3}), zeros({4}), zeros({4}), 1e-5);
                     },
                     "(2, 3) but weight is (4,)"});
+  errors.push_back({"layernorm", "bias",
+                    [] {
+                      layernorm(zeros({2, 4}), zeros({4}), zeros({3}), 1e-5);
+                    },
+                    "weight is (4,) and bias (3,); both"});
 }
 
 }  // namespace

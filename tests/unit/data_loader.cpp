@@ -3,8 +3,10 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <set>
+#include <thread>
 
 #include "tessera/core/error.h"
 #include "tessera/train/data/loader.h"
@@ -302,6 +304,39 @@ TEST_CASE("loader: alternating flips show every image one way in even epochs and
     (e == 0 ? once : again) = image;
   }
   CHECK(mirror(once) == again);
+}
+
+TEST_CASE("loader: an error is of its batch: those before it are whole, whichever worker was faster") {
+  struct Broken final : data::Source {
+    size_t size() const override { return 24; }
+    InputShape form() const override { return {.h = 1, .w = 1, .channels = 1}; }
+    int label(size_t) const override { return 0; }
+    std::unique_ptr<data::Reader> reader(const Augment&) const override {
+      struct Fill final : data::Reader {
+        void fill(size_t i, rng::Stream, const data::Slot& slot) override {
+          if (i < 4) std::this_thread::sleep_for(std::chrono::milliseconds(20));  // all others are ready by then
+          if (i == 8 || i == 12) fail("reader", "sample {} is damaged", i);
+          slot.x[0] = static_cast<real>(i);
+        }
+      };
+      return std::make_unique<Fill>();
+    }
+  };
+  for (const int workers : {1, 4}) {
+    CAPTURE(workers);
+    Loader loader(std::make_shared<const Broken>(), {.batch_size = 4, .shuffle = false, .workers = workers});
+    for (int e = 0; e < 2; ++e) {
+      std::vector<float> seen;
+      const auto all = [&] {
+        for (const Batch& b : loader.epoch(e)) seen.push_back(static_cast<float>(b.in.x[0]));
+      };
+      CHECK_THROWS_WITH_AS(all(), doctest::Contains("sample 8 is damaged"), Error);
+      CHECK(seen == std::vector<float>{0, 4});
+    }
+    std::vector<float> after;
+    for (const Batch& b : loader.epoch(2, 4)) after.push_back(static_cast<float>(b.in.x[0]));
+    CHECK(after == std::vector<float>{16, 20});
+  }
 }
 
 TEST_CASE("loader: what makes no sense is refused") {

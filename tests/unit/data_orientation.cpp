@@ -130,15 +130,23 @@ TEST_CASE("image: JPEG files are turned upright as EXIF and XMP say") {
   check_blocks(read({"Exif"}), stored);
 }
 
-TEST_CASE("image: damaged EXIF turns nothing and reads nothing outside of it") {
+TEST_CASE("image: EXIF whose orientation is damaged turns nothing, and nothing outside of it is read") {
   Temporary dir;
   const std::string whole = exif(tiff(6, true));
   const Bytes pixels = blocks(stored);
-  for (size_t n = 0; n < whole.size(); ++n) read_image(dir.write("x.jpg", jpeg(16, 24, pixels, {whole.substr(0, n)})));
-  for (const size_t at : {10, 11, 12, 13, 14, 15, 28, 30, 34}) {  // offset, entries, types, counts
+  const size_t orientation_ends = 6 + 8 + 2 + 2 * 12;  // "Exif", the head, how many entries, two of them
+  for (size_t n = 0; n < whole.size(); ++n) {
+    CAPTURE(n);
+    check_blocks(read_image(dir.write("x.jpg", jpeg(16, 24, pixels, {whole.substr(0, n)}))),
+                 n < orientation_ends ? stored : shown_as(6));
+  }
+  for (const size_t at :
+       {6, 8, 10, 11, 12, 13, 14, 15, 28, 30, 34}) {  // byte order, 42, offset, entries, tag, type, count
+    CAPTURE(at);
     std::string bad = whole;
     bad[at] = '\xff';
-    read_image(dir.write("x.jpg", jpeg(16, 24, pixels, {bad})));
+    const bool more_entries = at == 14 || at == 15;  // than there are: those that are there count
+    check_blocks(read_image(dir.write("x.jpg", jpeg(16, 24, pixels, {bad}))), more_entries ? shown_as(6) : stored);
   }
 }
 

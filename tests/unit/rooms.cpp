@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -43,6 +45,35 @@ TEST_CASE("rooms: includes point downwards, and every header is tessera/...") {
       CHECK_MESSAGE(target.starts_with("tessera/"), name << " includes " << target);
       if (target.starts_with("tessera/"))
         CHECK_MESSAGE(floor_of(target.substr(8)) <= floor_of(name), name << " includes " << target);
+    }
+  });
+}
+
+TEST_CASE("rooms: a .cpp that a comment names is there, and no line of dashes fell off its title") {
+  std::vector<std::string> there;
+  const fs::path root(TESSERA_SOURCE_DIR);
+  for (const char* folder : {"core", "nn", "models", "train", "tests"})
+    for (const auto& e : fs::recursive_directory_iterator(root / folder))
+      if (e.path().extension() == ".cpp") there.push_back("/" + fs::relative(e.path(), root).string());
+  const auto is_part = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '/'; };
+  each_source([&](const fs::path& path, const std::string& name) {
+    std::ifstream file(path);
+    bool title = false;  // the line before began with dashes and ended with a word
+    for (std::string line; std::getline(file, line);) {
+      const size_t comment = line.find("//");
+      const std::string text = comment == std::string::npos ? "" : line.substr(comment + 2);
+      for (size_t end = 0; (end = text.find(".cpp", end)) != std::string::npos; end += 4) {
+        size_t begin = end;
+        while (begin > 0 && is_part(text[begin - 1])) --begin;
+        const std::string named = "/" + text.substr(begin, end - begin) + ".cpp";
+        const bool pattern = begin == end || named == "/NAME.cpp";  // measures*.cpp
+        const bool known = std::ranges::any_of(there, [&](const std::string& f) { return f.ends_with(named); });
+        CHECK_MESSAGE((pattern || known), name << " speaks of " << named.substr(1));
+      }
+      const bool dashes = text.starts_with(" --");
+      const bool only_dashes = dashes && text.find_first_not_of(" -") == std::string::npos;
+      CHECK_MESSAGE(!(title && only_dashes), name << ": " << line);
+      title = dashes && !only_dashes && !text.ends_with('-');
     }
   });
 }

@@ -52,10 +52,10 @@ TEST_CASE("a resume refuses files of a run that are links or pipes, and what the
   const Scratch scratch;
   const std::string dir = scratch / "run", victim = scratch / "victim";
   train_run(tiny(1), dir, false);
-  for (const char* name : {"config.toml", "metrics.jsonl", "last.ckpt", "best.ckpt", "summary.json",
-                           "weights.safetensors", "report_data.json", "report.html", "best.safetensors"}) {
+  for (const RunFile& file : run_files()) {
+    const std::string name(file.name), path = dir + "/" + name;
     CAPTURE(name);
-    const std::string path = dir + "/" + name, good = exists(path) ? bytes(path) : "";
+    const std::string good = exists(path) ? bytes(path) : "";
     io::replace_file(victim, good);
     for (const bool pipe : {false, true}) {
       fs::remove(path);
@@ -64,7 +64,7 @@ TEST_CASE("a resume refuses files of a run that are links or pipes, and what the
       } else {
         fs::create_symlink("../victim", path);
       }
-      CHECK_THROWS_WITH_AS(train_run(tiny(2), dir, true), doctest::Contains(name), Error);
+      CHECK_THROWS_WITH_AS(train_run(tiny(2), dir, true), doctest::Contains(name.c_str()), Error);
       CHECK(bytes(victim) == good);
     }
     fs::remove(path);
@@ -79,17 +79,22 @@ TEST_CASE("only what replace_file itself may have left is removed from a run dir
   train_run(tiny(1), dir, false);
   const char* theirs[] = {".notes.tmp-mine", ".notes.tmp-1-2",    ".last.ckpt.tmp-mine", ".last.ckpt.tmp-1-",
                           ".tmp-1-2",        "last.ckpt.tmp-1-2", ".last.ckpt.tmp-1-2x", "..tmp-1-2"};
-  const char* ours[] = {".last.ckpt.tmp-123-0", ".weights.safetensors.tmp-9-17", ".metrics.jsonl.tmp-1-2"};
+  std::vector<std::string> ours{".last.ckpt.tmp-123-0"};
+  for (const RunFile& file : run_files()) ours.push_back("." + std::string(file.name) + ".tmp-9-17");
   for (const char* name : theirs) io::replace_file(dir + "/" + name, std::string_view("x"));
-  for (const char* name : ours) io::replace_file(dir + "/" + name, std::string_view("x"));
+  for (const std::string& name : ours) io::replace_file(dir + "/" + name, std::string_view("x"));
   fs::create_symlink("../elsewhere", dir + "/.best.ckpt.tmp-4-4");
   train_run(tiny(1), dir, true);
   for (const char* name : theirs) CHECK_MESSAGE(exists(dir + "/" + name), name);
-  for (const char* name : ours) CHECK_FALSE_MESSAGE(exists(dir + "/" + name), name);
+  for (const std::string& name : ours) CHECK_FALSE_MESSAGE(exists(dir + "/" + name), name);
   CHECK(fs::is_symlink(dir + "/.best.ckpt.tmp-4-4"));
   fs::create_directory(scratch / "new");
   io::replace_file(scratch / "new/.notes.tmp-mine", std::string_view("x"));
   CHECK_THROWS_WITH_AS(train_run(tiny(1), scratch / "new", false), doctest::Contains("exists"), Error);
+  fs::create_directory(scratch / "left");
+  for (const std::string& name : ours) io::replace_file(scratch / "left/" + name, std::string_view("x"));
+  CHECK_NOTHROW(RunFolder(scratch / "left", false));  // nothing but what was left: as good as empty
+  CHECK(fs::is_empty(scratch / "left"));
 }
 
 }  // namespace tessera::test

@@ -157,22 +157,30 @@ TEST_CASE("the optimiser's kernels agree with the definition on every instructio
     if (!k) continue;
     for (const int64_t n : {1, 7, 31, 1024, 1031}) {
       const auto size = static_cast<size_t>(n);
-      std::vector<std::vector<real>> x(9, std::vector<real>(size));
-      for (size_t l = 0; l < 9; ++l)
+      std::vector<std::vector<real>> x(64, std::vector<real>(size));
+      for (size_t l = 0; l < 64; ++l)
         for (size_t i = 0; i < size; ++i) x[l][i] = static_cast<real>(rng::Stream(l).normal(i));
-      const real* from[9];
-      for (size_t l = 0; l < 9; ++l) from[l] = x[l].data();
+      const real* from[64];
+      for (size_t l = 0; l < 64; ++l) from[l] = x[l].data();
       std::vector<real> y(size);
-      k->sum_lanes(from, 8, y.data(), n);
-      for (size_t i = 0; i < size; ++i) {
-        const auto at = [&](size_t l) { return x[l][i]; };
-        REQUIRE(y[i] == ((at(0) + at(1)) + (at(2) + at(3))) + ((at(4) + at(5)) + (at(6) + at(7))));
+      for (const size_t lanes : {1, 2, 3, 4, 5, 8, 16, 24, 31, 32, 33, 48, 63, 64}) {
+        CAPTURE(lanes);
+        k->sum_lanes(from, static_cast<int>(lanes), y.data(), n);
+        for (size_t i = 0; i < size; ++i) {
+          std::vector<real> tree(lanes);  // neighbours are added until one number is left; who has none waits
+          for (size_t l = 0; l < lanes; ++l) tree[l] = x[l][i];
+          while (tree.size() > 1) {
+            std::vector<real> above((tree.size() + 1) / 2);
+            for (size_t a = 0; a < above.size(); ++a)
+              above[a] = 2 * a + 1 < tree.size() ? tree[2 * a] + tree[2 * a + 1] : tree[2 * a];
+            tree = std::move(above);
+          }
+          REQUIRE(y[i] == tree[0]);
+        }
       }
-      k->sum_lanes(from, 3, y.data(), n);
-      for (size_t i = 0; i < size; ++i) REQUIRE(y[i] == (x[0][i] + x[1][i]) + x[2][i]);
       double square = 0, expected = 0;
-      k->square_sum(x[8].data(), &square, n);
-      for (const real v : x[8]) expected += static_cast<double>(v) * static_cast<double>(v);
+      k->square_sum(x[63].data(), &square, n);
+      for (const real v : x[63]) expected += static_cast<double>(v) * static_cast<double>(v);
       CHECK(std::abs(square - expected) <= 1e-6 * expected);  // runs of 16 float additions a register lane
     }
   }

@@ -66,6 +66,7 @@ struct Loading {
     Tensor resized;
     Batch batch;
     bool ready = false;
+    std::exception_ptr error;  // instead of a batch
   };
 
   Loading(std::shared_ptr<const Source> s, LoaderOptions o) : source(std::move(s)), options(o) {
@@ -118,16 +119,16 @@ struct Loading {
       const size_t b = next++;
       ++busy;
       guard.unlock();
-      std::exception_ptr wrong;
+      Made& slot = slots[b % slots.size()];
+      std::exception_ptr error;
       try {
-        make(reader, b, slots[b % slots.size()]);
+        make(reader, b, slot);
       } catch (...) {
-        wrong = std::current_exception();
+        error = std::current_exception();
       }
       guard.lock();
       --busy;
-      slots[b % slots.size()].ready = true;
-      if (wrong && !error) error = wrong;
+      slot.ready = true, slot.error = std::move(error);
       done.notify_all();
     }
   }
@@ -174,7 +175,7 @@ struct Loading {
     wake.notify_all();
   }
 
-  // The next batch, or null after the last one.
+  // The next batch, or null after the last one. What went wrong in a batch is thrown in its turn, whichever worker was faster.
   const Batch* advance() {
     std::unique_lock guard(lock);
     if (started) {
@@ -186,7 +187,7 @@ struct Loading {
     if (held >= end) return nullptr;
     Made& slot = slots[held % slots.size()];
     done.wait(guard, [&] { return slot.ready; });
-    if (error) std::rethrow_exception(std::exchange(error, nullptr));
+    if (slot.error) std::rethrow_exception(std::exchange(slot.error, nullptr));
     return &slot.batch;
   }
 
@@ -194,7 +195,7 @@ struct Loading {
     std::unique_lock guard(lock);
     end = 0;
     done.wait(guard, [&] { return busy == 0; });
-    error = nullptr;
+    for (Made& slot : slots) slot.error = nullptr;
     active = false;
   }
 
@@ -210,7 +211,6 @@ struct Loading {
   int epoch = 0, busy = 0;
   size_t held = 0;           // the batch the consumer has or waits for
   size_t next = 0, end = 0;  // the batch made next, and one past the last
-  std::exception_ptr error;
   std::vector<std::thread> threads;
 };
 

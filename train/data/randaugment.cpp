@@ -49,8 +49,7 @@ double grey(const Picture& p, const uint8_t* pixel) {
   return p.c == 1 ? pixel[0] : 0.299 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2];
 }
 
-// --- colour
-// ---------------------------------------------------------------------------------------------------------------
+// ---- colour -------------------------------------------------------------------------------------------------------
 
 void auto_contrast(const Picture& p, Strength) {  // each channel stretched to 0..255
   for (int k = 0; k < p.c; ++k) {
@@ -135,9 +134,9 @@ void sharpness(const Picture& p, Strength s) {  // towards the blurred image or 
     }
 }
 
-// --- geometry: the output at (x, y) shows the input at (a x + b y + t, d x + e y + u), offsets from the centre
-// ----------------
+// ---- geometry -----------------------------------------------------------------------------------------------------
 
+/// The output at (x, y) shows the input at (a x + b y + t, d x + e y + u), offsets from the centre.
 struct Affine {
   double a = 1, b = 0, t = 0, d = 0, e = 1, u = 0;
 };

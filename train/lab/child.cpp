@@ -23,7 +23,24 @@ std::string program_path() {
   return error ? "tessera" : path.string();
 }
 
+namespace {
+
+/// An ignored SIGCHLD, which some supervisors hand down, makes the kernel forget how a child ended. A handler of somebody's stays.
+void ask_for_the_ends_of_children() {
+  struct sigaction now {};
+  if (::sigaction(SIGCHLD, nullptr, &now) != 0) return;
+  if (!(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_IGN) {
+    ::signal(SIGCHLD, SIG_DFL);
+  } else if (now.sa_flags & SA_NOCLDWAIT) {
+    now.sa_flags &= ~SA_NOCLDWAIT;
+    ::sigaction(SIGCHLD, &now, nullptr);
+  }
+}
+
+}  // namespace
+
 Child::Child(std::vector<std::string> words, bool out_instead_of_err) {
+  ask_for_the_ends_of_children();
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) fail("ablate", "no pipe to a worker: {}", std::strerror(errno));
   pipe_ = ends[0];
@@ -56,13 +73,13 @@ Child::Child(std::vector<std::string> words, bool out_instead_of_err) {
 Child::~Child() {
   if (running()) {
     ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
+    while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {}
   }
   ::close(pipe_);
 }
 
-void Child::signal(int number) const {
-  if (code_ < 0) ::kill(pid_, number);
+void Child::signal(int number) {
+  if (running()) ::kill(pid_, number);
 }
 
 std::vector<std::string> Child::lines() {
@@ -80,9 +97,12 @@ std::vector<std::string> Child::lines() {
 bool Child::running() {
   if (code_ >= 0) return false;
   int status = 0;
-  if (::waitpid(pid_, &status, WNOHANG) != pid_) return true;
-  code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  return false;
+  const pid_t ended = ::waitpid(pid_, &status, WNOHANG);
+  if (ended == pid_)
+    code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  else if (ended < 0 && errno == ECHILD)
+    code_ = unknown_end;  // its number may be another process's by now
+  return code_ < 0;
 }
 
 }  // namespace tessera::lab

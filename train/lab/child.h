@@ -12,17 +12,18 @@ std::string program_path();
 
 class Child {
  public:
-  /// stderr, and stdout with it if `both`, can be read from lines(); what is not, goes to nowhere. In a process group of its own, so that
-  /// a terminal's Ctrl-C reaches it through its parent only. Throws Error.
+  /// stderr, or stdout if `out_instead_of_err`, can be read from lines(); the other one goes to nowhere. In a process group of its own, so
+  /// that a terminal's Ctrl-C reaches it through its parent only. A process that ignores SIGCHLD no longer does. Throws Error.
   Child(std::vector<std::string> words, bool out_instead_of_err = false);
   ~Child();  ///< kills it if it still runs
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
-  void signal(int number) const;
+  void signal(int number);  ///< to one that still runs
   /// What it said since the last call, whole lines; waits for nothing.
   std::vector<std::string> lines();
   bool running();
-  /// Exit code, or 128 + the signal that ended it.
+  /// Exit code, 128 + the signal that ended it, or unknown_end where somebody else of this process has waited for it.
+  static constexpr int unknown_end = 255;
   int code() const { return code_; }
   int pipe() const { return pipe_; }
 

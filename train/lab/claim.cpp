@@ -101,6 +101,20 @@ bool swept_away(const std::string& file, int error) { return error == ENOENT && 
 
 }  // namespace
 
+void remove_claim(const std::string& path, const std::string& owner) {
+  const fs::path file(path);
+  const std::string aside =
+      (file.parent_path() / fmt::format(".{}.free-{}", io::short_name(file.filename().string()), owner)).string();
+  if (::rename(path.c_str(), aside.c_str()) != 0) return;
+  if (const auto content = content_of(aside); content && parse(*content).id != owner) {
+    if (::link(aside.c_str(), path.c_str()) != 0 && errno != EEXIST) {  // a file system without hard links
+      ::rename(aside.c_str(), path.c_str());
+      return;
+    }
+  }
+  ::unlink(aside.c_str());
+}
+
 Owner myself() {
   std::array<char, 256> host{};
   ::gethostname(host.data(), host.size() - 1);
@@ -123,7 +137,7 @@ Claim::~Claim() {
   wake_.notify_all();
   heart_.join();
   try {
-    if (check()) ::unlink(path_.c_str());
+    if (check()) remove_claim(path_, owner_.id);
   } catch (const Error&) {  // it stays, and stands still
   }
   ::close(fd_);

@@ -27,6 +27,9 @@ struct Owner {
 /// Of this process, a new one each time.
 Owner myself();
 
+/// Removes the claim `path` if it still is this owner's. One that was renamed over it since it was last looked at goes back to its place.
+void remove_claim(const std::string& path, const std::string& owner);
+
 /// Held while it lives, and released at its end unless another has it by then.
 class Claim {
  public:

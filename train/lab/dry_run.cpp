@@ -16,6 +16,7 @@
 #include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
 #include "tessera/train/training/trainer.h"
+#include "tessera/train/training/training.h"
 #include "tessera/train/training/views.h"
 
 namespace tessera::lab {
@@ -24,26 +25,35 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// The clock of a run: its second step tells how long one takes, the first also touches memory.
+/// The clock of a run: its second step tells how long one takes. The first also touches memory, and before it data are opened; nor is a
+/// validation between the two a part of them.
 struct Watch final : Listener {
   int steps = 0;
-  Clock::time_point last = Clock::now();
-  double step_seconds = 0, steps_left = 0;
+  size_t batches = 0;
+  Clock::time_point last;
+  double step_seconds = 0;
   void step(const RunState& r) override {
     const auto now = Clock::now();
     step_seconds = std::chrono::duration<double>(now - last).count();
     last = now;
-    ++steps;
-    const RunConfig& c = r.config;
-    steps_left = static_cast<double>(r.batches) * c.train.epochs;
-    if (c.train.max_steps > 0) steps_left = std::min(steps_left, static_cast<double>(c.train.max_steps));
+    ++steps, batches = r.batches;
   }
+  void epoch(const RunState&, const EpochScores&) override { last = Clock::now(); }
 };
+
+/// The run with as many steps as a look at it takes.
+RunConfig with_two_steps(RunConfig c) {
+  check(c);  // what makes no sense in the shorter one is told
+  c.train.epochs = std::max(c.train.epochs, 2), c.train.max_minutes = 0;
+  if (c.train.max_steps == 1) c.train.max_steps = 2;
+  return c;
+}
 
 /// Sizes of data sets, each opened once.
 class Sizes {
  public:
   struct Of {
+    size_t train = 0;
     double val = 0, test = 0;
   };
   Of of(DataConfig data) {
@@ -52,7 +62,8 @@ class Sizes {
     Of& known = known_[toml(key)];
     if (known.test == 0) {
       const data::Splits s = open_splits(data);
-      known = {static_cast<double>(data::size_of(s.val)), std::max(1.0, static_cast<double>(data::size_of(s.test)))};
+      known = {static_cast<size_t>(data::size_of(s.train)), static_cast<double>(data::size_of(s.val)),
+               std::max(1.0, static_cast<double>(data::size_of(s.test)))};
     }
     return known;
   }
@@ -61,21 +72,24 @@ class Sizes {
   std::map<std::string, Of> known_;
 };
 
-/// Seconds of a run, its measures not counted. Throws Error where there is no such run.
-double seconds_of(const RunConfig& config, Sizes& sizes) {
+Expected expected(const RunConfig& config, Sizes& sizes) {
   const auto watch = std::make_shared<Watch>();
   Hooks hooks;
   hooks.stop = [&] { return watch->steps >= 2; };
   RunParts parts;
   parts.listeners = {watch};
-  train_run(config, "", false, hooks, parts);
+  train_run(with_two_steps(config), "", false, hooks, parts);
+  const TrainConfig& t = config.train;
   const Sizes::Of n = sizes.of(config.data);
-  const double validations = config.train.epochs / static_cast<double>(config.train.eval_every);
-  const double per_image = watch->step_seconds / std::max(1, config.train.batch_size * config.train.accumulate);
+  Expected e{.step = watch->step_seconds,
+             .steps = static_cast<double>(watch->batches) * t.epochs,
+             .images = static_cast<double>(step_size(t, n.train))};
+  if (t.max_steps > 0) e.steps = std::min(e.steps, static_cast<double>(t.max_steps));
   // evaluation is forward only: about a third of a step
-  const double all = watch->step_seconds * watch->steps_left +
-                     per_image * (validations * n.val + evaluations(config.train.tta) * n.test) / 3;
-  return config.train.max_minutes > 0 ? std::min(all, 60 * config.train.max_minutes) : all;
+  const double validations = t.epochs / static_cast<double>(t.eval_every), per_image = e.step / e.images;
+  e.all = e.step * e.steps + per_image * (validations * n.val + evaluations(t.tta) * n.test) / 3;
+  if (t.max_minutes > 0) e.all = std::min(e.all, 60 * t.max_minutes);
+  return e;
 }
 
 struct Look {
@@ -93,6 +107,11 @@ std::string detectable(int seeds, int among, double sd, const std::string& whenc
 }
 
 }  // namespace
+
+Expected expected(const RunConfig& config) {
+  Sizes sizes;
+  return expected(config, sizes);
+}
 
 int dry_run(const Plan& plan, const Study& study, bool retry, const Interrupt& interrupt) {
   const Standing now = study.dir.empty() ? Standing() : standing(study);
@@ -120,7 +139,7 @@ int dry_run(const Plan& plan, const Study& study, bool retry, const Interrupt& i
     const auto [it, fresh] = known.try_emplace(cell.refused + toml(same));
     if (fresh) try {
         if (!cell.refused.empty()) throw Error(cell.refused);
-        it->second.seconds = seconds_of(cell.config, sizes);
+        it->second.seconds = expected(cell.config, sizes).all;
       } catch (const Error& e) {
         it->second.refused = e.what();
       }

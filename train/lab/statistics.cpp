@@ -6,9 +6,9 @@
 #include <boost/math/distributions/non_central_t.hpp>
 #include <boost/math/distributions/students_t.hpp>
 #include <cmath>
-#include <numeric>
 
 #include "tessera/core/error.h"
+#include "tessera/train/report/groups.h"
 
 namespace tessera::lab {
 namespace {
@@ -18,24 +18,14 @@ namespace math = boost::math;
 /// Equal differences are equal to a rounding or two of the numbers they come from.
 constexpr double rounding = 1e-12;
 
-/// Half of Student's interval around a mean of n values, in units of its standard error.
-double student(int n, double alpha = level) {
-  return math::quantile(math::complement(math::students_t(n - 1), alpha / 2));
-}
+/// The two-sided quantile of Student's t for n values.
+double student(int n, double alpha) { return math::quantile(math::complement(math::students_t(n - 1), alpha / 2)); }
 
 }  // namespace
 
 MeanOf mean_of(std::span<const double> values) {
-  MeanOf m{.n = static_cast<int>(values.size())};
-  if (values.empty()) return m;
-  m.mean = std::accumulate(values.begin(), values.end(), 0.0) / m.n;
-  if (m.n < 2) return m;
-  double squares = 0;
-  for (const double v : values) squares += (v - m.mean) * (v - m.mean);
-  m.sd = std::sqrt(squares / (m.n - 1));
-  const double half = student(m.n) * m.sd / std::sqrt(m.n);
-  m.interval = {m.mean - half, m.mean + half};
-  return m;
+  const report::Statistics s = report::statistics({values.begin(), values.end()});
+  return {s.count, s.mean, s.sd, {s.mean - s.half, s.mean + s.half}};
 }
 
 Difference paired(std::span<const double> a, std::span<const double> b) {

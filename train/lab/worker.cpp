@@ -30,14 +30,25 @@ struct Validated {
   double acc1;
   int64_t steps;
 };
-std::map<int, Validated> validations(const std::string& metrics) {
-  std::map<int, Validated> all;
+/// Those of a metrics.jsonl up to the first line that cannot be read.
+struct Validations {
+  std::map<int, Validated> of;
+  int damaged = 0;  ///< that line; 0: there is none
+};
+Validations validations(const std::string& metrics) {
+  Validations all;
   size_t from = 0;
-  for (size_t end; (end = metrics.find('\n', from)) != std::string::npos; from = end + 1) {
-    const auto j = io::parse_json(metrics.substr(from, end - from), "metrics.jsonl");
-    if (j.value("split", "") == "val")
-      all[j.at("epoch").get<int>()] = {j.at("acc1").get<double>(), j.at("step").get<int64_t>()};
-  }
+  int line = 1;
+  for (size_t end; (end = metrics.find('\n', from)) != std::string::npos; from = end + 1, ++line) try {
+      const auto j = io::parse_json(metrics.substr(from, end - from), "metrics.jsonl");
+      if (j.value("split", "") == "val")
+        all.of[j.at("epoch").get<int>()] = {j.at("acc1").get<double>(), j.at("step").get<int64_t>()};
+    } catch (const std::bad_alloc&) {
+      throw;
+    } catch (const std::exception&) {
+      all.damaged = line;
+      break;
+    }
   return all;
 }
 
@@ -45,6 +56,18 @@ std::string metrics_of(const std::string& rundir) {
   const std::string file = rundir + "/metrics.jsonl";
   std::error_code none;
   return fs::exists(file, none) ? io::read_file(file) : "";
+}
+
+/// Of a finished run that others are judged by. Throws Error where it is damaged.
+std::string whole_metrics_of(const std::string& rundir) {
+  const std::string all = metrics_of(rundir);
+  const int damaged = validations(all).damaged;
+  if (all.empty() || damaged > 0)
+    fail("ablate",
+         "{}/metrics.jsonl, which stop_worse judges this run by, {}; remove {} and go on with --retry: both are then "
+         "trained anew",
+         rundir, all.empty() ? "holds nothing" : fmt::format("is damaged in line {}", damaged), rundir);
+  return all;
 }
 
 /// Tells the claim how far the run is.
@@ -103,6 +126,7 @@ class Worker {
       bool worked = false;
       int open = 0, elsewhere = 0;
       std::string data;
+      std::erase_if(found_, [](const auto& asked) { return !asked.second; });
       const Standing now = standing(study_);
       for (const Cell& cell : plan_.cells) {
         if (now.finished.contains(cell.name) || now.failed.contains(cell.name)) continue;
@@ -135,6 +159,7 @@ class Worker {
   }
   bool done(const Cell& cell) const { return study_.finished(cell.name) || study_.failed(cell.name); }
 
+  /// Asked once a round: data may be fetched while others work.
   bool found(const DataConfig& data) {
     const auto [it, fresh] = found_.try_emplace({data.name, data.dir});
     if (fresh) it->second = !data::find_named(data.name) || data::available(data.name, data.dir);
@@ -220,7 +245,7 @@ class Worker {
     RunConfig config = cell.config;
     StopAt at;
     std::string reference;
-    if (const Cell* of = reference_of(cell)) reference = metrics_of(study_.cell(of->name));
+    if (const Cell* of = reference_of(cell)) reference = whole_metrics_of(study_.cell(of->name));
     const auto judge = [&] {
       if (at.epoch == 0 && !reference.empty()) at = stops_at(plan_.stop, metrics_of(rundir), reference);
       if (at.epoch >= config.train.epochs) at = {};  // it is over in any case
@@ -285,7 +310,8 @@ class Worker {
   const WorkerOptions& options_;
   const MeasureOptions measuring_;
   Claims claims_;
-  std::map<std::pair<std::string, std::string>, bool> found_;  ///< data by name and folder
+  std::map<std::pair<std::string, std::string>, bool>
+      found_;        ///< data by name and folder; those not found are of this round
   int stopped_ = 0;  ///< the run that was trained last, by the rule, after this epoch; 0: it was not
 };
 
@@ -294,9 +320,9 @@ class Worker {
 StopAt stops_at(const StopRule& rule, const std::string& metrics, const std::string& reference) {
   const auto mine = validations(metrics), other = validations(reference);
   int worse = 0;
-  for (const auto& [epoch, v] : mine) {
-    const auto theirs = other.find(epoch);
-    if (theirs == other.end()) continue;
+  for (const auto& [epoch, v] : mine.of) {
+    const auto theirs = other.of.find(epoch);
+    if (theirs == other.of.end()) continue;
     worse = theirs->second.acc1 - v.acc1 >= rule.margin ? worse + 1 : 0;
     if (worse >= rule.epochs) return {epoch, v.steps};
   }

@@ -30,7 +30,7 @@ WorkEnd work(const Study& study, const Plan& plan, const WorkerOptions& options)
 bool of_the_disk(const std::string& line, const Study& study);
 
 /// The first epoch after which a run is to be stopped by the rule, and how many steps it then had; 0: none. Both are texts of
-/// metrics.jsonl.
+/// metrics.jsonl, of which what stands after a damaged line counts for nothing.
 struct StopAt {
   int epoch = 0;
   int64_t steps = 0;

@@ -18,15 +18,12 @@ Outcome judge_one(std::span<const real> z, int label, Tally& tally) {
     tally.loss = std::numeric_limits<double>::quiet_NaN(), ++tally.undecided;
     return {};
   }
-  const auto best = static_cast<double>(z[static_cast<size_t>(said)]);
-  double sum = 0;
-  for (const real v : z) sum += std::exp(static_cast<double>(v) - best);
   const auto y = static_cast<size_t>(label);
   int above = 0;
   for (size_t k = 0; k < z.size(); ++k) above += z[k] > z[y] || (z[k] == z[y] && k < y);
-  tally.loss += std::log(sum) - (static_cast<double>(z[y]) - best);
+  tally.loss += surprise(z, label);
   tally.of[0].count += above == 0, tally.of[1].count += above < 5;
-  return {said, static_cast<float>(1 / sum)};
+  return {said, static_cast<float>(1 / softmax_sum(z))};
 }
 
 }  // namespace

@@ -1,5 +1,8 @@
 #include "tessera/train/training/loss.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "tessera/core/ops/loss.h"
 
 namespace tessera {
@@ -15,6 +18,18 @@ Tensor soft_cross_entropy(const Tensor& logits, const Batch& shard, double smoot
   const double share = 1.0 / shard.of;
   if (shard.targets) return soft_cross_entropy(logits, shard.targets, smoothing, share);
   return soft_cross_entropy(logits, shard.labels, smoothing, share);
+}
+
+double softmax_sum(std::span<const real> z) {
+  const auto most = static_cast<double>(*std::ranges::max_element(z));
+  double sum = 0;
+  for (const real v : z) sum += std::exp(static_cast<double>(v) - most);
+  return sum;
+}
+
+double surprise(std::span<const real> z, int32_t label) {
+  const auto most = static_cast<double>(*std::ranges::max_element(z));
+  return std::log(softmax_sum(z)) - (static_cast<double>(z[static_cast<size_t>(label)]) - most);
 }
 
 }  // namespace TESSERA_NS

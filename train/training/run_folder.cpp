@@ -17,10 +17,28 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// What a run writes, `tessera report` included.
-constexpr std::string_view files[] = {"config.toml",      "metrics.jsonl", "last.ckpt",           "best.ckpt",
-                                      ".best.known.ckpt", "summary.json",  "weights.safetensors", "best.safetensors",
-                                      "report_data.json", "report.html",   "results.csv",         "timings.csv"};
+constexpr bool result = true;
+constexpr RunFile files[] = {
+    {"config.toml"},
+    {"started_from.json"},
+    {"metrics.jsonl"},
+    {"last.ckpt"},
+    {"best.ckpt"},
+    {".best.known.ckpt"},
+    {"events.out.tfevents.0.tessera"},
+    {"summary.json", result},
+    {"weights.safetensors", result},
+    {"best.safetensors", result},
+    {"report_data.json", result},
+    // of those that look at a run: report, measure, ablate
+    {"report.html", result},
+    {"results.csv", result},
+    {"timings.csv", result},
+    {"measures.json", result},
+    {"answers.safetensors", result},
+    {"pictures.json", result},
+    {"cell.json"},
+};
 
 bool digits(std::string_view s) {
   return !s.empty() && std::all_of(s.begin(), s.end(), [](char c) { return c >= '0' && c <= '9'; });
@@ -36,7 +54,7 @@ bool left_over(const fs::directory_entry& entry) {
                          rest = std::string_view(name).substr(mark + 5);
   const size_t dash = rest.find('-');
   std::error_code error;
-  return std::find(std::begin(files), std::end(files), of) != std::end(files) && dash != std::string_view::npos &&
+  return std::ranges::find(files, of, &RunFile::name) != std::end(files) && dash != std::string_view::npos &&
          digits(rest.substr(0, dash)) && digits(rest.substr(dash + 1)) &&
          entry.symlink_status(error).type() == fs::file_type::regular;
 }
@@ -44,6 +62,8 @@ bool left_over(const fs::directory_entry& entry) {
 bool of_ours(const fs::directory_entry& entry) { return entry.path().filename() == ".lock" || left_over(entry); }
 
 }  // namespace
+
+std::span<const RunFile> run_files() { return files; }
 
 RunFolder::RunFolder(const std::string& path, bool resume) : path_(path) {
   if (path.empty()) {
@@ -65,10 +85,10 @@ RunFolder::RunFolder(const std::string& path, bool resume) : path_(path) {
   if (error) fail("train", "cannot make {}: {}", path, io::explain(error.value()));
   lock_.emplace(path);
   if (!resume && taken()) fail("train", "{} has just been taken by another run", path);
-  for (const std::string_view name : files) {
-    const fs::file_status status = fs::symlink_status(*this / name, error);
+  for (const RunFile& file : files) {
+    const fs::file_status status = fs::symlink_status(*this / file.name, error);
     if (fs::exists(status) && !fs::is_regular_file(status))
-      fail("train", "{} is {}: a run's files are files, and are written; move it away", *this / name,
+      fail("train", "{} is {}: a run's files are files, and are written; move it away", *this / file.name,
            fs::is_symlink(status) ? "a symbolic link" : "no regular file");
   }
   std::vector<fs::path> left;  // nobody else writes here now
@@ -90,6 +110,11 @@ void RunFolder::remove(std::string_view name) const {
   std::error_code error;
   if (exists()) fs::remove(*this / name, error);
   if (error) fail("train", "cannot remove {}: {}", *this / name, io::explain(error.value()));
+}
+
+void RunFolder::forget_results() const {
+  for (const RunFile& file : files)
+    if (file.result) remove(file.name);
 }
 
 void RunFolder::keep(std::string_view name, std::string_view as) const {

@@ -1,6 +1,7 @@
 #pragma once
 // The directory of a run: made, locked while in use, and written file by file through io::replace_file. Free of `real`.
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -8,11 +9,18 @@
 
 namespace tessera {
 
+struct RunFile {
+  std::string_view name;
+  bool result = false;  ///< what a finished run leaves of its end: not of a run that goes on
+};
+/// Every file that is written into the directory of a run, by the run or by a command that looks at it.
+std::span<const RunFile> run_files();
+
 /// A folder for one run; or none (an empty path), and then nothing is written.
 class RunFolder {
  public:
   /// Throws Error if `path` exists with something in it (unless `resume`, which needs it), cannot be made, or is in use, or if
-  /// one of a run's files in it is no regular file: what is written there must not go through a link to somewhere else.
+  /// one of run_files() in it is no regular file: what is written there must not go through a link to somewhere else.
   RunFolder(const std::string& path, bool resume);
   bool exists() const { return !path_.empty(); }
   /// The path of a file in it.
@@ -22,6 +30,8 @@ class RunFolder {
   void write(std::string_view name, std::string_view bytes) const;
   /// Removes a file if it is there. Throws Error if it cannot.
   void remove(std::string_view name) const;
+  /// Removes the results. Throws Error if it cannot.
+  void forget_results() const;
   /// Gives a file's present bytes a second name, which replaces what had it. Throws Error.
   void keep(std::string_view name, std::string_view as) const;
   /// Gives a file another name. Throws Error.

@@ -7,6 +7,7 @@
 #include "tessera/core/ops/embedding.h"
 #include "tessera/core/ops/loss.h"
 #include "tessera/train/training/classification.h"
+#include "tessera/train/training/loss.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -57,14 +58,6 @@ void count(const Said& s, Tally& tally) {
   ++tally.samples, ++tally.of[0].of, tally.of[0].count += s.right == s.of;
   tally.of[1].count += s.right, tally.of[1].of += s.of;
   tally.undecided += !s.finite;
-}
-
-/// -log softmax(z)[label]
-double surprise(std::span<const real> z, int32_t label) {
-  const auto most = static_cast<double>(*std::ranges::max_element(z));
-  double sum = 0;
-  for (const real v : z) sum += std::exp(static_cast<double>(v) - most);
-  return std::log(sum) + most - static_cast<double>(z[static_cast<size_t>(label)]);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "tessera/core/ops/embedding.h"
 #include "tessera/core/ops/loss.h"
 #include "tessera/train/training/classification.h"
+#include "tessera/train/training/loss.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -34,14 +35,6 @@ Asked asked(const Tensor& z, const Batch& batch) {
 std::span<const real> logits_of(const Tensor& z, int32_t row) {
   const auto K = static_cast<size_t>(z.dim(2));
   return z.read().subspan(static_cast<size_t>(row) * K, K);
-}
-
-/// -log softmax(z)[label]
-double surprise(std::span<const real> z, int32_t label) {
-  const auto most = static_cast<double>(*std::ranges::max_element(z));
-  double sum = 0;
-  for (const real v : z) sum += std::exp(static_cast<double>(v) - most);
-  return std::log(sum) + most - static_cast<double>(z[static_cast<size_t>(label)]);
 }
 
 }  // namespace

@@ -64,7 +64,6 @@ class Training {
   void save_best();
   void resume();
   void restore_best();
-  void forget_results();
   void finish(RunResult& result, Evaluation& test);
   void save_best_weights() const;
   void write_summary(const RunResult& result, const Evaluation& test) const;

@@ -7,7 +7,7 @@
 
 namespace tessera {
 
-/// DropoutSpec's random bits of one pair. `row` names (seed, step, sample, key, head, query token). A 32-bit mixer in two
+/// The random bits of one pair, for dropout. `row` names (seed, step, sample, key, head, query token). A 32-bit mixer in two
 /// keyed rounds, because it is drawn once per pair and vectorises (its multipliers are those of Wellons' low-bias
 /// search).
 inline uint32_t pair_bits(uint64_t row, int32_t key_token) {

@@ -1,14 +1,14 @@
-// The fused attention: the equations of attention_plain.cpp on blocks of query rows, per head, group and image.
+// The fused attention: the equations of plain.cpp on blocks of query rows, per head, group and image.
 //
 //   forward   S = Q K^T + terms, E = e^(S - M), M the maxima of rows, Z the sums of E, O = E V / Z       saved: q, k, v, M, 1/Z
 //   backward  P = e^(S - M) / Z again, dP = dO V^T, dS = P (dP - rowsum(P dP)), dV = P^T dO, dQ = dS K, dK = dS^T Q
 //
 // How the terms stay cheap:
 //  * biases, masks and gates of width 1 are gathered into one n x m block per head, which the images (and equal groups) of a shard
-//    share; so is their gradient, which is scattered into the tables once per head (attention_pairs.h);
+//    share; so is their gradient, which is scattered into the tables once per head (pair_blocks.h);
 //  * a query term needs q . Q[rho] only for the rows of its table that a strip of queries touches: one product with that band, then
 //    a gather. Its gradient scatters into the same small matrix and takes two products. Value terms are the transpose of that;
-//    key terms do it by a few keys at a time (attention_head.cpp);
+//    key terms do it by a few keys at a time (head.cpp);
 //  * a gate as wide as the head takes the place of Q K^T: every pair's channels times its row (gated_scores in core/kernels);
 //  * a side projection takes the place of q or k in a term's product and gather: as many more products as it is wide;
 //  * a mask per head is -inf in that n x m block;

@@ -67,7 +67,7 @@ void HeadWorker::lay_out(Arena& a) {
     }
     if (x.padded != x.width) to.copy = a.take<real>(x.R * x.padded);
     if (kind == Relative::query || (kind == Relative::value && backward_)) to.turned = a.take<real>(x.width * x.Rp);
-    widest = std::max(widest, p.whole(x.widest) * (kind == Relative::key ? p.columns : strip_rows));
+    widest = std::max(widest, whole(x.widest) * (kind == Relative::key ? p.columns : strip_rows));
   }
   if (widest) band = a.take<real>(widest);
 }
@@ -216,7 +216,7 @@ void HeadWorker::load_side(const Term& t, int b, int h, const int32_t* at, int64
 /// to_ij += x_i . table[rho_ij]: query terms (x = q or a side projection), and the gradient of value terms (x = do).
 void HeadWorker::gather_by_row(const Term& t, const Block& at, Rows x, real* to) const {
   each_strip(t, at, [&](int row, int count, const Band& w) {
-    const int64_t width = p.whole(w.high - w.low);
+    const int64_t width = whole(w.high - w.low);
     k.product(count, w.high - w.low, t.width, x.x + row * x.ld, x.ld, table(t).turned + w.low, t.Rp, band, width,
               false);
     k.pair_gather(to + row * p.mp, p.mp, count, p.m, band, width, 1, 0, t.rho(at.g, at.row + row), p.m, w.low);

@@ -192,7 +192,7 @@ void HeadWorker::each_columns(const Term& t, const Block& at, F f) const {
 template <class F>
 void HeadWorker::scatter_by_row(const Term& t, const Block& at, const real* x, F f) const {
   each_strip(t, at, [&](int row, int count, const Band& w) {
-    const int64_t width = p.whole(w.high - w.low);
+    const int64_t width = whole(w.high - w.low);
     std::fill_n(band, count * width, real(0));
     k.pair_scatter(x + row * p.mp, p.mp, count, p.m, band, width, 1, 0, t.rho(at.g, at.row + row), p.m, w.low);
     f(row, count, w, width);

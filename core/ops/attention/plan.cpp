@@ -13,12 +13,10 @@ constexpr int64_t strip_rows = 16;           // few rows touch few rows of a tab
 /// What rows of d channels need beyond whole vectors: a term that meets the later ones writes whole vectors from its first channel on. Without this
 /// room they would reach into the next row, where 0 times a NaN of this row stays.
 int64_t room(const Call& c, int d, bool values) {
-  const int64_t lanes = kernels().lanes;
-  const auto whole = [=](int64_t x) { return (x + lanes - 1) / lanes * lanes; };
   for (int i = 0; i < c.where.count; ++i) {
     const Relative& r = c.where.relative[static_cast<size_t>(i)];
     const bool meets = values ? r.kind == Relative::value : r.kind == Relative::query || r.kind == Relative::key;
-    if (meets && !r.side && r.first + whole(r.table.dim(2)) > whole(d)) return lanes;
+    if (meets && !r.side && r.first + whole(r.table.dim(2)) > whole(d)) return kernels().lanes;
   }
   return 0;
 }

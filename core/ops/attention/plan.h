@@ -5,6 +5,7 @@
 
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/core/ops/attention/call.h"
+#include "tessera/core/whole.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -48,8 +49,6 @@ struct Plan {
   int rows = 0, blocks = 0;   ///< query rows at a time
   int strips = 0;             ///< parts of a block whose rows a query or value term takes at a time
   int columns = 0;            ///< keys at a time in key terms
-
-  int64_t whole(int64_t x) const { return (x + lanes - 1) / lanes * lanes; }
 
   /// One relative term as the kernels see it.
   struct Term {

@@ -11,6 +11,7 @@
 #include "tessera/core/ops/detail/conv_plan.h"
 #include "tessera/core/parallel.h"
 #include "tessera/core/precision.h"
+#include "tessera/core/whole.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -138,8 +139,7 @@ Correlation forward_of(const Plan& p, const real* x, int64_t group) {
 struct Weights {
   int64_t N, K, each;  // each: reals of one's panels
   Weights(int64_t N_, int64_t K_) : N(N_), K(K_) {
-    const auto up = [](int64_t n, int64_t of) { return (n + of - 1) / of * of; };
-    each = rounds() ? up(N, 32) * up(K, 32) : up(N, 2 * int64_t{kernels().lanes}) * K;
+    each = rounds() ? up_to(N, 32) * up_to(K, 32) : up_to(N, 2 * int64_t{kernels().lanes}) * K;
   }
   void pack(const Tensor& matrix, real* panels) const {
     (rounds() ? kernels().bf16_pack_transposed : kernels().gemm_pack_transposed)(matrix.data(), K, K, N, panels);
@@ -250,7 +250,7 @@ void input_gradient_lines(const Plan& p, const Tensor& w, const Tensor& dy, Sink
 
 void weight_gradient_lines(const Plan& p, const Tensor& x, const Tensor& dy, Sink dw) {
   const LineProducts& how = products();
-  const int64_t pair = how.pair, lanes = kernels().lanes, wide = (p.Og + lanes - 1) / lanes * lanes;
+  const int64_t pair = how.pair, wide = whole(p.Og);
   const bool in_place = !rounds() && p.groups == 1 && wide == p.Og;  // rows of dy are whole vectors as they lie
   const int64_t row_pixels = (p.s.Wo + pair - 1) / pair;
   // a large gradient is read and written for every strip: fewer of them

@@ -11,6 +11,7 @@
 #include "tessera/core/ops/detail/conv_plan.h"
 #include "tessera/core/parallel.h"
 #include "tessera/core/precision.h"
+#include "tessera/core/whole.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -46,10 +47,7 @@ Tiling strip(Tiling t, int64_t i) {
   return t;
 }
 
-int64_t panels_size(int64_t I, int64_t O) {
-  const int64_t wide = 2 * int64_t{kernels().lanes};
-  return (O + wide - 1) / wide * wide * I;
-}
+int64_t panels_size(int64_t I, int64_t O) { return up_to(O, 2 * int64_t{kernels().lanes}) * I; }
 
 /// Panels of the 16 matrices (I, O) of G w G^T. tap(o, i, k, l) reads the weight.
 template <class Tap>
