@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "tessera/train/cli/stopwatch.h"
 #include "tests/cli/program.h"
 
 namespace tessera::test {
@@ -37,6 +38,17 @@ std::vector<json> documents(const std::string& out) {
 
 }  // namespace
 
+TEST_CASE("the median of measurements is the mean of the middle two where their number is even") {
+  using cli::spread;
+  CHECK(spread({}).median == 0);
+  CHECK(spread({4}).median == 4);
+  CHECK(spread({5, 1}).median == 3);
+  CHECK(spread({9, 1, 5}).median == 5);
+  CHECK(spread({9, 1, 2, 5}).median == 3.5);
+  CHECK(spread({9, 1, 2, 5}).min == 1);
+  CHECK(spread({9, 1, 2, 5}).max == 9);
+}
+
 TEST_CASE("bench --turns: a line of JSON for each number of seconds, steps for as long") {
   const Folder folder;
   for (const char* kind : {"train", "infer"}) {
@@ -47,9 +59,12 @@ TEST_CASE("bench --turns: a line of JSON for each number of seconds, steps for a
     REQUIRE(r.code == 0);
     const std::vector<json> turns = documents(r.out);
     REQUIRE(turns.size() == 3);
-    CHECK(turns[0]["steps"] == 1);  // at least one, however short the turn
+    CHECK(turns[0]["steps"] == 3);  // at least three, however short the turn
     CHECK(took.count() >= 0.6);     // the second, and a fifth of it to warm up
-    for (const json& turn : turns) CHECK(turn["ms_per_step"]["median"].get<double>() > 0);
+    for (const json& turn : turns) {
+      CHECK(turn["ms_per_step"]["median"].get<double>() > 0);
+      CHECK_FALSE(turn["commit"].get<std::string>().empty());
+    }
     CHECK(fed(folder, fmt::format("bench {} {} --turns", kind, tiny), "").out.empty());
   }
 }

@@ -17,6 +17,7 @@
 #include "tessera/train/cli/profile.h"
 #include "tessera/train/cli/stopwatch.h"
 #include "tessera/train/data/source.h"
+#include "tessera/train/training/environment.h"
 #include "tessera/train/training/fine_tune.h"
 #include "tessera/train/training/lanes.h"
 #include "tessera/train/training/optim.h"
@@ -87,7 +88,7 @@ Measured measure_steps(const Often& warm, const Often& timed, F step) {
   return m;
 }
 
-/// Once, as often as the options say; or, --turns, whenever and for as long as stdin says.
+/// Once, as often as the options say; or, --turns, whenever and for as long as stdin says, three steps at least: of fewer there is no middle.
 template <class F, class Show>
 int run(const BenchOptions& o, F step, Show show) {
   if (!o.turns) {
@@ -96,7 +97,7 @@ int run(const BenchOptions& o, F step, Show show) {
   }
   repeat({.times = o.warmup}, step);
   return answer_turns([&](double seconds) {
-    show(measure_steps({.times = 1, .seconds = seconds / 5}, {.times = 1, .seconds = seconds}, step));
+    show(measure_steps({.times = 1, .seconds = seconds / 5}, {.times = 3, .seconds = seconds}, step));
   });
 }
 
@@ -158,6 +159,7 @@ void show(const BenchOptions& o, const RunConfig& config, const Network& net, co
                   {"precision", std::string(name(precision()))},
                   {"threads", parallel::threads()},
                   {"isa", name(isa())},
+                  {"commit", commit()},
                   {"batch_size", o.batch_size},
                   {"images_per_s", images},
                   {"steps", m.steps},

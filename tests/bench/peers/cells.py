@@ -8,11 +8,14 @@ NO_DROPPING = ("model.drop_path_rate=0",)
 
 
 class Model:
-    """`name`, `options`, `position`, `length`: what tessera is told. `sample`: a sample in PyTorch's layout. `batches`: of training steps."""
+    """`name`, `options`, `position`, `length`: what tessera is told. `sample`: a sample in PyTorch's layout. `batches`: of training steps.
+    `other_work`: the peers compute something else, which is known."""
 
-    def __init__(self, title, name, batches, options=(), train_options=(), sample=IMAGE, classes=10, position="", length=0, jax=False, channels_last=False):
+    def __init__(self, title, name, batches, options=(), train_options=(), sample=IMAGE, classes=10, position="", length=0, jax=False, channels_last=False,
+                 other_work=False):
         self.title, self.name, self.batches, self.options, self.train_options = title, name, batches, options, train_options
         self.sample, self.classes, self.position, self.length, self.jax, self.channels_last = sample, classes, position, length, jax, channels_last
+        self.other_work = other_work
 
 
 CONFORMER = ("model.input_dim=80", "model.embed_dim=144", "model.num_layers=4")
@@ -24,7 +27,7 @@ MODELS = {
     "swin_tiny_patch4_window7_224": Model("Swin-T, 224", "swin_tiny_patch4_window7_224", (8, 32), NO_DROPPING, sample=(3, 224, 224), classes=1000),
     "cct_2_3x2_32": Model("CCT-2/3x2", "cct_2_3x2_32", (128,), NO_DROPPING + ("model.attn_drop_rate=0",), channels_last=True),
     "resnet18_cifar": Model("ResNet-18, CIFAR", "resnet18_cifar", (64,), (), BY_BATCH, channels_last=True),
-    "resnet18_cifar_by_shard": Model("ResNet-18, by shard", "resnet18_cifar", (64,), channels_last=True),
+    "resnet18_cifar_by_shard": Model("ResNet-18, by shard", "resnet18_cifar", (64,), channels_last=True, other_work=True),
     "conformer": Model("Conformer, T = 200", "conformer", (32,), CONFORMER, BY_BATCH, sample=(200, 80), position="none", length=200),
 }
 for name in ENCODINGS:

@@ -3,16 +3,17 @@
     python jax_side.py SPEC
 
 In bf16 the operands of matrix products are rounded and what they give stays bfloat16, as under torch.autocast; norms, softmax, loss, weights and
-optimiser are float32."""
+optimiser are float32. For inference weights are rounded once."""
 import json
 import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 import noise
+import proof
 from turns import serve
 
 HEADS = {"vit_tiny_patch4_32": 3, "vit_cifar_small": 4}
@@ -81,19 +82,45 @@ def training(forward, weights, x, y, smoothing=0.1, lr=1e-4, decay=0.05, clip=1.
     return step
 
 
+def rounded(weights, dtype):
+    """Weights as their products read them; those of norms, the positions and the class token are added to or scale float32."""
+    kept = ("norm", "cls_token", "pos_embed", "patch_embed.proj.bias")
+    return {n: w if any(part in n for part in kept) else w.astype(dtype) for n, w in weights.items()}
+
+
+def read(path):
+    return {n: jnp.asarray(w) for n, w in load_file(path).items()}
+
+
+def prove(spec, forward, x):
+    """Writes logits and gradients at the moved weights."""
+    c = proof.cotangent(spec["shape"][0], spec["classes"])
+
+    def weighted(p):
+        logits = forward(p, x)
+        return (logits * c).sum(), logits
+
+    grads, logits = jax.jit(jax.grad(weighted, has_aux=True))(read(spec["moved"]))
+    save_file({"logits": np.asarray(logits), **{"grad." + n: np.asarray(g) for n, g in grads.items()}}, spec["answer"])
+
+
 def main(spec):
-    weights = {n: jnp.asarray(w) for n, w in load_file(spec["weights"]).items()}
+    weights = read(spec["weights"])
     x = jnp.asarray(noise.batch(spec["shape"][0], spec["shape"][1:]))
-    forward = model(HEADS[spec["model"]], jnp.bfloat16 if spec["precision"] == "bf16" else jnp.float32)
+    dtype = jnp.bfloat16 if spec["precision"] == "bf16" else jnp.float32
+    forward = model(HEADS[spec["model"]], dtype)
     about = {"version": f"JAX {jax.__version__}", "params": sum(w.size for w in weights.values())}
     if spec["mode"] == "infer":
-        compiled = jax.jit(forward)
+        constants = rounded(weights, dtype)
+        compiled = jax.jit(lambda images: forward(constants, images))
 
         def step():
-            return compiled(weights, x).block_until_ready()
+            return compiled(x).block_until_ready()
 
-        np.save(spec["logits"], np.asarray(step()))
+        save_file({"logits": np.asarray(step())}, spec["answer"])
     else:
+        if "moved" in spec:
+            prove(spec, forward, x)
         step = training(forward, weights, x, jnp.asarray(noise.labels(spec["shape"][0], spec["classes"])))
         about["losses"] = [float(step()) for _ in range(3)]
     serve(step, about)

@@ -1,12 +1,20 @@
 """docs/performance.md, from the cells that performance.py measured. Every figure on the page is computed here."""
+import math
 import statistics
 
 import cells as table
 from cells import COMPILE, JAX, ONNX, OPENVINO, TORCH
 
-LIMIT = {"f32": 1e-3, "bf16": 3e-2}  # largest difference of what both sides compute
+# Largest differences of what both sides compute, by what is compared. A table that is not read, or read elsewhere, makes its gradient differ by about 1, a
+# wrong factor by half. What differs without that: where inputs of ReLU, or what max-pooling chooses from, differ by a share p, some change sides, and gradients
+# differ by about its root. In bf16 PyTorch rounds the sums that are the gradients of LayerNorm's tables: half of one was lost (Swin, Conformer) where
+# tessera's was 0.01 or less from f32's, so that of single parameters only those in f32 tell anything.
+STEP = ("losses", "logits", "gradient", "worst gradient")
+LIMIT = {"losses": {"f32": 1e-3, "bf16": 3e-2}, "logits": {"f32": 1e-4, "bf16": 3e-2}, "gradient": {"f32": 1e-2, "bf16": 0.25},
+         "worst gradient": {"f32": 2e-2, "bf16": math.inf}}
+COMPARED = {"train": STEP, "encoding": STEP, "tokens": STEP, "infer": ("logits",), "memory": ("losses",), "matmul": ()}
 BUSY = 0.15  # processors' worth of other work, from which on a cell is marked
-MODES = {"train": "training step", "infer": "inference", "encoding": "encoding", "tokens": "tokens", "memory": "memory"}
+MODES = {"train": "training step", "infer": "inference", "encoding": "encoding", "tokens": "tokens", "memory": "memory", "matmul": "product"}
 
 
 def ratios(cell, peer):
@@ -23,16 +31,27 @@ def params_differ(cell, peer):
     return "params" in sides[peer] and sides[peer]["params"] != sides["tessera"].get("params", sides[peer]["params"])
 
 
-def other_work(cell, peer):
-    """Is it told that the peer computes something else?"""
-    return params_differ(cell, peer) or cell["sides"][peer].get("difference", 0) > LIMIT[cell["precision"]]
+def too_far(what, precision, difference):
+    """Not a number is as far as can be."""
+    return not difference <= LIMIT[what][precision]
+
+
+def mark(cell, peer):
+    """"#": it is known that the peer computes something else; "?": it is not proved that it computes the same; "": it is."""
+    model, differences = table.MODELS.get(cell["model"]), cell["sides"][peer].get("difference", {})
+    compared = [what for what in COMPARED[cell["mode"]] if differences.get(what) is not None]
+    if (model and model.other_work) or params_differ(cell, peer) or any(too_far(w, cell["precision"], differences[w]) for w in compared):
+        return "#"
+    return "" if len(compared) == len(COMPARED[cell["mode"]]) else "?"
+
+
+def marked(text, cell, peer):
+    return f"{text} {mark(cell, peer)}".rstrip()
 
 
 def ratio(cell, peer):
     r = ratios(cell, peer)
-    if r is None:
-        return "-"
-    return f"{r[0]:.2f} ({r[1]:.2f}-{r[2]:.2f})" + (" #" if other_work(cell, peer) else "")
+    return "-" if r is None else marked(f"{r[0]:.2f} ({r[1]:.2f}-{r[2]:.2f})", cell, peer)
 
 
 def milliseconds(cell, side="tessera"):
@@ -93,19 +112,19 @@ def slower(cells):
 
 
 def in_short(cells):
-    """Tessera beside the fastest peer of each row that computes the same."""
+    """Tessera beside the fastest peer of each row, of those that are proved to compute the same."""
     lines = []
     for n in counts(cells):
         for mode in ("train", "infer", "encoding", "tokens"):
             for precision in ("f32", "bf16"):
                 best = [min(found) for c in pick(cells, mode=mode, precision=precision, threads=n)
-                        if (found := [ratios(c, p)[0] for p in c["sides"] if p != "tessera" and not other_work(c, p)])]
+                        if (found := [ratios(c, p)[0] for p in c["sides"] if p != "tessera" and not mark(c, p)])]
                 if best:
                     figures = [f"{x:.2f}" for x in (min(best), statistics.median(best), max(best))]
                     lines.append([MODES[mode], precision, str(n), str(len(best)), *figures])
     if not lines:
         return []
-    return ["### In short", "", "How many times as long the fastest peer of each row takes:", ""] + rows(
+    return ["### In short", "", "How many times as long the fastest peer of each row takes, of those without a mark:", ""] + rows(
         ["what", "precision", "threads", "rows", "least", "median", "most"], lines)
 
 
@@ -176,7 +195,7 @@ def tokens(cells):
 def memory(cells):
     lines = []
     for c in pick(cells, mode="memory"):
-        peers = [f"{c['sides'][p]['peak_rss_mb']:.0f}" if p in c["sides"] else "-" for p in (TORCH, COMPILE)]
+        peers = [marked(f"{c['sides'][p]['peak_rss_mb']:.0f}", c, p) if p in c["sides"] else "-" for p in (TORCH, COMPILE)]
         lines.append([title(c), c["precision"], str(c["batch"]), str(c["threads"]), f"{c['sides']['tessera']['peak_rss_mb']:.0f}", *peers])
     if not lines:
         return []
@@ -193,7 +212,7 @@ def peak(cells):
             gflops = 6e-6 * c["macs"] * c["batch"] / statistics.median(c["sides"][side]["ms"])
             return f"{gflops:.0f} ({100 * gflops / top:.0f} %)"
 
-        best = min((p for p in c["sides"] if p != "tessera"), key=lambda p: statistics.median(c["sides"][p]["ms"]), default=None)
+        best = min((p for p in c["sides"] if p != "tessera" and not mark(c, p)), key=lambda p: statistics.median(c["sides"][p]["ms"]), default=None)
         product = pick(cells, mode="matmul", precision=c["precision"], threads=c["threads"])
         matmul = "-"
         if product and TORCH in product[0]["sides"]:
@@ -212,33 +231,58 @@ def peak(cells):
 
 def same_work(cells):
     text = ["### Is it the same work?", "",
-            "Both sides start from the weights of `tessera init --seed 1`, see the same batch and have as many parameters.",
-            "Training: the largest relative difference of the losses of the first three steps. Inference: that of the logits,",
-            f"as vectors. `#` marks a row where it is more than {LIMIT['f32']:g} in f32 or {LIMIT['bf16']:g} in bf16.", ""]
-    lines, marked = [], []
-    for kind, modes in (("losses of training", ("train", "encoding", "tokens")), ("logits of inference", ("infer",))):
+            "Both sides have as many parameters and see the same batch. Training starts from the weights of `tessera init --seed 1`",
+            "on both, and the losses of its first three steps are compared. The start hides much, since tables of positions are 0",
+            "or nearly: so the logits of weights that are moved by noise are compared, too, as vectors, and in training the",
+            "gradient of their weighted sum: as a whole, and by each parameter, relative to its length or a thousandth of the",
+            "longest. All of it is computed in the precision of the row, by the programs that are measured (in JAX the gradients",
+            "by the same network, compiled without its optimiser). Single gradients have no limit in bf16, where PyTorch rounds",
+            "the sums that are the gradients of LayerNorm's tables. `#` marks peers that compute something else, or too different",
+            "a number; `?` those of which it is not proved that they compute the same.", ""]
+    lines, others = [], []
+    for what in STEP:
         for precision in ("f32", "bf16"):
-            found = [(s["difference"], c, p) for c in cells if c["mode"] in modes and c["precision"] == precision
-                     for p, s in c["sides"].items() if "difference" in s]
-            clean = [f for f in found if not other_work(f[1], f[2])]
-            marked += [[named_cell(c), p, f"{d:.1e}"] for d, c, p in found if other_work(c, p)]
+            found = [(s["difference"][what], c, p) for c in cells if what in COMPARED[c["mode"]] and c["precision"] == precision
+                     for p, s in c["sides"].items() if s.get("difference", {}).get(what) is not None]
+            clean = [f for f in found if not mark(f[1], f[2])]
+            others += [[named_cell(c), p, place(what, c, p), f"{d:.1e}"] for d, c, p in found if too_far(what, precision, d)]
             if clean:
                 worst = max(clean, key=lambda f: f[0])
-                lines.append([f"{kind}, {precision}", str(len(clean)), f"{worst[0]:.1e}", f"{title(worst[1])}, {worst[2]}"])
-    text += rows(["", "pairs", "largest difference", "where"], lines) if lines else []
-    return text + (["Marked:", ""] + rows(["what", "peer", "difference"], marked) if marked else [])
+                where = f"{named_cell(worst[1])}, {worst[2]}"
+                limit = f"{LIMIT[what][precision]:g}" if LIMIT[what][precision] < math.inf else "-"
+                lines.append([place(what, *worst[1:]), precision, str(len(clean)), limit, f"{worst[0]:.1e}", where])
+    text += rows(["of", "precision", "pairs", "limit", "largest difference", "where"], lines) if lines else []
+    others += [[named_cell(c), p, "parameters", f"{s['params']}, tessera {c['sides']['tessera']['params']}"]
+               for c in cells for p, s in c["sides"].items() if params_differ(c, p)]
+    text += (["Marked `#`:", ""] + rows(["what", "peer", "of", "difference"], others) if others else [])
+    unproved = {}
+    for c in cells:
+        for p in c["sides"]:
+            if p != "tessera" and mark(c, p) == "?":
+                unproved.setdefault(c.get("unproved") or "nothing was compared", []).append(f"{named_cell(c)}, {p}")
+    return text + [f"- `?` {one_or_many(why, where)}" for why, where in sorted(unproved.items())] + [""] * bool(unproved)
+
+
+def place(what, cell, peer):
+    """What differs, and of single gradients whose."""
+    return f"{what}, {cell['sides'][peer]['difference']['name']}" if what == "worst gradient" else what
+
+
+def one_or_many(why, where):
+    text = why.replace("|", "\\|")
+    return f"{text} ({where[0]})" if len(where) == 1 else f"{text} ({len(where)} rows, the first: {where[0]})"
 
 
 def missing(cells):
     why = {}
     for c in cells:
         for peer, reason in c["failed"].items():
-            why.setdefault((peer, reason.replace("|", "\\|")), []).append(named_cell(c))
+            why.setdefault((peer, reason), []).append(named_cell(c))
     if not why:
         return []
     text = ["### What was not measured", ""]
     for (peer, reason), where in sorted(why.items()):
-        text.append(f"- {peer}: {reason}" + (f" ({where[0]})" if len(where) == 1 else f" ({len(where)} rows, the first: {where[0]})"))
+        text.append(f"- {peer}: {one_or_many(reason, where)}")
     return text + ["- JAX: models other than the two ViTs are not written.", ""]
 
 
@@ -246,13 +290,13 @@ def one_machine(name, cells):
     versions = sorted({s["version"] for c in cells for s in c["sides"].values() if "version" in s})
     dates, commits = sorted({c["date"] for c in cells}), sorted({c["commit"] for c in cells})
     programs = sorted({c["tessera"] for c in cells})
-    rounds = sorted({len(s["ms"]) for c in cells if c["mode"] != "memory" for s in c["sides"].values()})
+    turns = sorted({(c["rounds"], c["seconds"]) for c in cells})
+    said = " and ".join(f"{n} round{'s' * (n > 1)} of {seconds:g} s" for n, seconds in turns)
     text = [f"## {name}", "",
-            f"Measured {dates[0]}{' to ' + dates[-1] if len(dates) > 1 else ''}, commit{'s' * (len(commits) > 1)} {', '.join(commits)}; "
-            f"{'-'.join(map(str, sorted({rounds[0], rounds[-1]})))} round{'s' * (rounds[-1] > 1)} each.", ""] if rounds else [f"## {name}", ""]
+            f"Measured {dates[0]}{' to ' + dates[-1] if len(dates) > 1 else ''}, commit{'s' * (len(commits) > 1)} {', '.join(commits)}; {said}.", ""]
     text += [f"- {p}" for p in programs] + ["- " + ", ".join(versions)] * bool(versions) + [""]
     if any(c["others_busy"] > BUSY for c in cells):
-        text += [f"`*`: other programs had more than {BUSY:g} processors while this row was measured; do not rely on it.", ""]
+        text += [f"`*`: other programs had more than {BUSY:g} processors in a turn of this row; do not rely on it.", ""]
     for part in (slower, in_short, training, inference, encodings, tokens, memory, peak, same_work, missing):
         text += part(cells)
     return text
@@ -270,9 +314,13 @@ def render(cells, json_path):
             "- **Columns of peers**: how many times as long the peer takes, the median of the rounds, in brackets the least",
             "  and the most of them. 2.00 says that tessera is twice as fast, anything below 1 that it is slower.",
             "- One process a program starts, compiles and warms up; then, round by round, one after the other takes steps for",
-            "  some seconds while the others are stopped. All run on the same processors, as many as there are threads.",
-            "- PyTorch has its fused AdamW, channels_last for convolutional networks and autocast for bf16; all peers have an",
-            "  allocator that keeps its memory. tessera runs as its defaults are, but for BatchNorm over the batch.", ""]
+            "  some seconds, three steps at least, while the others are stopped. All run on the same processors, as many as",
+            "  there are threads. What else the machine does during a turn is measured, too.",
+            "- PyTorch has its fused AdamW, channels_last for convolutional networks and autocast for bf16. For inference in bf16",
+            "  all programs round weights once, not in every step. All peers have an allocator that keeps its memory. tessera",
+            "  runs as its defaults are, but for BatchNorm over the batch.",
+            "- Times do not depend on what the weights are: in inference those of the peers are moved by noise (below),",
+            "  tessera's are those of `tessera init`.", ""]
     if not cells:
         return "\n".join(text + ["Nothing is measured yet.", ""])
     for name in sorted({c["machine"] for c in cells}):

@@ -5,24 +5,46 @@
 import json
 import sys
 
-import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 
 import noise
+import proof
 import torch_models
 from turns import serve
+
+
+def autocast(spec):
+    return torch.autocast("cpu", torch.bfloat16, enabled=spec["precision"] == "bf16")
+
+
+def prove(spec, net, run, x):
+    """Writes logits and gradients at the moved weights, by the program that is measured; then all is as it was."""
+    before = {name: w.clone() for name, w in net.state_dict().items()}
+    net.load_state_dict(load_file(spec["moved"]), strict=False)
+    with autocast(spec):
+        logits = run(x)
+    (logits.float() * torch.from_numpy(proof.cotangent(spec["shape"][0], spec["classes"]))).sum().backward()
+    found = {"logits": logits.detach().float()}
+    for name, p in net.named_parameters():
+        found["grad." + name] = torch.zeros_like(p) if p.grad is None else p.grad
+    save_file({name: w.clone(memory_format=torch.contiguous_format) for name, w in found.items()}, spec["answer"])
+    net.zero_grad(set_to_none=True)
+    net.load_state_dict(before)
 
 
 def training(spec, net, x):
     """AdamW as in `tessera bench train`, its fused form, which is PyTorch's fastest."""
     run = torch.compile(net, dynamic=False) if spec["compile"] else net
+    if "moved" in spec:
+        prove(spec, net, run, x)
     groups = [{"params": [p for n, p in net.named_parameters() if torch_models.decays(n, p) is d], "weight_decay": 0.05 * d} for d in (True, False)]
     optimiser = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.999), eps=1e-8, fused=True)
     y = torch.from_numpy(noise.labels(spec["shape"][0], spec["classes"]))
 
     def step():
-        with torch.autocast("cpu", torch.bfloat16, enabled=spec["precision"] == "bf16"):
+        with autocast(spec):
             loss = F.cross_entropy(run(x), y, label_smoothing=0.1)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -33,17 +55,26 @@ def training(spec, net, x):
     return step
 
 
-def inference(spec, net, x):
+def round_weights(net):
+    """Weights of products in bfloat16, once: without gradients autocast keeps nothing of what it has rounded, and would do it again in every step."""
+    for module in net.modules():
+        if isinstance(module, (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.MultiheadAttention)):
+            module.to(torch.bfloat16)
+
+
+def serve_inference(spec, net, x, about):
+    """Forward passes, in one context for all steps."""
     if spec["compile"]:
         import torch._inductor.config as inductor
-        inductor.freezing = True  # weights become constants, laid out once: for inference only
+        inductor.freezing = True  # weights become constants, rounded and laid out once: for inference only
+    elif spec["precision"] == "bf16":
+        round_weights(net)
     run = torch.compile(net, dynamic=False) if spec["compile"] else net
-
-    def step():
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=spec["precision"] == "bf16"):
-            return run(x)
-
-    return step
+    # without gradients in its cheapest form; a compiled program has no use for that, and freezes under no_grad
+    with torch.no_grad() if spec["compile"] else torch.inference_mode(), autocast(spec):
+        logits = run(x).float()
+        save_file({"logits": logits.contiguous()}, spec["answer"])
+        serve(lambda: run(x), about)
 
 
 def matmul(spec):
@@ -70,11 +101,9 @@ def main(spec):
     if spec["channels_last"]:
         net, x = net.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
     if spec["mode"] == "infer":
-        step = inference(spec, net.eval(), x)
-        np.save(spec["logits"], step().float().numpy())
-    else:
-        step = training(spec, net.train(), x)
-        about["losses"] = [step().item() for _ in range(3)]
+        return serve_inference(spec, net.eval(), x, about)
+    step = training(spec, net.train(), x)
+    about["losses"] = [step().item() for _ in range(3)]
     serve(step, about)
 
 
