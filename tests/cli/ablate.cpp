@@ -154,7 +154,7 @@ model.embed_dim = 16
 model.num_heads = 2
 model.patch_size = 8
 [grid]
-position = ["none", "nothing", "rope_axial"]
+position = ["none", "sasa", "rope_axial"]
 [[extra]]
 position = "none"
 "position.theta" = 3.0
@@ -176,7 +176,7 @@ measures = ["accuracy"]
     return json::parse(read(dir + "/failed/" + name + ".json"))["reason"];
   };
   CHECK(count(dir + "/cells") == 2);
-  CHECK(reason("position=nothing,seed=1").find("nothing") != std::string::npos);
+  CHECK(reason("position=sasa,seed=1").find("class tokens") != std::string::npos);
   CHECK(reason("position=none,position.theta=3,seed=1").find("theta") != std::string::npos);
   CHECK(reason("position=none,optim.lr=1e+20,seed=1").find("finite") != std::string::npos);
   CHECK(count(dir + "/failed") == 4);
@@ -369,8 +369,15 @@ TEST_CASE("ablate: wrong usage is one line") {
   check_refused(tessera({"ablate", "--worker", "--out", folder / "x"}), 2, {"no plan.toml"});
   check_refused(tessera({"ablate", folder / "no.toml", "--out", folder / "x"}), 2, {"no.toml"});
   check_refused(tessera({"ablate", "--positions", "none,shaw", "--emit", "pbs", "--out", folder / "y"}), 2, {"slurm"});
-  check_refused(tessera({"ablate", "--positions", "nothing,at_all", "--data", "where", "--out", folder / "z"}), 2,
-                {"none of 6 runs can be", "nothing"});
+  check_refused(
+      tessera({"ablate", "--positions", "none,alibi", "position.theta=3", "--data", "where", "--out", folder / "z"}), 2,
+      {"none of 6 runs can be", "theta"});
+  for (const std::vector<std::string>& more :
+       std::vector<std::vector<std::string>>{{}, {"--dry-run"}, {"--emit", "mpi"}}) {
+    std::vector<std::string> words{"ablate", "--positions", "none,lerned", "--data", "where", "--out", folder / "z"};
+    words.insert(words.end(), more.begin(), more.end());
+    check_refused(tessera(words), 2, {"lerned", "learned"});
+  }
   CHECK(!exists(folder / "z"));  // the slip is mended, and the folder still free
   write(folder / "w", "a file");
   check_refused(tessera({"ablate", "--positions", "none,shaw", "--out", folder / "w"}), 2, {"no directory"});

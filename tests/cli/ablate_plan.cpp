@@ -147,6 +147,46 @@ TEST_CASE("plan: what makes no sense is one line that says where") {
   }
 }
 
+TEST_CASE("plan: a name, a key or a value that nobody knows is told before there are cells, and where it stands") {
+  const std::string run = "[run]\ndata = \"where\"\n";
+  for (const auto& [text, said] : std::vector<std::pair<std::string, std::string>>{
+           {run + "[grid]\nposition = [\"none\", \"lerned\"]",
+            "p.toml:4:12: [position] unknown name \"lerned\"; did you "
+            "mean \"learned\"?"},
+           {run + "[grid]\nposition = [\"none\", \"learned+\"]", "a name is missing"},
+           {run + "[grid]\nmodel = [\"vit\", \"swim\"]", "\"swin\""},
+           {"[run]\ndata = \"cifar1O\"\n[grid]\nposition = [\"none\", \"shaw\"]", "cifar10"},
+           {"[grid]\ndata = [\"where:quadrant\", \"where:qadrant\"]", "\"quadrant\""},
+           {run + "[grid]\n\"optim.lrr\" = [1e-3, 2e-3]", "optim.lr?"},
+           {run + "[grid]\n\"optim.lr\" = [1e-3, \"fast\"]", "fast"},
+           {run + "[grid]\n\"optim.opt\" = [\"adamw\", \"adamq\"]", "adamq"},
+           {run + "[grid]\n\"model.global_pool\" = [\"token\", \"avrg\"]", "avrg"},
+           {run + "[grid]\ndepth = [2, -1]", "-1"},
+           {run + "[grid]\ndepht = [2, 3]", "did you mean model.depth?"},
+           {run + "[grid]\nmodel = [\"vit\", \"swin\"]\n\"model.windw_size\" = [2, 4]", "window"},
+           {run + "[grid]\nposition = [\"none\", \"shaw\"]\n[[extra]]\nposition = \"rope\"\n\"position.thta\" = 3.0",
+            "p.toml:7:19: unknown key position.thta; did you mean position.theta?"},
+           {run + "[grid]\nposition = [\"none\", \"shaw\"]\n[[extra]]\nposition = \"rope+shaw\"\n"
+                  "\"position.rope.thta\" = 3.0",
+            "did you mean position.rope.theta?"},
+           {run + "recipe_text = \"[optim]\\nlrr = 1\\n\"\nrecipe = \"mine\"\n[grid]\nposition = [\"none\", \"shaw\"]",
+            "mine"}}) {
+    INFO(text);
+    const std::string what = refusal(text);
+    CHECK_MESSAGE(what.find(said) != std::string::npos, what);
+    CHECK(what.find('\n') == std::string::npos);
+  }
+  // what one of the models or encodings knows is known, in whatever company and order
+  for (const std::string& text :
+       {run + "[grid]\nmodel = [\"vit\", \"swin\"]\n\"model.window_size\" = [2, 4]",
+        run + "[grid]\nposition = [\"none\", \"rope+shaw\"]\n\"position.rope.theta\" = [3.0, 10.0]",
+        run + "\"train.precision\" = \"bfloat16\"\n[grid]\n\"optim.betas\" = [[0.9, 0.99], [0.9, 0.999]]",
+        run + "[grid]\nposition = [\"none\", \"shaw\"]\n\"position.max_distance\" = [3, 4]"}) {
+    INFO(text);
+    CHECK(refusal(text) == "");
+  }
+}
+
 TEST_CASE("plan: [report] asks for measures that there are") {
   const auto options = [](const std::string& report) {
     return lab::measure_options(read_plan("[report]\n" + report, "p.toml").report);
@@ -164,13 +204,15 @@ TEST_CASE("plan: [report] asks for measures that there are") {
 
 TEST_CASE("plan: a cell that cannot be does not cost the others, and another study is told apart") {
   const std::string run = "[run]\ndata = \"where\"\nseeds = [1]\n";
-  const Plan plan = make_plan(read_plan(run + "[grid]\nposition = [\"none\", \"shwa\"]", "p.toml"));
+  const std::string extra = "[[extra]]\nposition = \"none\"\n\"position.theta\" = 3.0\n";
+  const Plan plan = make_plan(read_plan(run + "[grid]\nposition = [\"none\", \"rope\"]\n" + extra, "p.toml"));
   CHECK(plan.cells[0].refused.empty());
-  CHECK(plan.cells[1].refused.find("shaw") != std::string::npos);
-  const Plan more = make_plan(read_plan(run + "[grid]\nposition = [\"none\", \"shwa\", \"shaw\"]", "p.toml"));
+  CHECK(plan.cells[2].refused.find("theta") != std::string::npos);
+  const Plan more = make_plan(read_plan(run + "[grid]\nposition = [\"none\", \"rope\", \"shaw\"]\n" + extra, "p.toml"));
   CHECK(lab::differs(plan, more).empty());
   CHECK(lab::differs(more, plan).find("shaw") != std::string::npos);
-  const Plan other = make_plan(read_plan(run + "epochs = 7\n[grid]\nposition = [\"none\", \"shwa\"]", "p.toml"));
+  const Plan other =
+      make_plan(read_plan(run + "epochs = 7\n[grid]\nposition = [\"none\", \"rope\"]\n" + extra, "p.toml"));
   CHECK(lab::differs(plan, other).find("train.epochs is 15 there and 7 now") != std::string::npos);
 }
 

@@ -1,5 +1,6 @@
 // The first screens, and words that no option takes.
 #include <algorithm>
+#include <filesystem>
 #include <sstream>
 
 #include "tests/cli/program.h"
@@ -126,6 +127,21 @@ TEST_CASE(
   CHECK(shows({"inspect", "--model", "vit", "depht=3"}, {}).find("model.depth?") != std::string::npos);
 }
 
+TEST_CASE("help with a word that is wrong says so, and shows all keys without it") {
+  const auto shows = [](std::vector<std::string> args, const std::vector<std::string>& words) {
+    args.emplace_back("--help");
+    const Result r = tessera(args);
+    CHECK(r.code == 0);
+    for (const std::string& word : words) CHECK_MESSAGE(r.out.find(word) != std::string::npos, args[1] << ": " << word);
+  };
+  shows({"train", "nosuch"}, {"nosuch is neither a file", "\n  model.name=vit ", "\n  optim.lr="});
+  shows({"train", "--model", "swin", "nosuch"}, {"nosuch is neither a file", "\n  model.window_size="});
+  shows({"train", "--model", "swim", "--lr", "fast"},
+        {"did you mean \"swin\"?", "\n  model.name=vit ", "\n  optim.lr="});
+  shows({"inspect", "--model", "swin", "depht=3"}, {"depht", "\n  model.window_size="});
+  shows({"inspect", "--model", "swim"}, {"did you mean \"swin\"?", "\n  model.name=vit "});
+}
+
 TEST_CASE("help gives the domain of every key: words or a range") {
   std::istringstream lines(tessera({"train", "--help"}).out);
   size_t words = 0, ranges = 0;
@@ -173,6 +189,51 @@ TEST_CASE("wrong usage exits with 2 and suggests the nearest name") {
   check_refused(tessera({"inspect", "--model", "vit"}, {.env = {"TESSERA_THREADS=x"}}), 2, {"TESSERA_THREADS=x"});
   check_refused(tessera({"models"}, {.env = {"TESSERA_ISA=mmx"}}), 2, {"TESSERA_ISA=mmx", "avx2"});
   check_refused(tessera({"inspect", "--model", "vit", "--threads", "0"}), 2, {"threads"});
+}
+
+TEST_CASE("an error that names a folder says which one was meant") {
+  const Folder folder;
+  const std::string none = folder / "nowhere", weights = folder / "run/weights.safetensors",
+                    made = "tessera train --out";
+  std::filesystem::create_directories(folder / "run");
+  std::filesystem::create_directories(folder / "empty");
+  write(folder / "run/config.toml", "[train]\nepochs = 1\n");
+  write(weights, "");
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"eval", "--run"}, {"predict", "cat.png", "--run"}, {"measure"}}) {
+    std::vector<std::string> args = words;
+    args.push_back(none);
+    check_refused(tessera(args), 1, {none, "name the folder that", made});
+    args.back() = weights;
+    check_refused(tessera(args), 1, {weights, "name the folder, " + (folder / "run")});
+  }
+  check_refused(tessera({"report", none}), 1, {none, made, "tessera ablate --out"});
+  check_refused(tessera({"report", folder / "empty"}), 1, {"config.toml and metrics.jsonl"});
+  for (const char* kind : {"imagefolder:", "audiofolder:"})
+    check_refused(tessera({"data", "info", kind + none}), 1, {none, "train/CLASS/*."});
+  check_refused(tessera({"data", "info", "cifar10:" + none}), 1, {none, "data_batch_1.bin"});
+}
+
+TEST_CASE("data get and data make know what they can do, and no other set") {
+  const auto refused = [](const std::vector<std::string>& words, const std::vector<std::string>& said) {
+    const Result r = tessera(words);
+    check_refused(r, 2, said);
+    for (const char* other : {"imagefolder", "audiofolder", "sequences"})
+      CHECK_MESSAGE(r.err.find(std::string(other) + ",") == std::string::npos, r.err);
+  };
+  refused({"data", "get", "imagenet"}, {"imagenet", "known: cifar10, cifar100, mnist, fashion-mnist"});
+  refused({"data", "get", "fashion-mnst"}, {"did you mean \"fashion-mnist\"?"});
+  refused({"data", "get", "where:quadrant"}, {"nothing to fetch; known are cifar10"});
+  refused({"data", "make", "relation", "--out", "d"}, {"relation", "where:relation"});
+  refused({"data", "make", "cifar10", "--out", "d"}, {"cifar10", "where, where:quadrant"});
+  refused({"data", "make", "where:relatoin", "--out", "d"}, {"did you mean \"relation\"?"});
+}
+
+TEST_CASE("one beam is too wide for eval and predict alike") {
+  for (const char* command : {"eval", "predict"}) {
+    check_refused(tessera({command, "--run", "nowhere", "--beam", "1025"}), 2, {"beam", "1024"});
+    CHECK(tessera({command, "--help"}).out.find("[1 - 1024]") != std::string::npos);
+  }
 }
 
 TEST_CASE("TOML: syntax errors with line and column, wrong types with what was expected") {

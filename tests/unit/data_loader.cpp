@@ -357,6 +357,12 @@ TEST_CASE("loader: what makes no sense is refused") {
   const TrainTest where = open("where:relation", "", {.train_size = 40, .test_size = 10});
   CHECK_THROWS_WITH_AS(Loader(where.train, {.augment = {.flip = true}}),
                        doctest::Contains("flip would destroy the labels"), Error);
+  CHECK_THROWS_WITH_AS(Loader(where.train, {.augment = {.crop = 2, .flip = true, .randaug_n = 1, .mixup = 1}}),
+                       doctest::Contains("crop and flip and randaug would destroy"), Error);  // all of them, once
+  CHECK_THROWS_WITH_AS(Loader(where.train, {.augment = {.crop = 2, .flip = true, .randaug_n = 1, .mixup = 1}}),
+                       doctest::Contains("; write augment.crop=0 augment.flip=false augment.randaug_n=0"), Error);
+  CHECK_THROWS_WITH_AS(Loader(set, {.augment = {.freq_masks = 1, .time_masks = 1}}),
+                       doctest::Contains("; write augment.freq_masks=0 augment.time_masks=0"), Error);
   CHECK_THROWS_AS(Loader(where.train, {.augment = {.crop = 2}}), Error);
   CHECK_THROWS_AS(Loader(where.train, {.augment = {.cutmix = 1}}), Error);
   CHECK_NOTHROW(Loader(where.train, {.augment = {.mixup = 1}}));

@@ -167,6 +167,7 @@ TEST_CASE("tta: what has no views is refused with one line") {
   };
   CHECK(has(refused("sequences:reverse", "flip"), "train.tta=flip is a mean over views of an image"));
   CHECK(has(refused("where:quadrant", "flip"), "flip would destroy the labels"));
+  CHECK(has(refused("where:quadrant", "flip_shift"), "; leave it out"));
   CHECK(refused("where:quadrant", "none").empty());
   RunConfig c = tiny(1);
   c.data = {}, c.train.tta = "flip";

@@ -38,6 +38,11 @@ struct ModelOptions {
   ConfigLayers layers(std::string_view command, std::span<const std::string_view> used) const;
 };
 
+/// The keys with the values they have after all that was `said`, for --help. What is wrong there stands above the keys that there are with
+/// the `names` of model and encoding alone, or when these are wrong with `none`.
+using SaidSo = std::function<ConfigLayers()>;
+std::string help_of_keys(const std::string& title, const SaidSo& said, const SaidSo& names, const SaidSo& none);
+
 /// Sets the thread count of a --threads option; 0: the default.
 void use_threads(int threads);
 /// Matrix products from now on compute in the precision of that name; throws Usage when there is none.

@@ -15,6 +15,7 @@
 #include "tessera/train/data/get.h"
 #include "tessera/train/data/loader.h"
 #include "tessera/train/data/named.h"
+#include "tessera/train/data/where.h"
 #include "tessera/train/training/splits.h"
 
 namespace tessera::cli {
@@ -26,11 +27,26 @@ bool is_made(const std::string& spec) {
   return named && named->most_made > 0;
 }
 
-int get(const std::string& name, const std::string& dir, const std::string& mirror) {
-  check_data_name(name);
+/// Known to this command are the sets that it fetches, and no others.
+void refuse_unfetchable(const std::string& name) try {
   const auto known = data::downloads();
-  if (std::find(known.begin(), known.end(), name) == known.end())
-    wrong_usage("data get {}: there is nothing to fetch; known are {}", name, fmt::join(known, ", "));
+  if (std::find(known.begin(), known.end(), name) != known.end()) return;
+  if (data::find_named(name))
+    wrong_usage("data get {}: there is nothing to fetch; known are {}", shown(name), fmt::join(known, ", "));
+  unknown("data set to fetch", name, known);
+} catch (const Error& e) {
+  throw Usage(e.what());
+}
+
+/// "where, where:quadrant, ...".
+std::string makeable() {
+  std::string all = "where";
+  for (const data::where::Task& task : data::where::tasks()) all += fmt::format(", where:{}", task.name);
+  return all;
+}
+
+int get(const std::string& name, const std::string& dir, const std::string& mirror) {
+  refuse_unfetchable(name);
   Interrupt interrupt;
   int last = -1;
   const bool bar = stderr_is_terminal();
@@ -178,8 +194,9 @@ int info(const std::string& spec, const std::string& dir, int img_size, bool jso
 }
 
 int make(const std::string& spec, const std::string& out, const data::OpenOptions& options) {
+  if (data::parse_spec(spec).name != "where")
+    wrong_usage("data make {}: what can be made is {}", shown(spec), makeable());
   check_data_name(spec);
-  if (data::parse_spec(spec).name != "where") wrong_usage("data make {}: only `where[:TASK]` can be made", spec);
   Interrupt interrupt;
   try {
     data::write_folder(data::open(spec, "", options), out, [&] { return interrupt.stop(); });
@@ -222,7 +239,7 @@ void add_data(CLI::App& app, Action& chosen) {
   i->add_flag("--json", o->json, "One JSON document on stdout");
   i->callback([&chosen, o] { chosen = [=] { return info(o->name, o->dir, o->img_size, o->json); }; });
   auto* m = sub->add_subcommand("make", "Write the pictures of `where` as PNG files");
-  m->add_option("SPEC", o->name, "where, where:quadrant, where:relation, where:distance, where:border")->required();
+  m->add_option("SPEC", o->name, makeable())->required();
   m->add_option("--out", o->out, "A new or empty folder")->required()->type_name("DIR");
   m->add_option("--seed", o->make.seed, "Seed of the pictures")->capture_default_str();
   m->add_option("--train-size", o->make.train_size, "Training pictures")

@@ -188,7 +188,7 @@ void add_eval(CLI::App& app, Action& chosen) {
       ->check(CLI::IsMember({"none", "flip", "flip_shift"}))
       ->capture_default_str();
   sub->add_option("--beam", r->beam, "Answers followed at once where sequences are decoded; 1: greedy")
-      ->check(CLI::Range(1, 1000))
+      ->check(CLI::Range(1, most_beam))
       ->capture_default_str();
   sub->add_option("--threads", r->threads, "Worker threads [cores available]")
       ->check(CLI::Range(1, 4096))

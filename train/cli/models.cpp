@@ -1,7 +1,6 @@
 // tessera models, tessera positions: the two registries as tables.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "tessera/models/model.h"
@@ -50,13 +49,15 @@ int list_models(bool json) {
   return done;
 }
 
-/// The families in whose standard configuration the encoding runs.
+/// The families in whose own configuration the encoding runs.
 std::vector<std::string> families_for(const PositionRow& row) {
   std::vector<std::string> names;
   for (const ModelRow& m : models()) {
-    if (std::find(names.begin(), names.end(), m.family) != names.end()) continue;
-    const bool runs = !row.refuses || row.refuses(m.places(m.defaults), row.defaults).empty();
-    if (runs) names.push_back(m.family);
+    if (m.name != m.family) continue;
+    try {
+      check_position(row.name, row.defaults, m.places(m.defaults));
+      names.emplace_back(m.family);
+    } catch (const Error&) {}
   }
   return names;
 }

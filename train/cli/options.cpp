@@ -19,13 +19,13 @@ void ModelOptions::add_to(CLI::App& app, bool model_required, std::span<const st
   app.add_option("key=value", assignments,
                  "Options of the model (depth=2, model.depth=2) or the encoding (position.KEY=...)");
   app.footer([this, &app, used] {
-    try {
-      const CLI::App* above = app.get_parent();
-      const std::string command = (above && above->get_parent() ? above->get_name() + " " : "") + app.get_name();
-      return "Keys and their values, as said here or by default:\n" + layers(command, used).help();
-    } catch (const Error& e) {
-      return std::string(e.what());
-    }
+    const CLI::App* above = app.get_parent();
+    const std::string command = (above && above->get_parent() ? above->get_name() + " " : "") + app.get_name();
+    ModelOptions names, none;
+    names.model = model, names.position = position;
+    return help_of_keys(
+        "Keys and their values", [&] { return layers(command, used); }, [&] { return names.layers(command, used); },
+        [&] { return none.layers(command, used); });
   });
 }
 
@@ -46,6 +46,16 @@ ConfigLayers ModelOptions::layers(std::string_view command, std::span<const std:
   }
   config.only(command, used);
   return config;
+}
+
+std::string help_of_keys(const std::string& title, const SaidSo& said, const SaidSo& names, const SaidSo& none) {
+  std::string wrong;
+  for (const SaidSo* so : {&said, &names}) try {
+      return fmt::format("{}{}, as said here or by default:\n{}", wrong, title, (*so)().help());
+    } catch (const Error& e) {
+      if (wrong.empty()) wrong = fmt::format("{}\n\nWithout what is wrong:\n\n", e.what());
+    }
+  return fmt::format("{}{}, by default:\n{}", wrong, title, none().help());
 }
 
 void use_threads(int threads) {

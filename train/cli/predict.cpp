@@ -15,6 +15,7 @@
 #include "tessera/train/data/log_mel.h"
 #include "tessera/train/data/named.h"
 #include "tessera/train/data/sound.h"
+#include "tessera/train/training/decoded.h"
 #include "tessera/train/training/evaluate.h"
 #include "tessera/train/training/finite.h"
 #include "tessera/train/training/splits.h"
@@ -193,7 +194,7 @@ void add_predict(CLI::App& app, Action& chosen) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);
   sub->add_option("--beam", r->beam, "Answers followed at once with --tokens; 1: greedy")
-      ->check(CLI::Range(1, 1024))
+      ->check(CLI::Range(1, most_beam))
       ->capture_default_str();
   sub->add_option("--top", r->k, "Classes shown")->check(CLI::Range(1, 1000000))->capture_default_str();
   sub->add_option("--threads", r->threads, "Worker threads [cores available]")

@@ -22,11 +22,21 @@ bool is_file(const std::string& path) {
 
 }  // namespace
 
+void check_run_directory(const std::string& rundir) {
+  const std::filesystem::path path(rundir);
+  if (is_file(path / "config.toml")) return;
+  const std::filesystem::path above = path.has_parent_path() ? path.parent_path() : ".";
+  if (is_file(path) && is_file(above / "config.toml"))
+    fail("run", "{} is no run directory but a file of one; name the folder, {}", rundir, above.string());
+  fail("run", "{} is no run directory: there is no config.toml; name the folder that `tessera train --out` made",
+       rundir);
+}
+
 SavedRun open_run(const std::string& rundir, Weights which) {
   const bool best = which == Weights::best;
   const std::string weights = rundir + (best ? "/best.ckpt" : "/weights.safetensors"),
                     summary = rundir + "/summary.json";
-  if (!is_file(rundir + "/config.toml")) fail("run", "{} is no run directory: there is no config.toml", rundir);
+  check_run_directory(rundir);
   ConfigLayers configuration;
   configuration.read_recipe(rundir + "/config.toml");
   SavedRun run{configuration.resolve(), {}, {}, {}, {}, 0};

@@ -158,9 +158,8 @@ int resume_run(const Request& r, ConfigLayers config) {
   for (const std::string& key : config.keys())
     if (!may_change(key)) {
       wrong_usage(
-          "--resume takes {} from {}/config.toml; only --threads, --epochs, --max-steps, --max-minutes, "
-          "train.patience, "
-          "train.best_weights, train.tta and --data-dir may be added",
+          "--resume takes {} from {}/config.toml; only --epochs, --max-steps, --max-minutes, train.patience, "
+          "train.best_weights, train.tta, --data-dir, --threads and --tensorboard may be added",
           key, r.resume);
     }
   if (!fs::is_regular_file(r.resume + "/config.toml", error))
@@ -218,14 +217,19 @@ void add_train(CLI::App& app, Action& chosen) {
   sub->footer([r] {
     std::string text = "Embedded recipes:";
     for (const Recipe& recipe : recipes()) text += " " + recipe.name;
-    try {
+    const auto said = [&] {
       std::string recipe;
-      const ConfigLayers config = gather(*r, recipe);
-      return text + "\n\nKeys of recipes and of key=value, with their values as said here or by default:\n" +
-             config.help();
-    } catch (const Error& e) {
-      return text + "\n" + e.what();
-    }
+      return gather(*r, recipe);
+    };
+    const auto names = [&] {
+      ConfigLayers config;
+      for (const Standing& s : r->standing)
+        if (!s.value.empty() && std::string_view(s.key).ends_with(".name")) config.set(s.key, s.value);
+      return config;
+    };
+    return text + "\n\n" + help_of_keys("Keys of recipes and of key=value, with their values", said, names, [] {
+             return ConfigLayers();
+           });
   });
   sub->callback([&chosen, r] { chosen = [=] { return train(*r); }; });
 }

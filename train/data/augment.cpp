@@ -44,6 +44,49 @@ void erase(Draw& draw, int h, int w, int channels, real* x) {
   }
 }
 
+// Parts of an augmentation that are refused together, and the words that switch them off: one line tells all of them.
+class Refused {
+ public:
+  void add(bool refused, std::string_view name, const char* off) {
+    if (!refused) return;
+    names_ += fmt::format("{}{}", names_.empty() ? "" : " and ", name);
+    off_ += fmt::format(" {}", off);
+    ++count_;
+  }
+  bool any() const { return count_ > 0; }
+  bool several() const { return count_ > 1; }
+  const std::string& names() const { return names_; }
+  std::string cure() const { return "write" + off_; }
+
+ private:
+  std::string names_, off_;
+  int count_ = 0;
+};
+
+/// What is on of all that works on images.
+struct Part {
+  Augmentation which;
+  bool on;
+  const char *key, *off;
+};
+std::array<Part, 6> parts(const Augment& a) {
+  return {{{Augmentation::crop, a.crop != 0, "crop", "augment.crop=0"},
+           {Augmentation::flip, a.flip, "flip", "augment.flip=false"},
+           {Augmentation::randaug, a.randaug_n != 0, "randaug_n", "augment.randaug_n=0"},
+           {Augmentation::erase, a.erase != 0, "erase", "augment.erase=0"},
+           {Augmentation::mixup, a.mixup != 0, "mixup", "augment.mixup=0"},
+           {Augmentation::cutmix, a.cutmix != 0, "cutmix", "augment.cutmix=0"}}};
+}
+
+void refuse_masks(const Augment& a, const std::string& name, const char* holds) {
+  Refused masks;
+  masks.add(a.freq_masks != 0, "freq_masks", "augment.freq_masks=0");
+  masks.add(a.time_masks != 0, "time_masks", "augment.time_masks=0");
+  if (masks.any())
+    fail("augment", "{} {} frames of sound, but {} {}; {}", masks.names(), masks.several() ? "mask" : "masks", name,
+         holds, masks.cure());
+}
+
 }  // namespace
 
 void check(const Augment& a, const Set& set) {
@@ -57,33 +100,27 @@ void check(const Augment& a, const Set& set) {
   need(a.randaug_mstd >= 0 && a.randaug_mstd <= 100, "randaug_mstd", a.randaug_mstd, "from 0 to 100");
   need(a.mixup >= 0 && a.mixup <= 1000, "mixup", a.mixup, "0 (off) or the alpha of a Beta distribution");
   need(a.cutmix >= 0 && a.cutmix <= 1000, "cutmix", a.cutmix, "0 (off) or the alpha of a Beta distribution");
-  if (a.masks())
-    fail("augment", "{} masks frames of sound, but {} holds images: switch it off",
-         a.freq_masks > 0 ? "freq_masks" : "time_masks", set.name);
+  refuse_masks(a, set.name, "holds images");
   need(a.mix_off_epoch >= 0, "mix_off_epoch", a.mix_off_epoch, "0 (never) or an epoch");
   const std::pair<const char*, double> probabilities[] = {
       {"randaug_prob", a.randaug_prob}, {"erase", a.erase}, {"mix_prob", a.mix_prob}, {"switch_prob", a.switch_prob}};
   for (const auto& [what, p] : probabilities) need(p >= 0 && p <= 1, what, p, "a probability");
   if (a.randaug_n > 0 && set.channels != 1 && set.channels != 3)
     fail("augment", "randaug works on grey or RGB images, {} has {} channels", set.name, set.channels);
-  using enum Augmentation;
-  const std::pair<Augmentation, bool> used[] = {{crop, a.crop > 0},         {flip, a.flip},
-                                                {randaug, a.randaug_n > 0}, {Augmentation::erase, a.erase > 0},
-                                                {mixup, a.mixup > 0},       {cutmix, a.cutmix > 0}};
-  for (const auto& [which, on] : used)
-    if (on && !set.keeps_label(which))
-      fail("augment", "{} would destroy the labels of {}: {}; switch it off", name(which), set.name, set.why_refused);
+  Refused refused;
+  for (const Part& p : parts(a)) refused.add(p.on && !set.keeps_label(p.which), name(p.which), p.off);
+  if (refused.any())
+    fail("augment", "{} would destroy the labels of {}: {}; {}", refused.names(), set.name, set.why_refused,
+         refused.cure());
 }
 
 void check_none(const Augment& a, const Source& source) {
-  const std::pair<const char*, bool> used[] = {{"crop", a.crop != 0},           {"flip", a.flip},
-                                               {"randaug_n", a.randaug_n != 0}, {"erase", a.erase != 0},
-                                               {"mixup", a.mixup != 0},         {"cutmix", a.cutmix != 0}};
-  for (const auto& [what, on] : used)
-    if (on) fail("augment", "{} works on images, but {} has none: switch it off", what, source.name);
-  if (a.masks() && source.form().kind != InputShape::Kind::frames)
-    fail("augment", "{} masks frames of sound, but {} has none: switch it off",
-         a.freq_masks > 0 ? "freq_masks" : "time_masks", source.name);
+  Refused refused;
+  for (const Part& p : parts(a)) refused.add(p.on, p.key, p.off);
+  if (refused.any())
+    fail("augment", "{} {} on images, but {} has none; {}", refused.names(), refused.several() ? "work" : "works",
+         source.name, refused.cure());
+  if (source.form().kind != InputShape::Kind::frames) refuse_masks(a, source.name, "has none");
 }
 
 Pipeline::Pipeline(const Augment& augment, const Set& set) : augment_(augment), set_(&set) {

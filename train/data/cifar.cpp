@@ -151,7 +151,9 @@ std::string find_part(const Folder& folder, const std::string& official) {
 // What a folder holds: files of any number of records, not all training files need be there.
 TrainTest read_part(const std::string& path, const Format& f) {
   std::error_code none;
-  if (!fs::is_directory(path, none)) fail("data", "{}:{}: there is no folder {}", f.name, path, path);
+  if (!fs::is_directory(path, none))
+    fail("data", "{}:{}: there is no folder {}; name one that holds {} and {}", f.name, path, path, f.train.front(),
+         f.test);
   Folder folder(path);
   std::vector<std::string> train_files;
   for (const std::string& file : f.train)

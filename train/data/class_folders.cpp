@@ -165,7 +165,9 @@ bool FileKind::is(const std::string& path) const {
 ClassFolders find_classes(const FileKind& kind, const std::string& dir) {
   const fs::path root(dir);
   io::check_text("data", fmt::format("{}: the folder", kind.spec), dir);
-  if (!is_folder(root)) fail("data", "{}: {} is not a folder", kind.spec, dir);
+  if (!is_folder(root))
+    fail("data", "{}: {} is not a folder; name one with train/CLASS/*.{} and test/CLASS/*.{}", kind.spec, dir,
+         kind.endings.front(), kind.endings.front());
   const bool two_levels = is_folder(root / "train"), has_test = is_folder(root / "test"),
              has_val = is_folder(root / "val");
   if (two_levels && !has_test && !has_val)

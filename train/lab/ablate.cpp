@@ -258,7 +258,8 @@ void add_ablate(CLI::App& app, Action& chosen) {
   sub->add_option("--seeds", r->seeds, "1..5 or 1,2,7 [1..3]")->type_name("SEEDS");
   sub->add_option("--baseline", r->baseline,
                   "What the others are compared with: a value, or key=value [position none]");
-  sub->add_option("--measures", r->measures, "Kinds of measures, joined by commas")->type_name("A,B");
+  sub->add_option("--measures", r->measures, "Kinds of measures, joined by commas [all; docs/measures.md]")
+      ->type_name("A,B");
   sub->add_option(
          "--stop-worse", r->stop_worse,
          "Stop a run whose validation accuracy is this much (0.1: ten points) below the baseline's of the same "

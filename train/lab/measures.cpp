@@ -124,8 +124,7 @@ std::vector<cli::ImageSize> usual_sizes(const cli::ImageSize& trained, const cli
 
 bool measure(const std::string& rundir, const MeasureOptions& options, const Hooks& hooks) try {
   check(options);
-  const auto is_file = [&](const char* name) { return std::filesystem::is_regular_file(rundir + "/" + name); };
-  if (!is_file("config.toml")) fail("run", "{} is no run directory: there is no config.toml", rundir);
+  cli::check_run_directory(rundir);
   const RunFolder folder(rundir, true);
   Session s(rundir, options, hooks);
   std::vector<std::string> done;

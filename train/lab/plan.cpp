@@ -266,6 +266,7 @@ Plan make_plan(Words w, const Plan* before) {
   read_recipe(w);
   if (before) w.arithmetic = before->arithmetic;
   plan.note = name_data(w);
+  refuse_unknown(w);
   if (w.seeds.empty()) w.seeds = {1, 2, 3};
   if (w.arithmetic.empty()) w.arithmetic = arithmetic();
   for (const Assignment& axis : w.grid) plan.grid.push_back(axis.key);

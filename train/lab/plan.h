@@ -36,7 +36,8 @@ struct StopRule {
 struct Assignment {
   std::string key;  ///< in full, "optim.lr", except in [report]
   std::vector<std::string> values;
-  bool list = false;  ///< several, if only one by chance
+  bool list = false;     ///< several, if only one by chance
+  std::string origin{};  ///< "plan.toml:3:12"; "": the command line
 };
 using Assignments = std::vector<Assignment>;
 
@@ -91,9 +92,13 @@ std::vector<int64_t> seeds_of(const std::string& text);
 /// DIR/plan.toml: reads back to the same plan on every machine.
 std::string plan_text(const Words& words);
 
+/// Throws Usage for the first name of a model, an encoding or a data set, the first key and the first value that nobody knows, be it in the
+/// plan or in its recipe. What is known somewhere may still be refused in a cell.
+void refuse_unknown(const Words& words);
+
 /// The cells. Looks for data where nobody named any, and reads the recipe; Plan::text has both. `before`: the plan of the folder, which says
 /// what it was begun on, and with a rule for stopping who is the baseline while nobody names one. Throws Usage when the plan itself makes
-/// no sense; a cell that does not is in the plan with its reason.
+/// no sense, as refuse_unknown() does; a cell that makes none is in the plan with its reason.
 Plan make_plan(Words words, const Plan* before = nullptr);
 
 /// What of `now` the plan `before` of the same folder does not allow, in one line; "" when `now` has all its cells as they were, and

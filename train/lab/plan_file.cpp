@@ -95,7 +95,7 @@ struct Reader {
     if (key == "train.seed") wrong_usage("{}: the seeds of a study are [run] seeds = [1, 2, 3]", at(*leaf.node));
     for (const Assignment& a : to)
       if (a.key == key) wrong_usage("{}: {} is said twice", at(*leaf.node), shown(key));
-    to.push_back({key, std::move(values), list});
+    to.push_back({key, std::move(values), list, at(*leaf.node)});
   }
 
   const toml::table& table(const std::string& name, const toml::node& n) const {
@@ -215,7 +215,7 @@ void assign(Words& w, const std::string& word, const std::string& values) {
   }
   const auto axis = std::find_if(w.grid.begin(), w.grid.end(), same);
   if (axis != w.grid.end())
-    axis->values = all;
+    *axis = {key, all, true};
   else
     w.grid.push_back({key, all, true});
 }

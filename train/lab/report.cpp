@@ -38,7 +38,10 @@ bool was_run(const fs::path& folder) {
 /// The folder itself, or every run below it, sorted by path.
 std::vector<std::string> runs_in(const std::string& folder) {
   std::error_code error;
-  if (!fs::is_directory(folder, error)) fail("report", "{} is no folder", folder);
+  if (!fs::is_directory(folder, error))
+    fail("report",
+         "{} is no folder; name one that `tessera train --out` or `tessera ablate --out` made, or one that holds such",
+         folder);
   if (is_run(folder)) return {folder};
   std::vector<std::string> runs;
   const auto options = fs::directory_options::skip_permission_denied;
@@ -50,7 +53,8 @@ std::vector<std::string> runs_in(const std::string& folder) {
   std::sort(runs.begin(), runs.end());
   if (!runs.empty()) return runs;
   if (was_run(folder)) return {folder};
-  fail("report", "{} is no run directory and holds none (config.toml and metrics.jsonl make one)", folder);
+  fail("report", "{} is no run directory and holds none; name a folder with the config.toml and metrics.jsonl of a run",
+       folder);
 }
 
 void open_page(const std::string& path) {

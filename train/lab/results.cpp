@@ -286,7 +286,8 @@ bool only_tables_are_left(const Results& results) {
 
 Results read_results(const std::string& dir) {
   std::error_code error;
-  if (!fs::is_directory(dir, error)) fail("results", "{} is no folder", dir);
+  if (!fs::is_directory(dir, error))
+    fail("results", "{} is no folder; name the one that `tessera ablate --out` made", dir);
   Results all;
   all.dir = dir;
   const PlanSays plan = read_plan_says(dir + "/plan.toml");

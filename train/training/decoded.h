@@ -7,6 +7,9 @@
 namespace tessera {
 inline namespace TESSERA_NS {
 
+/// Answers that the commands follow at once.
+constexpr int most_beam = 1024;
+
 struct DecodedScores {
   Share right;   ///< answers that are right from the first token to the end
   Share errors;  ///< tokens to insert, drop or change, of the tokens of the right answers: the token error rate

@@ -71,9 +71,14 @@ void check_views(std::string_view tta, const data::Source& source, std::string_v
   if (moves && std::min(form.h, form.w) < 2)
     fail("tta", "{}={} moves images by a pixel, those of {} are {} x {}: leave it out", said_by, tta, source.name,
          form.h, form.w);
+  // what training may not do to an image, a test may not either
+  if (const auto* set = dynamic_cast<const data::Set*>(&source))
+    for (const auto view : {data::Augmentation::flip, data::Augmentation::crop})
+      if ((moves || view == data::Augmentation::flip) && !set->keeps_label(view))
+        fail("tta", "{}={}: {} would destroy the labels of {}: {}; leave it out", said_by, tta, data::name(view),
+             set->name, set->why_refused);
   try {
-    source.reader(
-        {.crop = moves ? 1 : 0, .flip = true});  // what training may not do to an image, a test may not either
+    source.reader({.crop = moves ? 1 : 0, .flip = true});
   } catch (const Error& e) {
     fail("tta", "{}={}: {}", said_by, tta, e.what());
   }
