@@ -114,7 +114,8 @@ TEST_CASE("ablate: data that are fetched while a worker waits for others are see
   const lab::Study study{folder / "study"};
   const std::string pictures = folder / "pictures";
   const lab::Plan plan = tiny_plan(
-      "position = \"nothing\"\n[grid]\n\"data.name\" = [\"where:quadrant\", \"imagefolder:" + pictures + "\"]\n");
+      "position = \"none\"\n\"position.theta\" = 3\n[grid]\n\"data.name\" = [\"where:quadrant\", \"imagefolder:" +
+      pictures + "\"]\n");
   REQUIRE(plan.cells.size() == 2);  // neither can be, so that none is trained
   lab::open_study(study, plan);
   lab::Claims others(study.claims(), 60);

@@ -228,6 +228,7 @@ void ConfigLayers::unknown_key(const Entry& e, std::span<const Key> keys, const 
   }
   const char* whose = section == "model" ? "the model" : section == "position" ? "the encoding" : nullptr;
   if (whose) {
+    std::erase(here, section + ".name");
     for (std::string& name : here) name = name.substr(name.find('.') + 1);
     wrong_usage("{}{} {} has no key {}{}{}", at, whose, text(to.at(section + ".name")), word,
                 here.empty() ? "; it takes none" : "; it has ", fmt::format("{}", fmt::join(here, ", ")));
