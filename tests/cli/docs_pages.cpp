@@ -141,7 +141,8 @@ TEST_CASE("docs: a page that names a program built on request says how it is bui
       for (size_t at = 0; (at = text.find("[`" + program + "`](")) != std::string::npos;)
         text.erase(at, 1 + program.size() + 2);
       if (!std::regex_search(text, asked)) continue;  // what is a link leads to a page that says it
-      CAPTURE(path), CAPTURE(program);
+      CAPTURE(path);
+      CAPTURE(program);
       ++named;
       CHECK(std::regex_search(text, built));
     }
