@@ -37,11 +37,11 @@ TEST_CASE("ablate: a dry run refuses what the command refuses, and tells what is
   fs::create_directories(folder / "full/cells");
   check_refused(tessera(study_of(folder / "full", "none,shaw", {"--dry-run"})), 2, {"no plan.toml"});
   const std::string dir = folder / "study";
-  REQUIRE(tessera(study_of(dir, "none,sasa", {"--jobs", "1"})).code == 3);
-  check_refused(tessera(study_of(dir, "none,sasa", {"--epochs", "7", "--dry-run"})), 2,
+  REQUIRE(tessera(study_of(dir, "none,gpsa+sasa", {"--jobs", "1"})).code == 3);
+  check_refused(tessera(study_of(dir, "none,gpsa+sasa", {"--epochs", "7", "--dry-run"})), 2,
                 {"another study", "train.epochs"});
   const auto dry = [&](const Words& more) {
-    Words words = study_of(dir, "none,sasa,learned", {"--dry-run", "--threads", "1"});
+    Words words = study_of(dir, "none,gpsa+sasa,learned", {"--dry-run", "--threads", "1"});
     words.insert(words.end(), more.begin(), more.end());
     const Result r = tessera(words);
     INFO(r.err);
@@ -50,12 +50,12 @@ TEST_CASE("ablate: a dry run refuses what the command refuses, and tells what is
   };
   const std::string out = dry({});
   CHECK(out.find("position=none") == std::string::npos);
-  CHECK(out.find("position=sasa") == std::string::npos);
+  CHECK(out.find("position=gpsa+sasa") == std::string::npos);
   CHECK(out.find("\nposition=learned,seed=1 ") == std::string::npos);
   CHECK(out.starts_with("position=learned,seed=1 "));
   CHECK(out.find("1 run beside 1 that is finished and 1 that failed, of which 1 can be") != std::string::npos);
   CHECK(out.find("with 1 thread ") != std::string::npos);
-  CHECK(dry({"--retry"}).find("position=sasa,seed=1") != std::string::npos);
+  CHECK(dry({"--retry"}).find("position=gpsa+sasa,seed=1") != std::string::npos);
   RunOptions other;
   other.env = {"TESSERA_ISA=scalar"};
   check_refused(tessera({"ablate", "--out", dir, "--dry-run"}, other), 2, {"--allow-mixed-isa"});

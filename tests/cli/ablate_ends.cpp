@@ -70,7 +70,7 @@ TEST_CASE(
     "are") {
   const Folder folder;
   const std::string dir = folder / "study";
-  const Result some = tessera(study_of(dir, "none,sasa", "1", {"--jobs", "1"}));
+  const Result some = tessera(study_of(dir, "none,gpsa+sasa", "1", {"--jobs", "1"}));
   INFO(some.err);
   CHECK(some.code == 3);
   const std::string last = some.err.substr(some.err.rfind('\n', some.err.size() - 2) + 1);

@@ -166,9 +166,9 @@ TEST_CASE("plan: a name, a key or a value that nobody knows is told before there
            {run + "[grid]\nmodel = [\"vit\", \"swin\"]\n\"model.windw_size\" = [2, 4]", "window"},
            {run + "[grid]\nposition = [\"none\", \"shaw\"]\n[[extra]]\nposition = \"rope\"\n\"position.thta\" = 3.0",
             "p.toml:7:19: unknown key position.thta; did you mean position.theta?"},
-           {run + "[grid]\nposition = [\"none\", \"shaw\"]\n[[extra]]\nposition = \"rope+shaw\"\n"
-                  "\"position.rope.thta\" = 3.0",
-            "did you mean position.rope.theta?"},
+           {run + "[grid]\nposition = [\"none\", \"shaw\"]\n[[extra]]\nposition = \"rope_axial+shaw\"\n"
+                  "\"position.rope_axial.thta\" = 3.0",
+            "did you mean position.rope_axial.theta?"},
            {run + "recipe_text = \"[optim]\\nlrr = 1\\n\"\nrecipe = \"mine\"\n[grid]\nposition = [\"none\", \"shaw\"]",
             "mine"}}) {
     INFO(text);
@@ -179,7 +179,7 @@ TEST_CASE("plan: a name, a key or a value that nobody knows is told before there
   // what one of the models or encodings knows is known, in whatever company and order
   for (const std::string& text :
        {run + "[grid]\nmodel = [\"vit\", \"swin\"]\n\"model.window_size\" = [2, 4]",
-        run + "[grid]\nposition = [\"none\", \"rope+shaw\"]\n\"position.rope.theta\" = [3.0, 10.0]",
+        run + "[grid]\nposition = [\"none\", \"rope_axial+shaw\"]\n\"position.rope_axial.theta\" = [3.0, 10.0]",
         run + "\"train.precision\" = \"bfloat16\"\n[grid]\n\"optim.betas\" = [[0.9, 0.99], [0.9, 0.999]]",
         run + "[grid]\nposition = [\"none\", \"shaw\"]\n\"position.max_distance\" = [3, 4]"}) {
     INFO(text);
