@@ -154,7 +154,7 @@ model.embed_dim = 16
 model.num_heads = 2
 model.patch_size = 8
 [grid]
-position = ["none", "sasa", "rope_axial"]
+position = ["none", "gpsa+sasa", "rope_axial"]
 [[extra]]
 position = "none"
 "position.theta" = 3.0
@@ -176,7 +176,7 @@ measures = ["accuracy"]
     return json::parse(read(dir + "/failed/" + name + ".json"))["reason"];
   };
   CHECK(count(dir + "/cells") == 2);
-  CHECK(reason("position=sasa,seed=1").find("class tokens") != std::string::npos);
+  CHECK(reason("position=gpsa+sasa,seed=1").find("both replace the attention") != std::string::npos);
   CHECK(reason("position=none,position.theta=3,seed=1").find("theta") != std::string::npos);
   CHECK(reason("position=none,optim.lr=1e+20,seed=1").find("finite") != std::string::npos);
   CHECK(count(dir + "/failed") == 4);
