@@ -86,6 +86,7 @@ const std::vector<Values>& values() {
       {"parameters", {word("cartesian"), word("polar")}},
       {"rotate", {1}, "spiral"},
       {"p_zero_freqs", {0.5}},
+      {"directions", {word("lattice"), word("angle")}},
       {"basis", {word("cayley"), word("exp"), word("svd")}},
       {"frequencies", {word("learned"), word("fixed")}},
       {"scales", {1}},

@@ -245,7 +245,7 @@ TEST_CASE("report: runs that differ only in seeds are one group, on the page and
   write(all.runs, dir / "report.html");
   const std::string html = io::read_file(dir / "report.html");
   CHECK(malformed(html) == "");
-  for (const char* part : {"Over seeds", "62.50 % \u00b1 158.83", ">17.68<", "58.33 % \u00b1 94.87", ">38.19<",
+  for (const char* part : {"Over seeds", "62.50 % \u00b1 158.83", ">17.68<", "58.33 % \u00b1 94.86", ">38.19<",
                            "4 configurations over seeds"}) {
     CAPTURE(part);
     CHECK(has(html, part));
