@@ -154,6 +154,25 @@ TEST_CASE("measure: what is known in another way is the same number") {
   CHECK(block["distance"][1].get<double>() == doctest::Approx(n["attention_distance.1.1"].get<double>()).epsilon(1e-3));
 }
 
+TEST_CASE("measure: the attention of a bf16 run is measured, and is nearly that of its weights in fp32") {
+  const Cifar c(joined(small_vit, {"--precision", "bf16"}));
+  const std::vector<std::string> words = {"attention", "--images", "20", "--attention-images", "10"};
+  const json coarse = c.measured(words);
+  std::string config = read(c.run + "/config.toml");
+  const size_t at = config.find("\"bf16\"");
+  REQUIRE(at != std::string::npos);
+  write(c.run + "/config.toml", config.replace(at, 6, "\"f32\""));
+  const json fine = c.measured(words);
+  CHECK(coarse["absent"] == fine["absent"]);
+  for (const char* name : {"attention_entropy", "attention_distance.0.0", "attention_distance.1.1"}) {
+    CAPTURE(name);
+    REQUIRE((coarse["numbers"].contains(name) && fine["numbers"].contains(name)));
+    const double a = coarse["numbers"][name], b = fine["numbers"][name];
+    CHECK(a != b);  // it was computed in bf16
+    CHECK(std::abs(a - b) < 1e-2 * b);
+  }
+}
+
 TEST_CASE("measure: the same bytes for any number of threads, again and again, and of fewer images") {
   const Cifar c(small_vit);
   const std::vector<std::string> what = {"flip",     "permutation", "attention",          "shift", "--images", "50",

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "tessera/core/parallel.h"
+#include "tessera/core/precision.h"
 #include "tessera/train/lab/measures_session.h"
 
 namespace tessera::lab {
@@ -18,6 +19,9 @@ size_t at(int64_t i) { return static_cast<size_t>(i); }
 constexpr double seen =
     1e-30;  // a weight below is that of a masked key (Swin's code adds -100 to those) or rounds to nothing
 constexpr int most_cells = 1024;  // of a map that is drawn
+
+/// The most that weights sum to. In bf16 each is rounded after softmax, by half of 2^-8 at most.
+double most() { return precision() == Precision::bf16 ? 1 + 0x1p-8 : 1.001; }
 
 struct Mean {
   double sum = 0;
@@ -98,7 +102,7 @@ Block block_of(const Site& site, const Layout& now, const Tensor& weights, bool 
         const int dy = (j - pk) / now.k.w - (i - pq) / now.q.w, dx = (j - pk) % now.k.w - (i - pq) % now.q.w;
         b.offsets[at((dy + now.q.h - 1) * (2 * now.q.w - 1) + dx + now.q.w - 1)].add(w);
       }
-      if (!(sum < 1.001)) b.proper = false;
+      if (!(sum < most())) b.proper = false;
       // of p / sum: where absent keys take a part of the weight (zero_pad), those that are there are told from each other
       if (keys > 1) b.entropy[at(h)].add((entropy / sum + std::log(sum)) / std::log(keys));
       if (on_cells > seen) b.distance[at(h)].add(distance / on_cells);
