@@ -74,7 +74,7 @@ class Page(unittest.TestCase):
     def test_ratios_are_of_rounds_and_their_median(self):
         text = self.page(cell(eager=(20.0, 9.0, 60.0), compiled=(30.0, 30.0, 30.0)))
         self.assertEqual(self.part(text, "#### Training step, f32, 2 threads"),
-                         [["ViT-Ti/4", "64", "10.0", "6400", "2.00 (0.90-3.00)", "3.00 (1.50-3.00)"]])
+                         [["ViT-Ti/4", "64", "10.0", "6400", "2.00 (0.90-3.00)", "3.00 (1.50-3.00)", "38", "19"]])
         self.assertEqual([row[1:] for row in self.part(text, "### Where tessera is slower")], [[TORCH, "10.0", "20.0", "2.00 (0.90-3.00)"]])
         self.assertEqual(self.part(text, "### In short"), [["training step", "f32", "2", "1", "2.00", "2.00", "2.00"]])
         self.assertIn("3 rounds of 2 s", text)
@@ -82,6 +82,17 @@ class Page(unittest.TestCase):
 
     def test_where_no_peer_wins_a_round_the_page_says_so(self):
         self.assertIn("In no round of anything measured here.", self.page(cell(eager=(11.0, 12.0, 21.0))))
+
+    def test_shares_of_the_peak(self):
+        """1e6 multiply-accumulates, 64 images, 10 ms, a peak of 100 GFLOP/s: 6.4e9 a second, 2 operations each, forward thrice in a training step."""
+        marked = side(5.0, 5.0, 5.0, difference={})
+        for mode, title, mine, best in (("train", "#### Training step", "38", "19"), ("infer", "#### Batch 64", "13", "6")):
+            shown = self.part(self.page(cell(mode, eager=marked, compiled=(20.0, 20.0, 20.0))), title)[0]
+            self.assertEqual(shown[-2:], [mine, best])
+            self.assertEqual(self.part(self.page(cell(mode, eager=marked)), title)[0][-2:], [mine, "-"])
+        unknown = cell(model="conformer", compiled=(20.0, 20.0, 20.0))
+        del unknown["macs"]
+        self.assertEqual(self.part(self.page(unknown), "#### Training step")[0][-2:], ["-", "-"])
 
     def test_a_difference_that_is_no_number_is_other_work(self):
         for what in page.STEP:

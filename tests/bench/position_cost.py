@@ -44,6 +44,15 @@ def limit(name):
     return 1 + sum(COST[t] for t in TERMS[name]) if name in TERMS else None
 
 
+def append(path, row):
+    """Each row as soon as it is measured: what is done stays, whatever comes."""
+    with open(path, "a", newline="") as f:
+        w = csv.writer(f, lineterminator="\n")
+        if f.tell() == 0:
+            w.writerow(["encoding", "ms_per_step", "ms_none", "ratio", "ratio_least", "ratio_most", "cpu_ratio", "limit", "cpu", "commit", "load"])
+        w.writerow(row)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("names", nargs="*", help="encodings, also a+b; all of `tessera positions` if none is named")
@@ -57,7 +66,7 @@ def main():
         listed = json.loads(subprocess.run([a.tessera, "positions", "--json"], check=True, capture_output=True, text=True).stdout)
         a.names = [row["name"] for row in listed]
     print(f"{'encoding':26} {'ms':>8} {'none':>8} {'ratio':>7} {'least':>7} {'most':>7} {'cpu':>7} {'limit':>7}", flush=True)
-    rows, over = [], []
+    over = []
     for name in a.names:
         options = OPTIONS.get(name, [])
         none, own = [], []
@@ -74,14 +83,8 @@ def main():
                "" if most is None else f"{most:.2f}"]
         print(f"{row[0]:26} {row[1]:>8} {row[2]:>8} {row[3]:>7} {row[4]:>7} {row[5]:>7} {row[6]:>7} {row[7] or '-':>7}{'  over' if name in over else ''}",
               flush=True)
-        rows.append([*row, cpu(), commit(), f"{os.getloadavg()[0]:.1f}"])
-    if a.csv:
-        fresh = not os.path.exists(a.csv)
-        with open(a.csv, "a", newline="") as f:
-            w = csv.writer(f, lineterminator="\n")
-            if fresh:
-                w.writerow(["encoding", "ms_per_step", "ms_none", "ratio", "ratio_least", "ratio_most", "cpu_ratio", "limit", "cpu", "commit", "load"])
-            w.writerows(rows)
+        if a.csv:
+            append(a.csv, [*row, cpu(), commit(), f"{os.getloadavg()[0]:.1f}"])
     print(f"{len(over)} over the limit" + (": " + ", ".join(over) if over else ""))
 
 

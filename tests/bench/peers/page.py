@@ -60,7 +60,8 @@ def milliseconds(cell, side="tessera"):
 
 
 def speed(cell):
-    return f"{1e3 * cell['batch'] / statistics.median(cell['sides']['tessera']['ms']):.0f}"
+    a_second = 1e3 * cell["batch"] / statistics.median(cell["sides"]["tessera"]["ms"])
+    return f"{a_second:.0f}" if a_second >= 100 else f"{a_second:.1f}"
 
 
 def title(cell):
@@ -68,9 +69,35 @@ def title(cell):
     return (model.title if model else cell["model"]) + (" *" if cell["others_busy"] > BUSY else "")
 
 
+def peak_of(cell):
+    """GFLOP/s of multiply-adds in registers, of all threads, as measured in the same turns."""
+    return statistics.median(cell["sides"]["tessera"]["peak_gflops"])
+
+
+def share(cell, side="tessera"):
+    """Percent of the peak that a side's multiply-accumulates make up, or None. A training step has three times those of a forward pass."""
+    if "macs" not in cell or not cell["sides"][side]["ms"]:
+        return None
+    operations = 2 * (1 if cell["mode"] == "infer" else 3) * cell["macs"] * cell["batch"]
+    return 100 * 1e-6 * operations / statistics.median(cell["sides"][side]["ms"]) / peak_of(cell)
+
+
+def percent(x):
+    return "-" if x is None else f"{x:.0f}"
+
+
+def fastest(cell):
+    """The fastest peer that is proved to compute the same, or None."""
+    return min((p for p in cell["sides"] if p != "tessera" and cell["sides"][p]["ms"] and not mark(cell, p)),
+               key=lambda p: statistics.median(cell["sides"][p]["ms"]), default=None)
+
+
 def one_line(cell):
     if cell["mode"] == "memory":
         return ", ".join(f"{name} {side['peak_rss_mb']:.0f} MB" for name, side in cell["sides"].items())
+    if cell["mode"] == "matmul":  # tessera's side is there for the peak only
+        return ", ".join([f"peak {peak_of(cell):.0f} GFLOP/s", *(f"{p} {milliseconds(cell, p)} ms" for p in cell["sides"] if p != "tessera"),
+                          *(f"{name}: {why}" for name, why in cell["failed"].items())])
     peers = [f"{name} {ratio(cell, name)}" for name in cell["sides"] if name != "tessera"]
     return ", ".join([f"tessera {milliseconds(cell)} ms", *peers, *(f"{name}: {why}" for name, why in cell["failed"].items())])
 
@@ -84,8 +111,14 @@ def rows(header, lines):
 def speed_table(chosen, peers, first="model", what=title, batch=True):
     """Milliseconds of tessera and ratios of those peers that any row has."""
     peers = [p for p in peers if any(p in c["sides"] for c in chosen)]
-    header = [first] + ["batch"] * batch + ["ms", "a second"] + peers
-    return rows(header, [[what(c)] + [str(c["batch"])] * batch + [milliseconds(c), speed(c)] + [ratio(c, p) for p in peers] for c in chosen])
+    header = [first] + ["batch"] * batch + ["ms", "a second"] + peers + ["% of peak", "best peer's"]
+    return rows(header, [[what(c)] + [str(c["batch"])] * batch + [milliseconds(c), speed(c)] + [ratio(c, p) for p in peers] +
+                         [percent(share(c)), percent(best_share(c))] for c in chosen])
+
+
+def best_share(cell):
+    peer = fastest(cell)
+    return share(cell, peer) if peer else None
 
 
 def named_cell(cell):
@@ -206,19 +239,17 @@ def memory(cells):
 def peak(cells):
     lines = []
     for c in pick(cells, mode="train", model="vit_tiny_patch4_32"):
-        top = statistics.median(c["sides"]["tessera"]["peak_gflops"])
+        top, best = peak_of(c), fastest(c)
 
-        def share(side):
-            gflops = 6e-6 * c["macs"] * c["batch"] / statistics.median(c["sides"][side]["ms"])
-            return f"{gflops:.0f} ({100 * gflops / top:.0f} %)"
+        def gflops(side):
+            return f"{share(c, side) * top / 100:.0f} ({share(c, side):.0f} %)"
 
-        best = min((p for p in c["sides"] if p != "tessera" and not mark(c, p)), key=lambda p: statistics.median(c["sides"][p]["ms"]), default=None)
         product = pick(cells, mode="matmul", precision=c["precision"], threads=c["threads"])
         matmul = "-"
         if product and TORCH in product[0]["sides"]:
             n, ms = int(product[0]["model"]), statistics.median(product[0]["sides"][TORCH]["ms"])
-            matmul = f"{2e-6 * n**3 / ms:.0f} ({2e-4 * n**3 / ms / statistics.median(product[0]['sides']['tessera']['peak_gflops']):.0f} %)"
-        lines.append([c["precision"], str(c["threads"]), f"{top:.0f}", share("tessera"), f"{best}: {share(best)}" if best else "-", matmul])
+            matmul = f"{2e-6 * n**3 / ms:.0f} ({2e-4 * n**3 / ms / peak_of(product[0]):.0f} %)"
+        lines.append([c["precision"], str(c["threads"]), f"{top:.0f}", gflops("tessera"), f"{best}: {gflops(best)}" if best else "-", matmul])
     if not lines:
         return []
     macs = next(c["macs"] for c in cells if c["mode"] == "train" and c["model"] == "vit_tiny_patch4_32")
@@ -313,6 +344,9 @@ def render(cells, json_path):
             "  samples a second.",
             "- **Columns of peers**: how many times as long the peer takes, the median of the rounds, in brackets the least",
             "  and the most of them. 2.00 says that tessera is twice as fast, anything below 1 that it is slower.",
+            "- **% of peak**: multiply-accumulates (of `tessera inspect`, three times in a training step) in percent of the peak of",
+            "  multiply-adds in registers, measured in the same turns; **best peer's**: the same of the fastest peer without a mark.",
+            "  Nobody has more than 100: where the best peer has 60, a ratio of 1.67 is the most that can be.",
             "- One process a program starts, compiles and warms up; then, round by round, one after the other takes steps for",
             "  some seconds, three steps at least, while the others are stopped. All run on the same processors, as many as",
             "  there are threads. What else the machine does during a turn is measured, too.",
