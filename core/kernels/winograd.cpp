@@ -2,8 +2,8 @@
 //
 // Measured on one core of an AMD Zen 4, 8 images (tests/bench/conv_bench.cpp), in % of the multiply-add peak if the definition's were done, forward,
 // dx and dw, beside the map read in lines (conv_lines.cpp):
-//   3x3 16 channels, 32x32    69  76  86 / 64 67 63          3x3 64 channels, 8x8      135 152 116 / 95 94 85
-//   3x3 32 channels, 16x16   115 137 147 / 95 97 93          3x3 128 channels, 16x16   193 187 154 / 98 98 89
+//   3x3 16 channels, 32x32    71  84 113 / 64 67 63          3x3 64 channels, 8x8      139 170 146 / 95 94 85
+//   3x3 32 channels, 16x16   115 142 154 / 95 97 93          3x3 128 channels, 16x16   185 182 157 / 98 98 89
 #include "tessera/core/kernels/winograd.h"
 
 #include "tessera/core/kernels/simd.h"
@@ -119,6 +119,29 @@ void winograd_outputs(const WinogradTiles& t, const real* planes, const real* bi
   });
 }
 
+typedef double wide __attribute__((vector_size(lanes * sizeof(double))));
+struct Forms {
+  wide a, b, c, d;
+};
+/// G of three.
+static inline Forms taps_form(wide a, wide b, wide c) { return {a, (a + b + c) / 2, (a - b + c) / 2, c}; }
+
+void winograd_weights(const real* taps, int64_t n, int64_t plane, real* u) {
+  for (int64_t c = 0; c < n; c += lanes) {
+    const auto tap = [&](int t) { return __builtin_convertvector(load(taps + t * n + c), wide); };
+    const Forms x = taps_form(tap(0), tap(3), tap(6)), y = taps_form(tap(1), tap(4), tap(7)),
+                z = taps_form(tap(2), tap(5), tap(8));
+    const auto put = [&](int i, wide p, wide q, wide r) {
+      const Forms f = taps_form(p, q, r);
+      real* to = u + 4 * i * plane + c;
+      store(to, __builtin_convertvector(f.a, vec)), store(to + plane, __builtin_convertvector(f.b, vec));
+      store(to + 2 * plane, __builtin_convertvector(f.c, vec)),
+          store(to + 3 * plane, __builtin_convertvector(f.d, vec));
+    };
+    put(0, x.a, y.a, z.a), put(1, x.b, y.b, z.b), put(2, x.c, y.c, z.c), put(3, x.d, y.d, z.d);
+  }
+}
+
 void winograd_taps(const real* u, int64_t n, real* taps) {
   const vec half = splat(static_cast<real>(0.5));
   for (int64_t c = 0; c < n; c += lanes) {
@@ -142,6 +165,7 @@ extern constinit const WinogradKernels winograd_kernels{
     .winograd_cells = winograd_cells,
     .winograd_cotangents = winograd_cotangents,
     .winograd_outputs = winograd_outputs,
+    .winograd_weights = winograd_weights,
     .winograd_taps = winograd_taps,
 };
 

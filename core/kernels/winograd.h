@@ -22,6 +22,9 @@ struct WinogradKernels {
   void (*winograd_cotangents)(const WinogradTiles& t, const real* dy, real* planes);
   /// 2 x 2 cells y = beta y + bias + A^T m A of every tile, of which those beyond the map are left out; bias may be null.
   void (*winograd_outputs)(const WinogradTiles& t, const real* planes, const real* bias, real beta, real* y);
+  /// n numbers (a multiple of 16) of each of sixteen matrices, `plane` reals apart: form (i, j) = (G w G^T)[i][j] of the nine taps (k, l), which
+  /// are n apart. In double.
+  void (*winograd_weights)(const real* taps, int64_t n, int64_t plane, real* u);
   /// Nine matrices of n numbers, one after the other, tap (k, l) = (G^T u G)[k][l] of sixteen.
   void (*winograd_taps)(const real* u, int64_t n, real* taps);
 };

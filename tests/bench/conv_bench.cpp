@@ -96,7 +96,7 @@ int main(int argc, char** argv) {
     w.storage()->leaf = std::make_unique<Leaf>();
     const double macs = static_cast<double>(ys[0].size()) * static_cast<double>(p.K);
     std::vector<double> got[9];
-    const bool tiles = !bf16 && l.kernel == 3 && l.stride == 1 && l.in % 16 == 0;
+    const bool tiles = l.kernel == 3 && l.stride == 1 && l.in % 16 == 0;
     for (int r = 0; r < rounds; ++r) {
       const Tensor& x = xs[static_cast<size_t>(r % 6)];
       Tensor& y = ys[static_cast<size_t>(r % 6)];

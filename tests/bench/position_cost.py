@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """What each position encoding costs in a training step: milliseconds relative to `none`, in turn with it.
 
-    python3 tests/bench/position_cost.py [--tessera build/release/tessera] [--rounds 3] [--steps 8] [--csv FILE] [NAME ...]
+    python3 tests/bench/position_cost.py [--tessera build/release/tessera] [--rounds 3] [--steps 8] [--precision bf16] [--csv FILE] [NAME ...]
 
-Runs `tessera bench train --model vit_cifar_small --position NAME --batch-size 128 --json` (0.8M parameters, 65 tokens, 4 heads of 32, fp32)
+Runs `tessera bench train --model vit_cifar_small --position NAME --batch-size 128 --json` (0.8M parameters, 65 tokens, 4 heads of 32, fp32 unless said)
 and the same with `none` alternately; a ratio is that of the medians of two neighbouring runs, and the table shows the median, least and
 largest ratio of the rounds, and the median ratio of processor time, which holds on a busy machine, too. The limit is 1 + 0.15 per bias or one-row term + 0.3 per query term + 0.4 per key or value term; encodings
 that add no such term have none stated. With --csv rows are appended, so that the table can be taken in parts. --by-cpu judges by
@@ -22,10 +22,11 @@ COST = {"b": 0.15, "q": 0.3, "k": 0.4, "v": 0.4}
 OPTIONS = {"sasa": ["model.class_token=false", "model.global_pool=avg"]}
 
 
-def milliseconds(tessera, name, threads, steps, warmup, options, batch):
+def milliseconds(tessera, name, threads, steps, warmup, options, batch, precision):
     """Median milliseconds of a training step of the 0.8M ViT under an encoding: by the clock, and of processor time."""
-    out = subprocess.run([tessera, "bench", "train", "--model", "vit_cifar_small", "--position", name, "--batch-size", str(batch), "--threads", str(threads),
-                          "--steps", str(steps), "--warmup", str(warmup), "--json", *options], check=True, capture_output=True, text=True).stdout
+    command = [tessera, "bench", "train", "--model", "vit_cifar_small", "--position", name, "--batch-size", str(batch), "--threads", str(threads),
+               "--steps", str(steps), "--warmup", str(warmup), "--precision", precision, "--json", *options]
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = json.loads(out)
     return found["ms_per_step"]["median"], found["cpu_ms_per_step"]
 
@@ -60,6 +61,7 @@ def main():
     for name, value in (("rounds", 3), ("steps", 8), ("warmup", 2), ("threads", 2), ("batch", 128)):
         p.add_argument("--" + name, type=int, default=value)
     p.add_argument("--by-cpu", action="store_true", help="judge by processor time")
+    p.add_argument("--precision", choices=("f32", "bf16"), default="f32")
     p.add_argument("--csv")
     a = p.parse_args()
     if not a.names:
@@ -73,7 +75,7 @@ def main():
         for r in range(a.rounds):
             pair = [("none", none), (name, own)]
             for what, times in pair if r % 2 == 0 else pair[::-1]:
-                times.append(milliseconds(a.tessera, what, a.threads, a.steps, a.warmup, options, a.batch))
+                times.append(milliseconds(a.tessera, what, a.threads, a.steps, a.warmup, options, a.batch, a.precision))
         clock, cpu_time = ([x[i] / y[i] for x, y in zip(own, none)] for i in (0, 1))
         ratio, cpu_ratio, most = statistics.median(clock), statistics.median(cpu_time), limit(name)
         if most is not None and (cpu_ratio if a.by_cpu else ratio) > most:

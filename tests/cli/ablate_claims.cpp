@@ -106,14 +106,14 @@ TEST_CASE("claims: a folder that is cleared while a claim is being made means no
         if (e->path().filename().string().front() == '.') fs::remove(e->path(), ignored);
       }
   });
-  int taken = 0, refused = 0;
+  int refused = 0;
   lab::Claims claims(dir, 0.001);  // whatever stands still for a moment is dead
   std::string said;
   const auto end = std::chrono::steady_clock::now() + 2s;
   try {
     for (int i = 0; std::chrono::steady_clock::now() < end; ++i) {
       if (i % 2) write(dir + "/a", dead);  // one to take over
-      for (int look = 0; look < 3; ++look) ++(claims.take("a") ? taken : refused);
+      for (int look = 0; look < 3; ++look) refused += claims.take("a") == nullptr;
     }
   } catch (const std::exception& e) {
     said = e.what();
@@ -121,8 +121,9 @@ TEST_CASE("claims: a folder that is cleared while a claim is being made means no
   ending = true;
   sweeper.join();
   CHECK(said == "");
-  CHECK(taken > 0);
   CHECK(refused > 0);
+  // where writing a claim takes long (fsync), the sweeper may have been faster every time; without it there is one to have
+  CHECK(until([&] { return claims.take("a") != nullptr; }, 30));
   fs::remove_all(dir);  // while a folder that is no more is told
   CHECK_THROWS_AS(claims.take("a"), Error);
 }

@@ -104,4 +104,17 @@ TEST_CASE("bench --length: sequences of that many frames, counted as such") {
   CHECK(macs("128") > 1.9 * macs("64"));
 }
 
+TEST_CASE("bench train: gradients take those of every lane that has a shard, and their sum") {
+  for (const auto& [batch, lanes, used] : {std::tuple{"24", "8", 3}, {"24", "2", 2}, {"8", "64", 1}}) {
+    const Result r =
+        tessera({"bench", "train", "--model", "vit", "--batch-size", batch, "--steps", "1", "--warmup", "1", "--json",
+                 std::string("train.lanes=") + lanes, "embed_dim=16", "num_heads=2", "depth=1"});
+    INFO(r.err);
+    REQUIRE(r.code == 0);
+    const json found = json::parse(r.out);
+    CHECK(found["gradients_mb"].get<double>() * (1 << 20) ==
+          doctest::Approx((used + 1) * 4 * found["params"].get<double>()).epsilon(1e-9));
+  }
+}
+
 }  // namespace tessera::test

@@ -3,8 +3,10 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <tuple>
 
 #include "tests/cli/program.h"
 
@@ -31,6 +33,26 @@ const std::vector<std::vector<std::string>>& kinds() {
   return all;
 }
 
+using WordsOf = std::function<std::vector<std::string>(const std::string& out)>;
+
+/// Runs `words` to the end, and once more until it is killed behind its first checkpoint, to go on with so many threads: equal weights.
+void same_after_a_kill(const WordsOf& words, const std::string& run, const std::string& killed, const char* threads) {
+  const Result whole = tessera(words(run));
+  INFO(whole.err);
+  REQUIRE(whole.code == 0);
+  {
+    Process p(words(killed));
+    for (int i = 0; i < 6000 && p.running() && !exists(killed + "/last.ckpt"); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    p.signal(SIGKILL);
+    p.wait();
+  }
+  const Result resumed = tessera({"train", "--resume", killed, "--threads", threads});
+  INFO(resumed.err);
+  REQUIRE(resumed.code == 0);
+  CHECK(read(killed + "/weights.safetensors") == read(run + "/weights.safetensors"));
+}
+
 }  // namespace
 
 TEST_CASE("train: every optimiser ends, has the same bits from its config.toml, and goes on after a kill") {
@@ -41,27 +63,38 @@ TEST_CASE("train: every optimiser ends, has the same bits from its config.toml, 
     const auto words = [&](const std::string& out) {
       return plus(tiny_run(out, {"--epochs", "6", "data.train_size=200", "train.checkpoint_steps=3"}), kind);
     };
-    const Result whole = tessera(words(run));
-    INFO(whole.err);
-    REQUIRE(whole.code == 0);
+    same_after_a_kill(words, run, killed, "3");
     CHECK(json::parse(read(run + "/summary.json")).at("ended") == "epochs");
-    {
-      Process p(words(killed));
-      for (int i = 0; i < 6000 && p.running() && !exists(killed + "/last.ckpt"); ++i)
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
-      p.signal(SIGKILL);
-      p.wait();
-    }
-    const Result resumed = tessera({"train", "--resume", killed, "--threads", "3"});
-    INFO(resumed.err);
-    REQUIRE(resumed.code == 0);
-    CHECK(read(killed + "/weights.safetensors") == read(run + "/weights.safetensors"));
     REQUIRE(tessera({"train", run + "/config.toml", "--out", again, "--threads", "1"}).code == 0);
     CHECK(read(again + "/weights.safetensors") == read(run + "/weights.safetensors"));
     const Result e = tessera({"eval", "--run", run, "--json"});
     REQUIRE(e.code == 0);
     CHECK(json::parse(e.out).at("acc1").get<double>() ==
           doctest::Approx(json::parse(read(run + "/summary.json")).at("test_acc1").get<double>()));
+  }
+}
+
+TEST_CASE(
+    "train: after a kill more threads than shards go on with the same bits, in bf16 and with BatchNorm over a batch") {
+  const std::vector<std::string> net = {"--model", "resnet20", "model.depths=[1,1]", "model.widths=[8,12]"};
+  const std::vector<std::string> whole = plus(net, {"train.batchnorm=batch"});
+  for (const auto& [kind, precision, threads] : {std::tuple{std::vector<std::string>{}, "bf16", "16"},
+                                                 {std::vector<std::string>{"train.shard_size=16"}, "f32", "5"},
+                                                 {net, "bf16", "5"},
+                                                 {whole, "f32", "16"},
+                                                 {whole, "bf16", "2"}}) {
+    CAPTURE(precision);
+    CAPTURE(threads);
+    const Folder folder;
+    const WordsOf words = [&, kind = kind, precision = precision](const std::string& out) {
+      std::vector<std::string> some = tiny_run(out, {});
+      if (!kind.empty() && kind[0] == "--model")  // a network of another family has none of the Transformer's sizes
+        std::erase_if(some, [](const std::string& w) { return w.starts_with("model."); });
+      return plus(plus(some, {"--epochs", "6", "data.train_size=200", "train.checkpoint_steps=3", "--threads", "1",
+                              "--precision", precision}),
+                  kind);
+    };
+    same_after_a_kill(words, folder / "run", folder / "killed", threads);
   }
 }
 

@@ -60,6 +60,7 @@ TEST_CASE("train: a run directory, the same bits from its config.toml and for 1,
     REQUIRE(s.code == 0);
     CHECK(read(again + "/weights.safetensors") == read(run + "/weights.safetensors"));
     CHECK(read(again + "/config.toml") == read(run + "/config.toml"));
+    CHECK(read(again + "/config.toml").find("\nshard_size = 8\n") != std::string::npos);  // what it took, not "choose"
   }
 
   SUBCASE("eval and predict read it back") {

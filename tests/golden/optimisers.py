@@ -1,7 +1,7 @@
 """Ten steps of the authors' optimisers in float64: the numbers of tests/twin/optimisers.cpp and tests/unit/optimisers.cpp.
 
     venv/bin/pip install torch==2.14.1 timm==1.0.31 lion-pytorch==0.2.5 schedulefree==1.4.1 safetensors
-    venv/bin/python tests/golden/optimisers.py [the folder of Jordan's muon.py, to compare with it, too]
+    venv/bin/python tests/golden/optimisers.py [FOLDER]
 
 One file, data/optimisers.safetensors:
     start.PARAMETER                 the weights, F64
@@ -10,14 +10,24 @@ One file, data/optimisers.safetensors:
 
 Lion is lucidrains' and timm's, which agree; Muon is PyTorch's, whose bfloat16 is taken out, beside PyTorch's AdamW; schedule-free AdamW is
 its authors'. SAM has no package: it is written out here from the paper (Foret et al. 2021, algorithm 1), around PyTorch's optimisers.
+
+With FOLDER, files of the authors' own repositories in it are run beside these, and the largest difference of any weight in the ten steps is
+printed (needs JAX for SAM, whose function of the climb is taken out of its file):
+    KellerJordan/Muon 857d1ad, muon.py                                      1.3e-07, by the 1e-7 that it adds to a norm and PyTorch does not
+    google/automl 6a54c87, lion/lion_pytorch.py                             0
+    google-research/sam dae9904, sam_jax/training_utils/flax_training.py    6.3e-14
 """
 import sys
 
 sys.path.pop(0)  # statistics.py beside this file is called like a module of Python's own
+import ast
+import importlib.util
 import math
 import pathlib
+import types
 
 import lion_pytorch
+import numpy
 import schedulefree
 import timm.optim
 import torch
@@ -105,14 +115,50 @@ def muon(lr, decay, adamw, normalised=False, **how):
     return {name: torch.stack(rows) for name, rows in seen.items()}
 
 
+def module(folder, file):
+    spec = importlib.util.spec_from_file_location("author_" + file.split(".")[0], pathlib.Path(folder) / file)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
 def jordans(folder, lr, decay, adamw):
-    sys.path.append(folder)
-    import muon as author
+    author = module(folder, "muon.py")
+
     def make(p):
         return [author.SingleDeviceMuonWithAuxAdam([
             dict(params=[p[n] for n in DECAYED], use_muon=True, lr=lr, weight_decay=decay),
             dict(params=[p["bias"]], use_muon=False, lr=adamw, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)])]
     return trace(make)
+
+
+def googles_lion(folder, lr, betas, decay, clip=0.0):
+    author = module(folder, "lion_pytorch.py")
+    return trace(lambda p: [author.Lion(groups(p, decay), lr=lr, betas=betas)], clip)
+
+
+def foret(folder):
+    """The climb, by the function in the authors' file; the rest of that file needs a Flax of 2020."""
+    import jax
+    import jax.numpy as jnp
+    jax.config.update("jax_enable_x64", True)
+    tree = ast.parse((pathlib.Path(folder) / "flax_training.py").read_text())
+    function = next(f for f in tree.body if isinstance(f, ast.FunctionDef) and f.name == "dual_vector")
+    names = {"jnp": jnp, "jax": types.SimpleNamespace(tree_util=jax.tree_util, tree_map=jax.tree_util.tree_map)}
+    exec(compile(ast.Module([function], []), "flax_training.py", "exec"), names)
+
+    def climb(grads, rho):
+        unit = names["dual_vector"]({name: jnp.asarray(g.numpy()) for name, g in grads.items()})
+        return {name: rho * torch.from_numpy(numpy.array(g)) for name, g in unit.items()}
+    return climb
+
+
+def compare(folder, out):
+    def say(file, *pairs):
+        print(f"{file}: {max(float((rows[n] - out[f'{case}.{n}']).abs().max()) for case, rows in pairs for n in rows):.1e}")
+    say("muon.py", ("muon", jordans(folder, *MUON)))
+    say("lion_pytorch.py", *((case, googles_lion(folder, *how)) for case, how in LION.items()))
+    say("flax_training.py", *((case, sam(rho, make, foret(folder))) for case, (rho, make) in SAM.items()))
 
 
 def schedule_free(lr, betas, decay, warmup):
@@ -132,17 +178,23 @@ def schedule_free(lr, betas, decay, warmup):
     return y, {name: torch.stack(rows) for name, rows in averages.items()}
 
 
-def sam(rho, make):
+def paper(grads, rho):
+    """The climb: rho g / |g|."""
+    norm = torch.sqrt(sum((g ** 2).sum() for g in grads.values()))
+    return {name: rho * g / (norm + 1e-12) for name, g in grads.items()}
+
+
+def sam(rho, make, climb=paper):
     params = fresh()
     opt = make(params)
     seen = {name: [] for name in params}
     for t in range(STEPS):
         fill(params, t)
-        norm = torch.sqrt(sum((p.grad ** 2).sum() for p in params.values()))
+        up = climb({name: p.grad for name, p in params.items()}, rho)
         before = {name: p.detach().clone() for name, p in params.items()}
         with torch.no_grad():
-            for p in params.values():
-                p.add_(rho * p.grad / (norm + 1e-12))
+            for name, p in params.items():
+                p.add_(up[name])
         fill(params, t)
         with torch.no_grad():
             for name, p in params.items():
@@ -153,26 +205,31 @@ def sam(rho, make):
     return {name: torch.stack(rows) for name, rows in seen.items()}
 
 
+LION = {"lion": (0.01, (0.9, 0.99), 0.1), "lion_clipped": (0.003, (0.8, 0.95), 0.0, 0.5)}
+MUON = (0.02, 0.1, 3e-3)
+SAM = {"sam_adamw": (0.05, lambda p: torch.optim.AdamW(groups(p, 0.1), lr=0.01)),
+       "sam_sgd": (0.5, lambda p: torch.optim.SGD(groups(p, 0.01), lr=0.1, momentum=0.9, nesterov=True))}
+
+
 def main():
     out = {f"start.{name}": start(name) for name in SHAPES}
 
     def add(case, rows):
         out.update({f"{case}.{name}": v.contiguous() for name, v in rows.items()})
 
-    add("lion", lion(0.01, (0.9, 0.99), 0.1))
-    add("lion_clipped", lion(0.003, (0.8, 0.95), 0.0, clip=0.5))
-    add("muon", muon(0.02, 0.1, adamw=3e-3))
+    for case, how in LION.items():
+        add(case, lion(*how))
+    add("muon", muon(*MUON))
     add("muon_plain", muon(0.01, 0.0, adamw=1e-3, momentum=0.6, nesterov=False, ns_steps=3, adjust_lr_fn="match_rms_adamw"))
     add("muon_normalised", muon(0.24, 0.1, adamw=3e-3, normalised=True, momentum=0.6, ns_steps=3))
-    if len(sys.argv) > 1:
-        theirs = jordans(sys.argv[1], 0.02, 0.1, 3e-3)
-        print("Jordan's own differs from PyTorch's by", max(float((theirs[n] - out[f"muon.{n}"]).abs().max()) for n in theirs))
     for case, args in (("schedule_free", (0.05, (0.9, 0.999), 0.1, 4)), ("schedule_free_still", (0.02, (0.95, 0.99), 0.0, 0))):
         y, x = schedule_free(*args)
         add(case, y)
         add(f"{case}.x", x)
-    add("sam_adamw", sam(0.05, lambda p: torch.optim.AdamW(groups(p, 0.1), lr=0.01)))
-    add("sam_sgd", sam(0.5, lambda p: torch.optim.SGD(groups(p, 0.01), lr=0.1, momentum=0.9, nesterov=True)))
+    for case, (rho, make) in SAM.items():
+        add(case, sam(rho, make))
+    if len(sys.argv) > 1:
+        compare(sys.argv[1], out)
     save_file(out, pathlib.Path(__file__).parent / "data" / "optimisers.safetensors")
 
 

@@ -54,7 +54,8 @@ OP_ROWS(conv2d) {
        conv_options(1, 1)},  // by Winograd's tiles, as the next one
       {"3x3 of 16 channels, uneven padding", {1, 3, 6, 16}, {32, 16, 3, 3}, {1, 1, 0, 1, 2, 0, 1, 1, 1}},
       {"more images than one sum of dw takes", {37, 3, 4, 2}, {3, 2, 3, 3}, conv_options(1, 1)},
-      {"the same, depthwise", {19, 3, 3, 2}, {2, 1, 3, 3}, conv_options(1, 1, 2)},
+      {"more images than all sums of dw together take", {260, 2, 2, 1}, {2, 1, 3, 3}, conv_options(1, 1)},
+      {"more than one, depthwise", {19, 3, 3, 2}, {2, 1, 3, 3}, conv_options(1, 1, 2)},
       {"depthwise 33 channels", {2, 4, 5, 33}, {33, 1, 3, 3}, conv_options(1, 1, 33)},
       {"depthwise 1 channel", {1, 3, 3, 1}, {1, 1, 3, 3}, conv_options(1, 1, 1)},
       {"depthwise, a wide map", {2, 3, 11, 18}, {18, 1, 3, 3}, conv_options(1, 1, 18)},
@@ -273,7 +274,7 @@ Array plain_batchnorm(const Arrays& x, double eps, bool training) {
 }
 
 OP_ROWS(batchnorm) {
-  for (const auto& shape : std::vector<Shape>{{7, 3}, {2, 3, 3, 33}, {31, 1}}) {
+  for (const auto& shape : std::vector<Shape>{{7, 3}, {2, 3, 3, 33}, {31, 1}, {8200, 2}}) {
     const int C = shape[-1];
     const int64_t places = shape.size() / C;
     const auto K = static_cast<double>(places);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <vector>
 
 #include "tessera/core/kernels/kernels.h"
@@ -48,6 +49,44 @@ TEST_CASE("kernels: every pointer of every table is set, to a function of its ow
     std::sort(all.begin(), all.end());
     CHECK(std::adjacent_find(all.begin(), all.end()) == all.end());
     CHECK(table->lanes >= 4);
+  }
+}
+
+/// What chains x = x m + a of these starts come to, in doubles.
+double chains(int count, int64_t rounds, double m, double a, const std::function<double(int)>& start) {
+  double total = 0;
+  for (int i = 0; i < count; ++i) {
+    double x = start(i);
+    for (int64_t r = 0; r < rounds; ++r) x = x * m + a;
+    total += x;
+  }
+  return total;
+}
+
+// Every share of the peak rests on what these count: as many operations as their result shows that they did.
+TEST_CASE("kernels: the measure of the peak does the multiply-adds that it counts") {
+  for (const Isa which : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_bf16}) {
+    const Kernels* k = kernels(which);
+    if (!k) continue;
+    INFO(name(which));
+    for (const int64_t rounds : {1, 2, 50, 1000}) {
+      CAPTURE(rounds);
+      double count = 0;
+      real sink = 0;
+      k->fma_burn(rounds, &count, &sink);
+      const double m = static_cast<double>(static_cast<real>(0.999));
+      const double one = chains(12, rounds, m, m, [m](int i) { return m + i; });  // of one lane
+      CHECK(static_cast<double>(sink) == doctest::Approx(k->lanes * one).epsilon(1e-4));
+      CHECK(count == static_cast<double>(2 * 12 * rounds * k->lanes));
+      k->bf16_burn(rounds, &count, &sink);
+      if (which == Isa::avx512_bf16) {  // two products of ones join each of 16 sums in each of 16 lanes
+        CHECK(static_cast<double>(sink) == 16 * chains(16, rounds, 1, 2, [](int i) { return i; }));
+        CHECK(count == static_cast<double>(2 * 2 * 16 * 16 * rounds));
+      } else {
+        CHECK(static_cast<double>(sink) == doctest::Approx(k->lanes * one).epsilon(1e-4));
+        CHECK(count == static_cast<double>(2 * 12 * rounds * k->lanes));
+      }
+    }
   }
 }
 

@@ -222,3 +222,21 @@ TEST_CASE("shards: large images run in smaller ones, unless BatchNorm is over th
   said.shard_size = 16;
   CHECK(shard_for(said, images(224, 224), plain) == 16);
 }
+
+TEST_CASE(
+    "the size of a shard is told by the pixels of an image, by BatchNorm and by what was said, and by nothing else") {
+  const Net plain, normalised(true);
+  const auto image = [](int side) { return InputShape{.h = side, .w = side, .channels = 3}; };
+  const InputShape frames{.kind = InputShape::Kind::frames, .T = 4000, .features = 80};
+  for (const int batch : {1, 8, 512}) {
+    TrainConfig t;
+    t.batch_size = batch;
+    for (const auto& [side, shard] : {std::pair{32, 8}, {64, 8}, {65, 4}, {128, 4}, {129, 2}, {224, 2}}) {
+      CHECK(shard_for(t, image(side), plain.params) == shard);
+      CHECK(shard_for(t, image(side), normalised.params) == 8);
+    }
+    CHECK(shard_for(t, frames, plain.params) == 8);
+    t.shard_size = 3;
+    CHECK(shard_for(t, image(224), plain.params) == 3);
+  }
+}

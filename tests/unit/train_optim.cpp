@@ -151,7 +151,7 @@ TEST_CASE("state and step count are all an optimiser needs to go on with equal b
   CHECK_THROWS_WITH_AS(resumed.restore(io::TensorFile(scratch / "other"), 1), doctest::Contains("ema.w"), Error);
 }
 
-TEST_CASE("the optimiser's kernels agree with the definition on every instruction set and odd lengths") {
+TEST_CASE("sums of gradients and of squares agree with the definition on every instruction set and odd lengths") {
   for (const Isa which : {Isa::scalar, Isa::avx2, Isa::avx512}) {
     const Kernels* k = kernels(which);
     if (!k) continue;

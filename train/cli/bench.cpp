@@ -147,9 +147,14 @@ struct Noise final : data::Source {
   };
 };
 
-/// `losses`: of the first steps of training.
+/// Of training: the losses of the first steps, and bytes of gradients, those of the lanes and their sum.
+struct OfTraining {
+  std::span<const double> losses;
+  int64_t gradients = 0;
+};
+
 void show(const BenchOptions& o, const RunConfig& config, const Network& net, const Measured& m, double macs_per_image,
-          std::span<const double> losses = {}) {
+          const OfTraining& training = {}) {
   const double images = 1e3 * o.batch_size / m.ms.median;
   const double gflops = 2e-9 * macs_per_image * images;
   if (o.json || o.turns) {
@@ -171,7 +176,8 @@ void show(const BenchOptions& o, const RunConfig& config, const Network& net, co
                   {"page_faults_per_step", m.faults},
                   {"allocations_per_step", m.mallocs},
                   {"peak_rss_mb", static_cast<double>(usage().peak_rss_kb) / 1024}};
-    if (!losses.empty()) document["losses"] = losses;
+    if (training.gradients > 0) document["gradients_mb"] = static_cast<double>(training.gradients) / (1 << 20);
+    if (!training.losses.empty()) document["losses"] = training.losses;
     print_json(document);
     return;
   }
@@ -184,7 +190,11 @@ void show(const BenchOptions& o, const RunConfig& config, const Network& net, co
                     100 * gflops / m.peak, name(precision()), m.peak));
   print(fmt::format("page faults       {:>10}   a step (median)\n", m.faults));
   print(fmt::format("allocations       {:>10}   a step (median)\n", m.mallocs));
-  print(fmt::format("peak memory       {:>10.1f} MB\n", static_cast<double>(usage().peak_rss_kb) / 1024));
+  const std::string gradients =
+      training.gradients > 0
+          ? fmt::format(", {:.1f} of them gradients", static_cast<double>(training.gradients) / (1 << 20))
+          : "";
+  print(fmt::format("peak memory       {:>10.1f} MB{}\n", static_cast<double>(usage().peak_rss_kb) / 1024, gradients));
 }
 
 }  // namespace
@@ -225,8 +235,9 @@ int bench_train(const BenchOptions& o) {
     }
     optimiser.step(grads, 1e-4);
   };
+  const double forward_and_backward = 3 * macs;  // the backward pass multiplies twice as much as the forward pass
   return run(o, one_step, [&](const Measured& m) {
-    show(o, config, net, m, 3 * macs, losses);  // the backward pass multiplies twice as much as the forward pass
+    show(o, config, net, m, forward_and_backward, {losses, lanes.bytes()});
   });
 }
 

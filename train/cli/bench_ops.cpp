@@ -7,13 +7,17 @@
 #include "tessera/core/ops/activation.h"
 #include "tessera/core/ops/arithmetic.h"
 #include "tessera/core/ops/attention/attention.h"
+#include "tessera/core/ops/batchnorm.h"
 #include "tessera/core/ops/conv.h"
 #include "tessera/core/ops/deform_conv.h"
+#include "tessera/core/ops/dropout.h"
 #include "tessera/core/ops/layernorm.h"
 #include "tessera/core/ops/linear.h"
 #include "tessera/core/ops/linear_attention.h"
+#include "tessera/core/ops/pool.h"
 #include "tessera/core/ops/rotate_blocks.h"
 #include "tessera/core/ops/skew_exp.h"
+#include "tessera/core/ops/softmax.h"
 #include "tessera/core/parallel.h"
 #include "tessera/models/model.h"
 #include "tessera/nn/params.h"
@@ -90,16 +94,17 @@ int bench_ops(const BenchOptions& o) {
   const Scope s(params);
   const auto random = [&](const char* name, const Shape& shape) { return s.param(name, shape, normal(0.5)).copy(); };
   const Tensor x = random("x", {B, N, D}), hidden = random("hidden", {B, N, 4 * D}), qkv = random("qkv", {B, N, 3 * D});
-  const Tensor image = random("image", {B, 16, 16, 64});
+  const Tensor image = random("image", {B, 16, 16, 64}), scores = random("scores", {B, H, N, N});
   const auto weight = [&](const char* name, const Shape& shape) { return s.param(name, shape, normal(0.02)); };
   const Tensor W3 = weight("w3", {3 * D, D}), W4 = weight("w4", {4 * D, D}), W1 = weight("w1", {D, 4 * D}),
                b4 = weight("b4", {4 * D});
   const Tensor g = weight("g", {D}), b = weight("b", {D}), K = weight("k", {64, 64, 3, 3}),
-               dw = weight("dw", {64, 1, 3, 3}), samples = weight("samples", {B, 16, 16, 18});
+               dw = weight("dw", {64, 1, 3, 3}), samples = weight("samples", {B, 16, 16, 18}),
+               grouped = weight("grouped", {64, 8, 3, 3}), g64 = full({64}, 1), b64 = zeros({64});
   const int block = site.head_dim % 8 ? 1 : 8;
   const Tensor rotations = weight("rotations", {N, H, site.head_dim / block, block, block});
   const Pattern who = global_pattern(N, N);
-  const double mb = double(B) * N * D * sizeof(real);
+  const double mb = double(B) * N * D * sizeof(real), map = static_cast<double>(image.size()) * sizeof(real);
 
   const std::vector<Case> cases = {
       {fmt::format("linear {} -> {} (qkv)", D, 3 * D), x, [&](const Tensor& t) { return linear(t, W3); }, 0},
@@ -127,6 +132,21 @@ int bench_ops(const BenchOptions& o) {
        [&](const Tensor& t) { return deform_conv2d(t, samples, {}, K, {}, conv_options(1, 1)); }, 0},
       {"depthwise 3x3 on 16x16x64", image, [&](const Tensor& t) { return conv2d(t, dw, {}, conv_options(1, 1, 64)); },
        0},
+      {"grouped 3x3, 8 of 8 -> 8", image,
+       [&](const Tensor& t) { return conv2d(t, grouped, {}, conv_options(1, 1, 8)); }, 0},
+      {"max pooling 3x3 /2", image,
+       [&](const Tensor& t) { return max_pool2d(t, {.kernel = 3, .stride = 2, .padding = 1}); }, 1.25 * map},
+      {"batchnorm 64", image,
+       [&](const Tensor& t) {
+         return batchnorm(t, g64, b64, b64, g64, 1e-5, Run{Mode::train, 0, 0, 0});
+       },
+       2 * map},
+      {"softmax", scores, [&](const Tensor& t) { return softmax(t); }, 2 * mb * N * H / D},
+      {"dropout", x,
+       [&](const Tensor& t) {
+         return dropout(t, 0.1, key("bench"), Run{Mode::train, 1, 1, 0});
+       },
+       2 * mb},
       {fmt::format("layernorm {}", D), x, [&](const Tensor& t) { return layernorm(t, g, b, 1e-6); }, 2 * mb},
       {fmt::format("gelu {}", 4 * D), hidden, [&](const Tensor& t) { return gelu(t); }, 8 * mb},
       {"add", x, [&](const Tensor& t) { return add(t, x); }, 3 * mb},

@@ -1,7 +1,7 @@
 #pragma once
 // Batches in a background thread. The content of batch b of epoch e is a function of (seed, e, b) only, so a run
 // resumes at any batch and thread counts do not matter. Buffers are reused: a steady step neither allocates nor faults
-// a page.
+// a page (data.progressive makes two small tables of weights for every batch).
 #include <iterator>
 #include <memory>
 

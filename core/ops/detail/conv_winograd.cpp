@@ -3,7 +3,7 @@
 //   y = A^T [sum_i (B^T d_i B) * (G w_oi G^T)] A           16 products of matrices (tiles, I) (I, O)
 //   dx = the same of dy, with w turned round                dw = G^T [sum over tiles of (B^T d B)^T (A dy A^T)] G
 // Sums are of other terms than the definition's, their rounding is of the same size (0.7 to 1.7 times that of gathered patches, rms, 16 to 256
-// channels); of an infinity in the map the difference with another one may come out, NaN.
+// channels); of an infinity in the map the difference with another one may come out, NaN. In bf16 it is the transformed numbers that are rounded.
 #include <algorithm>
 
 #include "tessera/core/gemm.h"
@@ -20,6 +20,8 @@ namespace {
 
 constexpr int64_t forms = 16;   // numbers of a tile
 constexpr int64_t workers = 4;  // that may share one image
+
+bool rounds() { return sizeof(real) == sizeof(float) && precision() == Precision::bf16; }
 
 struct Tiling {
   WinogradTiles of_map, of_outputs;  // 4 x 4 cells of what is read; 2 x 2 of what is written
@@ -47,27 +49,39 @@ Tiling strip(Tiling t, int64_t i) {
   return t;
 }
 
-int64_t panels_size(int64_t I, int64_t O) { return up_to(O, 2 * int64_t{kernels().lanes}) * I; }
+int64_t panels_size(int64_t I, int64_t O) {
+  return rounds() ? up_to(O, 32) * up_to(I, 32) : up_to(O, 2 * int64_t{kernels().lanes}) * I;
+}
 
-/// Panels of the 16 matrices (I, O) of G w G^T. tap(o, i, k, l) reads the weight.
-template <class Tap>
-void transform_weight(int64_t I, int64_t O, real* panels, Tap tap) {
-  Tensor u({static_cast<int>(forms), static_cast<int>(I), static_cast<int>(O)});
-  for (int64_t i = 0; i < I; ++i)
-    for (int64_t o = 0; o < O; ++o) {
-      double rows[4][3];  // G w
-      for (int l = 0; l < 3; ++l) {
-        const double a = tap(o, i, 0, l), b = tap(o, i, 1, l), c = tap(o, i, 2, l);
-        rows[0][l] = a, rows[1][l] = (a + b + c) / 2, rows[2][l] = (a - b + c) / 2, rows[3][l] = c;
-      }
-      for (int r = 0; r < 4; ++r) {
-        const double a = rows[r][0], b = rows[r][1], c = rows[r][2];
-        const double form[4] = {a, (a + b + c) / 2, (a - b + c) / 2, c};
-        for (int s = 0; s < 4; ++s) u[((r * 4 + s) * I + i) * O + o] = static_cast<real>(form[s]);
-      }
-    }
-  for (int64_t f = 0; f < forms; ++f)
-    kernels().gemm_pack(u.data() + f * I * O, O, I, O, panels + f * panels_size(I, O));
+/// Which number of a weight (O, I, 3, 3) belongs to row k and column n of the matrices that are multiplied with.
+struct Reading {
+  const real* w;
+  int64_t k_step, n_step;
+  bool turned;  // taps in reverse
+};
+
+/// Panels of the 16 matrices (K, N) of G w G^T.
+void transform_weight(int64_t K, int64_t N, const Reading& from, real* panels) {
+  const int64_t plane = K * N;
+  Tensor u({static_cast<int>(forms), static_cast<int>(plane)});
+  Tensor taps({9, static_cast<int>(N)});  // of one row, which stays in L1
+  for (int64_t k = 0; k < K; ++k) {
+    const real* w = from.w + k * from.k_step;
+    for (int64_t n = 0; n < N; ++n, w += from.n_step)
+      for (int64_t t = 0; t < 9; ++t) taps[t * N + n] = w[from.turned ? 8 - t : t];
+    kernels().winograd_weights(taps.data(), N, plane, u.data() + k * N);
+  }
+  const auto pack = rounds() ? kernels().bf16_pack : kernels().gemm_pack;
+  for (int64_t f = 0; f < forms; ++f) pack(u.data() + f * plane, N, K, N, panels + f * panels_size(K, N));
+}
+
+/// Memory for what bf16_gemm makes of rows of K numbers.
+Tensor room_of(int64_t K) { return rounds() ? Tensor({64, static_cast<int>(up_to(K, 32))}) : Tensor(); }
+/// C (M, N) = A (M, K) B, plainly or of rounded operands.
+void multiply(GemmTask t, Tensor& room) {
+  if (!rounds()) return kernels().gemm(&t);
+  t.scratch = room.data();
+  kernels().bf16_gemm(&t);
 }
 
 /// Writes the outputs of a tiling.
@@ -75,7 +89,7 @@ void correlate(const Tiling& all, const real* x, const real* panels, const real*
   const int64_t I = all.of_map.C, O = all.of_outputs.C;
   const int64_t grain = parallel::grain_of_products(forms * all.step * I * O);
   parallel::rows(strips_of(all), grain, [&](int64_t from, int64_t to) {
-    Tensor in = planes(all.of_map), out = planes(all.of_outputs);
+    Tensor in = planes(all.of_map), out = planes(all.of_outputs), room = room_of(I);
     for (int64_t i = from; i < to; ++i) {
       const auto [map, outputs, tiles, step] = strip(all, i);
       kernels().winograd_cells(map, x, in.data());
@@ -83,7 +97,7 @@ void correlate(const Tiling& all, const real* x, const real* panels, const real*
         GemmTask t{};
         t.M = map.count, t.N = O, t.K = I, t.a = in.data() + f * map.plane, t.a_row = I, t.a_col = 1;
         t.panels = panels + f * panels_size(I, O), t.c = out.data() + f * outputs.plane, t.ldc = O;
-        kernels().gemm(&t);
+        multiply(t, room);
       }
       kernels().winograd_outputs(outputs, out.data(), bias, beta, y);
     }
@@ -97,30 +111,25 @@ bool by_winograd(const Plan& p) {
   if (s.kh != 3 || s.kw != 3 || s.stride_y != 1 || s.stride_x != 1 || s.dilation_y != 1 || s.dilation_x != 1)
     return false;
   if (p.groups != 1 || p.I % 16 || p.Og % 16 || std::max(p.I, p.Og) > 512) return false;
-  return !(sizeof(real) == sizeof(float) && precision() == Precision::bf16) && by_lines(p);
+  // in bf16 products take half the time, additions what they took
+  return by_lines(p) && (!rounds() || std::min(p.I, p.Og) >= 64);
 }
 
 void forward_winograd(const Plan& p, const Tensor& x, const Tensor& w, const real* bias, Tensor& y) {
-  const real* from = w.read().data();
-  const PanelKey key{from, PanelKey::conv_winograd, false, {p.O, p.I}};
-  const KeptPanels panels(w.leaf(), key, forms * panels_size(p.I, p.O), [&](real* to) {
-    transform_weight(p.I, p.O, to, [&](int64_t o, int64_t i, int k, int l) {
-      return static_cast<double>(from[(o * p.I + i) * 9 + 3 * k + l]);
-    });
-  });
+  const Reading from{w.read().data(), 9, 9 * p.I, false};
+  const PanelKey key{from.w, PanelKey::conv_winograd, rounds(), {p.O, p.I}};
+  const KeptPanels panels(w.leaf(), key, forms * panels_size(p.I, p.O),
+                          [&](real* to) { transform_weight(p.I, p.O, from, to); });
   const ConvShape& s = p.s;
   correlate(tiling(s.B, s.H, s.W, p.I, s.pad_y, s.pad_x, s.Ho, s.Wo, p.O, workers), x.data(), panels.data(), bias, 0,
             y.data());
 }
 
 void input_gradient_winograd(const Plan& p, const Tensor& w, const Tensor& dy, Sink dx) {
-  const real* from = w.read().data();
-  const PanelKey key{from, PanelKey::conv_winograd_input, false, {p.O, p.I}};
-  const KeptPanels panels(w.leaf(), key, forms * panels_size(p.O, p.I), [&](real* to) {
-    transform_weight(p.O, p.I, to, [&](int64_t i, int64_t o, int k, int l) {
-      return static_cast<double>(from[(o * p.I + i) * 9 + 8 - 3 * k - l]);
-    });
-  });
+  const Reading from{w.read().data(), 9 * p.I, 9, true};
+  const PanelKey key{from.w, PanelKey::conv_winograd_input, rounds(), {p.O, p.I}};
+  const KeptPanels panels(w.leaf(), key, forms * panels_size(p.O, p.I),
+                          [&](real* to) { transform_weight(p.O, p.I, from, to); });
   const ConvShape& s = p.s;
   correlate(tiling(s.B, s.Ho, s.Wo, p.O, 2 - s.pad_y, 2 - s.pad_x, s.H, s.W, p.I, workers), dy.data(), panels.data(),
             nullptr, dx.beta, dx.to);
@@ -139,11 +148,16 @@ void weight_gradient_winograd(const Plan& p, const Tensor& x, const Tensor& dy, 
     kernels().winograd_cells(map, x.data(), in.data());
     kernels().winograd_cotangents(outputs, dy.data(), out.data());
     for (int64_t f = 0; f < forms; ++f) {
+      const real *a = in.data() + f * map.plane, *b = out.data() + f * outputs.plane;
+      real *c = du.data() + f * I * O, beta = map.first ? real(1) : real(0);
+      if (rounds()) {
+        gemm_tn(I, O, map.count, a, I, b, O, beta, c, O);
+        continue;
+      }
       LineTask t{};
       t.images = t.lines = t.taps_y = t.taps_x = 1, t.pixels = map.count;
-      t.a = in.data() + f * map.plane, t.a_pixel = I, t.I = I;
-      t.b = out.data() + f * outputs.plane, t.b_pixel = O, t.N = O;
-      t.c = du.data() + f * I * O, t.c_pixel = O, t.beta = map.first ? real(1) : real(0);
+      t.a = a, t.a_pixel = I, t.I = I, t.b = b, t.b_pixel = O, t.N = O;
+      t.c = c, t.c_pixel = O, t.beta = beta;
       kernels().conv_lines.weigh(t);
     }
   }
