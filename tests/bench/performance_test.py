@@ -111,6 +111,17 @@ class Page(unittest.TestCase):
         self.assertIn(["worst gradient, head.weight", "bf16", "1", "-", "6.0e-01", "training step, ViT-Ti/4, bf16, batch 64, 2 threads, PyTorch eager"],
                       self.part(text, "### Is it the same work?"))
 
+    def test_gradients_in_bf16_may_be_as_far_apart_as_rounding_explains(self):
+        for apart, rounding, shown in ((0.3, [0.2, 0.22], ""), (0.3, None, " #"), (0.36, [0.2, 0.2], " #"), (0.3, [0.2, 0.26], " #"), (0.3, [0.01, 0.3], " #"),
+                                       (0.2, [0.01, 0.2], ""), (float("nan"), [0.2, 0.2], " #"), (0.3, [0.2, float("nan")], " #")):
+            found = same("train") | {"gradient": apart} | ({"rounding": rounding} if rounding else {})
+            text = self.page(cell(precision="bf16", eager=side(5.0, 5.0, 5.0, difference=found)))
+            self.assertEqual(self.part(text, "#### Training step")[0][4], "0.50 (0.25-0.50)" + shown, (apart, rounding))
+            self.assertEqual("Beyond the limit by rounding" in text, apart == 0.3 and not shown)
+        loud = side(5.0, 5.0, 5.0, difference=same("train") | {"gradient": 0.3, "rounding": [0.2, 0.22]})
+        self.assertEqual(self.part(self.page(cell(eager=loud)), "#### Training step")[0][4], "0.50 (0.25-0.50) #")  # bf16 alone
+        self.assertEqual(self.part(self.page(cell(precision="bf16", eager=loud)), "Beyond the limit by rounding")[0][1:], [TORCH, "0.30", "0.20", "0.22"])
+
     def test_what_was_not_compared_is_not_proved(self):
         for missing in page.STEP:
             some = same("train")

@@ -58,10 +58,12 @@ class Proof:
     """Whether a peer does the work that tessera does in a cell: see peers/proof.py."""
 
     def __init__(self, cell, model, program):
-        self.cell, self.program, self.ours, self.losses, self.unproved = cell, program, None, [], ""
+        self.cell, self.program, self.ours, self.exact, self.losses, self.unproved = cell, program, None, None, [], ""
         if cell["mode"] in PROVED:
             try:
                 self.ours = program.answer(cell, model)
+                if cell["precision"] != "f32" and cell["mode"] != "infer":
+                    self.exact = program.answer({**cell, "precision": "f32"}, model)
             except Exception as e:  # the row is measured all the same, and marked
                 self.unproved = f"tessera forward: {e}"
 
@@ -80,7 +82,7 @@ class Proof:
         import proof
         from safetensors.numpy import load_file
         try:
-            return found | proof.differences(load_file(self.file(peer)), self.ours)
+            return found | proof.differences(load_file(self.file(peer)), self.ours, self.exact)
         except Exception as e:  # no file, a damaged one, other shapes, NaN
             raise Failed(f"its answer cannot be compared: {e}") from None
 

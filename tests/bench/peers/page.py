@@ -8,11 +8,13 @@ from cells import COMPILE, JAX, ONNX, OPENVINO, TORCH
 # Largest differences of what both sides compute, by what is compared. A table that is not read, or read elsewhere, makes its gradient differ by about 1, a
 # wrong factor by half. What differs without that: where inputs of ReLU, or what max-pooling chooses from, differ by a share p, some change sides, and gradients
 # differ by about its root. In bf16 PyTorch rounds the sums that are the gradients of LayerNorm's tables: half of one was lost (Swin, Conformer) where
-# tessera's was 0.01 or less from f32's, so that of single parameters only those in f32 tell anything.
+# tessera's was 0.01 or less from f32's, so that of single parameters only those in f32 tell anything. Where rounding itself is that loud (a ResNet, whose
+# ReLUs change sides), both gradients are about as far from f32's, in directions that have nothing to do with each other: see too_far.
 STEP = ("losses", "logits", "gradient", "worst gradient")
 LIMIT = {"losses": {"f32": 1e-3, "bf16": 3e-2}, "logits": {"f32": 1e-4, "bf16": 3e-2}, "gradient": {"f32": 1e-2, "bf16": 0.25},
          "worst gradient": {"f32": 2e-2, "bf16": math.inf}}
 COMPARED = {"train": STEP, "encoding": STEP, "tokens": STEP, "infer": ("logits",), "memory": ("losses",), "matmul": ()}
+NOISE = 1.25  # how much further than by their own rounding two gradients may be apart, and a peer's from f32's than tessera's
 BUSY = 0.15  # processors' worth of other work, from which on a cell is marked
 MODES = {"train": "training step", "infer": "inference", "encoding": "encoding", "tokens": "tokens", "memory": "memory", "matmul": "product"}
 
@@ -31,16 +33,19 @@ def params_differ(cell, peer):
     return "params" in sides[peer] and sides[peer]["params"] != sides["tessera"].get("params", sides[peer]["params"])
 
 
-def too_far(what, precision, difference):
+def too_far(what, precision, differences):
     """Not a number is as far as can be."""
-    return not difference <= LIMIT[what][precision]
+    if differences[what] <= LIMIT[what][precision]:
+        return False
+    mine, theirs = differences.get("rounding", (0, 0)) if what == "gradient" and precision != "f32" else (0, 0)
+    return not (differences[what] <= NOISE * math.hypot(mine, theirs) and theirs <= NOISE * mine)
 
 
 def mark(cell, peer):
     """"#": it is known that the peer computes something else; "?": it is not proved that it computes the same; "": it is."""
     model, differences = table.MODELS.get(cell["model"]), cell["sides"][peer].get("difference", {})
     compared = [what for what in COMPARED[cell["mode"]] if differences.get(what) is not None]
-    if (model and model.other_work) or params_differ(cell, peer) or any(too_far(w, cell["precision"], differences[w]) for w in compared):
+    if (model and model.other_work) or params_differ(cell, peer) or any(too_far(w, cell["precision"], differences) for w in compared):
         return "#"
     return "" if len(compared) == len(COMPARED[cell["mode"]]) else "?"
 
@@ -268,15 +273,17 @@ def same_work(cells):
             "gradient of their weighted sum: as a whole, and by each parameter, relative to its length or a thousandth of the",
             "longest. All of it is computed in the precision of the row, by the programs that are measured (in JAX the gradients",
             "by the same network, compiled without its optimiser). Single gradients have no limit in bf16, where PyTorch rounds",
-            "the sums that are the gradients of LayerNorm's tables. `#` marks peers that compute something else, or too different",
-            "a number; `?` those of which it is not proved that they compute the same.", ""]
+            "the sums that are the gradients of LayerNorm's tables; and a whole gradient in bf16 may be further off than the limit where",
+            f"rounding alone is as loud: where the two are at most {NOISE:g} times as far apart as their distances to tessera's in f32 explain, and",
+            "the peer's is not the further one by more than that. `#` marks peers that compute something else, or too different a",
+            "number; `?` those of which it is not proved that they compute the same.", ""]
     lines, others = [], []
     for what in STEP:
         for precision in ("f32", "bf16"):
             found = [(s["difference"][what], c, p) for c in cells if what in COMPARED[c["mode"]] and c["precision"] == precision
                      for p, s in c["sides"].items() if s.get("difference", {}).get(what) is not None]
             clean = [f for f in found if not mark(f[1], f[2])]
-            others += [[named_cell(c), p, place(what, c, p), f"{d:.1e}"] for d, c, p in found if too_far(what, precision, d)]
+            others += [[named_cell(c), p, place(what, c, p), f"{d:.1e}"] for d, c, p in found if too_far(what, precision, c["sides"][p]["difference"])]
             if clean:
                 worst = max(clean, key=lambda f: f[0])
                 where = f"{named_cell(worst[1])}, {worst[2]}"
@@ -285,6 +292,12 @@ def same_work(cells):
     text += rows(["of", "precision", "pairs", "limit", "largest difference", "where"], lines) if lines else []
     others += [[named_cell(c), p, "parameters", f"{s['params']}, tessera {c['sides']['tessera']['params']}"]
                for c in cells for p, s in c["sides"].items() if params_differ(c, p)]
+    loud = [(s["difference"]["gradient"], [named_cell(c), p, f"{s['difference']['gradient']:.2f}", *(f"{x:.2f}" for x in s["difference"]["rounding"])])
+            for c in cells for p, s in c["sides"].items() if "rounding" in s.get("difference", {}) and not mark(c, p)
+            and s["difference"]["gradient"] > LIMIT["gradient"]["bf16"]]
+    if loud:
+        text += ["Beyond the limit by rounding: how far the two gradients are apart, and each from f32's.", ""] + rows(
+            ["what", "peer", "apart", "tessera", "peer"], [line for _, line in sorted(loud, key=lambda l: -l[0])])
     text += (["Marked `#`:", ""] + rows(["what", "peer", "of", "difference"], others) if others else [])
     unproved = {}
     for c in cells:

@@ -44,9 +44,10 @@ def length(w):
     return np.linalg.norm(w.astype(np.float64))
 
 
-def differences(theirs, ours):
+def differences(theirs, ours, exact=None):
     """Relative differences of the `logits` and, where ours has gradients, of the whole `gradient` and of that parameter's where it is largest, the
-    `worst gradient`, with its name. Throws NotFinite, and ValueError where they are not of the same things."""
+    `worst gradient`, with its name. With `exact`, tessera's in f32, also how far from it the whole gradients are that both round: `rounding`, ours first.
+    Throws NotFinite, and ValueError where they are not of the same things."""
     finite(theirs)
     gradients = sorted(name for name in ours if name.startswith("grad.") and name != "grad.input")
     for name in ["logits", *gradients]:
@@ -65,4 +66,7 @@ def differences(theirs, ours):
         each = {name: share(gap[name], max(own[name], least)) for name in gradients}
         worst = max(each, key=each.get)
         found |= {"worst gradient": each[worst], "name": worst.removeprefix("grad.")}
+    if gradients and exact:
+        size = math.hypot(*(length(exact[name]) for name in gradients))
+        found["rounding"] = [share(math.hypot(*(length(side[name].astype(np.float64) - exact[name]) for name in gradients)), size) for side in (ours, theirs)]
     return found
