@@ -11,6 +11,7 @@
 
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/core/memory.h"
+#include "tessera/core/parallel.h"
 #include "tessera/core/precision.h"
 #include "tessera/core/rng.h"
 #include "tessera/nn/params.h"
@@ -205,6 +206,35 @@ TEST_CASE("gemm: the panels of a weight follow commit(), and parts of a weight d
   params.commit();
   CHECK(std::abs(product(0, 40, 24)) < 1e-3);
   CHECK(std::abs(product(8, 16, 20)) < 1e-3);
+}
+
+/// gelu(A B^T + bias + add) and its slope, B's panels kept as a parameter's.
+std::vector<float> finished(int64_t M, int64_t N, int64_t K, Precision in) {
+  const Matrix a(M, K, 3, 1), b(N, K, 0, 2), add(M, N, 1, 3), bias(1, N, 0, 4);
+  Matrix c(M, N, 2, 5), saved(M, N, 5, 6);
+  gemm_nt(M, N, K, a.v.data(), a.stride, b.v.data(), b.stride, 0, c.v.data(), c.stride,
+          Epilogue{bias.v.data(), add.v.data(), add.stride, true, saved.v.data(), saved.stride}, nullptr, in);
+  std::vector<float> all;
+  for (int64_t i = 0; i < M; ++i)
+    for (int64_t j = 0; j < N; ++j) all.push_back(c.at(i, j)), all.push_back(saved.at(i, j));
+  return all;
+}
+
+TEST_CASE("gemm: rows or columns, however they are cut, have the same bits") {
+  const int before = parallel::threads();
+  for (const Precision in : {Precision::f32, Precision::bf16})
+    for (const int64_t M : {1, 31, 49, 196, 255, 256, 300})
+      for (const auto& [N, K] : {std::pair{int64_t{127}, int64_t{40}}, {128, 33}, {300, 96}, {768, 700}, {333, 800}}) {
+        parallel::set_threads(1);
+        const std::vector<float> one = finished(M, N, K, in);
+        for (const int threads : {2, 3, 5}) {
+          parallel::set_threads(threads);
+          CHECK_MESSAGE(finished(M, N, K, in) == one, M, "x", N, "x", K, ", ", threads, " threads, ", name(in));
+        }
+        const parallel::CutAll cut;
+        CHECK_MESSAGE(finished(M, N, K, in) == one, M, "x", N, "x", K, ", cut, ", name(in));
+      }
+  parallel::set_threads(before);
 }
 
 }  // namespace
