@@ -92,8 +92,10 @@ constexpr int64_t workers = 4;
 /// f(strip, memory for its map) for all strips, whose outputs, N channels, are apart.
 template <class F>
 void each_strip(const Correlation& c, int64_t units, int64_t N, F f) {
-  const Strips strips(c, units, usual_room, workers);
-  const int64_t macs = c.B * c.y.out * c.x.out * c.y.taps * c.x.taps * c.map.I * N;
+  const int64_t pixels = c.B * c.y.out * c.x.out, weight = c.y.taps * c.x.taps * c.map.I * N, macs = pixels * weight;
+  // workers that shared a few cells would all read the whole weight: multiply() cuts that instead
+  const bool by_columns = pixels <= 256 && weight > 1 << 18;
+  const Strips strips(c, units, usual_room, by_columns ? 1 : workers);
   const int64_t grain = parallel::grain_of_products(macs / std::max<int64_t>(strips.count, 1));
   parallel::rows(strips.count, grain, [&](int64_t from, int64_t to) {
     Tensor room = strips.room();
@@ -148,6 +150,18 @@ struct Weights {
 };
 
 int64_t units_of(int64_t numbers) { return (numbers + products().pair - 1) / products().pair; }
+
+/// The product of a strip, its columns shared where idle workers have no strips to share.
+void multiply(const LineProducts& how, const LineTask& t) {
+  const int64_t panel = 2 * int64_t{kernels().lanes}, depth = t.taps_y * t.taps_x * t.I;
+  const int64_t grain = parallel::grain_of_products(t.images * t.lines * t.pixels * depth, panel);
+  parallel::rows(t.N, grain, [&](int64_t j, int64_t e) {
+    LineTask part = t;
+    part.N = e - j, part.b += j * depth, part.c += j;
+    if (part.bias) part.bias += j;
+    how.multiply(part);
+  });
+}
 
 /// An axis of the input gradient: the inputs first, first + every, ... (`count` of them), which taps r, r + every, ... reach.
 struct Phase {
@@ -208,7 +222,7 @@ void forward_lines(const Plan& p, const Tensor& x, const Tensor& w, const real* 
       t.N = p.Og, t.b = panels.data() + g * weights.each, t.bias = bias ? bias + g * p.Og : nullptr;
       t.c = y.data() + (s.image * p.s.Ho + s.first) * p.line() + g * p.Og;
       t.c_image = p.s.Ho * p.line(), t.c_line = p.line(), t.c_pixel = p.O;
-      how.multiply(t);
+      multiply(how, t);
     });
   }
 }
@@ -243,7 +257,7 @@ void input_gradient_lines(const Plan& p, const Tensor& w, const Tensor& dy, Sink
         t.N = p.I, t.b = panels.data() + g * weights.each, t.beta = dx.beta;
         t.c = dx.to + (s.image * p.s.H + py.first + s.first * py.every) * row + px.first * p.s.C + g * p.I;
         t.c_image = p.s.H * row, t.c_line = py.every * row, t.c_pixel = px.every * p.s.C;
-        how.multiply(t);
+        multiply(how, t);
       });
   });
 }
