@@ -1,5 +1,6 @@
 // Attention's products in bf16. Compiled for every instruction set: plain vectors take a pair apart and multiply twice; with AVX512-BF16 (the set
-// `dot`) VDPBF16PS multiplies pairs as they are, twice as fast as fp32, and one instruction rounds 32 numbers.
+// `dot`) VDPBF16PS multiplies pairs as they are, and one instruction rounds 32 numbers. Measured on a Zen 4: a step of the 0.8M ViT 351 ms instead of 387
+// with attention in fp32 (docs/design.md).
 #include "tessera/core/kernels/attention_bf16.h"
 
 #include "tessera/core/kernels/attention_tiles.h"

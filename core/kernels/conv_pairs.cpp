@@ -1,5 +1,8 @@
 // The operands of convolutions in bf16 where the CPU has AVX512-BF16: maps whose units are pairs, of two channels of a cell for the products
 // (multiply), of two cells for the weight gradient, whose sum runs over cells. The loops are those of conv_lines.cpp, compiled with TESSERA_PAIRS.
+//
+// Measured on one core of an AMD Zen 4, 8 images (tests/bench/conv_bench.cpp, bf16), in % of the multiply-add peak, forward, dx and dw, beside gathered
+// patches: 3x3 of 64 channels, 8x8, 96 97 86 / 72 76 66; of 128, 16x16, 96 96 85 / 81 82 75
 #include "tessera/core/kernels/bf16_pairs.h"
 #include "tessera/core/kernels/conv_lines.h"
 

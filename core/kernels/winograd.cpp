@@ -4,6 +4,8 @@
 // dx and dw, beside the map read in lines (conv_lines.cpp):
 //   3x3 16 channels, 32x32    71  84 113 / 64 67 63          3x3 64 channels, 8x8      139 170 146 / 95 94 85
 //   3x3 32 channels, 16x16   115 142 154 / 95 97 93          3x3 128 channels, 16x16   185 182 157 / 98 98 89
+// and in bf16 (`conv_bench 9 bf16`), where products take half the time:
+//   3x3 64 channels, 8x8     103 134 108 / 96 97 86          3x3 128 channels, 16x16   150 152 111 / 96 96 85
 #include "tessera/core/kernels/winograd.h"
 
 #include "tessera/core/kernels/simd.h"

@@ -149,6 +149,7 @@ int bench_ops(const BenchOptions& o) {
        2 * mb},
       {fmt::format("layernorm {}", D), x, [&](const Tensor& t) { return layernorm(t, g, b, 1e-6); }, 2 * mb},
       {fmt::format("gelu {}", 4 * D), hidden, [&](const Tensor& t) { return gelu(t); }, 8 * mb},
+      {"silu", x, [&](const Tensor& t) { return silu(t); }, 2 * mb},
       {"add", x, [&](const Tensor& t) { return add(t, x); }, 3 * mb},
   };
   Json list = Json::array();

@@ -37,7 +37,6 @@ struct Correlation {
   bool joined() const { return x.step == 1; }  // the taps of a row lie side by side
 };
 
-bool rounds() { return sizeof(real) == sizeof(float) && precision() == Precision::bf16; }
 const LineProducts& products() { return rounds() ? kernels().conv_lines_bf16 : kernels().conv_lines; }
 
 constexpr int64_t usual_room = 1 << 15;  // 128 KB
@@ -189,6 +188,8 @@ void each_phase(const Plan& p, F f) {
 }
 
 }  // namespace
+
+bool rounds() { return sizeof(real) == sizeof(float) && precision() == Precision::bf16; }
 
 bool by_lines(const Plan& p) {
   const ConvShape& s = p.s;

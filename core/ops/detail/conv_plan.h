@@ -17,6 +17,9 @@ struct Plan {
   int64_t taps() const { return s.kh * s.kw; }
 };
 
+/// Are the operands of products rounded to bf16? The double twin never rounds.
+bool rounds();
+
 /// w (O, I, kh, kw) -> (O, kh, kw, I); for depthwise, where I = 1, -> (kh, kw, O)
 Tensor permuted(const Plan& p, const Tensor& w);
 /// The inverse, into a gradient sink.
@@ -28,7 +31,7 @@ void forward_lines(const Plan& p, const Tensor& x, const Tensor& w, const real* 
 void input_gradient_lines(const Plan& p, const Tensor& w, const Tensor& dy, Sink dx);
 void weight_gradient_lines(const Plan& p, const Tensor& x, const Tensor& dy, Sink dw);
 
-/// Does it pay to save products for additions, 3 x 3 of stride 1 in fp32?
+/// Does it pay to save products for additions, 3 x 3 of stride 1?
 bool by_winograd(const Plan& p);
 void forward_winograd(const Plan& p, const Tensor& x, const Tensor& w, const real* bias, Tensor& y);
 void input_gradient_winograd(const Plan& p, const Tensor& w, const Tensor& dy, Sink dx);

@@ -10,7 +10,6 @@
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/core/ops/detail/conv_plan.h"
 #include "tessera/core/parallel.h"
-#include "tessera/core/precision.h"
 #include "tessera/core/whole.h"
 
 namespace tessera {
@@ -20,8 +19,6 @@ namespace {
 
 constexpr int64_t forms = 16;   // numbers of a tile
 constexpr int64_t workers = 4;  // that may share one image
-
-bool rounds() { return sizeof(real) == sizeof(float) && precision() == Precision::bf16; }
 
 struct Tiling {
   WinogradTiles of_map, of_outputs;  // 4 x 4 cells of what is read; 2 x 2 of what is written
