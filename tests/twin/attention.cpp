@@ -274,6 +274,24 @@ TWIN_CASE("attention: scale 0 leaves the biases alone") {
   same(c);
 }
 
+TWIN_CASE("attention: without content all images of a head have the same weights, over groups, masks and absent keys") {
+  for (const bool per_head : {true, false}) {
+    Case c = make({.B = 3, .n = 9, .per_head = per_head, .kinds = {bias, bias}});
+    c.scale = 0;
+    same(c);
+    Pattern::Spec windows{.groups = 2, .n = 5, .m = 5};
+    windows.q = {0, 1, 2, 3, -1, 4, 5, 6, 7, 8}, windows.k = {8, 7, -1, 5, 4, 3, 2, 1, 0, -1};
+    Case parts = make({.B = 3, .n = 9, .per_head = per_head, .kinds = {bias}, .rows = 4}, windows);
+    parts.scale = 0;
+    same(parts);
+    Pattern::Spec causal = *global_pattern(9, 9);
+    causal.causal = true;
+    Case before = make({.B = 2, .n = 9, .per_head = per_head, .kinds = {bias}}, causal);
+    before.scale = 0;
+    same(before);
+  }
+}
+
 /// Output bits are the same when everything a query may not see changes.
 void no_leak(const Case& c, const std::vector<int>& changed_tokens, const std::vector<int>& safe_tokens) {
   const Tensor before = c.value(&attention);

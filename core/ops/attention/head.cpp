@@ -82,7 +82,12 @@ void HeadWorker::run(int64_t from, int64_t to) {
       for (int b = b0; b < b1; ++b) {
         next_head_ = b + 1 == b1 && g + 1 == p.G && from + (b1 - b0) < to;
         next_b_ = next_head_ ? 0 : std::min(b + 1, b1 - 1);
-        backward_ ? backward(b, g, h) : forward(b, g, h);
+        last_ = b + 1 == b1;
+        if (p.alike) {
+          backward_ ? backward_alike(b, g, h) : forward_alike(b, g, h);
+        } else {
+          backward_ ? backward(b, g, h) : forward(b, g, h);
+        }
       }
     }
     end_head(h);
@@ -130,6 +135,7 @@ void HeadWorker::begin_group(int g) {
   for (int j = 0; p.drops && j < p.m; ++j) tokens[j] = at[j] >= 0 ? at[j] : c.k.tokens + j;
   std::copy_n(group_column, p.mp, column);
   column_from = first / p.lanes;
+  alike_ = nullptr;
 }
 
 /// The column of one image, where lengths or one-row key terms make it differ.
@@ -234,7 +240,7 @@ std::array<PairGate, Terms::most> HeadWorker::gates(const Block& at, int64_t& co
 
 /// s = the logits of the block without what is added to them from `pairs_` and `column`.
 void HeadWorker::scores(const Block& at) {
-  if (c.scale == 0) {  // nothing but biases counts (GPSA's positions)
+  if (c.scale == 0) {  // nothing but terms counts
     std::fill_n(s, at.count * p.mp, real(0));
   } else if (p.gated) {
     int64_t count;
@@ -277,6 +283,7 @@ void HeadWorker::forward(int b, int g, int h) {
     k.softmax_rows(s, p.mp, at.count, pairs_.added(h, g, at.row, at.count), column, column_from, shift(at),
                    inverse(at));
     drop(s, at);
+    round_weights(at);
     multiply_values(at);
     p.each_wide(Relative::value, [&](const Term& t) {
       scatter_by_row(t, at, s, [&](int row, int count, const Band& w, int64_t width) {

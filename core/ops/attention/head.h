@@ -56,6 +56,8 @@ class HeadWorker {
   void begin_group(int g);
   void forward(int b, int g, int h);
   void backward(int b, int g, int h);
+  void forward_alike(int b, int g, int h);
+  void backward_alike(int b, int g, int h);
 
   /// Rows at[i] of x; `ahead` as in the kernels.
   struct Source {
@@ -70,8 +72,10 @@ class HeadWorker {
   void pack_queries(Source from, int64_t count);
   void pack_outputs(Source from, int64_t count);
   void multiply_keys(const Block& at);
+  void round_weights(const Block& at);
   void multiply_values(const Block& at);
-  void weights_backward(const Block& at);
+  void weights_backward(const Block& at, bool add = false);
+  void round_weights_backward(const Block& at);
   void values_product_backward(const Block& at);
   void scores_backward(const Block& at, const real* d);
 
@@ -148,8 +152,10 @@ class HeadWorker {
   PairBlocks pairs_;
   Arena arena_;
   std::array<Table, Terms::most> tables_;
-  int next_b_ = 0;          ///< the image after this one, whose rows are fetched ahead
-  bool next_head_ = false;  ///< ... and it is the first one of the next head
+  int next_b_ = 0;               ///< the image after this one, whose rows are fetched ahead
+  bool next_head_ = false;       ///< ... and it is the first one of the next head
+  bool last_ = false;            ///< this image is the last one of this head and group
+  const real* alike_ = nullptr;  ///< norms of the image whose weights s holds; where all images have the same ones
 
   // a block of query rows: q rotated, q_raw not; s scores, then weights; ds their gradients; content: scores before gates
   real *q = nullptr, *q_raw = nullptr, *o = nullptr, *dq = nullptr, *s = nullptr, *ds = nullptr, *content = nullptr;

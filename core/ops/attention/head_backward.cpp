@@ -35,7 +35,7 @@ void HeadWorker::backward(int b, int g, int h) {
     // 2. dS; then what the dropped P gives to values
     k.dscore_rows(s, ds, p.mp, at.count);
     drop(s, at);
-    if (sinks_.v.to || p.travels) values_product_backward(at);
+    if (sinks_.v.to || p.travels) round_weights_backward(at), values_product_backward(at);
     if (p.travels) values_backward(at);
     p.each_wide(Relative::value, [&](const Term& t) {
       real* to = part_.of(t, h);

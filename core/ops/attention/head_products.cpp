@@ -54,24 +54,32 @@ void HeadWorker::multiply_keys(const Block& at) {
   k.bf16_product(at.count, p.m, (p.d + 1) / 2, pairs.q, p.dh, pairs.kt, p.mp, s, p.mp, false);
 }
 
+/// s as the next product reads it
+void HeadWorker::round_weights(const Block& at) {
+  if (p.bf16) k.bf16_along(s, p.mp, nullptr, at.count, p.m, pairs.s, p.mh, 0);
+}
+
 /// o = s v
 void HeadWorker::multiply_values(const Block& at) {
   if (!p.bf16) return k.product(at.count, p.dv, p.m, s, p.mp, v, p.dvp, o, p.dvp, false);
-  k.bf16_along(s, p.mp, nullptr, at.count, p.m, pairs.s, p.mh, 0);
   k.bf16_product(at.count, p.dv, (p.m + 1) / 2, pairs.s, p.mh, pairs.v_across, p.dvp, o, p.dvp, false);
 }
 
-/// ds = do v^T
-void HeadWorker::weights_backward(const Block& at) {
-  if (!p.bf16) return k.product(at.count, p.m, p.dv, o, p.dvp, vt, p.mp, ds, p.mp, false);
-  k.bf16_product(at.count, p.m, (p.dv + 1) / 2, pairs.o, p.dvh, pairs.vt, p.mp, ds, p.mp, false);
+/// ds = do v^T, or +=
+void HeadWorker::weights_backward(const Block& at, bool add) {
+  if (!p.bf16) return k.product(at.count, p.m, p.dv, o, p.dvp, vt, p.mp, ds, p.mp, add);
+  k.bf16_product(at.count, p.m, (p.dv + 1) / 2, pairs.o, p.dvh, pairs.vt, p.mp, ds, p.mp, add);
+}
+
+/// s as the next product reads it
+void HeadWorker::round_weights_backward(const Block& at) {
+  if (p.bf16) k.bf16_across(s, p.mp, nullptr, at.count, p.m, pairs.s_across, p.mp, 0);
 }
 
 /// dv = s^T do, or += from the second block on
 void HeadWorker::values_product_backward(const Block& at) {
   const bool add = at.index > 0;
   if (!p.bf16) return k.product_tn(p.m, p.dv, at.count, s, p.mp, o, p.dvp, dv, p.dvp, add);
-  k.bf16_across(s, p.mp, nullptr, at.count, p.m, pairs.s_across, p.mp, 0);
   k.bf16_product_tn(p.m, p.dv, (at.count + 1) / 2, pairs.s_across, p.mp, pairs.o_across, p.dvp, dv, p.dvp, add);
 }
 

@@ -38,10 +38,14 @@ class PairBlocks {
   const real* added(int h, int g, int row, int count) {
     return p.pairs_added ? hold(added_, h, p.added_by_group ? g : 0, row, count) : nullptr;
   }
-  void added_backward(int h, int g, int row, int count, const real* ds) {
-    bool wanted = false;  // not of masks and fixed tables
+  /// Does anybody want a gradient of it? Not of masks and fixed tables.
+  bool wants_added(int h) const {
+    bool wanted = false;
     p.each(Relative::bias, [&](const Plan::Term& t) { wanted |= part.of(t, h) != nullptr; });
-    if (!wanted) return;
+    return wanted;
+  }
+  void added_backward(int h, int g, int row, int count, const real* ds) {
+    if (!wants_added(h)) return;
     if (p.pairs_whole) {
       added(h, g, row, count);
       collect(added_, row, count, ds);

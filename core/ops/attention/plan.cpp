@@ -79,6 +79,8 @@ Plan::Plan(const Call& call)
   strips = static_cast<int>(std::max<int64_t>(1, (rows + strip_rows - 1) / strip_rows));
   columns = 2 * lanes;
   pairs_whole = n * mp <= shared_reals;
+  alike = c.scale == 0 && !drops && !c.lengths && !rotates && !scaled && !gated && blocks == 1 && pairs_whole &&
+          !(query_terms || key_terms || value_terms || uniform_keys);
   if (query_terms || key_terms || value_terms) find_bands();
 }
 

@@ -71,6 +71,7 @@ struct Plan {
   int count = 0;
   bool rotates, drops;
   bool travels = false;         ///< values are turned, too
+  bool alike = false;           ///< all images have the same weights: no content, only biases and masks
   bool pairs_added = false;     ///< biases or masks: a block is added to the scores
   bool added_by_group = false;  ///< ... that differs by group
   bool pairs_whole = false;     ///< ... kept for all n rows, so that the images of a shard share it
