@@ -217,7 +217,7 @@ TEST_CASE("ablate: of four workers two are killed and one lives an hour later, a
     all.push_back(std::make_unique<Process>(worker(dir), options));
   }
   // in the midst of what they do
-  REQUIRE(until([&] { return count(dir + "/work") >= 2; }));
+  REQUIRE(until([&] { return count(dir + "/work") >= 2 || count(dir + "/cells") == 6; }));
   std::this_thread::sleep_for(100ms);
   all[0]->signal(SIGKILL), all[1]->signal(SIGKILL);
   for (const int i : {0, 1}) all[static_cast<size_t>(i)]->wait();
@@ -236,7 +236,7 @@ TEST_CASE("ablate: a signal writes a checkpoint, frees the run and ends with 130
   begin(dir);
   for (const int number : {SIGTERM, SIGUSR1, SIGINT}) {
     Process p(worker(dir));
-    REQUIRE(until([&] { return count(dir + "/claims") > 0; }));
+    REQUIRE(until([&] { return count(dir + "/claims") > 0 || !p.running(); }));  // a fast one has nothing left to do
     std::this_thread::sleep_for(50ms);
     p.signal(number);
     const Result r = p.wait();

@@ -87,7 +87,9 @@ Process::~Process() {
   waitpid(pid_, &status_, 0);
 }
 
-void Process::signal(int number) const { kill(pid_, number); }
+void Process::signal(int number) const {
+  if (!ended_) kill(pid_, number);  // its number may be another's by now
+}
 
 bool Process::running() {
   char part[4096];
