@@ -42,6 +42,49 @@ TEST_CASE("eval: a folder of the same classes is judged by their names, whatever
   check_refused(tessera({"eval", "--run", run, "--data", "where:relation"}), 1, {"\"left\"", "top left, top right"});
 }
 
+TEST_CASE("eval --model --weights: what the run says, from its weights alone; what the data decide need not be said") {
+  const Folder folder;
+  const std::string run = folder / "run", weights = run + "/weights.safetensors";
+  const std::vector<std::string> same = {"--data",        "where:relation",      "--model",
+                                         "vit",           "--position",          "rope_axial",
+                                         "model.depth=1", "model.embed_dim=16",  "model.num_heads=2",
+                                         "patch_size=8",  "class_token=false",   "global_pool=avg",
+                                         "data.seed=3",   "data.train_size=500", "data.test_size=400"};
+  const auto with = [](std::vector<std::string> words, const std::vector<std::string>& more) {
+    words.insert(words.end(), more.begin(), more.end());
+    return tessera(words);
+  };
+  const Result trained = with({"train", "--out", run, "--epochs", "1", "--batch-size", "16"}, same);
+  INFO(trained.err);
+  REQUIRE(trained.code == 0);
+  for (const std::vector<std::string>& how : {std::vector<std::string>{}, {"--img-size", "48"}, {"--split", "train"}}) {
+    std::vector<std::string> words = {"eval", "--weights", weights, "--json"};
+    words.insert(words.end(), how.begin(), how.end());
+    const Result of_run = with({"eval", "--run", run, "--json"}, how), of_weights = with(words, same);
+    INFO(of_weights.err);
+    REQUIRE(of_run.code == 0);
+    REQUIRE(of_weights.code == 0);
+    json a = json::parse(of_weights.out), b = json::parse(of_run.out);
+    CHECK(a["model"] == "vit");
+    CHECK(a["position"] == "rope_axial");
+    CHECK(a["weights"] == weights);
+    CHECK(a["epoch"].is_null());
+    for (const char* key : {"model", "position", "run", "weights", "seconds"}) a.erase(key), b.erase(key);
+    CHECK(a == b);  // loss, accuracy, every cell of the confusion, to the bit
+  }
+  check_refused(with({"eval", "--weights", weights, "num_classes=7"}, same), 1, {"num_classes is 7", "4 classes"});
+  check_refused(tessera({"eval", "--weights", weights, "--model", "vit", "--data", "where"}), 1,
+                {weights, "missing", "blocks.1"});
+  check_refused(tessera({"eval", "--json"}), 2, {"--run RUNDIR", "--model NAME --weights FILE"});
+  check_refused(tessera({"eval", "--run", run, "--weights", weights, "--model", "vit"}), 2, {"either"});
+  check_refused(tessera({"eval", "--weights", weights}), 2, {"--model NAME"});
+  check_refused(tessera({"eval", "--weights", weights, "--model", "vit", "--best"}), 2, {"--best"});
+  for (const std::string word : {"--model=vit", "--position=none", "depth=3", "--precision=bf16"})
+    check_refused(tessera({"eval", "--run", run, word}), 2, {"go with --weights"});
+  check_refused(tessera({"eval", "--weights", run, "--model", "vit"}), 1, {"not a regular file"});
+  check_refused(tessera({"eval", "--weights", weights, "--model", "vit", "train.epochs=3"}), 2, {"train.epochs"});
+}
+
 TEST_CASE("eval --tta: the plain figure and that of the views; refused where a mirror has another label") {
   const Folder folder;
   const std::string run = folder / "run", pictures = folder / "pictures";

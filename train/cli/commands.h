@@ -33,6 +33,8 @@ struct ModelOptions {
   void add_to(CLI::App& app, bool model_required, std::span<const std::string_view> used = {});
   /// The configuration that these options say to a command, which has no use for keys of a run but those it names.
   RunConfig resolve(std::string_view command, std::span<const std::string_view> used = {}) const;
+  /// The same with those keys of the model only that somebody said, for complete() to ask the data for the others.
+  RunConfig said(std::string_view command, std::span<const std::string_view> used = {}) const;
 
  private:
   ConfigLayers layers(std::string_view command, std::span<const std::string_view> used) const;

@@ -1,4 +1,5 @@
-// tessera eval: how good a finished run is on a split of its data, or of other data, or at another image size.
+// tessera eval: how good a finished run, or any model with weights from a file, is on a split of its data, or of other data, or at another
+// image size.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include "tessera/train/cli/saved_run.h"
 #include "tessera/train/data/named.h"
 #include "tessera/train/data/subset.h"
+#include "tessera/train/training/complete.h"
 #include "tessera/train/training/decoded.h"
 #include "tessera/train/training/evaluate.h"
 #include "tessera/train/training/finite.h"
@@ -24,11 +26,46 @@
 namespace tessera::cli {
 namespace {
 
+/// What --weights are asked about: which samples, and how recordings become frames.
+constexpr std::string_view data_keys[] = {"data.train_size", "data.val_size", "data.test_size",   "data.fraction",
+                                          "data.seed",       "data.img_size", "data.sample_rate", "data.n_mels",
+                                          "data.window_ms",  "data.hop_ms"};
+
 struct Request {
-  std::string run, data, data_dir, split = "test", img_size, tta = "none";
-  int threads = 0, beam = 1;
+  std::string run, weights, precision, data, data_dir, split = "test", img_size, tta = "none";
+  ModelOptions model;  // of the weights
+  int beam = 1;
   bool best = false, json = false;
+
+  bool of_run() const { return weights.empty(); }
+  const std::string& name() const { return of_run() ? run : weights; }
 };
+
+void check_usage(const Request& r) {
+  if (r.run.empty() == r.weights.empty()) wrong_usage("expected either --run RUNDIR or --model NAME --weights FILE");
+  const ModelOptions& m = r.model;
+  if (r.of_run() && !(m.model.empty() && m.position.empty() && m.assignments.empty() && r.precision.empty()))
+    wrong_usage("--run {} says its model itself: --model, --position, --precision and keys go with --weights", r.run);
+  if (!r.of_run() && m.model.empty()) wrong_usage("--weights {} are of which model? Say --model NAME", r.weights);
+  if (!r.of_run() && r.best) wrong_usage("--best is of a run's validation, --weights {} have none", r.weights);
+}
+
+/// Builds the model for the data and reads its weights. Its pictures are normalised by these data's training split, and its
+/// classes are theirs, in their order.
+void read_weights(const Request& r, SavedRun& run, const data::Source& train) {
+  complete(run.config, train, true);
+  run.net = build(run.config, 0, Draw::no);
+  load(run.net, run.config, r.weights);
+  if (const std::string lost = not_finite(*run.net.params); !lost.empty())
+    fail("eval", "{}: {}, so these weights answer nothing", r.weights, lost);
+}
+
+/// Who was asked.
+Json subject(const Request& r, const SavedRun& run) {
+  if (!r.of_run())
+    return {{"model", run.config.model}, {"position", run.config.position}, {"weights", r.weights}, {"epoch", Json()}};
+  return {{"run", r.run}, {"weights", r.best ? "best" : "final"}, {"epoch", r.best ? Json(run.epoch) : Json()}};
+}
 
 /// Pictures for a model of pictures, frames of as many features for one of frames.
 void check_kind(const SavedRun& run, const data::Source& source) {
@@ -58,19 +95,18 @@ int show_answers(const Request& r, const SavedRun& run, const data::Source& sour
   for (size_t i = 0; i < source.size(); ++i) longest = std::max(longest, static_cast<int>(source.answer(i).size()));
   const DecodedScores decoded = evaluate_decoded(*run.net.model, source, {.beam = r.beam, .most = 2 * longest});
   if (r.json) {
-    print_json(Json{{"run", r.run},
-                    {"weights", r.best ? "best" : "final"},
-                    {"epoch", r.best ? Json(run.epoch) : Json()},
-                    {"data", data},
-                    {"split", r.split},
-                    {"sequences", source.size()},
-                    {"loss", e.loss},
-                    {"acc1", e.acc1},
-                    {"tokens", e.tally.of[1].value()},
-                    {"beam", r.beam},
-                    {"decoded", decoded.right.value()},
-                    {"token_error_rate", decoded.errors.value()},
-                    {"seconds", e.seconds + decoded.seconds}});
+    Json document = subject(r, run);
+    document.update({{"data", data},
+                     {"split", r.split},
+                     {"sequences", source.size()},
+                     {"loss", e.loss},
+                     {"acc1", e.acc1},
+                     {"tokens", e.tally.of[1].value()},
+                     {"beam", r.beam},
+                     {"decoded", decoded.right.value()},
+                     {"token_error_rate", decoded.errors.value()},
+                     {"seconds", e.seconds + decoded.seconds}});
+    print_json(document);
     return done;
   }
   print(fmt::format("{} {}: {} of at most {} steps\n", data, r.split,
@@ -84,17 +120,20 @@ int show_answers(const Request& r, const SavedRun& run, const data::Source& sour
 }
 
 int eval(const Request& r) {
+  check_usage(r);
   if (r.split != "test" && r.split != "val" && r.split != "train")
     wrong_usage("--split {}: expected test, val or train", r.split);
   check_data_name(r.data);
   const ImageSize size = r.img_size.empty() ? ImageSize{} : image_size(r.img_size, "--img-size");
-  use_threads(r.threads);
-  SavedRun run = open_run(r.run, r.best ? Weights::best : Weights::final);
+  use_threads(r.model.threads);
+  if (!r.precision.empty()) use_precision(r.precision);
+  SavedRun run = r.of_run() ? open_run(r.run, r.best ? Weights::best : Weights::final)
+                            : SavedRun{r.model.said("eval", data_keys), {}, {}, {}, {}, 0};
   DataConfig data = run.config.data;
   if (!r.data.empty() && r.data != data.name) {
     data.name = r.data;
     // how the run cut its own set says nothing about another one, which may be smaller; what is made is as many as asked for
-    if (data::find_named(r.data)->most_made == 0) data.train_size = data.val_size = 0, data.fraction = 1;
+    if (r.of_run() && data::find_named(r.data)->most_made == 0) data.train_size = data.val_size = 0, data.fraction = 1;
   }
   check_data_dir(data.name, r.data_dir);
   if (!r.data_dir.empty()) data.dir = r.data_dir;
@@ -108,9 +147,10 @@ int eval(const Request& r) {
                           : "");
   if (r.data.empty() && !run.digest.empty() && splits.train->digest != run.digest)
     say_warning(fmt::format("{} holds other data than those that {} was trained on", data.name, r.run));
+  if (!r.of_run()) read_weights(r, run, *splits.train);
   // as the model was trained, also where the run's own folder is another by now
   check_kind(run, *source);
-  source = data::under_names(source, run.classes);
+  if (r.of_run()) source = data::under_names(source, run.classes);
   if (!run.normalisation.mean.empty()) source = source->normalised_by(run.normalisation);
   source = of_size(source, size, run);
   const InputShape form = source->form();
@@ -119,7 +159,7 @@ int eval(const Request& r) {
   check_views(r.tta, *source, "--tta");
   const Evaluation e = evaluate(*run.net.model, *source, *task);
   if (e.undecided > 0)
-    fail("eval", "the answers of {} to {} of {} {}s are not finite; first {}", r.run, e.undecided, source->size(),
+    fail("eval", "the answers of {} to {} of {} {}s are not finite; first {}", r.name(), e.undecided, source->size(),
          form.unit(), first_not_finite(*run.net.model, *run.net.params, *source, *task, e));
   const bool answers = dynamic_cast<const SequenceTask*>(task.get());
   if (!answers && r.beam > 1) fail("eval", "--beam is of answers that are sequences; {} has none", data.name);
@@ -131,12 +171,9 @@ int eval(const Request& r) {
     Json confusion = e.confusion.size() <= most_dense ? Json(e.confusion.dense()) : Json();
     Json cells = Json::array();
     for (const Confusion::Cell& c : e.confusion.cells()) cells.push_back({c.label, c.prediction, c.count});
-    Json document{{"run", r.run},
-                  {"weights", r.best ? "best" : "final"},
-                  {"epoch", r.best ? Json(run.epoch) : Json()},
-                  {"data", data.name},
-                  {"split", r.split},
-                  {form.ragged() ? "sequences" : "images", source->size()}};
+    Json document = subject(r, run);
+    document.update({{"data", data.name}, {"split", r.split}});
+    document[form.ragged() ? "sequences" : "images"] = source->size();
     if (!form.ragged()) document["img_size"] = form.h, document["img_width"] = form.w;
     document.update({{"loss", e.loss},
                      {"acc1", e.acc1},
@@ -172,11 +209,17 @@ int eval(const Request& r) {
 }  // namespace
 
 void add_eval(CLI::App& app, Action& chosen) {
-  auto* sub = app.add_subcommand("eval", "Accuracy of a finished run");
+  auto* sub = app.add_subcommand("eval", "Accuracy of a finished run, or of a model with weights from a file");
   auto r = std::make_shared<Request>();
-  sub->add_option("--run", r->run, "The run directory")->required()->type_name("RUNDIR");
+  sub->add_option("--run", r->run, "The run directory; or:")->type_name("RUNDIR");
+  sub->add_option("--weights", r->weights, "Weights under the original's names, of --model NAME")
+      ->type_name("W.safetensors");
+  r->model.add_to(*sub, false, data_keys);
+  sub->add_option("--precision", r->precision,
+                  "What --weights are multiplied in: f32 or bf16 [f32; a run has its own]");
   sub->add_flag("--best", r->best, "The weights that were best in validation (best.ckpt) instead of the final ones");
-  sub->add_option("--data", r->data, "Other data of the same classes [the run's]")->type_name("SPEC");
+  sub->add_option("--data", r->data, "Other data of the same classes [the run's; cifar10 if it is found, else where]")
+      ->type_name("SPEC");
   sub->add_option("--data-dir", r->data_dir,
                   "Where the files of a named set are, or now the folder of SPEC:DIR [as in training]")
       ->type_name("DIR");
@@ -190,9 +233,6 @@ void add_eval(CLI::App& app, Action& chosen) {
   sub->add_option("--beam", r->beam, "Answers followed at once where sequences are decoded; 1: greedy")
       ->check(CLI::Range(1, most_beam))
       ->capture_default_str();
-  sub->add_option("--threads", r->threads, "Worker threads [cores available]")
-      ->check(CLI::Range(1, 4096))
-      ->type_name("N");
   sub->add_flag("--json", r->json, "One JSON document on stdout");
   sub->callback([&chosen, r] { chosen = [=] { return eval(*r); }; });
 }

@@ -33,6 +33,10 @@ RunConfig ModelOptions::resolve(std::string_view command, std::span<const std::s
   return layers(command, used).resolve();
 }
 
+RunConfig ModelOptions::said(std::string_view command, std::span<const std::string_view> used) const {
+  return layers(command, used).resolve(false);
+}
+
 ConfigLayers ModelOptions::layers(std::string_view command, std::span<const std::string_view> used) const {
   ConfigLayers config;
   if (!model.empty()) config.set("model.name", model);
