@@ -97,6 +97,30 @@ TEST_CASE("ablate: a worker without the data of a run leaves it to other machine
   CHECK(count(dir + "/failed") == 1);
 }
 
+TEST_CASE("ablate: a folder of pictures below data.dir is found by whoever goes on, too") {
+  const Folder folder;
+  const std::string dir = folder / "study";
+  REQUIRE(tessera({"data", "make", "where:quadrant", "--out", folder / "there/pictures", "--train-size", "32",
+                   "--test-size", "16"})
+              .code == 0);
+  Words plan = study_of(dir, "none,learned", {"--emit", "mpi"});
+  for (std::string& word : plan)
+    if (word == "where:quadrant") word = "imagefolder:pictures";
+  std::erase_if(plan, [](const std::string& word) { return word.starts_with("data."); });
+  plan.insert(plan.end(), {"recipe=where", "--data-dir", folder / "there"});
+  RunOptions here;
+  here.folder = folder.path();
+  const Result begun = tessera(plan, here);
+  INFO(begun.err);
+  REQUIRE(begun.code == 0);
+  for (int i = 0; i < 2; ++i) {  // the second one finds all done
+    const Result r = tessera({"ablate", "--worker", "--out", dir, "--threads", "1"}, here);
+    INFO(r.err);
+    CHECK(r.code == 0);
+    CHECK(count(dir + "/failed") == 0);
+  }
+}
+
 TEST_CASE("study: who finds all cells of its plan done clears their claims, and nobody else's") {
   const Folder folder;
   const lab::Study study{folder / "study"};

@@ -72,9 +72,16 @@ TEST_CASE("eval --model --weights: what the run says, from its weights alone; wh
     for (const char* key : {"model", "position", "run", "weights", "seconds"}) a.erase(key), b.erase(key);
     CHECK(a == b);  // loss, accuracy, every cell of the confusion, to the bit
   }
-  check_refused(with({"eval", "--weights", weights, "num_classes=7"}, same), 1, {"num_classes is 7", "4 classes"});
+  check_refused(with({"eval", "--weights", weights, "num_classes=7"}, same), 2, {"num_classes is 7", "4 classes"});
   check_refused(tessera({"eval", "--weights", weights, "--model", "vit", "--data", "where"}), 1,
                 {weights, "missing", "blocks.1"});
+  // what is said of data in vain, and what no memory holds
+  for (const std::string word : {"data.img_size=64", "data.n_mels=80", "data.test_size=300000000"})
+    check_refused(with({"eval", "--weights", weights, word}, same), 2, {word.substr(0, word.find('='))});
+  // of a data folder that is not there, the set that is made instead is named, and has no folder
+  const Result elsewhere = tessera({"eval", "--weights", weights, "--model", "vit", "--data-dir", folder / "typo"},
+                                   {.env = {"TESSERA_DATA=" + (folder / "none")}, .folder = folder.path()});
+  check_refused(elsewhere, 2, {"--data-dir", "where"});
   check_refused(tessera({"eval", "--json"}), 2, {"--run RUNDIR", "--model NAME --weights FILE"});
   check_refused(tessera({"eval", "--run", run, "--weights", weights, "--model", "vit"}), 2, {"either"});
   check_refused(tessera({"eval", "--weights", weights}), 2, {"--model NAME"});
@@ -83,6 +90,25 @@ TEST_CASE("eval --model --weights: what the run says, from its weights alone; wh
     check_refused(tessera({"eval", "--run", run, word}), 2, {"go with --weights"});
   check_refused(tessera({"eval", "--weights", run, "--model", "vit"}), 1, {"not a regular file"});
   check_refused(tessera({"eval", "--weights", weights, "--model", "vit", "train.epochs=3"}), 2, {"train.epochs"});
+}
+
+TEST_CASE("eval --weights --img-size: a model made for that size is asked at it, its table as it is in the file") {
+  const Folder folder;
+  const std::string weights = folder / "w.safetensors";
+  const std::vector<std::string> model = {
+      "--model",           "vit",           "model.depth=1",     "model.embed_dim=16",
+      "model.num_heads=2", "patch_size=16", "model.img_size=64", "num_classes=4"};
+  std::vector<std::string> init = {"init", "--output", weights},
+                           eval = {"eval", "--weights", weights, "--data", "where"};
+  init.insert(init.end(), model.begin(), model.end()), eval.insert(eval.end(), model.begin(), model.end());
+  REQUIRE(tessera(init).code == 0);
+  check_refused(tessera(eval), 2, {"64 x 64", "32 x 32"});
+  eval.insert(eval.end(), {"--img-size", "64", "data.test_size=16"});
+  const Result r = tessera(eval);
+  INFO(r.err);
+  CHECK(r.code == 0);
+  CHECK_FALSE(has(r.err, "resampled"));
+  CHECK(has(r.out, "16 images of 64 x 64"));
 }
 
 TEST_CASE("eval --tta: the plain figure and that of the views; refused where a mirror has another label") {

@@ -155,7 +155,7 @@ TEST_CASE(
   }
   const std::string csv = read(dir + "/probe.csv");
   CHECK(csv.starts_with(
-      "position,task,size,chance,seeds,accuracy,low,high,interval,standing,absent\nnone,quadrant,32,0.25,1,"));
+      "position,pool,task,size,chance,seeds,accuracy,low,high,interval,standing,absent\nnone,,quadrant,32,0.25,1,"));
   CHECK(std::ranges::count(csv, '\n') == 3 * 8 * 2 + 1);
   const Result again = test::tessera(args);  // what is there is not trained again
   CHECK(again.code == 0);
@@ -173,6 +173,46 @@ TEST_CASE(
     if (table.out[from] != '-') CHECK(end - from <= 80 + 16);  // ± is two bytes
     from = end + 1;
   }
+}
+
+TEST_CASE(
+    "probe: both poolings and options of an encoding are rows of their own, and what the answers are of stands beside "
+    "them") {
+  const Folder folder;
+  const std::string dir = folder / "probe";
+  const std::vector<std::string> args =
+      words({"probe", "--positions", "none,lie:generator_dim=2,lie:generator_dim=4", "--tasks", "quadrant,row",
+             "--pool", "avg,token", "--out", dir, "--json"});
+  const Result r = test::tessera(args);
+  REQUIRE_MESSAGE(r.code == 0, r.err);
+  const io::Json all = io::parse_json(r.out, "stdout");
+  CHECK(all["cells"].size() == 2 * 3 * (2 + 1));  // every token answers for itself: asked once
+  // each run is what it is called
+  const std::string run = dir + "/runs/quadrant+lie:generator_dim=4,pool=token,seed=1/config.toml",
+                    other = dir + "/runs/quadrant+lie:generator_dim=2,pool=avg,seed=1/config.toml",
+                    dense = dir + "/runs/row+none,seed=1/config.toml";
+  for (const char* line : {"generator_dim = 4", "global_pool = \"token\"", "class_token = true"})
+    CHECK_MESSAGE(read(run).find(line) != std::string::npos, line);
+  for (const char* line : {"generator_dim = 2", "global_pool = \"avg\"", "class_token = false"})
+    CHECK_MESSAGE(read(other).find(line) != std::string::npos, line);
+  CHECK(read(dense).find("global_pool = \"none\"") != std::string::npos);
+  const std::string csv = read(dir + "/probe.csv"), made = read(dir + "/probe.toml");
+  CHECK(csv.find("\nlie:generator_dim=4,token,quadrant,48,0.25,1,") != std::string::npos);
+  for (const char* part :
+       {"tessera probe --positions none,lie:generator_dim=2,lie:generator_dim=4 --tasks quadrant,row --pool avg,token",
+        "commit ", "arithmetic = ", "epochs = 1", "train_size = 48"})
+    CHECK_MESSAGE(made.find(part) != std::string::npos, part);
+  REQUIRE(test::tessera({"report", dir}).code == 0);
+  const std::string page = read(dir + "/report.html");
+  for (const char* part : {"pixels, class token", "pixels, mean of the patches", "lie:", "--pool avg,token"})
+    CHECK_MESSAGE(page.find(part) != std::string::npos, part);
+
+  check_refused(test::tessera({"probe", "--pool", "token,none"}), 2, {"--pool none", "token, avg"});
+  check_refused(test::tessera({"probe", "--model", "swin", "--pool", "token"}), 2, {"--pool token", "swin"});
+  check_refused(test::tessera({"probe", "--positions", "lie:generator_dim"}), 2, {"NAME:KEY=VALUE"});
+  check_refused(test::tessera({"probe", "--positions", "lie:generator_dimm=4"}), 2,
+                {"generator_dimm", "generator_dim"});
+  check_refused(test::tessera({"probe", "--positions", "lie:generator_dim=-3"}), 2, {"generator_dim"});
 }
 
 TEST_CASE("probe: one that was stopped goes on to what it would have been") {
@@ -243,6 +283,8 @@ TEST_CASE("probe: what makes no sense is refused in one line") {
   check_refused(test::tessera({"probe", "--positions", "none,none"}), 2, {"none twice"});
   check_refused(test::tessera({"probe", "--tasks", "rows"}), 2, {"rows", "row"});
   check_refused(test::tessera({"probe", "data.seed=3"}), 2, {"data.seed"});
+  for (const char* own : {"num_classes=7", "global_pool=avg", "img_width=64"})  // also without their section
+    check_refused(test::tessera({"probe", own}), 2, {own, "probe itself decides"});
   check_refused(test::tessera({"probe", "position.name=rope"}), 2, {"position.name"});
   check_refused(test::tessera({"probe", "model.patch_size=16"}), 2, {"model.patch_size"});
   check_refused(test::tessera({"probe", "--model", "transformer"}), 1, {"transformer"});

@@ -126,6 +126,21 @@ TWIN_CASE("attention in bf16: side projections, turned values, windows, causal a
   for (const int shift : {0, 2}) rounds_alike(make({.n = 64, .d = 32, .kinds = {bias}}, windows(shift, 0)));
 }
 
+TWIN_CASE("attention in bf16: without content all images of a head have the same weights, in part and whole tiles") {
+  for (const int n : {5, 17, 65})
+    for (const bool per_head : {true, false}) {
+      CAPTURE(n);
+      Case c = make({.B = 3, .n = n, .d = 32, .per_head = per_head, .kinds = {bias}});
+      c.scale = 0;
+      rounds_alike(c);
+      Pattern::Spec causal = *global_pattern(n, n);
+      causal.causal = true;
+      Case before = make({.B = 2, .n = n, .d = 24, .per_head = per_head, .kinds = {bias, bias}}, causal);
+      before.scale = 0;
+      rounds_alike(before);
+    }
+}
+
 TWIN_CASE(
     "attention in bf16: a NaN stays in its row, what a mask or a length hides is not seen, precision is that of the "
     "call") {

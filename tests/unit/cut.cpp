@@ -65,9 +65,9 @@ Tensor cotangent(const Shape& shape, int64_t first) {
 }
 
 /// A step of one family's small model on `n` samples: the loss and all gradients, as one array.
-std::vector<real> step(const ModelRow& row, int n, const LanesOptions& how) {
+std::vector<real> step(const ModelRow& row, int n, const LanesOptions& how, const std::string& encoding = "") {
   Params params(3);
-  const auto net = row.make(Scope(params), small_options(row), position(row.position));
+  const auto net = row.make(Scope(params), small_options(row), position(encoding.empty() ? row.position : encoding));
   Lanes lanes(how);
   const auto [value, grads] =
       lanes({Mode::train, 1, 0}, {samples(row, n), {}, Tensor(), 0, n}, [&](const Run& run, const Batch& shard) {
@@ -236,6 +236,17 @@ TEST_CASE("a step of every family has the same bits for any number of threads, s
         CAPTURE(how.shard_size);
         same_bits([&] { return step(row, 5, how); });
       }
+    }
+  }
+}
+
+TEST_CASE("a step of every encoding has the same bits for any number of threads") {
+  for (const Precision in : {Precision::f32, Precision::bf16}) {
+    const Computing so(in);
+    for (const PositionRow& encoding : positions()) {
+      if (encoding.name == std::string_view("sasa")) continue;  // not in a ViT with a class token
+      CAPTURE(encoding.name);
+      same_bits([&] { return step(model("vit"), 5, {2, 2}, encoding.name); });
     }
   }
 }

@@ -27,4 +27,9 @@ void check_data_dir(const std::string& spec, const std::string& dir) {
     wrong_usage("--data-dir {} does nothing with {}, which is made in memory: leave it out", dir, spec);
 }
 
+DefaultData default_data(const std::string& dir) {
+  if (data::available("cifar10", dir)) return {"cifar10", "data: cifar10 (found)"};
+  return {"where", "data: where, made in memory (cifar10 was not found; tessera data get cifar10 fetches it)"};
+}
+
 }  // namespace tessera::cli

@@ -9,4 +9,11 @@ void check_data_name(const std::string& spec);
 /// Throws Usage when a folder was said (`dir` is not empty) for a SPEC of what is made in memory.
 void check_data_dir(const std::string& spec, const std::string& dir);
 
+/// The set when nobody named one: cifar10 if it is found, in `dir` first, else where; and the line that says so.
+struct DefaultData {
+  std::string name;
+  const char* line;
+};
+DefaultData default_data(const std::string& dir);
+
 }  // namespace tessera::cli

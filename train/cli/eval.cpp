@@ -21,6 +21,7 @@
 #include "tessera/train/training/shortest.h"
 #include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
+#include "tessera/train/training/trainer.h"
 #include "tessera/train/training/views.h"
 
 namespace tessera::cli {
@@ -50,10 +51,36 @@ void check_usage(const Request& r) {
   if (!r.of_run() && r.best) wrong_usage("--best is of a run's validation, --weights {} have none", r.weights);
 }
 
-/// Builds the model for the data and reads its weights. Its pictures are normalised by these data's training split, and its
-/// classes are theirs, in their order.
-void read_weights(const Request& r, SavedRun& run, const data::Source& train) {
-  complete(run.config, train, true);
+/// Which data are asked: those of the run, or others; what was said of them has to make sense with them.
+DataConfig data_of(const Request& r, SavedRun& run) try {
+  DataConfig data = run.config.data;
+  if (r.data.empty() && !r.of_run()) {
+    const DefaultData found = default_data(r.data_dir);
+    data.name = found.name;
+    say(found.line);
+  } else if (!r.data.empty() && r.data != data.name) {
+    data.name = r.data;
+    // how the run cut its own set says nothing about another one, which may be smaller; what is made is as many as asked for
+    if (r.of_run() && data::find_named(r.data)->most_made == 0) data.train_size = data.val_size = 0, data.fraction = 1;
+  }
+  check_data_dir(data.name, r.data_dir);
+  if (!r.data_dir.empty()) data.dir = r.data_dir;
+  if (r.of_run()) return data;
+  run.config.data = data;
+  check(run.config);
+  return data;
+} catch (const Error& e) {
+  throw Usage(e.what());
+}
+
+/// Builds the model for samples like these and reads its weights. Pictures are normalised by the training split of their own set, and
+/// classes are the data's, in their order.
+void read_weights(const Request& r, SavedRun& run, const data::Source& like) {
+  try {
+    complete(run.config, like);
+  } catch (const Misfit& e) {
+    throw Usage(e.what());
+  }
   run.net = build(run.config, 0, Draw::no);
   load(run.net, run.config, r.weights);
   if (const std::string lost = not_finite(*run.net.params); !lost.empty())
@@ -75,17 +102,26 @@ void check_kind(const SavedRun& run, const data::Source& source) {
     fail("eval", "{} takes {}, but {} holds {}", run.config.model, in.str(), source.name, form.str());
 }
 
-/// Pictures at the size that was asked for. Throws Error if the encoding cannot follow, and for data that are no pictures.
-std::shared_ptr<const data::Source> of_size(const std::shared_ptr<const data::Source>& source, const ImageSize& size,
-                                            const SavedRun& run) {
+/// Pictures at the size that was asked for. Throws Error for data that are no pictures.
+std::shared_ptr<const data::Source> of_size(const std::shared_ptr<const data::Source>& source, const ImageSize& size) {
+  if (size.h == 0) return source;
   const auto set = std::dynamic_pointer_cast<const data::Set>(source);
-  if (!set && size.h > 0) fail("eval", "--img-size resizes pictures, {} holds {}", source->name, source->form().str());
-  if (!set) return source;
-  const auto now = size.h > 0 ? resized(set, size) : set;
-  if (const InputShape& built = run.net.input; now->h != built.h || now->w != built.w)
-    if (const std::string why = fixed_size(run.config.position); !why.empty())
-      fail("eval", "{} ({} x {}, not {} x {})", why, built.h, built.w, now->h, now->w);
-  return now;
+  if (!set) fail("eval", "--img-size resizes pictures, {} holds {}", source->name, source->form().str());
+  return resized(set, size);
+}
+
+/// Throws Error if the encoding cannot follow pictures of this size.
+void check_size(const SavedRun& run, const InputShape& now) {
+  const InputShape& built = run.net.input;
+  if (now.kind != InputShape::Kind::image || (now.h == built.h && now.w == built.w)) return;
+  if (const std::string why = fixed_size(run.config.position); !why.empty())
+    fail("eval", "{} ({} x {}, not {} x {})", why, built.h, built.w, now.h, now.w);
+}
+
+/// Is the model that was named, or what was said of it, made for pictures of the size that is asked for?
+bool made_for(const RunConfig& config, const ImageSize& size) {
+  const InputShape in = model(config.model).input(config.model_options);
+  return in.kind == InputShape::Kind::image && in.h == size.h && in.w == size.w;
 }
 
 /// Of sequences that answer sequences: given the right tokens so far, and decoded.
@@ -129,14 +165,7 @@ int eval(const Request& r) {
   if (!r.precision.empty()) use_precision(r.precision);
   SavedRun run = r.of_run() ? open_run(r.run, r.best ? Weights::best : Weights::final)
                             : SavedRun{r.model.said("eval", data_keys), {}, {}, {}, {}, 0};
-  DataConfig data = run.config.data;
-  if (!r.data.empty() && r.data != data.name) {
-    data.name = r.data;
-    // how the run cut its own set says nothing about another one, which may be smaller; what is made is as many as asked for
-    if (r.of_run() && data::find_named(r.data)->most_made == 0) data.train_size = data.val_size = 0, data.fraction = 1;
-  }
-  check_data_dir(data.name, r.data_dir);
-  if (!r.data_dir.empty()) data.dir = r.data_dir;
+  DataConfig data = data_of(r, run);
   const data::Splits splits = open_splits(data);
   if (!splits.note.empty()) say(splits.note);
   auto source = r.split == "test" ? splits.test : r.split == "val" ? splits.val : splits.train;
@@ -147,12 +176,17 @@ int eval(const Request& r) {
                           : "");
   if (r.data.empty() && !run.digest.empty() && splits.train->digest != run.digest)
     say_warning(fmt::format("{} holds other data than those that {} was trained on", data.name, r.run));
-  if (!r.of_run()) read_weights(r, run, *splits.train);
+  if (!r.of_run()) {
+    run.config.data = data;
+    const bool resize_first = made_for(run.config, size);  // weights of 224 x 224 are not brought to 32 x 32 and back
+    read_weights(r, run, *(resize_first ? of_size(source, size) : splits.train));
+  }
   // as the model was trained, also where the run's own folder is another by now
   check_kind(run, *source);
   if (r.of_run()) source = data::under_names(source, run.classes);
   if (!run.normalisation.mean.empty()) source = source->normalised_by(run.normalisation);
-  source = of_size(source, size, run);
+  source = of_size(source, size);
+  check_size(run, source->form());
   const InputShape form = source->form();
   const auto task = task_of(run.net.input, *source, 0);
   ask_shortest(*run.net.model, source.get(), *task);
@@ -166,6 +200,9 @@ int eval(const Request& r) {
   if (answers) return show_answers(r, run, *source, data.name, e);
   const bool views = r.tta != "none";
   const Evaluation of_views = views ? evaluate(Views(*run.net.model, r.tta), *source, *task) : Evaluation{};
+  if (of_views.undecided > 0)
+    fail("eval", "the answers of {} to views ({}) of {} of {} {}s are not finite, those to the {}s themselves are",
+         r.name(), r.tta, of_views.undecided, source->size(), form.unit(), form.unit());
   if (r.json) {
     constexpr size_t most_dense = 1000;  // classes; more make a matrix of gigabytes
     Json confusion = e.confusion.size() <= most_dense ? Json(e.confusion.dense()) : Json();

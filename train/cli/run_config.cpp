@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "tessera/train/cli/data_name.h"
 #include "tessera/train/data/named.h"
 #include "tessera/train/training/splits.h"
 
@@ -36,10 +37,9 @@ void follow_weights(ConfigLayers& config, const std::string& model) {
 bool choose_default(ConfigLayers& config, std::string& recipe, const Say& say) {
   std::string data = config.given("data.name", "");
   if (data.empty()) {
-    const bool found = data::available("cifar10", config.given("data.dir", ""));
-    data = found ? "cifar10" : "where";
-    say(found ? "data: cifar10 (found)"
-              : "data: where, made in memory (cifar10 was not found; tessera data get cifar10 fetches it)");
+    const DefaultData found = default_data(config.given("data.dir", ""));
+    data = found.name;
+    say(found.line);
   }
   const bool choose = recipe.empty();
   if (choose) {

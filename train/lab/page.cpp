@@ -141,7 +141,7 @@ std::string study_page(const StudyFiles& files, const std::string& folder) {
   std::string body =
       fmt::format("<header><h1>{}</h1><p class=\"note\">{}</p></header>\n", escape(title), escape(under_title(study)));
   if (study.groups.empty() && !study.probe.rows.empty()) {
-    body += probe_maps(study.probe);
+    body += probe_maps(study.probe, study.probe_made);
   } else if (study.groups.empty()) {
     body += report::section("Accuracy", "No run has ended yet.", "") + gaps(study);
   } else {
@@ -150,8 +150,8 @@ std::string study_page(const StudyFiles& files, const std::string& folder) {
         training_curves(study) + resolution_curves(study) + shift_curves(study) + attention_distances(study);
     body += fmt::format("<div class=\"curves{}\">\n{}{}</div>\n", study.encodings.size() > 8 ? " many" : "",
                         curves.empty() ? "" : chart_legend(study), curves);
-    body += reliance_table(study) + probe_maps(study.probe) + cost_table(study) + study_pictures(study) + gaps(study) +
-            behind_the_numbers(study);
+    body += reliance_table(study) + probe_maps(study.probe, study.probe_made) + cost_table(study) +
+            study_pictures(study) + gaps(study) + behind_the_numbers(study);
   }
   return report::page(title + " \u2013 tessera",
                       body + links(study) + "<footer>Written by tessera report from these files.</footer>\n",
@@ -188,7 +188,7 @@ Without write_study(const std::string& folder, const std::string& out) {
   const std::string page = study_page(files, folder);
   if (runs && out.empty())
     for (const auto& [name, bytes] : files)
-      if (name != "plan.toml" && name != "probe.csv") io::replace_file(folder + "/" + name, bytes);
+      if (name != "plan.toml" && !name.starts_with("probe.")) io::replace_file(folder + "/" + name, bytes);
   io::replace_file(out.empty() ? folder + "/report.html" : out, page);
   return without;
 }

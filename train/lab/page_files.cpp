@@ -135,7 +135,7 @@ StudyFiles study_files(const Results& results, std::vector<std::string>& partial
         partial.push_back(std::string(e.what()) + "; the page is without the pictures of this run");
       }
   files["pictures.json"] = to_json(scenes);
-  for (const char* name : {"plan.toml", "probe.csv"}) {
+  for (const char* name : {"plan.toml", "probe.csv", "probe.toml"}) {
     const std::string path = results.dir + "/" + name;
     std::error_code none;
     if (std::filesystem::exists(path, none)) files[name] = io::read_file(path, uint64_t{1} << 26);

@@ -284,7 +284,7 @@ std::vector<std::string> between(const Findings& study, std::string_view before,
 StudyFiles read_study_files(const std::string& folder) {
   StudyFiles files;
   for (const char* name : {"results.csv", "timings.csv", "comparisons.csv", "pairwise.csv", "curves.csv",
-                           "settings.csv", "missing.csv", "probe.csv", "pictures.json", "plan.toml"}) {
+                           "settings.csv", "missing.csv", "probe.csv", "probe.toml", "pictures.json", "plan.toml"}) {
     const fs::path path = fs::path(folder) / name;
     std::error_code none;
     if (fs::exists(path, none)) files[name] = io::read_file(path.string(), largest_file);
@@ -295,7 +295,7 @@ StudyFiles read_study_files(const std::string& folder) {
 Findings read_findings(const StudyFiles& files, const std::string& folder) {
   Findings study;
   const Reader from(files, folder);
-  study.probe = from.table("probe.csv");
+  study.probe = from.table("probe.csv"), study.probe_made = from.text("probe.toml");
   if (files.contains("results.csv") || study.probe.rows.empty()) read_runs(study, from);
   arrange(study);
   read_comparisons(study, from);

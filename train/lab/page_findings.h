@@ -80,6 +80,7 @@ struct Findings {
   std::vector<StudySetting> settings;
   std::string plan, pictures;  ///< plan.toml and pictures.json as they are
   Csv probe;                   ///< probe.csv of `tessera probe`, if one is beside them
+  std::string probe_made;      ///< probe.toml
   std::vector<std::string> files;
 
   /// "rope", or with several facets "rope, swin".

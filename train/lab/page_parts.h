@@ -39,8 +39,8 @@ std::string training_curves(const Findings& study);
 std::string resolution_curves(const Findings& study);
 std::string shift_curves(const Findings& study);
 std::string attention_distances(const Findings& study);
-/// The answers of `tessera probe`, one map a size; empty without rows.
-std::string probe_maps(const Csv& probe);
+/// The answers of `tessera probe`, a map for each size and pooling, and what `made` says of their trainings (probe.toml); empty without rows.
+std::string probe_maps(const Csv& probe, const std::string& made);
 /// Learned tables and attention, of the first seed of each group. Throws Error on damaged pictures.json.
 std::string study_pictures(const Findings& study);
 /// Cells that failed and measures that make no sense, with their reasons.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "tessera/train/lab/page_parts.h"
 #include "tessera/train/report/html.h"
@@ -13,11 +14,12 @@ namespace {
 using report::breakable;
 using report::escape;
 
-/// The values of a column in order of appearance.
-std::vector<std::string> values(const Csv& table, std::string_view column) {
+/// The values of a column in order of appearance, in the rows that are asked for.
+std::vector<std::string> values(
+    const Csv& table, std::string_view column, const std::function<bool(size_t)>& row = [](size_t) { return true; }) {
   std::vector<std::string> all;
   for (size_t r = 0; r < table.rows.size(); ++r)
-    if (std::ranges::find(all, table.at(r, column)) == all.end()) all.push_back(table.at(r, column));
+    if (row(r) && std::ranges::find(all, table.at(r, column)) == all.end()) all.push_back(table.at(r, column));
   return all;
 }
 
@@ -37,19 +39,26 @@ std::string cell(const Csv& table, size_t r) {
                      above ? points(accuracy, 0) : "(" + points(accuracy, 0) + ")");
 }
 
-std::string map(const Csv& table, const std::string& size, const std::vector<std::string>& tasks) {
+/// Those of one size and pooling; tables of before 2026-11-29 have no column `pool`.
+std::string map(const Csv& table, const std::string& size, const std::string& pool) {
+  const bool pools = table.column("pool") < table.columns.size();
+  const auto here = [&](size_t r) { return table.at(r, "size") == size && (!pools || table.at(r, "pool") == pool); };
+  const std::vector<std::string> tasks = values(table, "task", here);
+  if (tasks.empty()) return "";
   std::string html = fmt::format(
-      "<div class=\"card scroll\"><h3>{0} \u00d7 {0} pixels</h3>\n<table class=\"dense\"><thead><tr><th></th>",
-      escape(size));
+      "<div class=\"card scroll\"><h3>{0} \u00d7 {0} pixels{1}</h3>\n<table class=\"dense\"><thead><tr><th></th>",
+      escape(size),
+      pool == "token" ? ", class token"
+      : pool == "avg" ? ", mean of the patches"
+                      : "");
   for (const std::string& task : tasks) html += "<th class=\"n\">" + breakable(task) + "</th>";
   html += "</tr></thead><tbody>\n";
-  for (const std::string& position : values(table, "position")) {
+  for (const std::string& position : values(table, "position", here)) {
     html += "<tr><td>" + breakable(position) + "</td>";
     for (const std::string& task : tasks) {
       std::string found = "<td class=\"n\"></td>";
       for (size_t r = 0; r < table.rows.size(); ++r)
-        if (table.at(r, "position") == position && table.at(r, "task") == task && table.at(r, "size") == size)
-          found = cell(table, r);
+        if (here(r) && table.at(r, "position") == position && table.at(r, "task") == task) found = cell(table, r);
       html += found;
     }
     html += "</tr>\n";
@@ -59,18 +68,24 @@ std::string map(const Csv& table, const std::string& size, const std::vector<std
 
 }  // namespace
 
-std::string probe_maps(const Csv& probe) {
-  const std::vector<std::string> tasks = values(probe, "task"), sizes = values(probe, "size");
-  if (tasks.empty() || probe.column("position") == probe.columns.size()) return "";
+std::string probe_maps(const Csv& probe, const std::string& made) {
+  if (probe.rows.empty() || probe.column("position") == probe.columns.size()) return "";
+  const bool pools = probe.column("pool") < probe.columns.size();
   std::string html = "<div class=\"stack\">\n";
-  for (const std::string& size : sizes) html += map(probe, size, tasks);
+  for (const std::string& size : values(probe, "size"))
+    for (const std::string& pool : pools ? values(probe, "pool") : std::vector<std::string>{""})
+      html += map(probe, size, pool);
   std::string reasons;
   for (const std::string& reason : values(probe, "absent"))
     if (!reason.empty()) reasons += "<p><small>\u2013 " + escape(reason) + "</small></p>\n";
+  const std::string behind = made.empty() ? ""
+                                          : "<details class=\"card\"><summary>The command, the program and the "
+                                            "configuration of these trainings</summary><pre>" +
+                                                escape(made) + "</pre></details>\n";
   return report::section("What encodings can express",
                          "Right answers (%) of small models to questions about where things are, trained at the first "
                          "size; the darker, the further above chance, and in brackets what chance would do.",
-                         html + reasons + "</div>\n");
+                         html + reasons + behind + "</div>\n");
 }
 
 }  // namespace tessera::lab

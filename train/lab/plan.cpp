@@ -79,10 +79,9 @@ std::string name_data(Words& w) {
   std::string dir;
   for (const Assignment& a : w.run)
     if (a.key == "data.dir") dir = a.values[0];
-  const bool found = data::available("cifar10", dir);
-  w.run.push_back({"data.name", {found ? "cifar10" : "where"}, false});
-  return found ? "data: cifar10 (found)"
-               : "data: where, made in memory (cifar10 was not found; tessera data get cifar10 fetches it)";
+  const cli::DefaultData found = cli::default_data(dir);
+  w.run.push_back({"data.name", {found.name}, false});
+  return found.line;
 }
 
 /// What tells a cell from the others, before it is resolved.

@@ -102,16 +102,18 @@ std::vector<double> shares(const Model& model, const data::Source& source, const
 }
 
 /// The configuration of one run, complete; throws Error where the model cannot be had so.
-RunConfig config_of(const ProbeOptions& o, const ProbeTask& task, const std::string& position, int seed,
-                    const data::Source& train) {
+RunConfig config_of(const ProbeOptions& o, const ProbeTask& task, const ProbePosition& position,
+                    const std::string& pool, int seed, const data::Source& train) {
   RunConfig c = o.config;
-  c.position = position, c.data = {}, c.train.seed = seed;
+  c.position = position.name, c.position_options = position.options;
+  c.data = {}, c.train.seed = seed;
   c.train.checkpoint_every = c.train.epochs;
   const ModelRow& row = model(c.model);
   const auto set = [&](const char* key, Value value) {
     if (row.defaults.contains(key)) c.model_options[key] = std::move(value);
   };
   set("num_classes", task.classes), set("img_size", o.sizes[0]);
+  if (!pool.empty()) c.model_options["global_pool"] = pool, set("class_token", pool == "token");
   if (task.tokens) {
     set("global_pool", std::string("none")), set("class_token", false);
     try {
@@ -153,8 +155,7 @@ class Probing {
  public:
   Probing(const ProbeOptions& o, const std::string& dir, const Hooks& hooks, const Said& said)
       : o_(o), dir_(dir), hooks_(hooks), said_(said), material_(o, patch_of(o.config)) {
-    const auto trained = std::ranges::count_if(probe_tasks(), [&](const ProbeTask& t) { return needs_training(t); });
-    runs_ = o.positions.size() * static_cast<size_t>(trained) * static_cast<size_t>(o.seeds);
+    for_each_run([&](const ProbePosition&, const std::string&, const ProbeTask&, int) { return ++runs_ > 0; });
   }
 
   /// A run goes on from its files, and ends where it is told to: one of more or fewer epochs would stand beside the others as if it were theirs.
@@ -176,37 +177,41 @@ class Probing {
         cli::wrong_usage("{} is of {}, and now it is {}: take another --out, or what it was", rundir, length(was),
                          length(now));
     };
-    for (const std::string& position : o_.positions)
-      for (const ProbeTask& task : probe_tasks())
-        for (int seed = 1; needs_training(task) && seed <= o_.seeds; ++seed) check(rundir_of(position, task, seed));
+    for_each_run([&](const ProbePosition& position, const std::string& pool, const ProbeTask& task, int seed) {
+      check(rundir_of(position, pool, task, seed));
+      return true;
+    });
   }
 
   /// false: somebody stopped it.
   bool run() {
-    for (const std::string& position : o_.positions)
-      for (const ProbeTask& task : probe_tasks())
-        for (int seed = 1; needs_training(task) && seed <= o_.seeds; ++seed)
-          if (!run(position, task, seed)) return false;
-    return true;
+    return for_each_run([&](const ProbePosition& position, const std::string& pool, const ProbeTask& task, int seed) {
+      return run(position, pool, task, seed);
+    });
   }
 
-  /// In the order of sizes, positions, tasks.
+  /// In the order of sizes, pools, positions, tasks.
   std::vector<ProbeCell> cells() {
     std::vector<ProbeCell> all;
     for (const int size : o_.sizes)
-      for (const std::string& position : o_.positions)
-        for (const ProbeTask& task : o_.tasks) {
-          const Key key{position, task.name, size};
-          conclude(cells_[key], right_[key]);
-          all.push_back(cells_[key]);
-        }
+      for (const std::string& pool : o_.pools)
+        for (const ProbePosition& position : o_.positions)
+          for (const ProbeTask& task : o_.tasks) {
+            if (!asked(task, pool)) continue;
+            const Key key{position.label, pool, task.name, size};
+            conclude(cells_[key], right_[key]);
+            all.push_back(cells_[key]);
+          }
     if (!trained_ && std::ranges::none_of(all, [](const ProbeCell& c) { return c.absent.empty(); }))
       fail("probe", "{}: {}", o_.config.model, all.front().absent);
     return all;
   }
 
  private:
-  using Key = std::tuple<std::string, std::string, int>;
+  using Key = std::tuple<std::string, std::string, std::string, int>;
+
+  /// What every token answers does not depend on the pooling.
+  bool asked(const ProbeTask& task, const std::string& pool) const { return !task.tokens || pool == o_.pools.front(); }
 
   /// Does a column that was asked for speak of weights trained on this task?
   bool needs_training(const ProbeTask& task) const {
@@ -214,26 +219,39 @@ class Probing {
                                [&](const ProbeTask& t) { return std::string_view(t.trained_on) == task.name; });
   }
 
-  std::string rundir_of(const std::string& position, const ProbeTask& task, int seed) const {
-    return fmt::format("{}/{}+{},seed={}", dir_, task.name, position, seed);
+  /// visit(position, pool, task, seed) of every training, until it returns false.
+  template <class Visit>
+  bool for_each_run(Visit&& visit) const {
+    for (const std::string& pool : o_.pools)
+      for (const ProbePosition& position : o_.positions)
+        for (const ProbeTask& task : probe_tasks())
+          for (int seed = 1; needs_training(task) && asked(task, pool) && seed <= o_.seeds; ++seed)
+            if (!visit(position, pool, task, seed)) return false;
+    return true;
+  }
+
+  std::string rundir_of(const ProbePosition& position, const std::string& pool, const ProbeTask& task, int seed) const {
+    const std::string pooled = pool.empty() || task.tokens ? "" : ",pool=" + pool;
+    return fmt::format("{}/{}+{}{},seed={}", dir_, task.name, position.label, pooled, seed);
   }
 
   /// One training, and all that its weights are asked.
-  bool run(const std::string& position, const ProbeTask& task, int seed) {
+  bool run(const ProbePosition& position, const std::string& pool, const ProbeTask& task, int seed) {
     ++run_;
+    const std::string who = position.label + (pool.empty() || task.tokens ? "" : " (" + pool + ")");
     const auto absent = [&](const std::string& why) {
-      ask(position, task, nullptr, why);
-      said_(fmt::format("[{}/{}] {}, {}: {}", run_, runs_, position, task.name, why));
+      ask(position, pool, task, nullptr, why);
+      said_(fmt::format("[{}/{}] {}, {}: {}", run_, runs_, who, task.name, why));
       return true;
     };
     RunConfig config;
     try {
-      config = config_of(o_, task, position, seed, *material_.train(task));
+      config = config_of(o_, task, position, pool, seed, *material_.train(task));
     } catch (const Error& e) {
       return absent(reason(e.what()));
     }
     trained_ = true;
-    const std::string rundir = rundir_of(position, task, seed);
+    const std::string rundir = rundir_of(position, pool, task, seed);
     std::error_code none;
     RunParts parts;
     parts.train = material_.train(task), parts.task = judge_of(task, config.train.label_smoothing);
@@ -243,30 +261,33 @@ class Probing {
       return absent(fmt::format("seed {}: {}", seed, reason(e.what())));
     }
     const cli::SavedRun saved = cli::open_run(rundir);
-    ask(position, task, saved.net.model.get(), "");
-    std::string said = fmt::format("[{}/{}] {}, seed {}:", run_, runs_, position, seed);
+    ask(position, pool, task, saved.net.model.get(), "");
+    std::string said = fmt::format("[{}/{}] {}, seed {}:", run_, runs_, who, seed);
     for (const ProbeTask& t : o_.tasks)
       if (std::string_view(t.trained_on) == task.name)
         for (const int size : o_.sizes)
-          if (const ProbeCell& cell = cells_[{position, t.name, size}]; cell.absent.empty())
+          if (const ProbeCell& cell = cells_[{position.label, pool, t.name, size}]; cell.absent.empty())
             said += fmt::format("  {} {:.1f} % at {}", t.name, 100 * cell.by_seed.back(), size);
     said_(said);
     return true;
   }
 
   /// Every column that shares this training, at every size.
-  void ask(const std::string& position, const ProbeTask& trained, const Model* model, const std::string& absent) {
+  void ask(const ProbePosition& position, const std::string& pool, const ProbeTask& trained, const Model* model,
+           const std::string& absent) {
     for (const ProbeTask& task : o_.tasks)
       for (const int size : o_.sizes) {
         if (std::string_view(task.trained_on) != trained.name) continue;
-        ProbeCell& cell = cells_[{position, task.name, size}];
-        cell.position = position, cell.task = task.name, cell.size = size, cell.chance = task.chance();
-        if (cell.absent.empty()) cell.absent = model && size != o_.sizes[0] ? fixed_size(position) : absent;
+        const Key key{position.label, pool, task.name, size};
+        ProbeCell& cell = cells_[key];
+        cell.position = position.label, cell.pool = pool, cell.task = task.name, cell.size = size;
+        cell.chance = task.chance();
+        if (cell.absent.empty()) cell.absent = model && size != o_.sizes[0] ? fixed_size(position.name) : absent;
         if (!cell.absent.empty()) {
           cell.by_seed.clear();
           continue;
         }
-        auto& right = right_[{position, task.name, size}];
+        auto& right = right_[key];
         right = shares(*model, *material_.test(task, size), *judge_of(task, 0));
         cell.by_seed.push_back(std::accumulate(right.begin(), right.end(), 0.0) / static_cast<double>(right.size()));
       }

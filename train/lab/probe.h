@@ -24,17 +24,26 @@ struct ProbeTask {
 };
 const std::vector<ProbeTask>& probe_tasks();
 
+/// An encoding, some of its options, and what it is called in the tables: "lie:generator_dim=4".
+struct ProbePosition {
+  std::string label, name;
+  Options options{};
+};
+
 struct ProbeOptions {
-  std::vector<std::string> positions;
+  std::vector<ProbePosition> positions;
   std::vector<ProbeTask> tasks = probe_tasks();
+  /// Who answers for a picture: "token", the class token, or "avg", the mean of the patches; "": as `config` has it. Questions that every token
+  /// answers for itself are asked under the first of them only, without a class token.
+  std::vector<std::string> pools = {""};
   std::vector<int> sizes = {32, 48};  ///< the first is trained at
   int seeds = 1, train_size = 16000, test_size = 1000;
   RunConfig config{};  ///< model, optimiser, epochs; data, position and seed are the probe's
 };
 
-/// One encoding, one task, one size.
+/// One encoding, one pooling, one task, one size.
 struct ProbeCell {
-  std::string position, task;
+  std::string position, pool, task;  ///< pool: of ProbeOptions::pools
   int size = 0;
   double chance = 0;
   std::vector<double>
@@ -46,16 +55,16 @@ struct ProbeCell {
   bool above_chance() const { return interval.low > chance; }
 };
 
-/// Trains and asks; `dir` keeps the runs and lets a stopped probe go on. Cells in the order of sizes, positions, tasks. `said` hears a line
+/// Trains and asks; `dir` keeps the runs and lets a stopped probe go on. Cells in the order of sizes, pools, positions, tasks. `said` hears a line
 /// a run. Empty when `hooks.stop` ended it. A training whose numbers stop being finite is absent from its cells, and of several seeds costs them all:
 /// a mean of those that went well would be of another thing. Throws Usage where `dir` has runs of another length; Error.
 std::vector<ProbeCell> probe(const ProbeOptions& options, const std::string& dir, const Hooks& hooks,
                              const std::function<void(std::string_view)>& said);
 
-/// One row a cell: position, task, size, chance, seeds, accuracy, low, high, interval (of seeds | of pictures), standing (above chance |
+/// One row a cell: position, pool, task, size, chance, seeds, accuracy, low, high, interval (of seeds | of pictures), standing (above chance |
 /// chance), absent.
 std::string probe_csv(const std::vector<ProbeCell>& cells);
-/// For a terminal of 80 columns: a table a size.
+/// For a terminal of 80 columns: a table for each size and pooling.
 std::string probe_table(const std::vector<ProbeCell>& cells);
 
 }  // namespace tessera::lab

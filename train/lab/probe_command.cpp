@@ -8,7 +8,9 @@
 #include "tessera/train/cli/interrupt.h"
 #include "tessera/train/cli/json.h"
 #include "tessera/train/lab/commands.h"
+#include "tessera/train/lab/plan.h"
 #include "tessera/train/lab/probe.h"
+#include "tessera/train/training/environment.h"
 
 namespace tessera::lab {
 using namespace cli;
@@ -17,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Request {
-  std::string model, positions, tasks, out;
+  std::string model, positions, tasks, pools, out;
   std::vector<std::string> assignments;
   int seeds = 1, threads = 0;
   bool json = false;
@@ -41,6 +43,36 @@ std::vector<std::string> positions_of(const std::string& text) {
   if (text != "all") return split(text.empty() ? standard : text, "--positions");
   std::vector<std::string> all;
   for (const PositionRow& row : positions()) all.emplace_back(row.name);
+  return all;
+}
+
+/// "lie:generator_dim=4": an encoding and options of its own.
+ProbePosition position_of(const std::string& label, ConfigLayers layers) {
+  size_t colon = std::min(label.find(':'), label.size());
+  ProbePosition p{label, label.substr(0, colon)};
+  layers.set("position.name", p.name);
+  while (colon < label.size()) {
+    const size_t next = std::min(label.find(':', colon + 1), label.size());
+    const std::string assignment = label.substr(colon + 1, next - colon - 1);
+    if (assignment.find('=') == std::string::npos)
+      wrong_usage("--positions {}: expected NAME:KEY=VALUE, with a colon before each KEY", label);
+    layers.assign((assignment.starts_with("position.") ? "" : "position.") + assignment);
+    colon = next;
+  }
+  if (p.name != label) p.options = layers.resolve(false).position_options;
+  position(p.name);  // an unknown name is known now
+  return p;
+}
+
+std::vector<std::string> pools_of(const std::string& text, const RunConfig& config) {
+  if (text.empty()) return {""};
+  const ModelRow& row = model(config.model);
+  const std::vector<std::string> all = split(text, "--pool");
+  for (const std::string& pool : all) {
+    if (pool != "token" && pool != "avg") wrong_usage("--pool {}: expected token, avg or both", pool);
+    if (!row.defaults.contains("global_pool") || (pool == "token" && !row.defaults.contains("class_token")))
+      wrong_usage("--pool {}: {} has no such choice", pool, config.model);
+  }
   return all;
 }
 
@@ -72,13 +104,13 @@ ProbeOptions options_of(const Request& r) try {
   for (const std::string& a : r.assignments) layers.assign(a);
   const std::vector<std::string> keys = layers.keys();
   for (size_t i = own.size(); i < keys.size(); ++i)
-    if (is_probes(keys[i])) wrong_usage("{} is what the probe itself decides: leave it out", keys[i]);
+    if (is_probes(full_key(keys[i]))) wrong_usage("{} is what the probe itself decides: leave it out", keys[i]);
   ProbeOptions o;
-  o.positions = positions_of(r.positions), o.tasks = tasks_of(r.tasks), o.seeds = r.seeds,
-  o.config = layers.resolve(false);
+  o.tasks = tasks_of(r.tasks), o.seeds = r.seeds, o.config = layers.resolve(false);
   o.train_size = o.config.data.train_size, o.test_size = o.config.data.test_size;
   o.config.position_options.clear();
-  for (const std::string& p : o.positions) position(p);  // unknown names are known now
+  for (const std::string& p : positions_of(r.positions)) o.positions.push_back(position_of(p, layers));
+  o.pools = pools_of(r.pools, o.config);
   return o;
 } catch (const Error& e) {
   throw Usage(e.what());
@@ -112,6 +144,7 @@ Json as_json(const ProbeOptions& o, const std::vector<ProbeCell>& cells) {
     tasks.push_back({{"name", t.name}, {"chance", t.chance()}, {"tokens", t.tokens}, {"question", t.question}});
   for (const ProbeCell& c : cells) {
     Json row{{"position", c.position}, {"task", c.task}, {"size", c.size}};
+    if (!c.pool.empty()) row["pool"] = c.pool;
     if (c.absent.empty()) {
       row["accuracy"] = c.accuracy, row["low"] = c.interval.low, row["high"] = c.interval.high;
       row["above_chance"] = c.above_chance(), row["by_seed"] = c.by_seed;
@@ -124,6 +157,25 @@ Json as_json(const ProbeOptions& o, const std::vector<ProbeCell>& cells) {
           {"train_size", o.train_size}, {"test_size", o.test_size},
           {"seeds", o.seeds},           {"sizes", o.sizes},
           {"tasks", std::move(tasks)},  {"cells", std::move(rows)}};
+}
+
+/// What a page tells of the trainings: the command that repeats them, the program, its arithmetic, and what they have in common.
+std::string made(const Request& r, const ProbeOptions& o) {
+  const auto quoted = [](const std::string& s) { return Json(s).dump(); };
+  std::string command = "tessera probe --positions ";
+  for (const ProbePosition& p : o.positions) command += (&p == o.positions.data() ? "" : ",") + p.label;
+  for (const auto& [option, value] : {std::pair("--model", r.model), {"--tasks", r.tasks}, {"--pool", r.pools}})
+    if (!value.empty()) command += fmt::format(" {} {}", option, value);
+  if (o.seeds > 1) command += fmt::format(" --seeds {}", o.seeds);
+  for (const std::string& a : r.assignments)
+    command += a.find_first_of(" []*?'\"$;&|<>()\\") == std::string::npos ? " " + a : " " + quoted(a);
+  RunConfig shared = o.config;
+  shared.position.clear(), shared.data.name.clear();
+  return fmt::format(
+      "# What the answers in probe.csv are of; position.name, data.name and model.global_pool are those of each "
+      "row.\n[made]\nby = {}\narithmetic = {}\ncommand = {}\n\n{}",
+      quoted(fmt::format("tessera {}, commit {}", version(), commit())), quoted(arithmetic()), quoted(command),
+      toml(shared));
 }
 
 int run(const Request& r) try {
@@ -143,7 +195,10 @@ int run(const Request& r) try {
                       : fmt::format("stopped; the same command goes on with what is in {}", r.out));
     return interrupted;
   }
-  if (!r.out.empty()) io::replace_file(r.out + "/probe.csv", probe_csv(cells));
+  if (!r.out.empty()) {
+    io::replace_file(r.out + "/probe.csv", probe_csv(cells));
+    io::replace_file(r.out + "/probe.toml", made(r, o));
+  }
   if (r.json)
     print_json(as_json(o, cells));
   else
@@ -165,9 +220,14 @@ void add_probe(CLI::App& app, Action& chosen) {
                   ProbeOptions{}.train_size, ProbeOptions{}.test_size));
   sub->add_option("--model", r->model, "A family or a named configuration [vit of the recipe where]")
       ->type_name("NAME");
-  sub->add_option("--positions", r->positions, std::string("Encodings, or all [") + standard + "]")
+  sub->add_option("--positions", r->positions,
+                  std::string("Encodings, with options as NAME:KEY=VALUE:KEY=VALUE, or all [") + standard + "]")
       ->type_name("A,B,...");
   sub->add_option("--tasks", r->tasks, "Questions [all eight]")->type_name("A,B,...");
+  sub->add_option(
+         "--pool", r->pools,
+         "Who answers for a picture: token (class token), avg (mean of the patches), or both [the model's own]")
+      ->type_name("token,avg");
   sub->add_option("--seeds", r->seeds, "Trainings of each; from two on intervals are over seeds [1]")
       ->check(CLI::Range(1, 100))
       ->type_name("N");

@@ -25,16 +25,20 @@ std::string right_aligned(const std::string& text, size_t columns) {
   return std::string(columns > width ? columns - width : 0, ' ') + text;
 }
 
+const char* pool_in_words(const std::string& pool) {
+  return pool == "token" ? ", class token" : pool == "avg" ? ", mean of the patches" : "";
+}
+
 std::string number(double v) { return std::isfinite(v) ? fmt::format("{}", v) : ""; }
 
 }  // namespace
 
 std::string probe_csv(const std::vector<ProbeCell>& cells) {
-  std::string csv = "position,task,size,chance,seeds,accuracy,low,high,interval,standing,absent\n";
+  std::string csv = "position,pool,task,size,chance,seeds,accuracy,low,high,interval,standing,absent\n";
   for (const ProbeCell& c : cells) {
     const bool some = c.absent.empty();
-    csv += fmt::format("{},{},{},{},{},{},{},{},{},{},{}\n", report::csv_cell(c.position), c.task, c.size, c.chance,
-                       c.by_seed.size(), number(c.accuracy), number(c.interval.low), number(c.interval.high),
+    csv += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{}\n", report::csv_cell(c.position), c.pool, c.task, c.size,
+                       c.chance, c.by_seed.size(), number(c.accuracy), number(c.interval.low), number(c.interval.high),
                        !some                  ? ""
                        : c.by_seed.size() > 1 ? "seeds"
                                               : "pictures",
@@ -50,21 +54,23 @@ std::string probe_table(const std::vector<ProbeCell>& cells) {
   constexpr size_t name_width = 23, width = 7;
   std::string text;
   std::set<std::pair<std::string, std::string>> reasons;
-  size_t tasks = 0;  // columns: the cells of the first encoding
-  while (tasks < cells.size() && cells[tasks].position == cells[0].position && cells[tasks].size == cells[0].size)
-    ++tasks;
   for (size_t first = 0; first < cells.size();) {
     const int size = cells[first].size;
-    text += fmt::format("{}% right at {} x {}{}\n", first == 0 ? "" : "\n", size, size,
-                        first == 0 ? ", the size of training; in brackets: chance would do" : "");
+    const std::string& pool = cells[first].pool;
+    const auto together = [&](size_t i) { return i < cells.size() && cells[i].size == size && cells[i].pool == pool; };
+    size_t tasks = 0;  // columns: the cells of the first encoding
+    while (together(first + tasks) && cells[first + tasks].position == cells[first].position) ++tasks;
+    text += fmt::format("{}% right at {} x {}{}{}{}\n", first == 0 ? "" : "\n", size, size, pool_in_words(pool),
+                        first == 0 && pool.empty() ? ", the size of training" : "",
+                        first == 0 ? "; in brackets: chance would do" : "");
     std::string head(name_width, ' '), chance = fmt::format("{:<{}}", "chance", name_width);
     for (size_t t = 0; t < tasks; ++t) {
-      const ProbeTask& task = *std::ranges::find(probe_tasks(), cells[t].task, &ProbeTask::name);
+      const ProbeTask& task = *std::ranges::find(probe_tasks(), cells[first + t].task, &ProbeTask::name);
       head += right_aligned(task.heading, width);
       chance += right_aligned(fmt::format("{:.0f}", 100 * task.chance()), width);
     }
     text += head + "\n" + chance + "\n";
-    for (; first < cells.size() && cells[first].size == size; first += tasks) {
+    for (; together(first); first += tasks) {
       text += fmt::format("{:<{}}", cells[first].position.substr(0, name_width - 1), name_width);
       for (size_t t = 0; t < tasks; ++t) {
         const ProbeCell& c = cells[first + t];

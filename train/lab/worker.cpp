@@ -17,6 +17,7 @@
 #include "tessera/train/data/set.h"
 #include "tessera/train/lab/results.h"
 #include "tessera/train/lab/seams.h"
+#include "tessera/train/training/splits.h"
 #include "tessera/train/training/text.h"
 
 namespace tessera::lab {
@@ -162,7 +163,11 @@ class Worker {
   /// Asked once a round: data may be fetched while others work.
   bool found(const DataConfig& data) {
     const auto [it, fresh] = found_.try_emplace({data.name, data.dir});
-    if (fresh) it->second = !data::find_named(data.name) || data::available(data.name, data.dir);
+    if (fresh) {
+      DataConfig c = data;
+      follow(c);  // imagefolder:DIR below data.dir
+      it->second = !data::find_named(c.name) || data::available(c.name, c.dir);
+    }
     return it->second;
   }
   /// Are there data for this cell, and not on this machine?
