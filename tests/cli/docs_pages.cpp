@@ -105,6 +105,40 @@ TEST_CASE("docs: linear_attention.md says of every encoding whether it works, an
   }
 }
 
+TEST_CASE("docs: the pictures of encodings are those of today: titles, panels and the ranges of their numbers") {
+  const Folder folder;
+  REQUIRE(tessera({"positions", "--draw", folder.path()}).code == 0);
+  const auto words = [](const std::string& path) {
+    const std::string svg = read(path);
+    std::vector<std::string> all;
+    static const std::regex text("<text[^>]*>([^<]*)</text>");
+    for (std::sregex_iterator it(svg.begin(), svg.end(), text), end; it != end; ++it) {
+      std::istringstream in((*it)[1]);
+      for (std::string word; in >> word;) all.push_back(word);
+    }
+    return all;
+  };
+  size_t pictures = 0;
+  for (const auto& e : fs::directory_iterator(TESSERA_SOURCE_DIR "/docs/positions/img")) {
+    if (e.path().extension() != ".svg") continue;
+    CAPTURE(e.path().filename().string());
+    const std::string now = folder / e.path().filename().string();
+    REQUIRE(exists(now));
+    const std::vector<std::string> was = words(e.path().string()), is = words(now);
+    REQUIRE(was.size() == is.size());
+    for (size_t i = 0; i < is.size(); ++i) {
+      char *end = nullptr, *other = nullptr;
+      const double a = std::strtod(was[i].c_str(), &end), b = std::strtod(is[i].c_str(), &other);
+      if (end != was[i].c_str() && other != is[i].c_str())  // the last digit may be another CPU's
+        CHECK(std::abs(a - b) <= 0.02 * std::max(std::abs(a), std::abs(b)));
+      else
+        CHECK(was[i] == is[i]);
+    }
+    ++pictures;
+  }
+  CHECK(pictures == static_cast<size_t>(std::distance(fs::directory_iterator(folder.path()), {})));
+}
+
 TEST_CASE("docs: a command that names a script of ours can be typed as it stands") {
   const std::regex script("(\\S*)(tests/\\w+/[\\w/]+\\.py)(.*)");
   size_t commands = 0;

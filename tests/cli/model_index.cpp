@@ -61,7 +61,8 @@ std::string page() {
        "*positions enter* says where an encoding may act: after patch embeddings, in attentions, in the gaps between "
        "blocks ([which encoding in which "
        "model](../matrix.md)).\n"
-       "The test `cli/model_index.cpp` writes this page and checks it. Click a family for what it is, its formulas and "
+       "The test `tests/cli/model_index.cpp` writes this page and checks it. Click a family for what it is, its "
+       "formulas and "
        "its traps.\n\n"
        "| family | source | its own positions | parameters | MACs | at | positions enter "
        "|\n|---|---|---|---:|---:|---|---|\n";

@@ -280,6 +280,8 @@ void add_bench(CLI::App& app, Action& chosen) {
                   "For every line of stdin, a number of seconds, steps of that time and a line of JSON")
           ->excludes(timed);
     }
+    for (const char* option : {"--position", "--threads"})  // attention without positions, on one thread
+      if (!steps) s->remove_option(s->get_option(option));
     s->add_flag("--json", o->json, "One JSON document on stdout");
     s->callback([&chosen, o, run] { chosen = [=] { return run(*o); }; });
   };

@@ -83,8 +83,6 @@ Timing measure(const Case& c) {
 
 int bench_ops(const BenchOptions& o) {
   use_precision(o.precision);
-  if (o.model.threads > 0) wrong_usage("bench ops runs on one thread: leave --threads out");
-  if (!o.model.position.empty()) wrong_usage("bench ops times the attention without positions: leave --position out");
   const RunConfig config = o.model.resolve("bench ops");
   const Places places = tessera::model(config.model).places(config.model_options);
   if (places.sites.empty()) wrong_usage("bench ops: {} has no attention to take its sizes from", config.model);
