@@ -289,6 +289,20 @@ TWIN_CASE("property: polar coordinates are rotation by halves of softplus in twi
   }
 }
 
+TWIN_CASE("property: wavelets of the plane are Ricker's of both offsets, shifted to both sides") {
+  const Grid g{3, 4, 1};
+  const Bed bed("wavelet", {}, g);
+  const auto psi = [](double t) { return (1 - t * t) * std::exp(-t * t / 2); };
+  CHECK(farthest(bed.weights(), bed.by_hand([&](int b, int h, int i, int j) {
+          double s = 0;
+          for (int c = 0; c < Bed::d && i > 0 && j > 0; ++c) {  // columns, then rows; widths 1, 1, 2, 2 of each
+            const int offset = c < 4 ? (i - 1) % g.w - (j - 1) % g.w : (i - 1) / g.w - (j - 1) / g.w;
+            s += 0.3 * bed.query(b, h, i, c) * psi((offset - (c % 2 - 0.5)) / (c % 4 < 2 ? 1 : 2));
+          }
+          return s;
+        })) < tight);
+}
+
 /// One head of width d on a grid.
 Rotary rotary_of(const Options& options, const Layout& l, int d, const Run& run = {}, const char* path = "attn") {
   Places at;

@@ -75,6 +75,12 @@ TWIN_CASE("golden attention: Lie rotations and commuting ones") {
   Tiny("lie", {{"generator_dim", 4}})
       .set("attn.position.generator_raw_params", wave)
       .logits({0.893772, -0.084837, -0.573168, -0.042063}, {0.483918, 0.613285, 0.691345, 0.283803});
+  Tiny("lie", {{"generator_dim", 2}})  // the numbers of mixed rotation, whose pairs turn the other way round
+      .set("attn.position.generator_raw_params",
+           [](int64_t i) {
+             return i % 4 == 1 ? std::array{-0.2, -0.7, -0.8, 0.3}[static_cast<size_t>(i / 4)] : 5;
+           })
+      .logits({0.893772, 0.005347, -0.528743, -0.752233}, {0.143136, 0.638371, 0.571195, 0.283803});
   Tiny("comrope_ld", {{"block_size", 4}})
       .set("attn.position.freqs", wave)
       .set("attn.position.multiplier", [](int64_t axis) { return axis ? -0.6 : 1.3; })
