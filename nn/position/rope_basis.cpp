@@ -4,7 +4,8 @@
 //   harope         q' = M q, k' = M^-T k, M = U diag(s) V^T, s = softplus(sigma) + 1e-6, U and V exponentials of (A - A^T) / 2; then axial
 //                  rotation, rows first, theta 10000.  Li et al. 2025
 //   In exact arithmetic both are rotation alone with W_q <- P W_q, W_k <- P W_k (M W_q and M^-T W_k; biases, too): no other functions, another
-//   path for the optimiser, with P shared by q and k. With terms on q and k, which meet them as they are here, this no longer holds.
+//   path for the optimiser, with P shared by q and k. Terms on q and k meet them as they are here, and change nothing of that; norms between
+//   projection and basis do.
 //   hooks: shape, rotary      parameters per block: heads d (d - 1) / 2, and heads d frequencies; harope: heads (2 d^2 + d)
 //   cost: 2 d^2 multiplications per token and head for q and k, and the matrices anew in every forward pass
 //   class tokens: the same basis, angle 0      values: untouched      windows, reduced keys, another resolution: as the rotation (recomputed)

@@ -1,4 +1,5 @@
 // tessera report on the folder of an ablation: its page from the runs, from the tables alone, and in a browser.
+#include <algorithm>
 #include <filesystem>
 #include <string>
 
@@ -45,6 +46,39 @@ TEST_CASE("study page: from the runs and from their tables alone it is the same,
   REQUIRE(tessera({"report", study, "--output", folder / "page.html"}).code == 0);
   CHECK(read(folder / "page.html") == read(kept + "/report.html"));
   CHECK(read(study + "/results.csv") == before);
+}
+
+TEST_CASE("study page: those of docs/results are what their tables give, to the byte") {
+  size_t studies = 0;
+  for (const auto& plan : fs::recursive_directory_iterator(TESSERA_SOURCE_DIR "/docs/results")) {
+    const std::string from = plan.path().parent_path().string();
+    if (plan.path().filename() != "plan.toml" || !exists(from + "/results.csv") || !exists(from + "/report.html"))
+      continue;
+    CAPTURE(from);
+    const Folder copied;
+    const std::string to = copied / plan.path().parent_path().filename().string();
+    fs::copy(from, to, fs::copy_options::recursive);
+    const std::string drawn = to + "/report.html";
+    fs::remove(drawn);
+    const Result r = tessera({"report", to});
+    INFO(r.err);
+    REQUIRE(r.code == 0);
+    const auto files = [](const std::string& dir) {
+      std::vector<std::string> names;
+      for (const auto& e : fs::recursive_directory_iterator(dir))
+        if (e.is_regular_file()) names.push_back(fs::relative(e.path(), dir).string());
+      std::ranges::sort(names);
+      return names;
+    };
+    REQUIRE(files(to) == files(from));
+    for (const std::string& name : files(from)) {
+      const bool same = read(to + "/" + name) == read(from + "/" + name);  // of pages that nobody wants to see printed
+      CHECK_MESSAGE(same,
+                    name << " is not what `tessera report` writes: give that command again and look at the change");
+    }
+    ++studies;
+  }
+  CHECK(studies > 0);
 }
 
 TEST_CASE("study page: it is well-formed, holds what was measured and what is missing, and lets nothing in") {

@@ -11,6 +11,10 @@ namespace walk {
 
 constexpr bool twin = sizeof(real) == 8;
 constexpr double rounding = twin ? 1e-13 : 2e-5;
+/// Of weights and of outputs whose scores are sums of some hundred products of size 1, by two ways.
+constexpr double tight = twin ? 1e-14 : 2e-5;
+/// The same where float rounds angles of several radians, or larger scores.
+constexpr double tight_in_double = twin ? 1e-14 : 2e-4;
 
 /// One attention of two heads of width 8 under an encoding, on random queries, keys and values.
 struct Bed {

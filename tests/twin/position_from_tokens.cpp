@@ -54,7 +54,7 @@ TWIN_CASE("pape: every parabola added by hand, class tokens in the corner or now
           }
           return 0.3 * s;
         };
-        CHECK(farthest(bed.weights(), bed.by_hand(bias)) < rounding);
+        CHECK(farthest(bed.weights(), bed.by_hand(bias)) < tight);
         CHECK(farthest(bed.weights(), Bed("none", {}, g).weights()) > 1e-3);
       }
 }
@@ -72,7 +72,7 @@ TWIN_CASE("pape_ri is pape with P = lambda times a rotation, one a for both, and
     const int64_t row = i / C;
     return row < 4 ? static_cast<double>(a[row / 2 * C + i % C]) : 0.0;
   });
-  CHECK(farthest(round.weights(), two.weights()) < rounding);
+  CHECK(farthest(round.weights(), two.weights()) < tight);
 }
 
 /// The same scores from more channels: pape's term in the form its source computes, (coefficients of x, y, x^2 ...) in q and in k.
@@ -120,7 +120,7 @@ TWIN_CASE("pape: the term, the same in wider queries and keys, and the term in p
   const Grid g{3, 4, 1};
   const Bed bed("pape", {{"parabolas", 4}}, g);
   const Terms where = bed.terms();
-  CHECK(farthest(bed.weights(), RankForm(bed, g, where, 1).weights(bed)) < rounding);
+  CHECK(farthest(bed.weights(), RankForm(bed, g, where, 1).weights(bed)) < tight);
   // q | u against k | 0, and the table as a query term of the new channels
   const auto padded = [&](const Tensor& x, const Tensor& more) {
     const int N = g.tokens();
@@ -131,7 +131,7 @@ TWIN_CASE("pape: the term, the same in wider queries and keys, and the term in p
   const Terms inside = Terms{}.add({Relative::query, where.relative[0].table, Bed::d, where.relative[0].rho});
   CHECK(farthest(bed.weights(),
                  attention_weights({heads(q2, Bed::H), heads(k2, Bed::H), heads(k2, Bed::H), bed.who, 0.3}, inside)) <
-        rounding);
+        tight);
 }
 
 TWIN_CASE("side terms: u = A q is a query term whose table is U A") {
@@ -149,7 +149,7 @@ TWIN_CASE("side terms: u = A q is a query term whose table is U A") {
     for (int c = 0; c < Bed::d; ++c) u[i] += A[i % w * Bed::d + c] * bed.q[i / w * Bed::d + c];
   const Terms side = Terms{}.add({Relative::query, U, 0, rho, heads(u, Bed::H)}),
               folded = Terms{}.add({Relative::query, UA, 0, rho});
-  CHECK(farthest(attention_weights(bed.query(), side), attention_weights(bed.query(), folded)) < 10 * rounding);
+  CHECK(farthest(attention_weights(bed.query(), side), attention_weights(bed.query(), folded)) < tight_in_double);
 }
 
 /// What query i adds to the score of key j.
@@ -206,11 +206,11 @@ TWIN_CASE("content_alibi: by hand; with zero weights it is ALiBi, as it starts b
       return -softplus_of(projected(w, h, bed.q, b, i) + static_cast<double>(c[h])) *
              std::hypot(at.y - from.y, at.x - from.x);
     };
-    CHECK(farthest(bed.weights(), bed.by_hand(bias)) < rounding);
+    CHECK(farthest(bed.weights(), bed.by_hand(bias)) < tight);
     const std::vector<double> slopes = alibi_slopes(Bed::H);
     bed.zero().set("attn.position.slope.bias",
                    [&](int64_t h) { return std::log(std::expm1(slopes[static_cast<size_t>(h)])); });
-    CHECK(farthest(bed.weights(), Bed("alibi_2d", {}, g).weights()) < rounding);
+    CHECK(farthest(bed.weights(), Bed("alibi_2d", {}, g).weights()) < tight);
     Params fresh(3);
     const auto made = position("content_alibi", {})(Scope(fresh), bed.places);
     for (int h = 0; h < Bed::H; ++h)
@@ -244,7 +244,7 @@ TWIN_CASE("forget: gates between two tokens added by hand, in both directions, c
         for (int l = i + shift; l < j + shift; ++l) s += log_gate(bed, 1, h, b, l);
         return s;
       };
-      CHECK(farthest(bed.weights(), bed.by_hand(bias)) < rounding);
+      CHECK(farthest(bed.weights(), bed.by_hand(bias)) < tight);
     }
 }
 
@@ -256,7 +256,7 @@ TWIN_CASE("forget: with constant gates it is ALiBi on the raster, along the axes
       Gated bed(name, {{"gates", "alibi"}, {"std", 0.0}}, g), same(alibi, {{"metric", metric}}, g);
       const auto made = position(name, {{"gates", "alibi"}, {"std", 0.0}})(Scope(fresh), bed.places);
       for (const auto& e : fresh.entries()) bed.set(e.name, [&](int64_t i) { return e.value[i]; });
-      CHECK(farthest(bed.weights(), same.weights()) < rounding);
+      CHECK(farthest(bed.weights(), same.weights()) < tight);
     }
 }
 
@@ -302,7 +302,7 @@ TWIN_CASE("forget: in a causal model the keys' sums say it all, and class tokens
             double s = j > i ? -1e9 : 0;
             for (int l = j + 1; l <= i && j >= prefix; ++l) s += log_gate(bed, 0, h, b, l);
             return s;
-          })) < rounding);
+          })) < tight);
   }
 }
 
@@ -329,7 +329,7 @@ TWIN_CASE("forget: sums in four padded channels of queries and keys are the two 
                            .add({Relative::key, where.relative[1].table, Bed::d + 2, where.relative[1].rho});
   CHECK(farthest(bed.weights(),
                  attention_weights({heads(q2, Bed::H), heads(k2, Bed::H), heads(k2, Bed::H), bed.who, 0.3}, padded)) <
-        rounding);
+        tight);
 }
 
 TWIN_CASE("forget_profiles: rows and columns by hand, symmetric, and nothing on the diagonal") {
@@ -349,7 +349,7 @@ TWIN_CASE("forget_profiles: rows and columns by hand, symmetric, and nothing on 
       for (int x = std::min(at.x, from.x) + 1; x <= std::max(at.x, from.x); ++x) s += profile(b, h, false, x);
       return s;
     };
-    CHECK(farthest(bed.weights(), bed.by_hand(bias)) < rounding);
+    CHECK(farthest(bed.weights(), bed.by_hand(bias)) < tight);
     CHECK(bias(1, 1, g.tokens() - 1, g.prefix) == doctest::Approx(bias(1, 1, g.prefix, g.tokens() - 1)));
   }
 }

@@ -89,7 +89,7 @@ TWIN_CASE("scaling: on the trained grid all is as without; larger, YaRN lies bet
     for (const char* mode : {"interpolate", "ntk", "yarn"})
       CHECK(same_bits(weights({{"scaling", word(mode)}}, trained), plain));
     CHECK(same_bits(weights(every, now), large));
-    CHECK(farthest(weights(no, now), squeezed) < rounding);
+    CHECK(farthest(weights(no, now), squeezed) < tight);
     CHECK(farthest(large, squeezed) > 1e-3);
   }
 }
@@ -111,7 +111,7 @@ TWIN_CASE("scaling: mixed frequencies that each meet one axis scale as axial one
       f[i] = static_cast<real>(
           (t < Bed::d / 4) == (axis == 0) ? std::pow(100.0, -4.0 * static_cast<double>(t % (Bed::d / 4)) / Bed::d) : 0);
     }
-    CHECK(farthest(mixed.weights(), axial.weights()) < rounding);
+    CHECK(farthest(mixed.weights(), axial.weights()) < tight);
     CHECK(farthest(axial.weights(), Moved("rope_axial", {}, trained, now).weights()) > 1e-4);
   }
 }
@@ -123,7 +123,7 @@ TWIN_CASE("scaling: a temperature of the tables is one of the scores") {
   for (const char* name : {"rope_axial", "rope_mixed"}) {
     const Moved cool(name, yarn, trained, now);
     CHECK(farthest(Moved(name, hot, trained, now).weights(), attention_weights(cool.query(0.3 * m * m), cool.terms())) <
-          rounding);
+          tight);
   }
 }
 
