@@ -16,6 +16,7 @@
 #include "tessera/train/lab/emit.h"
 #include "tessera/train/lab/seams.h"
 #include "tessera/train/lab/worker.h"
+#include "tessera/train/training/environment.h"
 #include "tessera/train/training/text.h"
 
 namespace tessera::lab {
@@ -200,6 +201,7 @@ int ablate(const Request& r) {
     return done;
   }
   refuse_mixture(plan, r);
+  if (const std::string line = unclean(commit()); !line.empty() && r.parent == 0) say_warning(line);
   if (r.retry)
     if (const int n = forget_failures(study); n > 0) say("{} tried once more", plural(n, "failed run"));
   const int code = r.worker ? work_here(study, plan, r, interrupt) : run_crew(study, plan, crew, interrupt);
