@@ -167,4 +167,26 @@ TEST_CASE("dry run: a step is never of more images than there are") {
   CHECK_THROWS_WITH_AS(lab::expected(c), doctest::Contains("cooldown_epochs"), Error);
 }
 
+TEST_CASE("dry run: measures are counted by the images that they ask, larger ones by their pixels") {
+  RunConfig c =
+      tiny_config("position = \"shaw\"\n");  // 16 test images of where, which may be neither mirrored nor moved
+  const auto asked = [&](const std::vector<std::string>& families) {
+    lab::MeasureOptions o;
+    o.families = families, o.images = 10, o.attention_images = 4, o.sizes = {{32, 32}, {64, 32}};
+    return lab::asked_images(c, o);
+  };
+  const double always = 16 + 10;
+  CHECK(asked({"cost"}) == always);
+  CHECK(asked({"accuracy"}) == always);  // no epoch is validated
+  CHECK(asked({"flip", "shift", "permutation"}) == always + 20);
+  CHECK(asked({"positions", "grid_shuffle"}) == always + 60);
+  CHECK(asked({"resolution"}) == always + 4 + 2 * 14);
+  CHECK(asked({"speed"}) == always + 36 * 16);
+  CHECK(asked({}) == always + 20 + 60 + 32 + 4 + 36 * 16);
+  c.data.val_size = 16;
+  CHECK(asked({"accuracy"}) == always + 16);
+  c.position = "none";
+  CHECK(asked({"positions"}) == always);
+}
+
 }  // namespace tessera::test

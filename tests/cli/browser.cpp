@@ -120,7 +120,13 @@ void Browser::look(int width, int height, bool dark) {
   call("Emulation.setDeviceMetricsOverride",
        json{{"width", width}, {"height", height}, {"deviceScaleFactor", 1}, {"mobile", width < 600}}.dump());
   const json scheme{{"name", "prefers-color-scheme"}, {"value", dark ? "dark" : "light"}};
-  call("Emulation.setEmulatedMedia", json{{"features", json::array({scheme})}}.dump());
+  call("Emulation.setEmulatedMedia", json{{"media", ""}, {"features", json::array({scheme})}}.dump());
+}
+
+void Browser::paper() {  // 210 by 297 mm at 96 dots an inch, less the margins of 14 mm that our pages ask for
+  call("Emulation.setDeviceMetricsOverride",
+       json{{"width", 688}, {"height", 1017}, {"deviceScaleFactor", 1}, {"mobile", false}}.dump());
+  call("Emulation.setEmulatedMedia", json{{"media", "print"}}.dump());
 }
 
 }  // namespace tessera::test

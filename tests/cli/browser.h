@@ -24,6 +24,8 @@ class Browser {
   std::string value(const std::string& expression);
   /// A window of that width and height, light or dark.
   void look(int width, int height, bool dark = false);
+  /// As it is laid out for a sheet of A4, until look().
+  void paper();
 
   std::vector<std::string> complaints;  ///< of the console, and exceptions nobody caught
   std::vector<std::string> requests;    ///< addresses asked for since open(), but for the page's own

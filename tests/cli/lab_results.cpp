@@ -11,6 +11,7 @@
 #include "program.h"
 #include "tessera/core/error.h"
 #include "tessera/core/io/safetensors.h"
+#include "tessera/train/lab/page_csv.h"
 #include "tessera/train/lab/results.h"
 
 using namespace tessera;
@@ -258,11 +259,65 @@ TEST_CASE("results: groups are compared with the baseline of the same other keys
   CHECK(compare(all, "resolution.48x48.acc1")[4].words == "no seed in common");
 
   const auto rows = lines(comparisons_csv(all));
-  CHECK(rows[0].starts_with("position.name,model.depth,measure,n,mean,sd,low,high,baseline,pairs,difference,"));
+  CHECK(rows[0].starts_with(
+      "position.name,model.depth,measure,n,mean,sd,low,high,iqm,iqm_low,iqm_high,baseline,pairs,difference,"));
   CHECK(rows[0].ends_with(",verdict,words"));
   CHECK(std::ranges::count_if(rows, [](const std::string& r) {
           return r.find(",better,") != std::string::npos && r.find('[') == std::string::npos;
         }) == 0);
+}
+
+TEST_CASE("results: interquartile means stand beside the means, from four runs on") {
+  const Folder folder;
+  const std::string dir = folder / "study";
+  for (int seed = 1; seed <= 5; ++seed) {
+    make_cell(dir, "shaw", 2, seed,
+              seed == 3 ? 100 : 600 + 10 * static_cast<size_t>(seed));  // one of them failed to learn
+    if (seed < 5) make_cell(dir, "rope", 2, seed, 600 + 10 * static_cast<size_t>(seed));
+    if (seed < 4) make_cell(dir, "none", 2, seed, 500 + static_cast<size_t>(seed));
+  }
+  const Results all = read_results(dir);
+  const Csv table = parse_csv(comparisons_csv(all), "comparisons.csv");
+  std::map<std::string, size_t> row;
+  for (size_t r = 0; r < table.rows.size(); ++r)
+    if (table.at(r, "measure") == "last_acc1") row[table.at(r, "position.name")] = r;
+  const auto number = [&](const char* name, const char* column) { return number_in(table.at(row.at(name), column)); };
+  CHECK(number("shaw", "iqm") == doctest::Approx((0.61 + 0.62 + 0.64) / 3));
+  CHECK(number("shaw", "mean") < 0.53);
+  CHECK(number("rope", "iqm") == doctest::Approx(0.625));
+  for (const char* name : {"shaw", "rope"}) {
+    CHECK(number(name, "iqm_low") < number(name, "iqm"));
+    CHECK(number(name, "iqm_high") > number(name, "iqm"));
+  }
+  for (const char* column : {"iqm", "iqm_low", "iqm_high"}) CHECK(table.at(row.at("none"), column).empty());
+  CHECK(comparisons_csv(read_results(dir)) == comparisons_csv(all));
+}
+
+TEST_CASE(
+    "results: what a training took is in timings.csv whatever was measured, and damage to it costs nothing else") {
+  const Folder folder;
+  const std::string dir = folder / "study", cells = dir + "/cells/position=shaw,depth=2,seed=";
+  make_study(dir);
+  const std::string table = results_csv(read_results(dir));
+  const auto timings = [&] {
+    const Results all = read_results(dir);
+    CHECK(all.skipped.empty());
+    CHECK(results_csv(all) == table);
+    return lines(timings_csv(all));
+  };
+  for (const char* summary : {"{", "[]", R"({"seconds":"12.5","threads":null})"}) {
+    write(cells + "1/summary.json", summary);
+    CHECK(timings()[1] == "shaw,2,1,101");
+  }
+  const std::string took = R"({"seconds":12.5,"threads":2,"images_per_s":900,"test_acc1":0.5})";
+  write(cells + "1/summary.json", took), write(cells + "2/summary.json", took);
+  write(cells + "2/measures.json",
+        R"({"format":1,"numbers":{"last_acc1":0.611,"params":1000,"resolution.48x48.acc1":0.25}})");
+  const auto rows = timings();
+  CHECK(rows[0] == "position.name,model.depth,seed,images_per_s,seconds,threads");
+  CHECK(rows[1] == "shaw,2,1,101,12.5,2");
+  CHECK(rows[2] == "shaw,2,2,900,12.5,2");
+  CHECK(rows[3] == "shaw,2,3,103,,");
 }
 
 TEST_CASE("results: another encoding changes no number of the pairs that were there") {

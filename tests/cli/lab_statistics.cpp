@@ -163,6 +163,23 @@ TEST_CASE("statistics: one run, drawn anew, is that run again, and tells no inte
   CHECK(std::isnan(over_seeds_and_images({{1, 0, 1}}).low));
 }
 
+TEST_CASE(
+    "statistics: an interquartile mean is told where a quarter can be cut, with runs resampled within their tasks") {
+  CHECK(std::isnan(middle_of({}).mean));
+  CHECK(std::isnan(middle_of({{0.7, 0.71, 0.72}}).mean));
+  const Scores two{{0.7, 0.9}, {0.1, 0.3}};
+  const Middle m = middle_of(two);
+  CHECK(m.n == 4);
+  CHECK(m.mean == doctest::Approx(0.5));
+  const Interval i = interquartile_mean_interval(two, {.resamples = 2000});
+  CHECK(m.interval.low == i.low);
+  CHECK(m.interval.high == i.high);
+  CHECK(m.interval.low > 0.25);  // as one task the resamples would hold four of 0.1 and 0.3
+  const Middle one_run = middle_of({{0.7, 0.71, 0.72}, {0.1}});
+  CHECK(std::isfinite(one_run.mean));
+  CHECK(std::isnan(one_run.interval.low));
+}
+
 TEST_CASE("statistics: resampling picks what numpy and rliable would have picked by the same draws") {
   for (const io::Json& c : golden()["images"]) near(over_images(list(c["values"]), how(c)), c["interval"]);
   for (const io::Json& c : golden()["seeds_and_images"])

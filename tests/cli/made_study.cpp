@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
+#include "tessera/core/io/safetensors.h"
 #include "tests/cli/program.h"
 
 namespace tessera::test {
@@ -85,8 +88,15 @@ void make_run(const std::string& dir, const std::string& position, int e, int se
           "5,\"seconds\":{0}.5}}\n",
           epoch, 10 * epoch, split, 2.0 - 0.3 * epoch, acc - 0.1 * (3 - epoch));
   write(dir + "/metrics.jsonl", metrics);
-  write(dir + "/summary.json",
-        json{{"model", "vit"}, {"position", position}, {"seed", seed}, {"test_acc1", acc}, {"finished", true}}.dump());
+  write(dir + "/summary.json", json{{"model", "vit"},
+                                    {"position", position},
+                                    {"seed", seed},
+                                    {"test_acc1", acc},
+                                    {"finished", true},
+                                    {"seconds", 3.5},
+                                    {"threads", 2},
+                                    {"images_per_s", 1000.5}}
+                                   .dump());
   write(dir + "/cell.json", json{{"format", 1}, {"keys", {{"position.name", position}}}, {"seed", seed}}.dump());
   write(dir + "/measures.json", measures(e, seed, acc).dump());
   write(dir + "/pictures.json", pictures(e).dump());
@@ -127,6 +137,16 @@ void make_study(const std::string& dir, const std::vector<std::string>& encoding
                                                       {"reason", "[train] the loss of step 7 is nan"}}
                                                      .dump());
     }
+}
+
+void make_answers(const std::string& cell, const std::vector<uint8_t>& right) {
+  const auto bytes = std::span(reinterpret_cast<const char*>(right.data()), right.size());
+  const std::array tensors{io::TensorBytes{"right", io::DType::u8, {static_cast<int64_t>(right.size())}, bytes}};
+  io::write_safetensors(cell + "/answers.safetensors", tensors);
+  json measures = json::parse(read(cell + "/measures.json"));
+  measures["numbers"]["last_acc1"] =
+      std::accumulate(right.begin(), right.end(), 0.0) / static_cast<double>(right.size());
+  write(cell + "/measures.json", measures.dump());
 }
 
 }  // namespace tessera::test

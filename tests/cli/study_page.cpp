@@ -95,7 +95,7 @@ TEST_CASE("study page: it is well-formed, holds what was measured and what is mi
   for (const char* part :
        {"[train] the loss of step 7 is nan", "its table is of 8 x 8 tokens", "Other resolutions", "32x48", "Shifts",
         "What answers hang on", "Cost", "Pictures of attention and tables", "tessera ablate plan.toml",
-        "made by = tessera 0.1.0 on a machine / commit 0123456789ab", "better"})
+        "made by = tessera 0.1.0 on a machine / commit 0123456789ab", "better", "4 s, 2 threads"})
     CHECK_MESSAGE(page.find(part) != std::string::npos, part);
   const size_t cost = page.find("<h2>Cost</h2>");
   const std::string heads = page.substr(cost, page.find("</thead>", cost) - cost);
@@ -270,6 +270,31 @@ TEST_CASE("study page: in a headless browser it sorts, filters, lights up and as
   browser.open(url, false);
   CHECK(browser.value(rows) == "\"alibi rope_axial rope learned none\"");
   CHECK(browser.value("document.getElementById('tools').offsetHeight") == "0");
+}
+
+TEST_CASE("study page: in print, by a headless browser, nothing sticks out and what only works on a screen is gone") {
+  const Folder folder;
+  const std::string study = folder / "study";
+  make_study(study, {"none", "learned", "rope_axial", "relative_position_bias", "shaw_axial_kv", "sincos2d", "alibi"},
+             3);
+  REQUIRE(tessera({"report", study}).code == 0);
+  Browser browser(TESSERA_BROWSER);
+  const std::string shown = "getComputedStyle(document.getElementById('tools')).display !== 'none'",
+                    fits = "document.scrollingElement.scrollWidth <= document.scrollingElement.clientWidth",
+                    widest =
+                        "[...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > "
+                        "innerWidth + 1).map(e => e.tagName + '.' + e.getAttribute('class')).join(' ')";
+  browser.look(1280, 900);
+  browser.open("file://" + study + "/report.html");
+  CHECK(browser.value(shown) == "true");
+  browser.paper();
+  INFO(browser.value(widest));
+  CHECK(browser.value("matchMedia('print').matches") == "true");
+  CHECK(browser.value(shown) == "false");
+  CHECK(browser.value(fits) == "true");
+  CHECK(browser.value("document.querySelectorAll('#accuracy tbody tr').length") == "7");
+  browser.look(1280, 900);
+  CHECK(browser.value(shown) == "true");
 }
 
 }  // namespace tessera::test

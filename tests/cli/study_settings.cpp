@@ -157,6 +157,40 @@ TEST_CASE("study page: a mean curve ends where the first of its seeds ends") {
   CHECK(one_stopped != lab::training_curves(study));
 }
 
+TEST_CASE("study page: of all pairs a cell stays what it is when an encoding is added, and too many groups are said") {
+  Findings study;
+  study.grid = {"position.name"}, study.facets = {""};
+  const auto add = [&](const std::string& name, const std::vector<double>& accuracies) {
+    StudyGroup group{{name}, study.encodings.size(), 0, {}};
+    for (const double acc : accuracies) {
+      lab::StudyRun& run = group.runs.emplace_back();
+      run.seed = std::to_string(group.runs.size()), run.numbers["last_acc1"] = acc;
+    }
+    study.encodings.push_back(name), study.groups.push_back(group);
+  };
+  const auto cells = [&] {
+    const std::string html = lab::pair_matrix(study);
+    Names all;
+    for (size_t at = 0; (at = html.find("<div class=\"cell", at)) != std::string::npos; ++at)
+      if (const std::string cell = html.substr(at, html.find("</div>", at) - at);
+          cell.find("title") != std::string::npos)
+        all.insert(cell);
+    return all;
+  };
+  add("none", {0.60, 0.61, 0.62}), add("shaw", {0.64, 0.66, 0.65}), add("rope", {0.61, 0.60, 0.63});
+  const Names before = cells();
+  CHECK(before.size() == 6);
+  add("bad", {0.1, 0.12, 0.11}), add("good", {0.9, 0.91, 0.92});
+  const Names after = cells();
+  CHECK(after.size() == 20);
+  for (const std::string& cell : before) CHECK_MESSAGE(after.contains(cell), cell);
+  CHECK(lab::pair_matrix(study).find("opacity: 0.740") != std::string::npos);  // full from ten points on
+  for (int i = 5; i < 65; ++i) add(fmt::format("e{}", i), {0.6, 0.61});
+  const std::string many = lab::pair_matrix(study);
+  CHECK(many.find("no picture of 65 groups") != std::string::npos);
+  CHECK(many.find("class=\"pairs") == std::string::npos);
+}
+
 TEST_CASE("study page: tables outlive their runs, whatever else is left in the folder") {
   const Folder folder;
   const std::string dir = folder / "study";

@@ -16,6 +16,7 @@
 #include "tessera/train/lab/emit.h"
 #include "tessera/train/lab/seams.h"
 #include "tessera/train/lab/worker.h"
+#include "tessera/train/training/environment.h"
 #include "tessera/train/training/text.h"
 
 namespace tessera::lab {
@@ -36,12 +37,12 @@ struct Request {
   std::string out, seeds, baseline, measures, emit;
   double stop_worse = -1, patience = 60;
   int stop_epochs = 0, jobs = 0, threads = 0, parent = 0;
-  bool worker = false, dry = false, retry = false, allow_mixed = false;
+  bool worker = false, dry = false, retry = false, allow_mixed = false, no_extra = false;
 
   bool says_a_plan() const {
     const bool any = std::any_of(values.begin(), values.end(), [](const std::string& v) { return !v.empty(); });
     return any || !words.empty() || !seeds.empty() || !baseline.empty() || !measures.empty() || stop_worse >= 0 ||
-           stop_epochs > 0;
+           stop_epochs > 0 || no_extra;
   }
 };
 
@@ -78,6 +79,7 @@ Words gather(const Request& r) {
     for (size_t i = 0; i < r.options.size(); ++i)
       if (said == r.options[i] && !r.values[i].empty()) assign(words, shortcuts()[i].option, r.values[i]);
   }
+  if (r.no_extra) words.extra.clear();
   if (!r.seeds.empty()) words.seeds = seeds_of(r.seeds);
   if (!r.baseline.empty()) words.baseline = r.baseline;
   if (r.stop_worse >= 0) words.stop_worse = r.stop_worse;
@@ -200,6 +202,7 @@ int ablate(const Request& r) {
     return done;
   }
   refuse_mixture(plan, r);
+  if (const std::string line = unclean(commit()); !line.empty() && r.parent == 0) say_warning(line);
   if (r.retry)
     if (const int n = forget_failures(study); n > 0) say("{} tried once more", plural(n, "failed run"));
   const int code = r.worker ? work_here(study, plan, r, interrupt) : run_crew(study, plan, crew, interrupt);
@@ -266,6 +269,7 @@ void add_ablate(CLI::App& app, Action& chosen) {
          "seed, --stop-epochs validations in a row")
       ->check(CLI::Range(0.0, 1.0));
   sub->add_option("--stop-epochs", r->stop_epochs, "[3]")->check(CLI::Range(1, 1'000'000));
+  sub->add_flag("--no-extra", r->no_extra, "Leave out the [[extra]] cells of PLAN.toml");
   sub->add_flag("--worker", r->worker, "One of any number of processes that share DIR, on any machines");
   sub->add_option("--jobs", r->jobs, "Runs at the same time in this process's care [measured]")
       ->check(CLI::Range(1, 4096));

@@ -10,7 +10,9 @@
 #include <set>
 
 #include "tessera/core/parallel.h"
+#include "tessera/nn/position.h"
 #include "tessera/train/cli/console.h"
+#include "tessera/train/data/set.h"
 #include "tessera/train/lab/seams.h"
 #include "tessera/train/lab/statistics.h"
 #include "tessera/train/training/splits.h"
@@ -55,6 +57,8 @@ class Sizes {
   struct Of {
     size_t train = 0;
     double val = 0, test = 0;
+    ImageSize size{};  ///< of pictures; 0 x 0 where they are none
+    bool flips = false, moves = false;
   };
   Of of(DataConfig data) {
     RunConfig key;
@@ -64,6 +68,9 @@ class Sizes {
       const data::Splits s = open_splits(data);
       known = {static_cast<size_t>(data::size_of(s.train)), static_cast<double>(data::size_of(s.val)),
                std::max(1.0, static_cast<double>(data::size_of(s.test)))};
+      if (const auto set = std::dynamic_pointer_cast<const data::Set>(s.test))
+        known.size = {set->h, set->w}, known.flips = set->keeps_label(data::Augmentation::flip),
+        known.moves = set->keeps_label(data::Augmentation::crop);
     }
     return known;
   }
@@ -92,8 +99,33 @@ Expected expected(const RunConfig& config, Sizes& sizes) {
   return e;
 }
 
+/// See asked_images(). `lossless` is left out: it has few.
+double asked_images(const RunConfig& config, const MeasureOptions& o, const Sizes::Of& n) {
+  const auto wanted = [&](std::string_view family) {
+    return o.families.empty() || std::ranges::find(o.families, family) != o.families.end();
+  };
+  const auto some = [](double all, int count) { return count == 0 ? all : std::min<double>(all, count); };
+  const double part = some(n.test, o.images), seen = some(part, o.attention_images);
+  double images = n.test + (part < n.test ? part : 0);
+  if (wanted("accuracy") && n.val > 0) images += n.test;
+  if (wanted("attention")) images += seen;
+  if (wanted("positions") && config.position != "none") images += 3 * part;
+  if (wanted("speed"))  // six steps with the encoding and six without, each as three forward passes
+    images += 3 * 2 * 6 * std::min({64.0, n.test, static_cast<double>(config.train.batch_size)});
+  if (n.size.h == 0) return images;
+  if (wanted("flip") && n.flips) images += part;
+  if (wanted("permutation")) images += 2 * part;
+  if (wanted("grid_shuffle")) images += static_cast<double>(o.tiles.size()) * part;
+  if (wanted("shift") && n.moves) images += 2 * static_cast<double>(o.shifts.size()) * part;
+  if (!wanted("resolution") || (!config.position.empty() && !fixed_size(config.position).empty())) return images;
+  for (const ImageSize& size : o.sizes.empty() ? usual_sizes(n.size, {1, 1}) : o.sizes)
+    images += static_cast<double>(size.h) * size.w / (static_cast<double>(n.size.h) * n.size.w) *
+              (size == n.size ? seen : part + seen);
+  return images;
+}
+
 struct Look {
-  double seconds = 0;
+  double seconds = 0, measures = 0;  ///< measures: a part of seconds
   std::string refused;
 };
 
@@ -113,12 +145,17 @@ Expected expected(const RunConfig& config) {
   return expected(config, sizes);
 }
 
+double asked_images(const RunConfig& config, const MeasureOptions& options) {
+  return asked_images(config, options, Sizes().of(config.data));
+}
+
 int dry_run(const Plan& plan, const Study& study, bool retry, const Interrupt& interrupt) {
   const Standing now = study.dir.empty() ? Standing() : standing(study);
   int finished = 0, failed = 0;
   std::map<std::string, Look> known;  // by configuration, whatever the seed
   Sizes sizes;
-  double total = 0;
+  const MeasureOptions options = measure_options(plan.report);
+  double total = 0, measures = 0;
   int to_do = 0, can = 0;
   std::map<std::string, int> seeds;  // of each cell, by what it says
   std::set<std::string> compared;    // the same, of those that have a baseline
@@ -139,12 +176,14 @@ int dry_run(const Plan& plan, const Study& study, bool retry, const Interrupt& i
     const auto [it, fresh] = known.try_emplace(cell.refused + toml(same));
     if (fresh) try {
         if (!cell.refused.empty()) throw Error(cell.refused);
-        it->second.seconds = expected(cell.config, sizes).all;
+        const Expected e = expected(cell.config, sizes);
+        it->second.measures = e.step / e.images * asked_images(cell.config, options, sizes.of(cell.config.data)) / 3;
+        it->second.seconds = e.all + it->second.measures;
       } catch (const Error& e) {
         it->second.refused = e.what();
       }
     const Look& v = it->second;
-    total += v.seconds;
+    total += v.seconds, measures += v.measures;
     if (v.refused.empty()) {
       ++can, ++seeds[toml(same)];
       if (cell.reference >= 0) compared.insert(toml(same));
@@ -157,9 +196,9 @@ int dry_run(const Plan& plan, const Study& study, bool retry, const Interrupt& i
                                                   : fmt::format(" beside {} that {} finished and {} that failed",
                                                                 finished, finished == 1 ? "is" : "are", failed);
   print(fmt::format(
-      "\n{}{}, of which {} can be; about {:.1f} h one after another with {} (two steps of each were measured; the "
-      "measures at the end are not counted)\n",
-      plural(to_do, "run"), over, can, total / 3600, plural(parallel::threads(), "thread")));
+      "\n{}{}, of which {} can be; about {:.1f} h one after another with {} (two steps of each were measured; {:.1f} "
+      "h of it for the measures at the end, by the images that they ask, a third of a step each)\n",
+      plural(to_do, "run"), over, can, total / 3600, plural(parallel::threads(), "thread"), measures / 3600));
   if (!plan.baseline_key.empty()) print(fmt::format("the baseline is {}={}\n", plan.baseline_key, plan.baseline_value));
   const std::optional<double> found = spread_of_differences(study.dir);
   constexpr double assumed =

@@ -1,9 +1,11 @@
 #pragma once
 // The sections of a study's page; each is HTML, or empty when there is nothing to show.
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "tessera/train/lab/page_findings.h"
+#include "tessera/train/lab/results_plan.h"
 
 namespace tessera::lab {
 
@@ -23,6 +25,23 @@ std::string points(double fraction, int decimals = 2);
 std::string with_interval(const Measured& m);
 /// What stands between the means of all seeds' values: "5", or "3 to 5" when groups have different numbers of runs.
 std::string runs_each(const Findings& study);
+
+/// A setting as it is in one run of a group, or empty.
+std::string setting(const Findings& study, const StudyGroup& group, const std::string& seed, const std::string& key);
+
+/// The commands that give one run of a study once more.
+class Again {
+ public:
+  explicit Again(const Findings& study);
+  /// From the plan that is kept beside the page, whatever became of the runs; empty where a command line has no words for this one.
+  std::string by_plan(const StudyGroup& group, const StudyRun& run) const;
+  /// From the run's own configuration, where the folder still has its cells; empty where its folder is not known.
+  std::string by_config(const StudyGroup& group, const StudyRun& run) const;
+
+ private:
+  const Findings& study_;
+  std::optional<PlanSays> plan_;
+};
 
 std::string study_tiles(const Findings& study);
 /// Accuracy, its interval as a picture, the difference to the baseline; sorted by accuracy. The table that the script sorts and filters.

@@ -207,10 +207,12 @@ std::string cost_table(const Findings& study) {
     }
     html += "</tr>\n";
   }
-  return report::section("Cost",
-                         "Of one sample through the model; speed and memory of training steps, measured in turn with "
-                         "those of none in the same model.",
-                         html + "</tbody></table></div>\n");
+  return report::section(
+      "Cost",
+      "Parameters and multiplications of one sample through the model; samples a second are those of the "
+      "whole training, with the threads it had and beside whatever else ran; speed and memory beside "
+      "none are of training steps that took turns with those of none in the same model.",
+      html + "</tbody></table></div>\n");
 }
 
 std::string reliance_table(const Findings& study) {

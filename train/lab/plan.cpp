@@ -162,11 +162,8 @@ std::string as_resolved(const Words& w, const std::vector<Point>& points, const 
 }
 
 void choose_baseline(Plan& plan, const Words& w, const std::vector<Point>& points, const Plan* before) {
+  if (plan.grid.empty()) return;  // one cell, and nothing to compare it with
   std::string said = w.baseline;
-  if (plan.grid.empty()) {
-    if (!said.empty()) wrong_usage("baseline {}: there is one cell, and nothing to compare", shown(said));
-    return;
-  }
   const auto has = [&](const std::string& key, const std::string& value) {
     const auto k = static_cast<size_t>(std::find(plan.grid.begin(), plan.grid.end(), key) - plan.grid.begin());
     return k < plan.grid.size() &&
@@ -294,6 +291,11 @@ Plan make_plan(Words w, const Plan* before) {
     }
   }
   refuse_twins(plan);
+  if (plan.grid.empty() && !w.baseline.empty()) {  // of a plan whose grid was narrowed to one cell, to repeat it
+    plan.note += fmt::format("{}one cell: there is nothing to compare, and baseline {} is left out",
+                             plan.note.empty() ? "" : "; ", shown(w.baseline));
+    w.baseline.clear();
+  }
   choose_baseline(plan, w, all, before);
   find_references(plan);
   if (w.stop_epochs && !w.stop_worse)

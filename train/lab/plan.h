@@ -57,7 +57,7 @@ struct Plan {
   StopRule stop;
   Assignments report;      ///< what [report] says beside: the measures and their options
   std::string arithmetic;  ///< of the machine that began it
-  std::string note;        ///< which data were chosen, where nobody named any; else empty
+  std::string note;        ///< what is to be told of it: which data were chosen, a baseline left out; or empty
   std::string text;        ///< of DIR/plan.toml
 };
 

@@ -106,6 +106,20 @@ void read_answers(const std::string& path, CellRun& run) {
     fail("results", "{}: {} predictions for {} samples", path, run.prediction.size(), run.right.size());
 }
 
+/// What the training took, as summary.json has it, beside what measures.json timed. Without it, or with a damaged one, the run is what it is:
+/// nothing that is compared stands there.
+void read_times(const std::string& path, CellRun& run) {
+  std::error_code error;
+  if (fs::symlink_status(path, error).type() == fs::file_type::not_found) return;
+  try {
+    const Json summary = io::read_json(path, small_file, "results");
+    if (!summary.is_object()) return;
+    for (const char* name : {"seconds", "threads", "images_per_s"})
+      if (const auto it = summary.find(name); it != summary.end() && it->is_number())
+        run.timed.try_emplace(name, io::number(*it, path + ": " + name, most, "results"));
+  } catch (const Error&) {}
+}
+
 /// Of one cell, with what it said of itself; values are put in order when all keys are known.
 struct Read {
   CellRun run;
@@ -124,6 +138,7 @@ Read read_cell(const fs::path& dir) {
     r.run.numbers[stopped_epoch] = static_cast<double>(
         io::integer(member(*stopped, "epoch", cell), cell + ": stopped.epoch", 1, INT_MAX, "results"));
   if (d.contains("timed")) r.run.timed = numbers(d, "timed", measures);
+  read_times((dir / "summary.json").string(), r.run);
   if (const auto it = d.find("absent"); it != d.end()) {
     if (!it->is_object()) fail("results", "{}: \"absent\" is no object", measures);
     for (const auto& [name, reason] : it->items()) {

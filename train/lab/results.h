@@ -20,7 +20,7 @@ struct CellRun {
   std::string cell, dir;
   std::vector<std::string> values;  ///< of Results::keys; "" where the cell does not say
   int64_t seed = 0;
-  std::map<std::string, double> numbers, timed;  ///< measures.json; accuracies as fractions
+  std::map<std::string, double> numbers, timed;  ///< measures.json; accuracies as fractions; the times of summary.json
   std::map<std::string, std::string> absent;     ///< measure -> why this cell has none
   std::vector<float> right;         ///< answers.safetensors, by test sample: 1 where right; empty without the file
   std::vector<int32_t> prediction;  ///< as many, or none
@@ -78,6 +78,7 @@ Unit unit_of(std::string_view measure);
 struct Comparison {
   size_t group = 0, baseline = 0;  ///< of Results::groups; the same for a baseline, groups.size() where there is none
   MeanOf mean{};
+  Middle middle{};              ///< of the same runs: they are one task
   Difference difference{};      ///< to the baseline, of the seeds both have; holm among all groups of this measure
   Interval images{};            ///< of the difference over test images, these seeds; last_acc1 only
   Interval seeds_and_images{};  ///< over both; last_acc1 only, from three shared seeds on
@@ -94,9 +95,11 @@ std::vector<std::vector<Difference>> pairwise(const Results& results, const std:
 
 /// One row a run: the grid's keys, seed, then every deterministic measure by name. Equal work gives equal bytes.
 std::string results_csv(const Results& results);
-/// The same with what depends on the machine: times, rates, memory.
+/// The same with what depends on the machine: seconds, threads and images_per_s of the training (summary.json), and what was timed beside
+/// them.
 std::string timings_csv(const Results& results);
-/// One row a measure and group: the grid's keys, then measure, n, mean, sd, low, high, baseline (its label), pairs, difference,
+/// One row a measure and group: the grid's keys, then measure, n, mean, sd, low, high, iqm, iqm_low, iqm_high (the interquartile mean;
+/// empty below four runs), baseline (its label), pairs, difference,
 /// difference_sd, difference_low, difference_high, t, p, holm_p, comparisons (that Holm's correction is among: those of this measure), detectable,
 /// images_low, images_high, seeds_and_images_low, seeds_and_images_high, stopped, baseline_stopped (runs of either side that were stopped early),
 /// verdict, words.

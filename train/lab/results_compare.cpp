@@ -95,7 +95,8 @@ std::vector<Comparison> compare(const Results& results, const std::string& measu
     c.stopped = results.stopped(results.groups[g]);
     if (c.baseline != g && c.baseline != results.groups.size())
       c.baseline_stopped = results.stopped(results.groups[c.baseline]);
-    c.mean = mean_of(results.of(results.groups[g], measure));
+    const std::vector<double> values = results.of(results.groups[g], measure);
+    c.mean = mean_of(values), c.middle = middle_of({values});
     if (c.baseline != g && c.baseline != results.groups.size()) {
       const auto pairs = shared(results, results.groups[g], results.groups[c.baseline], measure);
       c.difference = difference(results, pairs, measure);

@@ -99,6 +99,10 @@ std::vector<PlanSays::Rank> PlanSays::ranks(const std::vector<std::string>& keys
   return all;
 }
 
+bool PlanSays::is_axis(const std::string& key) const {
+  return std::ranges::any_of(grid, [&](const auto& axis) { return same_key(axis.first, key); });
+}
+
 void PlanSays::sort_keys(std::vector<std::string>& keys) const {
   std::ranges::stable_sort(keys, {}, [&](const std::string& key) {
     return std::ranges::find_if(grid, [&](const auto& a) { return same_key(a.first, key); }) - grid.begin();
@@ -106,10 +110,13 @@ void PlanSays::sort_keys(std::vector<std::string>& keys) const {
 }
 
 PlanSays read_plan_says(const std::string& file) {
-  PlanSays says;
   std::error_code error;
-  if (std::filesystem::symlink_status(file, error).type() == std::filesystem::file_type::not_found) return says;
-  const std::string text = io::read_file(file, io::limit::recipe, "results");
+  if (std::filesystem::symlink_status(file, error).type() == std::filesystem::file_type::not_found) return {};
+  return plan_says(io::read_file(file, io::limit::recipe, "results"), file);
+}
+
+PlanSays plan_says(std::string_view text, const std::string& file) {
+  PlanSays says;
   check_depth(text, file);
   toml::table root;
   try {
@@ -149,6 +156,7 @@ PlanSays read_plan_says(const std::string& file) {
   std::ranges::stable_sort(axes, [](const Axis& a, const Axis& b) { return a.at < b.at; });  // the table is by name
   for (Axis& a : axes) says.grid.emplace_back(std::move(a.key), std::move(a.values));
   if (const auto* baseline = root["report"]["baseline"].node()) says.baseline = text_of(*baseline);
+  says.stops = root["report"]["stop_worse"].value_or(0.0) > 0;
   return says;
 }
 

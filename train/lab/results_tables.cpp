@@ -74,6 +74,9 @@ std::string comparisons_csv(const Results& results) {
              "sd",
              "low",
              "high",
+             "iqm",
+             "iqm_low",
+             "iqm_high",
              "baseline",
              "pairs",
              "difference",
@@ -101,6 +104,7 @@ std::string comparisons_csv(const Results& results) {
       Cells row = results.groups[c.group].values;
       row.push_back(measure);
       add(row, of(c.mean));
+      add(row, {number(c.middle.mean), number(c.middle.interval.low), number(c.middle.interval.high)});
       row.push_back(c.baseline < results.groups.size() ? results.groups[c.baseline].label : "");
       add(row, of(c.difference));
       for (const Interval& i : {c.images, c.seeds_and_images}) add(row, {number(i.low), number(i.high)});

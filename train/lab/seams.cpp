@@ -30,6 +30,15 @@ Number number(const std::string& key, const std::string& text) {
 
 }  // namespace
 
+std::string unclean(std::string_view commit) {
+  if (!commit.ends_with("-dirty")) return "";
+  return fmt::format(
+      "this program was built from files that differ from their commit: the runs and the page will name {}, which is "
+      "not "
+      "this code; of what is to be kept, commit and build anew first",
+      commit);
+}
+
 void say_measures(Words& words, const std::string& measures) {
   std::erase_if(words.report, [](const Assignment& a) { return a.key == "measures"; });
   Assignment all{"measures", {}, true};

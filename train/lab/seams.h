@@ -2,6 +2,7 @@
 // Where the queue meets what judges a run: measures, statistics, tables.
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tessera/train/lab/measures.h"
@@ -10,6 +11,8 @@
 
 namespace tessera::lab {
 
+/// What whoever begins a study is told of the commit that its runs and its page will name; empty where that is the code.
+std::string unclean(std::string_view commit);
 /// --measures A,B as a plan says it.
 void say_measures(Words& words, const std::string& measures);
 /// What [report] says of measures: measures (families), images, attention_images, sizes, shifts, tiles, measure_seed. Throws Usage on a key

@@ -106,6 +106,16 @@ double interquartile_mean(const Scores& scores);
 /// Its interval, runs resampled within each task (stratified); none where a task has one run, which resampling can only repeat.
 Interval interquartile_mean_interval(const Scores& scores, const Resampling& how = {});
 
+/// Both as the tables and the page have them. Nothing of fewer than `fewest` runs in all, of which no quarter can be cut: it would be the mean
+/// once more, with an interval that few resamples make narrower than it is.
+struct Middle {
+  static constexpr int fewest = 4;
+  int n = 0;  ///< runs in all tasks
+  double mean = unknown_number;
+  Interval interval{};
+};
+Middle middle_of(const Scores& scores);
+
 /// P(a run of x beats a run of y), ties half, averaged over tasks. As rliable defines it (Mann-Whitney's U over the number of pairs): of
 /// unpaired runs.
 double probability_of_improvement(const Scores& x, const Scores& y);

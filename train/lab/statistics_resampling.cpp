@@ -114,6 +114,15 @@ Interval interquartile_mean_interval(const Scores& scores, const Resampling& how
   });
 }
 
+Middle middle_of(const Scores& scores) {
+  Middle m;
+  for (const auto& task : scores) m.n += static_cast<int>(task.size());
+  if (m.n < Middle::fewest) return m;
+  m.mean = interquartile_mean(scores);
+  m.interval = interquartile_mean_interval(scores, {.resamples = 2000});
+  return m;
+}
+
 double probability_of_improvement(const Scores& x, const Scores& y) {
   if (x.size() != y.size()) fail("probability of improvement", "{} tasks beside {}", x.size(), y.size());
   if (nothing_in(x) || nothing_in(y)) return unknown_number;
