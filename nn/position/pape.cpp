@@ -9,7 +9,8 @@
 //   hooks: query, of a side projection      parameters: heads n (2 + 2 width) per block; pape_ri: heads (width + 1)
 //   cost: heads n outputs more of the projections, then a product of width 5 with the table and a look-up a pair; pape_ri: 1 and width 1
 //   class tokens: cell (0, 0), one before the first row and column (the authors count cells from 1), or none (class_cell = none)
-//   another resolution: recomputed in cells, so it extrapolates; scaling=interpolate measures in cells of the trained grid; windows: offsets inside. Reduced keys: cells of the key map.
+//   another resolution: recomputed in cells, so it extrapolates; scaling=interpolate measures in cells of the trained grid.
+//   windows: offsets inside. Reduced keys: cells of the key map.
 #include <cmath>
 #include <tuple>
 

@@ -17,7 +17,7 @@ Options with(Options options, const Options& more) {
   return options;
 }
 
-constexpr double close = twin ? 1e-13 : 2e-6;
+constexpr double close = twin ? 1e-13 : 1e-5;  // angles of a few radians
 
 /// One head of width d of a model for `trained`, called elsewhere. Parameters are redrawn.
 Rotary turned(std::string_view name, const Options& options, const Layout& trained, const Layout& now, int d,
