@@ -3,7 +3,8 @@
 //   w starts small and c such that softplus(c) is ALiBi's slope of the head, so a fresh model is one of alibi_2d but for w;
 //   slope_bias = false leaves c out, and every head starts at softplus(0) = 0.69 a cell.
 //   hooks: query, of a side projection      parameters: heads (width + 1) per block      cost: a product of width 1 and a look-up a pair
-//   class tokens: no term, as source and as target          another resolution: recomputed. Reduced keys: cells of the key map.
+//   class tokens: no term, as source and as target          Reduced keys: cells of the key map.
+//   another resolution: recomputed; scaling=interpolate measures distances in cells of the trained grid
 #include <cmath>
 #include <tuple>
 
@@ -12,6 +13,7 @@
 #include "tessera/nn/position/exact_linear.h"
 #include "tessera/nn/position/formulas.h"
 #include "tessera/nn/position/pairs.h"
+#include "tessera/nn/position/scaling.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -19,7 +21,7 @@ namespace {
 
 struct ContentAlibi final : PositionEncoding {
   struct Config {
-    std::string metric = "euclidean";
+    std::string metric = "euclidean", scaling = "none";
     bool slope_bias = true;
     double std = 0.02;
   };
@@ -27,6 +29,7 @@ struct ContentAlibi final : PositionEncoding {
     static const Field<Config> table[] = {
         {"metric", &Config::metric, "how distances are measured: raster | euclidean | l1",
          one_of("raster", "euclidean", "l1")},
+        {"scaling", &Config::scaling, distance_scaling, scaled_distances()},
         {"slope_bias", &Config::slope_bias, "a slope of its own for each head, which starts as ALiBi's"},
         {"std", &Config::std, "standard deviation of the initial weights", within(0, 1000)},
     };
@@ -48,8 +51,12 @@ struct ContentAlibi final : PositionEncoding {
   Terms terms(const Site& s, const Layout& now, const Tokens& x, const Run&) const override {
     const Own& o = own.at(static_cast<size_t>(s.id));
     const Tensor slope = softplus(exact_linear(x.q, o.weight, o.bias));  // (B, N, heads)
+    const Extent is = extent(now), unit = config.scaling == "none" ? is : extent(measured_on(s.trained, now));
     const bool raster = config.metric == "raster";
-    return Terms{}.add({Relative::query, distances(extent(now)), 0, index(now, raster), heads(slope, s.heads), true});
+    return Terms{}.add({Relative::query, distances(is, unit), 0, index(now, raster), heads(slope, s.heads), true});
+  }
+  std::string unit_warning(const Places& from, const Places& to) const override {
+    return scaling_warning("content_alibi", {config.scaling}, from, to);
   }
 
  private:
@@ -57,15 +64,18 @@ struct ContentAlibi final : PositionEncoding {
     Tensor weight, bias;
   };
   /// (1, cells, 1): minus the distance of every row that unsigned_pairs() knows.
-  Tensor distances(const Extent& e) const {
-    static Memo<std::tuple<Extent, std::string>, Tensor> memo;
-    return memo({e, config.metric}, [&] {
+  Tensor distances(const Extent& is, const Extent& unit) const {
+    static Memo<std::tuple<Extent, Extent, std::string>, Tensor> memo;
+    return memo({is, unit, config.metric}, [&] {
+      const double uy = static_cast<double>(unit.h) / is.h, ux = static_cast<double>(unit.w) / is.w;
       std::vector<double> v;
-      for (int r = 0; r < e.cells(); ++r) {
-        const int y = r / e.w, x = r % e.w;
-        v.push_back(config.metric == "raster" ? -r : config.metric == "l1" ? -y - x : -std::hypot(y, x));
+      for (int r = 0; r < is.cells(); ++r) {
+        const int y = r / is.w, x = r % is.w;
+        v.push_back(config.metric == "raster" ? -r * static_cast<double>(unit.cells()) / is.cells()
+                    : config.metric == "l1"   ? -y * uy - x * ux
+                                              : -std::hypot(y * uy, x * ux));
       }
-      return tensor({1, e.cells(), 1}, v);
+      return tensor({1, is.cells(), 1}, v);
     });
   }
   static RelativeIndex index(const Layout& now, bool raster) {

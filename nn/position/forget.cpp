@@ -12,7 +12,7 @@
 //   cost: N^2 heads for each set of sums, then two terms of width 2; a causal one without class tokens is a row added to all scores, for
 //   F_i is the same for all keys of a query
 //   class tokens: no gate, no bias (ours)      windows: refused      reduced keys: gates of the keys, queries in their cells
-//   another resolution: recomputed; a finer grid forgets faster, which `rescale` undoes
+//   another resolution: recomputed; a finer grid forgets faster, which scaling=interpolate undoes
 #include <cmath>
 #include <tuple>
 
@@ -88,7 +88,15 @@ std::string refuse_windows(const Places& at, const char* why) {
 constexpr const char* gates_help =
     "initial gates: half (FoX: a token halves what is before it) | open (x-transformers: sigmoid(5)) | alibi (the "
     "slope of the head)";
-constexpr const char* rescale_help = "measure in cells of the trained grid: gates of a finer grid are as much weaker";
+constexpr const char* rescale_help = "scaling=interpolate under its older name";
+constexpr const char* scaling_help =
+    "on another grid than the trained one: none | interpolate (measure in cells of the trained grid: gates of a finer "
+    "grid are as much weaker)";
+
+/// The grid in whose cells gates are counted.
+Extent unit_of(const Site& s, const Layout& now, bool rescale, const std::string& scaling) {
+  return extent(rescale || scaling == "interpolate" ? measured_on(s.trained, now) : now);
+}
 
 struct Gates {
   Tensor weight, bias;  // (sets heads, width), (sets heads)
@@ -133,6 +141,7 @@ struct Forget final : PositionEncoding {
     std::string gates = "half";
     double std = 0.02;
     bool mirror = true, rescale = false;
+    std::string scaling = "none";
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
@@ -141,9 +150,11 @@ struct Forget final : PositionEncoding {
         {"mirror", &Config::mirror,
          "gates of later tokens are the mirror image of those before; causal models have none"},
         {"rescale", &Config::rescale, rescale_help},
+        {"scaling", &Config::scaling, scaling_help, scaled_distances()},
     };
     return table;
   }
+  static void check(const Config& c) { check_scaling("forget", {c.scaling}, c.rescale); }
   static std::string refuses(const Places& at, const Config&) {
     return refuse_windows(
         at,
@@ -158,7 +169,7 @@ struct Forget final : PositionEncoding {
 
   Terms terms(const Site& s, const Layout& now, const Tokens& x, const Run&) const override {
     const Gates& gates = own.at(static_cast<size_t>(s.id));
-    const Extent unit = extent(config.rescale ? measured_on(s.trained, now) : now);
+    const Extent unit = unit_of(s, now, config.rescale, config.scaling);
     if (!s.causal) {
       const std::vector<Sum> kinds{Sum::raster, config.mirror ? Sum::before : Sum::raster};
       const Tensor rows = tensor({1, 2, 2}, std::vector<double>{1, 0, 0, -1});  // F_i - F_j, R_j - R_i
@@ -171,8 +182,7 @@ struct Forget final : PositionEncoding {
     return Terms{}.add({Relative::key, neg(one), 0, single_row(now), heads(of_k, s.heads), true});
   }
   std::string unit_warning(const Places& from, const Places& to) const override {
-    const std::string unit = config.rescale ? warn_unit_of_sites(from, to) : "";
-    return unit.empty() ? "" : "forget rescale=true: " + unit;
+    return scaling_warning("forget", {config.scaling}, from, to, config.rescale);
   }
 
  private:
@@ -197,15 +207,18 @@ struct ForgetProfiles final : PositionEncoding {
     std::string gates = "alibi";
     double std = 0.02;
     bool rescale = false;
+    std::string scaling = "none";
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
         {"gates", &Config::gates, gates_help, one_of("half", "open", "alibi")},
         {"std", &Config::std, "standard deviation of the initial weights", within(0, 1000)},
         {"rescale", &Config::rescale, rescale_help},
+        {"scaling", &Config::scaling, scaling_help, scaled_distances()},
     };
     return table;
   }
+  static void check(const Config& c) { check_scaling("forget_profiles", {c.scaling}, c.rescale); }
   static std::string refuses(const Places& at, const Config&) {
     for (const Site& s : at.sites)
       if (s.causal && extent(s.trained).h > 1)
@@ -222,7 +235,7 @@ struct ForgetProfiles final : PositionEncoding {
 
   Terms terms(const Site& s, const Layout& now, const Tokens& x, const Run&) const override {
     const Tensor C = own.at(static_cast<size_t>(s.id))(x.k, now, s.heads, {Sum::columns, Sum::rows},
-                                                       extent(config.rescale ? measured_on(s.trained, now) : now));
+                                                       unit_of(s, now, config.rescale, config.scaling));
     // sums of gates fall, so -|C_i - C_j| = sign(x_i - x_j) (C_i - C_j)
     // row 3 (sign dy + 1) + sign dx + 1: sign dx, sign dy
     const Tensor signs =
@@ -230,8 +243,7 @@ struct ForgetProfiles final : PositionEncoding {
     return differences(C, now, s.heads, signs, index(now));
   }
   std::string unit_warning(const Places& from, const Places& to) const override {
-    const std::string unit = config.rescale ? warn_unit_of_sites(from, to) : "";
-    return unit.empty() ? "" : "forget_profiles rescale=true: " + unit;
+    return scaling_warning("forget_profiles", {config.scaling}, from, to, config.rescale);
   }
 
  private:

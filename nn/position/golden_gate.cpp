@@ -48,6 +48,18 @@ std::vector<Frequency> golden_gate_frequencies(int heads, int pairs, double low,
   return f;
 }
 
+void scale_golden_gate(std::vector<Frequency>& f, int heads, int resting, const Scaling& c, const Extent& trained,
+                       const Extent& now) {
+  const size_t pairs = f.size() / static_cast<size_t>(heads), first = static_cast<size_t>(resting);
+  for (size_t h = 0; h < static_cast<size_t>(heads); ++h) {
+    Frequency* const own = f.data() + h * pairs + first;
+    std::vector<double> magnitudes;
+    for (size_t t = 0; t < pairs - first; ++t) magnitudes.push_back(std::hypot(own[t].y, own[t].x));
+    const MixedFactors by = scaled_mixed(c, magnitudes, {trained.h, trained.w}, {now.h, now.w}, 1);
+    for (size_t t = 0; t < pairs - first; ++t) own[t].y *= by.y[t], own[t].x *= by.x[t];
+  }
+}
+
 double golden_gate_slowest(const Extent& trained) {
   return std::numbers::pi / 4 / std::sqrt(std::max(trained.cells(), 1));
 }

@@ -13,6 +13,11 @@ enum class GoldenDirections { lattice, angle };
 std::vector<Frequency> golden_gate_frequencies(int heads, int pairs, double low, double high, int resting = 0,
                                                GoldenDirections directions = GoldenDirections::lattice);
 
+/// What ntk, yarn and clip make of them on a grid that is not the trained one (scaling.h), of each head by itself. Pairs that rest are no
+/// slow ones.
+void scale_golden_gate(std::vector<Frequency>& f, int heads, int resting, const Scaling& c, const Extent& trained,
+                       const Extent& now);
+
 /// The slowest of them unless said otherwise: an eighth of a turn over the mean side of the trained grid, the root of its cells.
 double golden_gate_slowest(const Extent& trained);
 

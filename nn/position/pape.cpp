@@ -9,7 +9,8 @@
 //   hooks: query, of a side projection      parameters: heads n (2 + 2 width) per block; pape_ri: heads (width + 1)
 //   cost: heads n outputs more of the projections, then a product of width 5 with the table and a look-up a pair; pape_ri: 1 and width 1
 //   class tokens: cell (0, 0), one before the first row and column (the authors count cells from 1), or none (class_cell = none)
-//   another resolution: recomputed in cells, so it extrapolates; windows: offsets inside. Reduced keys: cells of the key map.
+//   another resolution: recomputed in cells, so it extrapolates; scaling=interpolate measures in cells of the trained grid.
+//   windows: offsets inside. Reduced keys: cells of the key map.
 #include <cmath>
 #include <tuple>
 
@@ -51,20 +52,33 @@ RelativeIndex offsets(const Layout& now, bool class_has_cell) {
   });
 }
 
+/// The options of both: what offsets are measured in.
+struct Measure {
+  std::string scaling = "none";
+  bool normalize = false;
+};
+/// Shares of the call's own grid know no trained one.
+constexpr Domain scaling_domain() { return scaled_distances().only_with("normalize", "false"); }
+
 struct Unit {
-  int y = 1, x = 1;
+  double y = 1, x = 1;
   auto operator<=>(const Unit&) const = default;
 };
 /// What offsets are divided by. The length of a sequence, padding included, is no unit: the trained one is.
-Unit unit_of(const Site& s, const Layout& now, bool normalize) {
-  if (!normalize) return {};
-  const Extent e = extent(now.k.sequence ? s.trained : now);
-  return {e.h, e.w};
+Unit unit_of(const Site& s, const Layout& now, const Measure& c) {
+  if (c.normalize) {
+    const Extent e = extent(now.k.sequence ? s.trained : now);
+    return {static_cast<double>(e.h), static_cast<double>(e.w)};
+  }
+  if (c.scaling == "none") return {};
+  const Extent is = extent(now), unit = extent(measured_on(s.trained, now));
+  return {static_cast<double>(is.h) / unit.h, static_cast<double>(is.w) / unit.w};
 }
 
-/// Offsets over a map have the unit of the call, those of a sequence that of the model.
-std::string unit_moved(const char* name, bool normalize, const Places& from, const Places& to) {
-  const std::string unit = normalize ? warn_unit_of_sequences(from, to) : "";
+/// Shares of a map have the unit of the call, those of a sequence that of the model.
+std::string unit_moved(const char* name, const Measure& c, const Places& from, const Places& to) {
+  if (!c.normalize) return scaling_warning(name, {c.scaling}, from, to);
+  const std::string unit = warn_unit_of_sequences(from, to);
   return unit.empty() ? "" : fmt::format("{} normalize=true: {}", name, unit);
 }
 
@@ -73,23 +87,23 @@ template <class F>
 Tensor table_of(const Extent& r, const Unit& unit, int width, F f) {
   std::vector<double> v;
   for (int dy = -r.h; dy <= r.h; ++dy)
-    for (int dx = -r.w; dx <= r.w; ++dx) f(v, static_cast<double>(dy) / unit.y, static_cast<double>(dx) / unit.x);
+    for (int dx = -r.w; dx <= r.w; ++dx) f(v, dy / unit.y, dx / unit.x);
   return tensor({1, (2 * r.h + 1) * (2 * r.w + 1), width}, v);
 }
 
 // ---- n parabolas -----------------------------------------------------------------------------------------------------
 
 struct Pape final : PositionEncoding {
-  struct Config {
+  struct Config : Measure {
     int parabolas = 50;
     std::string class_cell = "origin";
-    bool normalize = false;
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
         {"parabolas", &Config::parabolas, "n, of each head", within(1, 4096)},
         {"class_cell", &Config::class_cell, class_help, one_of("origin", "none")},
         {"normalize", &Config::normalize, unit_help},
+        {"scaling", &Config::scaling, distance_scaling, scaling_domain()},
     };
     return table;
   }
@@ -116,11 +130,11 @@ struct Pape final : PositionEncoding {
     const Tensor m = exact_linear(tokens.q, exact_linear(by_head(P, s.heads), W_b));
     const Tensor u = concat({M.reshape({B, N, s.heads, 3}), m.reshape({B, N, s.heads, 2})}, 3);
     const bool with_class = config.class_cell == "origin";
-    return Terms{}.add({Relative::query, powers(reach(now, with_class), unit_of(s, now, config.normalize)), 0,
+    return Terms{}.add({Relative::query, powers(reach(now, with_class), unit_of(s, now, config)), 0,
                         offsets(now, with_class), heads(u.reshape({B, N, 5 * s.heads}), s.heads)});
   }
   std::string unit_warning(const Places& from, const Places& to) const override {
-    return unit_moved("pape", config.normalize, from, to);
+    return unit_moved("pape", config, from, to);
   }
 
  private:
@@ -153,14 +167,15 @@ struct Pape final : PositionEncoding {
 // ---- the same in every direction ---------------------------------------------------------------------------------------
 
 struct PapeRi final : PositionEncoding {
-  struct Config {
+  struct Config : Measure {
     std::string class_cell = "origin";
-    bool normalize = false, frozen = false;
+    bool frozen = false;
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
         {"class_cell", &Config::class_cell, class_help, one_of("origin", "none")},
         {"normalize", &Config::normalize, unit_help},
+        {"scaling", &Config::scaling, distance_scaling, scaling_domain()},
         {"frozen", &Config::frozen,
          "lambda is drawn from U(-1/sqrt 2, 1/sqrt 2) and never trained, as the authors do; else it starts at 0.5"},
     };
@@ -182,12 +197,12 @@ struct PapeRi final : PositionEncoding {
   Terms terms(const Site& s, const Layout& now, const Tokens& tokens, const Run&) const override {
     const Own& o = own.at(static_cast<size_t>(s.id));
     const bool with_class = config.class_cell == "origin";
-    const Tensor squares = distances(reach(now, with_class), unit_of(s, now, config.normalize));
+    const Tensor squares = distances(reach(now, with_class), unit_of(s, now, config));
     return Terms{}.add({Relative::query, mul(squares, mul(o.lambda, o.lambda)), 0, offsets(now, with_class),
                         heads(softplus(exact_linear(tokens.q, o.a)), s.heads)});
   }
   std::string unit_warning(const Places& from, const Places& to) const override {
-    return unit_moved("pape_ri", config.normalize, from, to);
+    return unit_moved("pape_ri", config, from, to);
   }
 
  private:

@@ -8,7 +8,8 @@
 //   projection and basis do.
 //   hooks: shape, rotary      parameters per block: heads d (d - 1) / 2, and heads d frequencies; harope: heads (2 d^2 + d)
 //   cost: 2 d^2 multiplications per token and head for q and k, and the matrices anew in every forward pass
-//   class tokens: the same basis, angle 0      values: untouched      windows, reduced keys, another resolution: as the rotation (recomputed)
+//   class tokens: the same basis, angle 0      values: untouched      windows, reduced keys, another resolution: as the rotation (recomputed, or
+//   scaled: scaling.h; in training: coords_aug.h)
 #include <cmath>
 
 #include "tessera/core/ops/activation.h"
@@ -18,8 +19,10 @@
 #include "tessera/core/ops/permute.h"
 #include "tessera/core/ops/rotate_blocks.h"
 #include "tessera/core/ops/skew_exp.h"
+#include "tessera/nn/position/coords_aug.h"
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/rotary.h"
+#include "tessera/nn/position/scaling.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -61,12 +64,13 @@ Tensor inverse_of_one_plus(const Tensor& S) {
 }
 
 struct RopeBasis final : PositionEncoding {
-  struct Config {
+  struct Config : Scaling, CoordsAugmentation {
     std::string basis = "cayley", frequencies = "learned";
     double theta = 0, std = 0.02;
+    std::string row = "cayley_string";  ///< of the registry, for what is said
   };
   static Fields<Config> fields() {
-    static const Field<Config> table[] = {
+    static const std::vector<Field<Config>> own{
         {"basis", &Config::basis, "cayley | exp: a rotation, of q and k alike | svd: any matrix of q, its inverse of k",
          one_of("cayley", "exp", "svd")},
         {"frequencies", &Config::frequencies, "of the rotation: learned (rope_mixed) | fixed (axial, rows first)",
@@ -76,9 +80,17 @@ struct RopeBasis final : PositionEncoding {
         {"std", &Config::std, "standard deviation of the initial generators; 0 starts as the rotation alone",
          within(0, 1000)},
     };
+    static const Fields<Config> table = joined<Config>({own, scaling_fields<Config>(), coords_fields<Config>()});
     return table;
   }
-  static std::string refuses(const Places& at, const Config&) { return needs_width(at, 2); }
+  static void check(const Config& c) {
+    check_scaling(c.row, c);
+    check_coords(c.row, c);
+    if (c.frequencies == "learned" && c.ramp == "index")
+      fail("position " + c.row,
+           "ramp=index counts the pairs of an axis, and frequencies=learned turn with both: leave it out");
+  }
+  static std::string refuses(const Places& at, const Config& c) { return needs_width(at, 2, c); }
 
   RopeBasis(const Scope& net, const Places& at, const Config& c) : config(c), rotary(rotation_of(c)(net, at)) {
     for (const Site& s : at.sites) {
@@ -99,6 +111,9 @@ struct RopeBasis final : PositionEncoding {
   Terms terms(const Site& s, const Layout& now, const Tokens& x, const Run& run) const override {
     return rotary->terms(s, now, x, run);
   }
+  std::string unit_warning(const Places& from, const Places& to) const override {
+    return scaling_warning(config.row, config, from, to);
+  }
   Query shape(const Site& s, const Layout&, const Query& query, const Tokens&, const Run&) const override {
     const Own& o = own.at(static_cast<size_t>(s.id));
     if (config.basis == "svd") {
@@ -118,8 +133,12 @@ struct RopeBasis final : PositionEncoding {
   static MakePosition rotation_of(const Config& c) {
     Options options;
     if (c.theta > 0) options["theta"] = c.theta;
+    const Options all = read(c, fields());
+    for (const char* said : {"scaling", "beta_fast", "beta_slow", "clip", "clip_share", "temperature", "coords_shift",
+                             "coords_jitter", "coords_rescale", "coords_draw"})
+      options[said] = all.at(said);
     if (c.frequencies == "learned") return position("rope_mixed", options);
-    options["variant"] = std::string("timm_language");
+    options["variant"] = std::string("timm_language"), options["ramp"] = c.ramp;
     return position("rope_axial", options);
   }
   /// e^((A - A^T) / 2)
@@ -148,7 +167,11 @@ struct RopeBasis final : PositionEncoding {
 }  // namespace
 
 Encoding cayley_string() { return encoding<RopeBasis>(); }
-Encoding harope() { return encoding<RopeBasis>({"svd", "fixed", 0, 0}); }
+Encoding harope() {
+  RopeBasis::Config published;
+  published.basis = "svd", published.frequencies = "fixed", published.std = 0, published.row = "harope";
+  return encoding<RopeBasis>(published);
+}
 
 }  // namespace TESSERA_NS
 }  // namespace tessera

@@ -119,7 +119,9 @@ ScaledAxis scaled_axis(const Scaling& c, std::vector<double> f, double trained, 
     for (double& frequency : f) frequency *= ntk_factor(frequency, least, most, s);
   }
   if (s > 1 && c.scaling == "yarn") {
-    const std::vector<double> by_index = c.ramp == "index" ? kept_by_index(c, f, trained) : std::vector<double>();
+    const bool spaced = std::ranges::min(f) < std::ranges::max(f);  // else all have one index
+    const std::vector<double> by_index =
+        c.ramp == "index" && spaced ? kept_by_index(c, f, trained) : std::vector<double>();
     for (size_t t = 0; t < f.size(); ++t) {
       const double g = by_index.empty() ? yarn_kept(c, trained * f[t] / (2 * std::numbers::pi)) : by_index[t];
       f[t] *= g + (1 - g) / s;
@@ -128,13 +130,14 @@ ScaledAxis scaled_axis(const Scaling& c, std::vector<double> f, double trained, 
   return {1, 1, std::move(f)};
 }
 
-MixedFactors scaled_mixed(const Scaling& c, const std::vector<double>& f, const Grid& trained, const Grid& now) {
-  const size_t pairs = f.size();
+MixedFactors scaled_mixed(const Scaling& c, const std::vector<double>& f, const Grid& trained, const Grid& now,
+                          int of_rank) {
+  const size_t pairs = f.size(), each = static_cast<size_t>(of_rank);
   MixedFactors by{std::vector<double>(pairs, 1.0), std::vector<double>(pairs, 1.0)};
   if (c.scaling == "clip") {
-    const std::vector<double> factor = clip_factors(c, static_cast<int>(pairs / 2));
+    const std::vector<double> factor = clip_factors(c, static_cast<int>(pairs / each));
     const std::vector<size_t> fastest = by_speed(f);
-    for (size_t rank = 0; rank < pairs; ++rank) by.y[fastest[rank]] = by.x[fastest[rank]] = factor[rank / 2];
+    for (size_t rank = 0; rank < pairs; ++rank) by.y[fastest[rank]] = by.x[fastest[rank]] = factor[rank / each];
   }
   if (c.scaling != "ntk" && c.scaling != "yarn") return by;
   const double s_y = std::max(1.0, static_cast<double>(now.h) / trained.h),

@@ -107,12 +107,12 @@ ScaledAxis scaled_axis(const Scaling& c, std::vector<double> f, double trained, 
 double scaling_temperature(const Scaling& c, double s_y, double s_x);
 
 /// What the frequencies fy and fx of pairs that turn with both axes (angle = y fy + x fx) are multiplied by. Which pair is fast says |f|,
-/// for ntk among the pairs given, for yarn on an axis of sqrt(h w) trained cells (ours); clip counts two pairs of a rank, one an axis.
-/// interpolate changes positions alone: factors of 1.
+/// for ntk among the pairs given, for yarn on an axis of sqrt(h w) trained cells (ours); clip counts `of_rank` pairs of a rank: two where they
+/// come as one an axis. interpolate changes positions alone: factors of 1.
 struct MixedFactors {
   std::vector<double> y, x;
 };
-MixedFactors scaled_mixed(const Scaling& c, const std::vector<double>& magnitudes, const Grid& trained,
-                          const Grid& now);
+MixedFactors scaled_mixed(const Scaling& c, const std::vector<double>& magnitudes, const Grid& trained, const Grid& now,
+                          int of_rank = 2);
 
 }  // namespace tessera

@@ -4,11 +4,12 @@
 //   axes: raster  o the offset of the raster index, all channels (the paper, of text)
 //         concat  half of the channels see the offset of columns, the others that of rows; b is centred, since both directions exist (ours)
 //   hooks: query      parameters: none      cost: as Shaw's keys, without clipping: a product of q with every offset, then a look-up a pair
-//   class tokens: no term (ours)      another resolution: recomputed
+//   class tokens: no term (ours)      another resolution: recomputed; scaling=interpolate measures offsets in cells of the trained grid
 #include <cmath>
 
 #include "tessera/nn/position/encoding.h"
 #include "tessera/nn/position/pairs.h"
+#include "tessera/nn/position/scaling.h"
 
 namespace tessera {
 inline namespace TESSERA_NS {
@@ -17,7 +18,7 @@ namespace {
 struct Wavelet final : PositionEncoding {
   struct Config {
     int scales = 0;
-    std::string axes = "concat";
+    std::string axes = "concat", scaling = "none";
   };
   static Fields<Config> fields() {
     static const Field<Config> table[] = {
@@ -25,6 +26,7 @@ struct Wavelet final : PositionEncoding {
          "S: widths 1, 2, .. 2^(S-1); 0: the largest power of two that leaves as many shifts of each (ours)",
          within(0, 16)},
         {"axes", &Config::axes, "along the raster, or columns and rows beside each other", one_of("raster", "concat")},
+        {"scaling", &Config::scaling, distance_scaling, scaled_distances()},
     };
     return table;
   }
@@ -41,9 +43,11 @@ struct Wavelet final : PositionEncoding {
   Wavelet(const Scope&, const Places&, const Config& c) : config(c) {}
 
   Terms terms(const Site& s, const Layout& now, const Tokens&, const Run&) const override {
+    const Extent is = extent(now), unit = config.scaling == "none" ? is : extent(measured_on(s.trained, now));
     Terms t;
     const auto add = [&](int axis, int first, int width) {
-      t.add({Relative::query, table(reachable(now, axis), width), first, index(now, axis)});
+      const auto along = [axis](const Extent& e) { return axis == 0 ? e.cells() : axis == 1 ? e.h : e.w; };
+      t.add({Relative::query, table(reachable(now, axis), along(unit), along(is), width), first, index(now, axis)});
     };
     if (config.axes == "raster") {
       add(0, 0, s.head_dim);
@@ -51,6 +55,9 @@ struct Wavelet final : PositionEncoding {
       add(2, 0, s.head_dim / 2), add(1, s.head_dim / 2, s.head_dim / 2);
     }
     return t;
+  }
+  std::string unit_warning(const Places& from, const Places& to) const override {
+    return scaling_warning("wavelet", {config.scaling}, from, to);
   }
 
  private:
@@ -60,16 +67,17 @@ struct Wavelet final : PositionEncoding {
     while (4 * S * S <= width && width % (2 * S) == 0) S *= 2;
     return S;
   }
-  /// (1, 2 reach + 1, width): row r is offset r - reach.
-  Tensor table(int reach, int width) const {
-    static Memo<std::tuple<int, int, int, bool>, Tensor> memo;
+  /// (1, 2 reach + 1, width): row r is offset r - reach, of an axis of `is` cells, in cells of one of `unit`.
+  Tensor table(int reach, int unit, int is, int width) const {
+    static Memo<std::tuple<int, int, int, int, int, bool>, Tensor> memo;
     const int S = scales(width), shifts = width / S;
     const bool centred = config.axes == "concat";
-    return memo({reach, width, S, centred}, [&] {
+    return memo({reach, unit, is, width, S, centred}, [&] {
       std::vector<double> v;
       for (int o = -reach; o <= reach; ++o)
         for (int c = 0; c < width; ++c) {
-          const double b = c % shifts - (centred ? (shifts - 1) / 2.0 : 0), t = (o - b) * std::exp2(-(c / shifts));
+          const double offset = static_cast<double>(o) * unit / is, b = c % shifts - (centred ? (shifts - 1) / 2.0 : 0),
+                       t = (offset - b) * std::exp2(-(c / shifts));
           v.push_back((1 - t * t) * std::exp(-t * t / 2));
         }
       return tensor({1, 2 * reach + 1, width}, v);

@@ -102,6 +102,18 @@ struct Bed {
   }
 };
 
+/// The bed built for one grid and called on another.
+struct Moved : Bed {
+  Moved(std::string_view name, const Options& options, Grid trained, Grid now) : Bed(name, options, now) {
+    places.sites[0].trained = Layout::global(trained);
+    places.tokens[0].trained = trained;
+    encoding = position(name, options)(Scope(fresh), places);
+    redraw(fresh);
+  }
+  Params fresh{3};
+  Tensor added() const { return encoding->tokens(places.tokens[0], layout.q, q, {}); }
+};
+
 }  // namespace walk
 }  // namespace TESSERA_NS
 }  // namespace tessera

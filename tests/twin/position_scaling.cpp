@@ -13,18 +13,6 @@ using namespace walk;
 
 Value word(const char* s) { return std::string(s); }
 
-/// The bed built for one grid and called on another.
-struct Moved : Bed {
-  Moved(std::string_view name, const Options& options, Grid trained, Grid now) : Bed(name, options, now) {
-    places.sites[0].trained = Layout::global(trained);
-    places.tokens[0].trained = trained;
-    encoding = position(name, options)(Scope(fresh), places);
-    redraw(fresh);
-  }
-  Params fresh{3};
-  Tensor added() const { return encoding->tokens(places.tokens[0], layout.q, q, {}); }
-};
-
 /// Rows 0 and 3 of the logits of the small attention of position_goldens.cpp, up to a constant per row.
 void golden_logits(const Rotary& rotary, const std::array<double, 4>& L0, const std::array<double, 4>& L3) {
   Tensor q({1, 4, 4}), k({1, 4, 4});
@@ -61,7 +49,8 @@ TWIN_CASE("golden scaling: 2 x 2 cells that were trained as one") {
 
 TWIN_CASE("scaling: interpolate is what rescale was, to the bit") {
   const Grid trained{3, 4, 1}, now{5, 6, 1};
-  for (const char* name : {"rope", "rope_axial", "rope_mixed", "alibi", "alibi_2d"}) {
+  for (const char* name :
+       {"rope", "rope_axial", "rope_mixed", "alibi", "alibi_2d", "golden_gate", "forget", "forget_profiles"}) {
     INFO(name);
     const Tensor a = Moved(name, {{"rescale", true}}, trained, now).weights(),
                  b = Moved(name, {{"scaling", word("interpolate")}}, trained, now).weights();
@@ -263,7 +252,11 @@ TWIN_CASE("random coordinates: evaluation sees none; patches see no shift, class
                                   {"rope_axial", {{"variant", word("timm_language")}}},
                                   {"rope_axial", {{"variant", word("timm_pixel")}, {"max_freq", 8.0}}},
                                   {"rope_axial", {{"variant", word("dinov3")}}},
-                                  {"rope_mixed", {}}}) {
+                                  {"rope_mixed", {}},
+                                  {"spiral", {}},
+                                  {"golden_gate", {}},
+                                  {"cayley_string", {}},
+                                  {"harope", {}}}) {
     const char* name = row;
     INFO(name);
     const auto with = [&, own = more](const Options& augmentation) {

@@ -49,7 +49,8 @@ const std::vector<Values>& values() {
       {"variant", {word("rope_vit"), word("timm_language"), word("timm_pixel"), word("dinov3"), word("gta")}},
       {"scaling",
        {word("none"), word("interpolate"), word("ntk"), word("yarn"), word("clip")},
-       "rope rope_axial rope_dinov3 rope_mixed polar gta sinusoidal sincos2d transformer_xl transformer_xl_axial"},
+       "rope rope_axial rope_dinov3 rope_mixed polar gta sinusoidal sincos2d transformer_xl transformer_xl_axial "
+       "spiral golden_gate pope cayley_string harope"},
       {"scaling", {word("none"), word("interpolate")}},
       {"ramp", {word("rotations"), word("index")}},
       {"beta_fast", {8.0}},
@@ -212,7 +213,7 @@ TEST_CASE("position options: what a padding, a distance or a band would do is sa
     says("rope_axial", {{"variant", word(variant)}, {"rescale", true}}, {"rescale", "variant"});
   }
   says("rope_axial", {{"variant", word("timm_pixel")}, {"theta", 9.0}}, {"theta", "variant"});
-  for (const char* rotary : {"rope", "rope_axial", "rope_mixed", "alibi"})
+  for (const char* rotary : {"rope", "rope_axial", "rope_mixed", "alibi", "golden_gate", "forget", "forget_profiles"})
     says(rotary, {{"rescale", true}, {"scaling", word("interpolate")}}, {"rescale", "scaling"});
   for (const char* variant : {"timm_pixel", "dinov3"})
     says("rope_axial", {{"variant", word(variant)}, {"scaling", word("ntk")}}, {"scaling", "variant"});
@@ -227,7 +228,20 @@ TEST_CASE("position options: what a padding, a distance or a band would do is sa
   says("sincos2d", {{"resolution", word("rescale")}, {"scaling", word("ntk")}}, {"scaling", "resolution"});
   says("log_cpb", {{"pretrained_window_size", 5}, {"scaling", word("interpolate")}},
        {"pretrained_window_size", "scaling"});
-  says("alibi", {{"scaling", word("ntk")}}, {"scaling", "interpolate"});
+  for (const char* of_distances : {"alibi", "content_alibi", "pape", "pape_ri", "wavelet", "forget", "forget_profiles",
+                                   "lie", "comrope_ld", "comrope_ap"})
+    says(of_distances, {{"scaling", word("ntk")}}, {"scaling", "interpolate"});
+  for (const char* parabolas : {"pape", "pape_ri"})
+    says(parabolas, {{"normalize", true}, {"scaling", word("interpolate")}}, {"scaling", "normalize"});
+  for (const char* mode : {"none", "yarn"})
+    says("spiral", {{"rescale", false}, {"scaling", word(mode)}}, {"rescale", "scaling"});
+  for (const char* turned : {"spiral", "golden_gate"})
+    says(turned, {{"values", true}, {"scaling", word("yarn")}, {"temperature", true}}, {"temperature", "values"});
+  says("cayley_string", {{"scaling", word("yarn")}, {"ramp", word("index")}}, {"ramp", "frequencies"});
+  says("pope", {{"axes", word("golden_gate")}, {"scaling", word("yarn")}, {"ramp", word("index")}}, {"ramp", "axes"});
+  says("pope", {{"coords_shift", 0.3}}, {"coords_shift", "axes"});
+  for (const char* turned : {"harope", "spiral", "golden_gate", "lie", "comrope_ld", "comrope_ap"})
+    says(turned, {{"coords_draw", word("block")}}, {"coords_draw", "coords_rescale"});
   says("gpsa", {{"local_init", false}, {"locality_strength", 2.0}}, {"locality_strength", "local_init"});
   says("learned", {{"frozen", true}, {"decay", true}}, {"decay", "frozen"});
 }

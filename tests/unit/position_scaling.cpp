@@ -113,6 +113,23 @@ TEST_CASE("scaling: frequencies of both axes scale as those of one, when each me
   }
 }
 
+TEST_CASE("scaling: pairs that come alone rest by a rank of their own, an odd number of them, too") {
+  const Row f{0.2, 1, 0.5};
+  Scaling c = mode("clip");
+  c.clip = "hard";
+  CHECK(scaled_mixed(c, f, {3, 4}, {3, 4}, 1).y == Row{0, 1, 1});
+  c.clip = "taper", c.clip_share = 1;
+  const MixedFactors by = scaled_mixed(c, f, {3, 4}, {6, 8}, 1);
+  close(by.x, {0, 1, 0.5}, 1e-15);
+  close(by.y, by.x, 0);
+}
+
+TEST_CASE("scaling: frequencies that are all the same have no ramp by index") {
+  Scaling yarn = mode("yarn"), index = yarn;
+  index.ramp = "index";
+  close(scaled(index, {0.3, 0.3}, 14, 28), scaled(yarn, {0.3, 0.3}, 14, 28), 0);
+}
+
 TEST_CASE("scaling: what it cannot do is said") {
   CHECK(scaling_refuses(mode("none"), 1).empty());
   CHECK(scaling_refuses(mode("yarn"), 1).empty());
