@@ -76,8 +76,13 @@ TEST_CASE("eval --model --weights: what the run says, from its weights alone; wh
   check_refused(tessera({"eval", "--weights", weights, "--model", "vit", "--data", "where"}), 1,
                 {weights, "missing", "blocks.1"});
   // what is said of data in vain, and what no memory holds
-  for (const std::string word : {"data.img_size=64", "data.n_mels=80", "data.test_size=300000000"})
-    check_refused(with({"eval", "--weights", weights, word}, same), 2, {word.substr(0, word.find('='))});
+  for (const auto& [word, key] : {std::pair("data.img_size=64", "data.img_size"),
+                                  {"data.n_mels=80", "data.n_mels"},
+                                  {"data.test_size=300000000", "samples of where"}}) {
+    std::vector<std::string> words = {"eval", "--weights", weights};
+    words.insert(words.end(), same.begin(), same.end());
+    check_refused(with(words, {word}), 2, {key});
+  }
   // of a data folder that is not there, the set that is made instead is named, and has no folder
   const Result elsewhere = tessera({"eval", "--weights", weights, "--model", "vit", "--data-dir", folder / "typo"},
                                    {.env = {"TESSERA_DATA=" + (folder / "none")}, .folder = folder.path()});
