@@ -107,7 +107,7 @@ TEST_CASE("ablate: a folder of pictures below data.dir is found by whoever goes 
   for (std::string& word : plan)
     if (word == "where:quadrant") word = "imagefolder:pictures";
   std::erase_if(plan, [](const std::string& word) { return word.starts_with("data."); });
-  plan.insert(plan.end(), {"recipe=where", "--data-dir", folder / "there"});
+  plan.insert(plan.end(), {"recipe=where", "data.train_size=0", "--data-dir", folder / "there"});
   RunOptions here;
   here.folder = folder.path();
   const Result begun = tessera(plan, here);

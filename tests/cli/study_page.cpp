@@ -99,7 +99,7 @@ TEST_CASE("study page: it is well-formed, holds what was measured and what is mi
     CHECK_MESSAGE(page.find(part) != std::string::npos, part);
   const size_t cost = page.find("<h2>Cost</h2>");
   const std::string heads = page.substr(cost, page.find("</thead>", cost) - cost);
-  for (const char* once : {"samples a second", "speed beside none", "tensors at the peak, MB", ">beside none"})
+  for (const char* once : {">samples a second", ">speed beside none", ">tensors at the peak, MB", ">beside none"})
     CHECK_MESSAGE(count(heads, once) == 1, once);
   // sorted by accuracy as it is written: the last of the plan is the best
   const size_t rows = page.find("<tbody>", page.find("id=\"accuracy\""));
