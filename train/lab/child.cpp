@@ -39,6 +39,14 @@ void ask_for_the_ends_of_children() {
 
 }  // namespace
 
+std::string shell_word(const std::string& text) {
+  constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.,:/+=-";
+  if (text.find_first_not_of(plain) == std::string::npos) return text;
+  std::string quoted = "'";
+  for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
 Child::Child(std::vector<std::string> words, bool out_instead_of_err) {
   ask_for_the_ends_of_children();
   int ends[2];

@@ -9,6 +9,8 @@ namespace tessera::lab {
 
 /// The file this program runs from.
 std::string program_path();
+/// As a word of a shell's line, in quotes where it needs them.
+std::string shell_word(const std::string& text);
 
 class Child {
  public:

@@ -11,13 +11,6 @@
 namespace tessera::lab {
 namespace {
 
-/// A word of a shell's line.
-std::string word(const std::string& text) {
-  std::string out = "'";
-  for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
-
 constexpr const char* slurm = R"(#!/bin/bash
 # sbatch this file; submit it again to go on with what is left. Each task of the array is a worker.
 #SBATCH --job-name=tessera-ablate
@@ -47,13 +40,14 @@ std::string script_of(const std::string& how, const std::string& dir, size_t run
   namespace fs = std::filesystem;
   const int n = o.jobs > 0 ? o.jobs : static_cast<int>(std::clamp<size_t>(runs, 1, 16));
   const int each = std::max(o.threads, 1);
-  const std::string worker = fmt::format(
-      "{} ablate --worker --out {}{}{}", word(program_path()), word(fs::weakly_canonical(fs::absolute(dir)).string()),
-      o.patience == CrewOptions().patience ? "" : fmt::format(" --stale-after {}", o.patience),
-      o.allow_mixed ? " --allow-mixed-isa" : "");
+  const std::string worker =
+      fmt::format("{} ablate --worker --out {}{}{}", shell_word(program_path()),
+                  shell_word(fs::weakly_canonical(fs::absolute(dir)).string()),
+                  o.patience == CrewOptions().patience ? "" : fmt::format(" --stale-after {}", o.patience),
+                  o.allow_mixed ? " --allow-mixed-isa" : "");
   const auto fill = [&](const char* text) {
     return fmt::format(fmt::runtime(text), fmt::arg("jobs", n), fmt::arg("threads", each), fmt::arg("worker", worker),
-                       fmt::arg("quoted", word(fmt::format("{} --threads {}", worker, each))));
+                       fmt::arg("quoted", shell_word(fmt::format("{} --threads {}", worker, each))));
   };
   if (how == "slurm") return fill(slurm);
   if (how == "parallel") return fill(parallel);

@@ -3,20 +3,12 @@
 
 #include "tessera/core/error.h"
 #include "tessera/train/lab/baseline.h"
+#include "tessera/train/lab/child.h"
 #include "tessera/train/lab/page_parts.h"
 #include "tessera/train/lab/results.h"
 
 namespace tessera::lab {
 namespace {
-
-/// A word of a shell's line, in quotes where it needs them.
-std::string word(const std::string& text) {
-  constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.,:/+=-";
-  if (text.find_first_not_of(plain) == std::string::npos) return text;
-  std::string quoted = "'";
-  for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return quoted + "'";
-}
 
 /// Would `ablate` take it for several values?
 bool is_list(const std::string& value) {
@@ -46,19 +38,19 @@ std::string Again::by_plan(const StudyGroup& group, const StudyRun& run) const {
     if (used[k].empty() && plan_->is_axis(key)) return "";  // an [[extra]] cell: the list would stay one
     if (used[k].empty()) continue;
     if (is_list(used[k])) return "";
-    words += key == "position.name" ? " --positions " + word(used[k]) : " " + word(key + "=" + used[k]);
+    words += key == "position.name" ? " --positions " + shell_word(used[k]) : " " + shell_word(key + "=" + used[k]);
   }
-  words += " --seeds " + word(run.seed);
+  words += " --seeds " + shell_word(run.seed);
   if (!plan_->extra.empty()) words += " --no-extra";
   if (plan_->stops) words += " --stop-worse 0";  // there is no baseline to wait for
   if (!run.numbers.contains(stopped_epoch)) return words;
   const std::string steps = setting(study_, group, run.seed, "train.max_steps");
-  return steps.empty() ? "" : words + " " + word("train.max_steps=" + steps);
+  return steps.empty() ? "" : words + " " + shell_word("train.max_steps=" + steps);
 }
 
 std::string Again::by_config(const StudyGroup& group, const StudyRun& run) const {
   const std::string cell = setting(study_, group, run.seed, "cell");
-  return cell.empty() ? "" : "tessera train " + word("cells/" + cell + "/config.toml") + " --out again";
+  return cell.empty() ? "" : "tessera train " + shell_word("cells/" + cell + "/config.toml") + " --out again";
 }
 
 }  // namespace tessera::lab

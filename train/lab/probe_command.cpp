@@ -7,6 +7,7 @@
 #include "tessera/core/io/replace_file.h"
 #include "tessera/train/cli/interrupt.h"
 #include "tessera/train/cli/json.h"
+#include "tessera/train/lab/child.h"
 #include "tessera/train/lab/commands.h"
 #include "tessera/train/lab/plan.h"
 #include "tessera/train/lab/probe.h"
@@ -167,8 +168,7 @@ std::string made(const Request& r, const ProbeOptions& o) {
   for (const auto& [option, value] : {std::pair("--model", r.model), {"--tasks", r.tasks}, {"--pool", r.pools}})
     if (!value.empty()) command += fmt::format(" {} {}", option, value);
   if (o.seeds > 1) command += fmt::format(" --seeds {}", o.seeds);
-  for (const std::string& a : r.assignments)
-    command += a.find_first_of(" []*?'\"$;&|<>()\\") == std::string::npos ? " " + a : " " + quoted(a);
+  for (const std::string& a : r.assignments) command += " " + shell_word(a);
   RunConfig shared = o.config;
   shared.position.clear(), shared.data.name.clear();
   return fmt::format(
