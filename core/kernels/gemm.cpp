@@ -8,9 +8,10 @@
 // 15 KB) stays in L1; then panels, which stream from L2 at 9 bytes a cycle. The sum over k of an element of C has a
 // fixed order that depends on K alone, whatever M, N and the number of threads.
 //
-// Measured on one AVX-512 core, shards of 8 images of ViTs of width 128 and 192, output and saved input cold as in training
-// (tests/bench/gemm_bench.cpp), in % of the FMA peak, ours / OpenBLAS 0.3.21:
-//   forward (nt) 80-90 / 54-71     input gradient (nn) 88-96 / 64-80     weight gradient (tn) 76-88 / 53-75
+// Measured on an Intel Xeon (model 207), two threads, shards of 8 images of ViTs of width 128 and 192, output and saved input cold as in
+// training (TESSERA_ISA=avx512 gemm_bench), in % of the FMA peak, ours / OpenBLAS 0.3.21, a turn without neighbours:
+//   forward (nt) 71-88 / 66-76     input gradient (nn) 77-93 / 71-82     weight gradient (tn) 71-89 / 63-81
+// A head of ten classes is 32-48 / 49-72: ten of 32 columns of a panel are used, and OpenBLAS is faster.
 // What gained: sums pinned to their registers (+3 points), the weight gradient's operands fetched by the product before it
 // and packed block by block (+10), C fetched a row at a time (+3). What did not: packing A, fetching panels ahead.
 #include "tessera/core/kernels/gemm.h"
