@@ -56,7 +56,6 @@ void compare(const char* type, int M, int N, int K, bool ta, bool tb, Product<T>
 
 }  // namespace
 
-std::string core() { return openblas_get_corename(); }
 std::string description() { return fmt::format("{} ({})", openblas_get_config(), openblas_get_corename()); }
 
 void self_test(Product<float>& single, Product<double>& twice) {

@@ -12,8 +12,6 @@ void gemm(bool ta, bool tb, int M, int N, int K, double alpha, const double* A, 
 
 /// OpenBLAS's own description: version and the CPU it was dispatched for.
 std::string description();
-/// That CPU: "SkylakeX". Of one that it does not know a build for many takes the oldest, "Prescott".
-std::string core();
 
 /// Multiplies a few matrices and compares them with plain loops; throws Error if this OpenBLAS computes wrong results on this
 /// CPU (some pairs do) with the remedy. Sets OpenBLAS to one thread. Does its work once: at the start of the program `tessera`, else

@@ -14,18 +14,15 @@ namespace tessera::cli {
 
 namespace {
 
-/// The core that OpenBLAS is to compute for, where TESSERA_ISA asks for another than it would choose, or where it does not know the CPU and
-/// would take its oldest kernels on one that has AVX2; else null.
+/// The core that OpenBLAS is to compute for, where TESSERA_ISA asks for another than it would choose; else null.
 const char* core_of_isa() {
-  if (std::getenv("OPENBLAS_CORETYPE")) return nullptr;
+  const char* isa = std::getenv("TESSERA_ISA");
+  if (!isa || !*isa || std::getenv("OPENBLAS_CORETYPE")) return nullptr;
   const char* core = nullptr;
 #if defined(__x86_64__)
-  const char* said = std::getenv("TESSERA_ISA");
-  const bool asked = said && *said;
-  if (!asked && blas::core() != "Prescott") return nullptr;
-  const std::string_view wanted = asked ? said : name(isa());
+  const std::string_view wanted = isa;
   // the oldest core of each set that OpenBLAS's dynamic builds know
-  if (wanted == "scalar" && asked) core = "Prescott";
+  if (wanted == "scalar") core = "Prescott";
   if (wanted == "avx2") core = "Haswell";
   if (wanted.starts_with("avx512") || wanted == "amx") core = "SkylakeX";
 #endif

@@ -4,7 +4,7 @@
 namespace tessera::cli {
 
 /// OpenBLAS chooses its kernels and starts its threads when it is loaded. When TESSERA_ISA forces a smaller instruction set than the CPU
-/// has, when OpenBLAS does not know the CPU, or ulimit -v a smaller address space, this sets OPENBLAS_CORETYPE or OPENBLAS_NUM_THREADS and starts the program anew. Returns at
+/// has, or ulimit -v a smaller address space, this sets OPENBLAS_CORETYPE or OPENBLAS_NUM_THREADS and starts the program anew. Returns at
 /// once otherwise.
 void prepare_blas(char** argv);
 
