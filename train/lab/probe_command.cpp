@@ -98,7 +98,7 @@ bool is_probes(std::string_view key) {
 
 ProbeOptions options_of(const Request& r) try {
   ConfigLayers layers;
-  layers.read_recipe("where");
+  layers.read_recipe("where_probe");
   layers.set("data.test_size", "1000");
   if (!r.model.empty()) layers.set("model.name", r.model);
   const std::vector<std::string> own = layers.keys();
@@ -216,9 +216,9 @@ void add_probe(CLI::App& app, Action& chosen) {
   sub->add_option(
       "key=value", r->assignments,
       fmt::format("Model, optimiser, train.epochs, data.train_size [{}] and data.test_size [{}]; else as the "
-                  "recipe where",
+                  "recipe where_probe",
                   ProbeOptions{}.train_size, ProbeOptions{}.test_size));
-  sub->add_option("--model", r->model, "A family or a named configuration [vit of the recipe where]")
+  sub->add_option("--model", r->model, "A family or a named configuration [vit of the recipe where_probe]")
       ->type_name("NAME");
   sub->add_option("--positions", r->positions,
                   std::string("Encodings, with options as NAME:KEY=VALUE:KEY=VALUE, or all [") + standard + "]")
