@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "tessera/train/lab/page_parts.h"
+#include "tessera/train/lab/probe.h"
 #include "tessera/train/report/html.h"
 
 namespace tessera::lab {
@@ -47,10 +48,7 @@ std::string map(const Csv& table, const std::string& size, const std::string& po
   if (tasks.empty()) return "";
   std::string html = fmt::format(
       "<div class=\"card scroll\"><h3>{0} \u00d7 {0} pixels{1}</h3>\n<table class=\"dense\"><thead><tr><th></th>",
-      escape(size),
-      pool == "token" ? ", class token"
-      : pool == "avg" ? ", mean of the patches"
-                      : "");
+      escape(size), pool_in_words(pool));
   for (const std::string& task : tasks) html += "<th class=\"n\">" + breakable(task) + "</th>";
   html += "</tr></thead><tbody>\n";
   for (const std::string& position : values(table, "position", here)) {

@@ -64,6 +64,8 @@ std::vector<ProbeCell> probe(const ProbeOptions& options, const std::string& dir
 /// One row a cell: position, pool, task, size, chance, seeds, accuracy, low, high, interval (of seeds | of pictures), standing (above chance |
 /// chance), absent.
 std::string probe_csv(const std::vector<ProbeCell>& cells);
+/// ", class token", behind a size; empty for a pooling that nobody chose.
+std::string pool_in_words(std::string_view pool);
 /// For a terminal of 80 columns: a table for each size and pooling.
 std::string probe_table(const std::vector<ProbeCell>& cells);
 

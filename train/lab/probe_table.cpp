@@ -25,13 +25,13 @@ std::string right_aligned(const std::string& text, size_t columns) {
   return std::string(columns > width ? columns - width : 0, ' ') + text;
 }
 
-const char* pool_in_words(const std::string& pool) {
-  return pool == "token" ? ", class token" : pool == "avg" ? ", mean of the patches" : "";
-}
-
 std::string number(double v) { return std::isfinite(v) ? fmt::format("{}", v) : ""; }
 
 }  // namespace
+
+std::string pool_in_words(std::string_view pool) {
+  return pool == "token" ? ", class token" : pool == "avg" ? ", mean of the patches" : "";
+}
 
 std::string probe_csv(const std::vector<ProbeCell>& cells) {
   std::string csv = "position,pool,task,size,chance,seeds,accuracy,low,high,interval,standing,absent\n";
