@@ -216,33 +216,37 @@ KeptPanels::~KeptPanels() {
   if (own_) Pool::give(own_);
 }
 
-Packed::Packed(bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N)
-    : transposed_(transposed), bf16_(rounds(precision())), b_(b), ldb_(ldb), K_(K), N_(N) {
-  if (N <= 0 || prefer_blas(blas_block, N, K, bf16_)) return;
-  panels_ = take(panels_size(bf16_, K, N));
-  pack(bf16_, transposed, b, ldb, K, N, panels_);
+Packed::Packed(Leaf* weight, const PanelKey& key, bool transposed, int64_t groups, int64_t K, int64_t N,
+               parallel::Ref<void(real*)> fill)
+    : transposed_(transposed), bf16_(key.bf16), K_(K), N_(N) {
+  if (N <= 0) return;
+  if (prefer_blas(blas_block, N, K, bf16_)) {
+    matrices_ = take(groups * K * N);
+    fill(matrices_);
+    return;
+  }
+  const int64_t each = panels_size(bf16_, K, N);
+  panels_.emplace(weight, key, groups * each, [&](real* panels) {
+    real* all = take(groups * K * N);
+    fill(all);
+    for (int64_t g = 0; g < groups; ++g)
+      pack(bf16_, transposed, all + g * K * N, transposed ? K : N, K, N, panels + g * each);
+    Pool::give(all);
+  });
 }
-
-Packed::Packed(Packed&& o) noexcept
-    : transposed_(o.transposed_),
-      bf16_(o.bf16_),
-      b_(o.b_),
-      ldb_(o.ldb_),
-      K_(o.K_),
-      N_(o.N_),
-      panels_(std::exchange(o.panels_, nullptr)) {}
 
 Packed::~Packed() {
-  if (panels_) Pool::give(panels_);
+  if (matrices_) Pool::give(matrices_);
 }
 
-void Packed::multiply(int64_t M, const real* A, int64_t lda, real beta, real* C, int64_t ldc, const real* bias) const {
+void Packed::multiply(int64_t group, int64_t M, const real* A, int64_t lda, real beta, real* C, int64_t ldc,
+                      const real* bias) const {
   if (M <= 0 || N_ <= 0) return;
   if (!panels_) {
-    blas_rows(false, transposed_, M, N_, K_, A, lda, b_, ldb_, beta, C, ldc);
+    blas_rows(false, transposed_, M, N_, K_, A, lda, matrices_ + group * K_ * N_, transposed_ ? K_ : N_, beta, C, ldc);
     return finish_rows(M, N_, C, ldc, {.bias = bias});
   }
-  GemmTask t = task(M, N_, K_, A, lda, 1, panels_, beta, C, ldc);
+  GemmTask t = task(M, N_, K_, A, lda, 1, panels_->data() + group * panels_size(bf16_, K_, N_), beta, C, ldc);
   t.bias = bias;
   run(t, bf16_);
 }

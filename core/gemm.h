@@ -8,6 +8,7 @@
 // Our own kernels (core/kernels/gemm.cpp) are 1.1 to 1.6 times as fast as OpenBLAS on the shapes of a ViT; it is their oracle
 // in the tests, and takes over where vectors are narrow.
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "tessera/core/parallel.h"
@@ -45,7 +46,16 @@ void gemm_tn(int64_t M, int64_t N, int64_t K, const real* A, int64_t lda, const 
 
 /// A way of reading a weight, for which its panels are kept: as it lies, transposed, or as an op of that name arranges it, which depends on `of`.
 struct PanelKey {
-  enum Order { as_is, transposed, conv, conv_input, conv_winograd, conv_winograd_input };
+  enum Order {
+    as_is,
+    transposed,
+    conv,
+    conv_input,
+    conv_patches,
+    conv_patches_input,
+    conv_winograd,
+    conv_winograd_input
+  };
   const real* values;
   Order order;
   bool bf16;
@@ -68,24 +78,24 @@ class KeptPanels {
   real* own_ = nullptr;
 };
 
-/// A matrix in panels, for several products with it.
+/// The matrices of `groups` of a weight in panels, for several products with each.
 class Packed {
  public:
-  /// B = W^T of W (N,K) with row stride ldb, or B (K,N) itself; it must outlive this object.
-  static Packed transposed(const real* w, int64_t ldw, int64_t K, int64_t N) { return {true, w, ldw, K, N}; }
-  static Packed as_is(const real* b, int64_t ldb, int64_t K, int64_t N) { return {false, b, ldb, K, N}; }
-  Packed(Packed&& o) noexcept;
+  /// B (K,N) of a group, or with `transposed` B (N,K)^T. `fill` writes them, one behind the other, where the weight has no panels of that key.
+  Packed(Leaf* weight, const PanelKey& key, bool transposed, int64_t groups, int64_t K, int64_t N,
+         parallel::Ref<void(real*)> fill);
   ~Packed();
-  /// C (M,N) = beta C + A (M,K) B [+ bias].
-  void multiply(int64_t M, const real* A, int64_t lda, real beta, real* C, int64_t ldc,
+  Packed(const Packed&) = delete;
+  Packed& operator=(const Packed&) = delete;
+  /// C (M,N) = beta C + A (M,K) B [+ bias], B being that of a group.
+  void multiply(int64_t group, int64_t M, const real* A, int64_t lda, real beta, real* C, int64_t ldc,
                 const real* bias = nullptr) const;
 
  private:
-  Packed(bool transposed, const real* b, int64_t ldb, int64_t K, int64_t N);
   bool transposed_, bf16_;
-  const real* b_;
-  int64_t ldb_, K_, N_;
-  real* panels_ = nullptr;  // null: OpenBLAS reads b_
+  int64_t K_, N_;
+  std::optional<KeptPanels> panels_;
+  real* matrices_ = nullptr;  // what OpenBLAS reads instead
 };
 
 /// Forgets the packed panels of a weight whose values change; their memory waits for the next ones. Not beside a

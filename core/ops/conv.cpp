@@ -55,7 +55,7 @@ void weight_gradient(const Plan& p, const Tensor& x, const Tensor& dy, Sink to) 
   if (p.depthwise) {
     Tensor dw({static_cast<int>(p.O), static_cast<int>(p.K)});
     kernels().depthwise_dw(p.s, x.data(), dy.data(), dw.data());
-    unpermute(p, dw, to);
+    unpermute(p, dw.data(), to);
   } else {
     (by_winograd(p) ? conv::weight_gradient_winograd
      : by_lines(p)  ? conv::weight_gradient_lines

@@ -135,9 +135,11 @@ void scatter(const Plan& p, int64_t n, const Tensor& x, const Tensor& offset, co
 // w (O, I, kh, kw) -> W' (O, kh kw I)
 Tensor permuted(const Plan& p, const Tensor& w) {
   Tensor t({static_cast<int>(p.O), static_cast<int>(p.K())});
+  real* to = t.data();
+  const real* from = w.read().data();
   for (int64_t o = 0; o < p.O; ++o)
     for (int64_t i = 0; i < p.I; ++i)
-      for (int64_t k = 0; k < p.taps(); ++k) t[(o * p.taps() + k) * p.I + i] = w[(o * p.I + i) * p.taps() + k];
+      for (int64_t k = 0; k < p.taps(); ++k) to[(o * p.taps() + k) * p.I + i] = *from++;
   return t;
 }
 

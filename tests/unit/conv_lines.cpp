@@ -7,6 +7,7 @@
 
 #include "tessera/core/kernels/kernels.h"
 #include "tessera/core/parallel.h"
+#include "tessera/nn/params.h"
 #include "tests/unit/conv_cases.h"
 
 namespace tessera {
@@ -72,6 +73,44 @@ TEST_CASE("conv: lines and patches against a plain loop, odd shapes") {
 TEST_CASE("conv: lines and patches against a plain loop, channels from 1 to 33") {
   for (int channels = 1; channels <= 33; ++channels)
     check_all({1, 4, 5, channels, 34 - channels, 3, 2, conv_options(1 + channels % 2, 1)});
+}
+
+TEST_CASE("conv: what a weight keeps for each way of reading it, in each precision, follows its values") {
+  for (const int groups : {1, 2}) {
+    const Case c{2, 6, 7, 32, 32, 3, 3, conv_options(1, 1, groups)};
+    const conv::Plan p = plan(c);
+    Params params(1);
+    const Tensor w = Scope(params).param("w", {c.O, static_cast<int>(p.I), c.kh, c.kw}, normal(1));
+    const Tensor x = random({c.B, c.H, c.W, c.I}, 1), dy = random({c.B, c.H, c.W, c.O}, 3);
+    const auto outputs = [&](Precision precision, auto forward, auto input) {
+      const Computing in(precision);
+      Tensor y = unwritten(dy.shape()), dx = unwritten(x.shape());
+      forward(p, x, w, nullptr, y), input(p, w, dy, {dx.data(), 0});
+      std::vector<float> all(y.values().begin(), y.values().end());
+      all.insert(all.end(), dx.values().begin(), dx.values().end());
+      return all;
+    };
+    const auto all_ways = [&] {
+      std::vector<std::vector<float>> all;
+      for (const Precision precision : {Precision::f32, Precision::bf16, Precision::f32}) {
+        all.push_back(outputs(precision, conv::forward_patches, conv::input_gradient_patches));
+        if (precision == Precision::f32 || kernels().conv_lines_bf16.pair > 0)
+          all.push_back(outputs(precision, conv::forward_lines, conv::input_gradient_lines));
+        if (precision == Precision::f32 && groups == 1)
+          all.push_back(outputs(precision, conv::forward_winograd, conv::input_gradient_winograd));
+      }
+      return all;
+    };
+    std::vector<std::vector<float>> want = all_ways();
+    CHECK(all_ways() == want);
+    CHECK(w.leaf()->packed.load() != nullptr);
+    for (real& v : w.rewrite()) v *= 2;  // exact, so everything doubles to the bit
+    for (auto& way : want)
+      for (float& v : way) v *= 2;
+    CHECK(all_ways() == want);
+    w.data();  // lent: nothing is kept
+    CHECK(all_ways() == want);
+  }
 }
 
 /// y and dx, and dw, of one call outside of a shard, where strips of outputs go to several workers.

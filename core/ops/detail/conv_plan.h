@@ -21,9 +21,10 @@ struct Plan {
 bool rounds();
 
 /// w (O, I, kh, kw) -> (O, kh, kw, I); for depthwise, where I = 1, -> (kh, kw, O)
+void permute(const Plan& p, const Tensor& w, real* to);
 Tensor permuted(const Plan& p, const Tensor& w);
-/// The inverse, into a gradient sink.
-void unpermute(const Plan& p, const Tensor& dw, Sink sink);
+/// The inverse of a gradient, into its sink.
+void unpermute(const Plan& p, const real* dw, Sink sink);
 
 /// Is reading the map in lines the better way on this machine and in this precision?
 bool by_lines(const Plan& p);
