@@ -208,12 +208,12 @@ KeptPanels::KeptPanels(Leaf* weight, const PanelKey& key, int64_t size, parallel
     data_ = kept(entry(*weight, key, size), make);
     return;
   }
-  own_ = take(size);
-  make(own_);
-  data_ = own_;
+  own_.at = take(size);
+  make(own_.at);
+  data_ = own_.at;
 }
-KeptPanels::~KeptPanels() {
-  if (own_) Pool::give(own_);
+KeptPanels::Own::~Own() {
+  if (at) Pool::give(at);
 }
 
 Packed::Packed(Leaf* weight, const PanelKey& key, bool transposed, int64_t groups, int64_t K, int64_t N,

@@ -59,7 +59,7 @@ struct PanelKey {
   const real* values;
   Order order;
   bool bf16;
-  int64_t of[7];
+  int64_t of[8];
   bool operator==(const PanelKey&) const = default;
 };
 
@@ -68,14 +68,16 @@ struct PanelKey {
 class KeptPanels {
  public:
   KeptPanels(Leaf* weight, const PanelKey& key, int64_t size, parallel::Ref<void(real*)> make);
-  ~KeptPanels();
   KeptPanels(const KeptPanels&) = delete;
   KeptPanels& operator=(const KeptPanels&) = delete;
   const real* data() const { return data_; }
 
  private:
+  struct Own {
+    real* at = nullptr;
+    ~Own();
+  } own_;
   const real* data_;
-  real* own_ = nullptr;
 };
 
 /// The matrices of `groups` of a weight in panels, for several products with each.

@@ -76,14 +76,15 @@ TEST_CASE("conv: lines and patches against a plain loop, channels from 1 to 33")
 }
 
 TEST_CASE("conv: what a weight keeps for each way of reading it, in each precision, follows its values") {
-  for (const int groups : {1, 2}) {
-    const Case c{2, 6, 7, 32, 32, 3, 3, conv_options(1, 1, groups)};
-    const conv::Plan p = plan(c);
+  for (const int size : {1, 3}) {
     Params params(1);
-    const Tensor w = Scope(params).param("w", {c.O, static_cast<int>(p.I), c.kh, c.kw}, normal(1));
-    const Tensor x = random({c.B, c.H, c.W, c.I}, 1), dy = random({c.B, c.H, c.W, c.O}, 3);
-    const auto outputs = [&](Precision precision, auto forward, auto input) {
+    const Tensor w = Scope(params).param("w", {32, 16, size, size}, normal(1));
+    const Leaf& leaf = *w.leaf();
+    const auto outputs = [&](int groups, Precision precision, auto forward, auto input) {
+      const Case c{2, 6, 7, 16 * groups, 32, size, size, conv_options(1, size / 2, groups)};
+      const conv::Plan p = plan(c);
       const Computing in(precision);
+      const Tensor x = random({c.B, c.H, c.W, c.I}, 1), dy = random({c.B, c.H, c.W, c.O}, 3);
       Tensor y = unwritten(dy.shape()), dx = unwritten(x.shape());
       forward(p, x, w, nullptr, y), input(p, w, dy, {dx.data(), 0});
       std::vector<float> all(y.values().begin(), y.values().end());
@@ -92,24 +93,34 @@ TEST_CASE("conv: what a weight keeps for each way of reading it, in each precisi
     };
     const auto all_ways = [&] {
       std::vector<std::vector<float>> all;
-      for (const Precision precision : {Precision::f32, Precision::bf16, Precision::f32}) {
-        all.push_back(outputs(precision, conv::forward_patches, conv::input_gradient_patches));
-        if (precision == Precision::f32 || kernels().conv_lines_bf16.pair > 0)
-          all.push_back(outputs(precision, conv::forward_lines, conv::input_gradient_lines));
-        if (precision == Precision::f32 && groups == 1)
-          all.push_back(outputs(precision, conv::forward_winograd, conv::input_gradient_winograd));
-      }
+      for (const Precision precision : {Precision::f32, Precision::bf16, Precision::f32})
+        for (const int groups : {1, 2}) {
+          all.push_back(outputs(groups, precision, conv::forward_patches, conv::input_gradient_patches));
+          if (size == 1) continue;
+          if (precision == Precision::f32 || kernels().conv_lines_bf16.pair > 0)
+            all.push_back(outputs(groups, precision, conv::forward_lines, conv::input_gradient_lines));
+          if (precision == Precision::f32 && groups == 1)
+            all.push_back(outputs(groups, precision, conv::forward_winograd, conv::input_gradient_winograd));
+        }
       return all;
     };
+    CHECK(leaf.packed.load() == nullptr);
+    outputs(1, Precision::bf16, conv::forward_patches, conv::input_gradient_patches);
+    CHECK(leaf.packed.load() != nullptr);
     std::vector<std::vector<float>> want = all_ways();
+    const auto doubled = [&] {  // exact, so everything doubles to the bit
+      for (auto& way : want)
+        for (float& v : way) v *= 2;
+      return want;
+    };
     CHECK(all_ways() == want);
-    CHECK(w.leaf()->packed.load() != nullptr);
-    for (real& v : w.rewrite()) v *= 2;  // exact, so everything doubles to the bit
-    for (auto& way : want)
-      for (float& v : way) v *= 2;
+    for (real& v : w.rewrite()) v *= 2;
+    CHECK(all_ways() == doubled());
     CHECK(all_ways() == want);
-    w.data();  // lent: nothing is kept
+    const std::span<real> lent = w.values();  // from now on it may change at any moment: nothing is kept
     CHECK(all_ways() == want);
+    for (real& v : lent) v *= 2;
+    CHECK(all_ways() == doubled());
   }
 }
 

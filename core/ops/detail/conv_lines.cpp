@@ -204,7 +204,7 @@ void forward_lines(const Plan& p, const Tensor& x, const Tensor& w, const real* 
   const LineProducts& how = products();
   const int64_t pair = how.pair, units = units_of(p.I), taps = p.taps();
   const Weights weights(p.Og, taps * units * pair);
-  const PanelKey key{w.read().data(), PanelKey::conv, rounds(), {p.O, p.s.kh, p.s.kw, p.groups, 0, 0, 0}};
+  const PanelKey key{w.read().data(), PanelKey::conv, rounds(), {p.O, p.I, p.s.kh, p.s.kw, p.groups}};
   const KeptPanels panels(w.leaf(), key, p.groups * weights.each, [&](real* to) {
     Tensor m = weights.matrix();
     for (int64_t g = 0; g < p.groups; ++g, to += weights.each) {
@@ -237,7 +237,7 @@ void input_gradient_lines(const Plan& p, const Tensor& w, const Tensor& dy, Sink
     const PanelKey key{w.read().data(),
                        PanelKey::conv_input,
                        rounds(),
-                       {p.O, p.s.kh, p.s.kw, p.groups, p.s.stride_y, p.s.stride_x, number}};
+                       {p.O, p.I, p.s.kh, p.s.kw, p.groups, p.s.stride_y, p.s.stride_x, number}};
     const KeptPanels panels(w.leaf(), key, p.groups * weights.each, [&](real* to) {
       Tensor m = weights.matrix();
       for (int64_t g = 0; g < p.groups; ++g, to += weights.each) {

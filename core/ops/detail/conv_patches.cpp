@@ -53,7 +53,7 @@ Packed in_panels(const Plan& p, const Tensor& w, bool transposed) {
   const PanelKey key{w.read().data(),
                      transposed ? PanelKey::conv_patches : PanelKey::conv_patches_input,
                      rounds(),
-                     {p.O, p.s.kh, p.s.kw, p.groups, 0, 0, 0}};
+                     {p.O, p.I, p.s.kh, p.s.kw, p.groups}};
   return Packed(w.leaf(), key, transposed, p.groups, transposed ? p.K : p.Og, transposed ? p.Og : p.K,
                 [&](real* to) { permute(p, w, to); });
 }
