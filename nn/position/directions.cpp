@@ -36,13 +36,6 @@ double temperature_of(const Scaling& c, const Extent& unit, const Extent& is) {
   return scaling_temperature(c, static_cast<double>(is.h) / unit.h, static_cast<double>(is.w) / unit.w);
 }
 
-/// Values turn by the cosines and sines that a temperature makes larger.
-void check_values(const char* name, bool values, const Scaling& c) {
-  if (values && c.temperature)
-    fail(std::string("position ") + name,
-         "temperature=true would make the turned values larger, too: leave out one of temperature and values");
-}
-
 struct Spiral final : PositionEncoding {
   struct Config : Scaling, CoordsAugmentation {
     int rotate = 0;
@@ -71,7 +64,7 @@ struct Spiral final : PositionEncoding {
   static void check(const Config& c) {
     check_scaling("spiral", c);
     check_coords("spiral", c);
-    check_values("spiral", c.values, c);
+    check_turned_values("spiral", c.values, c);
     if (!c.rescale && c.scaling != "interpolate")
       fail("position spiral",
            "rescale=false says scaling=none under its older name, and scaling is {}: leave rescale out", c.scaling);
@@ -196,7 +189,7 @@ struct GoldenGate final : PositionEncoding {
   static void check(const Config& c) {
     check_scaling("golden_gate", c, c.rescale);
     check_coords("golden_gate", c);
-    check_values("golden_gate", c.values, c);
+    check_turned_values("golden_gate", c.values, c);
   }
   static std::string refuses(const Places& at, const Config& c) {
     if (std::string why = needs_width(at, 1); !why.empty()) return why;

@@ -118,6 +118,7 @@ struct RopeAxial final : PositionEncoding {
   static void check(const Config& c) {
     check_scaling(c.row, c, c.rescale);
     check_coords(c.row, c);
+    check_turned_values(c.row, c.values, c);
     if ((c.min_period > 0) != (c.max_period > 0) || c.min_period > c.max_period)
       fail("position " + c.row, "periods from {} to {}: set both min_period and max_period, the shorter one first",
            c.min_period, c.max_period);

@@ -44,6 +44,7 @@ struct RopeMixed final : PositionEncoding {
   static void check(const Config& c) {
     check_scaling(title(c), c, c.rescale);
     check_coords(title(c), c);
+    check_turned_values(title(c), c.values, c);
   }
   static std::string refuses(const Places& at, const Config& c) {
     const std::string width = needs_width(at, 2, c);

@@ -46,5 +46,11 @@ std::string needs_values(const Places& at) {
   return "";
 }
 
+void check_turned_values(const std::string& name, bool values, const Scaling& c) {
+  if (values && c.temperature)
+    fail("position " + name,
+         "temperature=true would make the turned values larger, too: leave out one of temperature and values");
+}
+
 }  // namespace TESSERA_NS
 }  // namespace tessera

@@ -57,6 +57,8 @@ Scaling scaling_of(Scaling c, bool rescale);
 std::string needs_width(const Places& at, int axes, const Scaling& c = {});
 /// Why values cannot turn in these models, or "".
 std::string needs_values(const Places& at);
+/// Values turn by the cosines and sines that a temperature makes larger: throws Error where both are asked for.
+void check_turned_values(const std::string& name, bool values, const Scaling& c);
 constexpr const char* says_values = "values travel as seen from the query: turned as keys are, and back with the query";
 
 }  // namespace TESSERA_NS

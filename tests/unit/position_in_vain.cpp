@@ -235,7 +235,7 @@ TEST_CASE("position options: what a padding, a distance or a band would do is sa
     says(parabolas, {{"normalize", true}, {"scaling", word("interpolate")}}, {"scaling", "normalize"});
   for (const char* mode : {"none", "yarn"})
     says("spiral", {{"rescale", false}, {"scaling", word(mode)}}, {"rescale", "scaling"});
-  for (const char* turned : {"spiral", "golden_gate"})
+  for (const char* turned : {"rope_axial", "gta", "rope_mixed", "polar", "spiral", "golden_gate"})
     says(turned, {{"values", true}, {"scaling", word("yarn")}, {"temperature", true}}, {"temperature", "values"});
   says("cayley_string", {{"scaling", word("yarn")}, {"ramp", word("index")}}, {"ramp", "frequencies"});
   says("pope", {{"axes", word("golden_gate")}, {"scaling", word("yarn")}, {"ramp", word("index")}}, {"ramp", "axes"});
