@@ -214,13 +214,23 @@ void group(Results& all) {
       all.groups.push_back({all.runs[i].values, "", {}, 0});
     all.groups.back().runs.push_back(i);
   }
+  // an option of some encodings alone tells those of one encoding apart, and no others
+  const auto named = [&](size_t k) {
+    const std::string name = all.keys[k].substr(0, all.keys[k].find('.') + 1) + "name";
+    return static_cast<size_t>(std::ranges::find(all.keys, name) - all.keys.begin());
+  };
+  const auto telling = [&](const CellGroup& g, size_t k) {
+    const size_t name = named(k);
+    const bool own = name < all.keys.size() && name != k &&
+                     std::ranges::any_of(all.groups, [&](const CellGroup& o) { return o.values[k].empty(); });
+    return std::ranges::any_of(all.groups, [&](const CellGroup& o) {
+      return (!own || o.values[name] == g.values[name]) && o.values[k] != g.values[k];
+    });
+  };
   for (CellGroup& g : all.groups)
     for (size_t k = 0; k < all.keys.size(); ++k) {
-      const bool telling = std::ranges::any_of(
-          all.groups, [&](const CellGroup& o) { return o.values[k] != all.groups.front().values[k]; });
-      if ((!telling && all.groups.size() > 1) || g.values[k].empty()) continue;
-      const bool named = all.keys[k].ends_with(".name");
-      g.label += (g.label.empty() ? "" : ", ") + (named ? "" : all.keys[k] + " = ") + g.values[k];
+      if ((!telling(g, k) && all.groups.size() > 1) || g.values[k].empty()) continue;
+      g.label += (g.label.empty() ? "" : ", ") + (named(k) == k ? "" : all.keys[k] + " = ") + g.values[k];
     }
 }
 
