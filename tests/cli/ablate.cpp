@@ -192,12 +192,15 @@ TEST_CASE("ablate: killed at random and started again, it ends with the same tab
   const Folder folder;
   const std::string dir = folder / "study";
   std::mt19937 random(7);
-  for (int kill = 0; kill < 3; ++kill) {
+  int killed = 0;
+  for (size_t kill = 0; kill < 3; ++kill) {
     Process p(tiny_study(dir, {"--jobs", "1", "--stale-after", "2"}));
-    std::this_thread::sleep_for(std::chrono::milliseconds(300 + random() % 900));
+    until([&] { return !p.running() || (count(dir + "/cells") > kill && count(dir + "/work") > 0); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 40));
     p.signal(SIGKILL);
-    p.wait();
+    killed += p.wait().code == 128 + SIGKILL;
   }
+  CHECK(killed > 0);
   const Result r = tessera(tiny_study(dir, {"--jobs", "1", "--stale-after", "2"}));
   INFO(r.err);
   CHECK(r.code == 0);
@@ -220,7 +223,7 @@ TEST_CASE("ablate: of four workers two are killed and one lives an hour later, a
   REQUIRE(until([&] { return count(dir + "/work") >= 2 || count(dir + "/cells") == 6; }));
   std::this_thread::sleep_for(100ms);
   all[0]->signal(SIGKILL), all[1]->signal(SIGKILL);
-  for (const int i : {0, 1}) all[static_cast<size_t>(i)]->wait();
+  for (const int i : {0, 1}) CHECK(all[static_cast<size_t>(i)]->wait().code == 128 + SIGKILL);
   for (const int i : {2, 3}) {
     const Result r = all[static_cast<size_t>(i)]->wait();
     INFO(r.err);

@@ -40,13 +40,17 @@ void same_after_a_kill(const WordsOf& words, const std::string& run, const std::
   const Result whole = tessera(words(run));
   INFO(whole.err);
   REQUIRE(whole.code == 0);
-  {
+  int code = 0;
+  for (int tries = 0; tries < 20 && code != 128 + SIGKILL; ++tries) {  // until one was alive when it was killed
+    std::filesystem::remove_all(killed);
     Process p(words(killed));
     for (int i = 0; i < 6000 && p.running() && !exists(killed + "/last.ckpt"); ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     p.signal(SIGKILL);
-    p.wait();
+    code = p.wait().code;
   }
+  REQUIRE(code == 128 + SIGKILL);
+  REQUIRE(exists(killed + "/last.ckpt"));
   const Result resumed = tessera({"train", "--resume", killed, "--threads", threads});
   INFO(resumed.err);
   REQUIRE(resumed.code == 0);

@@ -10,7 +10,9 @@
 
 using namespace tessera;
 
-TEST_CASE("golden: ten SGD steps with BatchNorm over a batch of 128 give torchvision's losses and running statistics") {
+TEST_CASE(
+    "golden: ten SGD steps with BatchNorm over a batch of 128 give torchvision's losses, and its answers by the "
+    "running statistics") {
   const io::TensorFile golden(golden_file("resnet_batch", "golden"));
   const Tensor trace = golden.read("trace"), logits = golden.read("logits");
   REQUIRE(trace.size() == 10);

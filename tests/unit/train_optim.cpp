@@ -151,7 +151,7 @@ TEST_CASE("state and step count are all an optimiser needs to go on with equal b
   CHECK_THROWS_WITH_AS(resumed.restore(io::TensorFile(scratch / "other"), 1), doctest::Contains("ema.w"), Error);
 }
 
-TEST_CASE("sums of gradients and of squares agree with the definition on every instruction set and odd lengths") {
+TEST_CASE("optim: kernels sum gradients and squares as defined, on every instruction set and odd lengths") {
   for (const Isa which : {Isa::scalar, Isa::avx2, Isa::avx512}) {
     const Kernels* k = kernels(which);
     if (!k) continue;
@@ -182,6 +182,62 @@ TEST_CASE("sums of gradients and of squares agree with the definition on every i
       k->square_sum(x[63].data(), &square, n);
       for (const real v : x[63]) expected += static_cast<double>(v) * static_cast<double>(v);
       CHECK(std::abs(square - expected) <= 1e-6 * expected);  // runs of 16 float additions a register lane
+    }
+  }
+}
+
+TEST_CASE("optim: kernels step as plain loops in double do, on every instruction set and odd lengths") {
+  for (const Isa which : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+    const Kernels* k = kernels(which);
+    if (!k) continue;
+    INFO(name(which));
+    for (const int64_t n : {1, 7, 16, 31, 64, 1031}) {
+      const auto drawn = [n](uint64_t seed, bool positive) {
+        std::vector<real> x(static_cast<size_t>(n + 1), 7);  // one more, that stays as it is
+        for (size_t i = 0; i + 1 < x.size(); ++i) {
+          const double v = rng::Stream(seed).normal(i);
+          x[i] = static_cast<real>(positive ? v * v : v);
+        }
+        return x;
+      };
+      const std::vector<real> g = drawn(1, false), w = drawn(2, false), m = drawn(3, false), v = drawn(4, true),
+                              ema = drawn(5, false);
+      const auto close = [&](const std::vector<real>& got, size_t i, double want) {
+        return std::abs(static_cast<double>(got[i]) - want) <= 1e-6 * (1 + std::abs(want));
+      };
+      const auto in = [](const std::vector<real>& x, size_t i) { return static_cast<double>(x[i]); };
+      int wrong = 0;
+      for (const bool averages : {false, true}) {
+        const AdamWStep a{0.5F, 0.99F, 0.1F, 0.95F, 0.05F, 0.02F, 1.5F, 1e-3F, 0.25F};
+        std::vector<real> w1 = w, m1 = m, v1 = v, e1 = ema;
+        k->adamw(&a, g.data(), w1.data(), m1.data(), v1.data(), averages ? e1.data() : nullptr, n);
+        for (size_t i = 0; i < g.size(); ++i) {
+          const bool beyond = i + 1 == g.size();
+          const double d = in(g, i) * 0.5, mean = in(m, i) + (d - in(m, i)) * 0.1,
+                       square = in(v, i) * 0.95 + d * d * 0.05;
+          const double to = in(w, i) * 0.99 - 0.02 * mean / (std::sqrt(square) * 1.5 + 1e-3);
+          wrong +=
+              !close(w1, i, beyond ? 7 : to) + !close(m1, i, beyond ? 7 : mean) + !close(v1, i, beyond ? 7 : square);
+          wrong += !close(e1, i, beyond || !averages ? in(ema, i) : in(ema, i) + (to - in(ema, i)) * 0.25);
+        }
+        for (const bool momentum : {false, true}) {
+          const SgdStep s{0.5F, 0.02F, 0.1F, 0.9F, 1, 0.9F, 0.25F};
+          std::vector<real> w2 = w, m2 = m, e2 = ema;
+          k->sgd(&s, g.data(), w2.data(), momentum ? m2.data() : nullptr, averages ? e2.data() : nullptr, n);
+          for (size_t i = 0; i < g.size(); ++i) {
+            const bool beyond = i + 1 == g.size();
+            const double d = in(g, i) * 0.5 + 0.1 * in(w, i), kept = momentum ? 0.9 * in(m, i) + d : in(m, i);
+            const double to = in(w, i) - 0.02 * (momentum ? d + 0.9 * kept : d);
+            wrong += !close(w2, i, beyond ? 7 : to) + !close(m2, i, beyond ? 7 : kept);
+            wrong += !close(e2, i, beyond || !averages ? in(ema, i) : in(ema, i) + (to - in(ema, i)) * 0.25);
+          }
+        }
+      }
+      std::vector<real> y = ema;
+      k->average(w.data(), y.data(), 0.25F, n);
+      for (size_t i = 0; i < y.size(); ++i)
+        wrong += !close(y, i, in(ema, i) + (i + 1 == y.size() ? 0 : in(w, i) - in(ema, i)) * 0.25);
+      CHECK_MESSAGE(wrong == 0, wrong, " wrong numbers of ", n);
     }
   }
 }
