@@ -2,7 +2,7 @@
 // (multiply), of two cells for the weight gradient, whose sum runs over cells. The loops are those of conv_lines.cpp, compiled with TESSERA_PAIRS.
 //
 // Measured on one core of an AMD Zen 4, 8 images (tests/bench/conv_bench.cpp, bf16), in % of the multiply-add peak, forward, dx and dw, beside gathered
-// patches: 3x3 of 64 channels, 8x8, 96 97 86 / 72 76 66; of 128, 16x16, 96 96 85 / 81 82 75 (an idle machine; conv_lines.cpp has those of a busy one)
+// patches: 3x3 of 64 channels, 8x8, 96 97 86 / 72 76 66; of 128, 16x16, 96 96 85 / 81 82 75 (at another time than those of conv_lines.cpp)
 #include "tessera/core/kernels/bf16_pairs.h"
 #include "tessera/core/kernels/conv_lines.h"
 
